@@ -1,0 +1,40 @@
+/*
+ * The host's own address space. The kernel image is linked at KERNEL_BASE (top 2 GiB); all physical memory is mapped at
+ * DIRECT_MAP_BASE with large pages, never executable. W^X, NX, WP, and SMEP/SMAP/UMIP where the CPU has them.
+ * SDM 3A 4.5 "4-Level Paging and 5-Level Paging".
+ */
+#ifndef ROOTLET_ARCH_PAGING_H
+#define ROOTLET_ARCH_PAGING_H
+
+#include "kernel/lib/addr.h"
+#include "kernel/lib/status.h"
+
+#define KERNEL_BASE     0xffffffff80000000ull /* virtual = physical + KERNEL_BASE inside the image */
+#define DIRECT_MAP_BASE 0xffff800000000000ull
+
+#ifndef ROOTLET_HOST_TEST
+static inline void *phys_to_virt(hpa_t address)
+{
+    return (void *)(uintptr_t)(address.raw + DIRECT_MAP_BASE);
+}
+
+/* Of a pointer into the direct map or the kernel image. */
+static inline hpa_t virt_to_phys(const void *pointer)
+{
+    u64 address = (u64)(uintptr_t)pointer;
+    return hpa(address >= KERNEL_BASE ? address - KERNEL_BASE : address - DIRECT_MAP_BASE);
+}
+#else
+/* In host tests the test itself provides these: physical memory is an array. */
+void *phys_to_virt(hpa_t address);
+hpa_t virt_to_phys(const void *pointer);
+#endif
+
+/* Maps `bytes` of device registers uncached; STATUS_NO_MEMORY if the window for devices is full. Never unmapped. */
+enum status paging_map_device(hpa_t base, u64 bytes, volatile void **out) MUST_CHECK;
+/* Allocates a stack of `bytes` (a multiple of 4 KiB) with an unmapped guard page below it; *top is its end. */
+enum status paging_allocate_stack(u64 bytes, u64 *top) MUST_CHECK;
+/* The CR3 that every CPU uses. */
+u64 paging_cr3(void);
+
+#endif

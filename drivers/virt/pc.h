@@ -1,0 +1,52 @@
+/*
+ * The virtual PC: the devices of one VM, wired to its buses, timers and interrupt lines. Pure state machines: all that they
+ * reach outside is in struct pc_host.
+ */
+#ifndef ROOTLET_DRIVERS_VIRT_PC_H
+#define ROOTLET_DRIVERS_VIRT_PC_H
+
+#include "drivers/virt/cmos.h"
+#include "drivers/virt/crtc.h"
+#include "drivers/virt/i8042.h"
+#include "drivers/virt/pci.h"
+#include "drivers/virt/pic.h"
+#include "drivers/virt/pit.h"
+#include "drivers/virt/power.h"
+#include "drivers/virt/uart.h"
+#include "kernel/bus.h"
+#include "kernel/line.h"
+#include "kernel/vtimer.h"
+
+enum pc_request { PC_REQUEST_POWEROFF, PC_REQUEST_RESET };
+
+struct pc_host {
+    void *context;
+    void (*console_put)(void *context, u8 character);          /* a byte that the guest sent on COM1 */
+    void (*request)(void *context, enum pc_request request);   /* power off or reset this VM after the current exit */
+    void (*interrupt_changed)(void *context, bool asserted);   /* the PIC's INTR output changed */
+};
+
+struct pc {
+    const struct pc_host *host;
+    struct pic pic;
+    struct pit pit;
+    struct uart uart;
+    struct cmos cmos;
+    struct i8042 i8042;
+    struct power power;
+    struct crtc crtc;
+    struct pci pci;
+};
+
+/*
+ * Resets every device and registers its ranges and timers. wall_seconds: seconds since 1970-01-01 UTC at guest time 0,
+ * for the CMOS clock. mem_bytes: the PC's memory size, for the CMOS memory registers. `host` must outlive the pc.
+ */
+enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,
+                    u64 wall_seconds, u64 mem_bytes) MUST_CHECK;
+/* The PIC as the boot vCPU's interrupt controller. */
+struct intc pc_interrupt_controller(struct pc *pc);
+/* A byte arrives on COM1; false if the receive FIFO is full. */
+bool pc_console_input(struct pc *pc, u8 character);
+
+#endif

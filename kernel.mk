@@ -1,0 +1,34 @@
+# The kernel image: every .c and .asm of the kernel's folders, linked twice (the second time with the symbol table).
+
+KERNEL_DIRS := boot arch/x86 kernel kernel/lib kernel/load vmx drivers/host drivers/virt
+KERNEL_C    := $(filter-out %/offsets.c,$(wildcard $(addsuffix /*.c,$(KERNEL_DIRS))))
+KERNEL_ASM  := $(wildcard $(addsuffix /*.asm,$(KERNEL_DIRS)))
+KERNEL_OBJS := $(KERNEL_C:%.c=build/%.c.o) $(KERNEL_ASM:%.asm=build/%.asm.o)
+
+CROSS_COMPILE ?=
+CC := $(CROSS_COMPILE)gcc
+LD := $(CROSS_COMPILE)ld
+NM := $(CROSS_COMPILE)nm
+OBJCOPY := $(CROSS_COMPILE)objcopy
+
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
+KERNEL_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+	-mcmodel=kernel -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
+	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -ffunction-sections \
+	$(WARNINGS) -I. $(EXTRA_CFLAGS)
+
+# Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
+build/%/offsets.inc: %/offsets.c
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -MMD -MP -MF $@.d -MT $@ -S -o $@.s $<
+	sed -n 's/^[[:space:]]*->\([A-Z0-9_]*\) \$$\{0,1\}\(-\{0,1\}[0-9]*\).*/%define \1 \2/p' $@.s >$@
+
+build/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
+
+build/%.asm.o: %.asm $(patsubst %/offsets.c,build/%/offsets.inc,$(wildcard arch/x86/offsets.c vmx/offsets.c))
+	@mkdir -p $(@D)
+	nasm -f elf64 -g -F dwarf -I. -Ibuild/ -o $@ $<
+
+-include $(KERNEL_OBJS:.o=.d) $(wildcard build/*/offsets.inc.d build/*/*/offsets.inc.d)

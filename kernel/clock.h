@@ -1,0 +1,18 @@
+/*
+ * Host time from the TSC. Nanoseconds since boot, and conversions that never fire early (tsc_from_ns rounds up).
+ */
+#ifndef ROOTLET_KERNEL_CLOCK_H
+#define ROOTLET_KERNEL_CLOCK_H
+
+#include "kernel/lib/types.h"
+
+/* Takes the frequency that arch/x86/tsc.c found, in Hz. */
+void clock_init(u64 tsc_hz);
+u64 clock_tsc_hz(void);
+/* Spans, not points: both work on differences. Saturate instead of wrapping. */
+u64 clock_ns_from_tsc(u64 tsc);
+u64 clock_tsc_from_ns(u64 ns);
+/* Seconds since 1970-01-01 UTC when the machine booted, from the host's CMOS clock. */
+u64 clock_wall_seconds_at_boot(void);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * The frame allocator: all free host-physical memory as a list of free extents, kept sorted by address and merged.
+ * One lock; any CPU, interrupts off or on. Never used on the exit path.
+ */
+#ifndef ROOTLET_KERNEL_FRAMES_H
+#define ROOTLET_KERNEL_FRAMES_H
+
+#include "kernel/lib/addr.h"
+#include "kernel/lib/status.h"
+
+/* Gives [base, base+count frames) to the allocator. Precondition: mapped in the direct map, used by nobody. */
+void frames_add(hpa_t base, u64 count);
+/*
+ * `count` contiguous frames whose address is a multiple of `align_frames` frames (a power of two), zeroed.
+ * STATUS_NO_MEMORY: no free extent is large enough; nothing changed.
+ */
+enum status frames_allocate(u64 count, u64 align_frames, hpa_t *out) MUST_CHECK;
+/* As frames_allocate, but not zeroed: the caller overwrites every byte before anyone else can read it. */
+enum status frames_allocate_dirty(u64 count, u64 align_frames, hpa_t *out) MUST_CHECK;
+/* Returns `count` frames from `base`. A double free or a foreign frame is a host bug: panic. */
+void frames_free(hpa_t base, u64 count);
+/* Number of free frames now. */
+u64 frames_free_count(void);
+/* The largest free extent that frames_allocate could give with this alignment, in frames. */
+u64 frames_largest(u64 align_frames);
+
+#endif

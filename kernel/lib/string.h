@@ -1,0 +1,28 @@
+/*
+ * Memory and string helpers. memcpy, memmove, memset and memcmp are the ones that the compiler itself may call; the
+ * host tests take the C library's.
+ */
+#ifndef ROOTLET_LIB_STRING_H
+#define ROOTLET_LIB_STRING_H
+
+#include "kernel/lib/types.h"
+
+void *memcpy(void *to, const void *from, size_t bytes);
+void *memmove(void *to, const void *from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
+int memcmp(const void *a, const void *b, size_t bytes);
+
+size_t string_length(const char *text);
+/* The length of text, but at most `bound`: never reads past text[bound - 1]. */
+size_t string_length_bounded(const char *text, size_t bound);
+bool string_equal(const char *a, const char *b);
+bool string_starts_with(const char *text, const char *prefix);
+/* Copies with a NUL into to[size] (size > 0), cutting what does not fit; true if all of it fitted. */
+bool string_copy(char *to, size_t size, const char *from);
+/*
+ * Decimal or 0x-hexadecimal number of exactly `length` characters. False for an empty text, a foreign character or a
+ * value above 2^64-1; *out is then untouched.
+ */
+bool string_to_number(const char *text, size_t length, u64 *out);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * An interrupt line: a wire from a device to one pin of a controller. And the controller as the CPU sees it.
+ */
+#ifndef ROOTLET_KERNEL_LINE_H
+#define ROOTLET_KERNEL_LINE_H
+
+#include "kernel/lib/types.h"
+
+struct line {
+    void (*set)(void *controller, u8 pin, bool level);
+    void *controller;
+    u8 pin;
+};
+
+/* Idempotent: a device may set a level that the line already has. A line that is wired to nothing ignores it. */
+static inline void line_set(const struct line *line, bool level)
+{
+    if (line->set)
+        line->set(line->controller, line->pin, level);
+}
+
+/* What the boot vCPU asks of the interrupt controller (SDM 3A 6.3.1 "External Interrupts"; the 8259A's INTR and INTA). */
+struct intc {
+    bool (*pending)(void *device);    /* INTR is asserted */
+    u8 (*acknowledge)(void *device);  /* the INTA cycle: the vector; the request becomes in-service */
+    void *device;
+};
+
+#endif

@@ -1,0 +1,18 @@
+/*
+ * The end of a host bug: prints why, registers, a backtrace with function names; stops all CPUs; `rootlet: end status=fail`; power off.
+ */
+#ifndef ROOTLET_KERNEL_PANIC_H
+#define ROOTLET_KERNEL_PANIC_H
+
+#include "kernel/lib/types.h"
+
+NORETURN void panic(const char *format, ...) PRINTF(1, 2);
+
+/* Always checked: an invariant whose breach is a host bug. */
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (__builtin_expect(!(condition), 0))                                                                         \
+            panic("%s:%d: check failed: %s", __FILE__, __LINE__, #condition);                                          \
+    } while (0)
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * The parsed configuration: the hypervisor's own command line and each module's line (docs/design.md, "How a machine is
+ * described"). Pure functions of text; every value is checked here, once.
+ */
+#ifndef ROOTLET_KERNEL_VM_SPEC_H
+#define ROOTLET_KERNEL_VM_SPEC_H
+
+#include "kernel/lib/status.h"
+
+#define VM_NAME_BYTES     32 /* with the NUL: names have 1 to 31 characters of [A-Za-z0-9._-] */
+#define VM_MAX_VCPUS      16
+#define VM_DEFAULT_WEIGHT 100
+#define VM_DEFAULT_MEM    0x800000ull
+#define VM_LIMIT_NONE     0ull
+
+enum image_kind { IMAGE_AUTO, IMAGE_FLAT16, IMAGE_MULTIBOOT, IMAGE_MULTIBOOT2 };
+enum vm_role { VM_ROLE_BOOT, VM_ROLE_MODULE };
+enum vm_dump { VM_DUMP_NONE, VM_DUMP_REGS, VM_DUMP_SCREEN };
+
+struct vm_spec {
+    char name[VM_NAME_BYTES]; /* "" if the line has no usable vm= */
+    enum vm_role role;
+    enum image_kind kind;
+    u64 mem_bytes;
+    u32 cpus;
+    u32 weight;        /* 1..10000 */
+    u32 cap_percent;   /* 1..1600; 0: no cap */
+    u64 affinity;      /* bit n: CPU n may run it; all ones by default */
+    u64 limit_ms;      /* run time, VM_LIMIT_NONE: none */
+    enum vm_dump dump;
+    bool stealth;
+    const char *guest_command_line; /* what follows " -- ", "" if nothing; points into the parsed line */
+};
+
+/*
+ * Parses one module line. A line without vm=, an unknown or repeated key, a value that is not one of those accepted or
+ * out of range: STATUS_INVALID with *why naming the key and the accepted values. name is filled in even then, if the line
+ * has a usable one, so that the refusal can name the VM.
+ * With role other than boot, only vm= and role= may stand before " -- ".
+ */
+enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why) MUST_CHECK;
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct host_options {
+    enum log_level log;
+    char vmx_disable[160]; /* the comma-separated list as written; vmx/ checks the names */
+};
+
+/*
+ * Parses the hypervisor's command line (keys log=, idle=poweroff, vmx.disable=). Unknown or bad options: STATUS_INVALID with *why; all
+ * good ones are still taken, so that the machine can boot and report.
+ */
+enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
+
+const char *image_kind_name(enum image_kind kind);
+
+#endif
