@@ -23,5 +23,7 @@ u64 console_drain_estimate_ns(void);
 void console_flush(void);
 /* For panic: takes no lock that another CPU may hold for ever, then writes directly. */
 void console_panic_write(const char *text, size_t length);
+/* The next byte that was typed, or -1. */
+int console_read(void);
 
 #endif

@@ -1,0 +1,54 @@
+/*
+ * The other CPUs: starting them, calling functions on them, waking them, stopping them. Ids are dense over the CPUs
+ * that came up; the boot CPU is 0. Requests travel in per-CPU mailboxes (lock-free lists), IRQ_VECTOR_KICK announces
+ * them. SDM 3A 8.4.4 "MP Initialization Example".
+ */
+#ifndef ROOTLET_ARCH_SMP_H
+#define ROOTLET_ARCH_SMP_H
+
+#include "arch/x86/percpu.h"
+
+struct smp_request {
+    void (*function)(void *argument);
+    void *argument;
+    struct smp_request *next;
+    u32 pending; /* 1 from posting until the function has returned */
+};
+
+/*
+ * Boot CPU, once, before any kick: installs the kick handler. `tsc_hz` measures the waits.
+ */
+void smp_init(u64 tsc_hz);
+/*
+ * Starts the CPUs of apic_ids[0..count) except the caller, one after another; each runs entry(its block), on its own
+ * stack, with interrupts off, local APIC ready, and `entry` never returns. A CPU that has not come after the time limit
+ * is reported through missing(apic_id) and left out. Returns when all that came are online.
+ */
+void smp_start_all(const u32 *apic_ids, u32 count, void (*entry)(struct cpu_local *), void (*missing)(u32 apic_id));
+/* CPUs online, the boot CPU included. */
+u32 smp_cpu_count(void);
+
+/* Runs function(argument) on CPU `id` and waits for its return; serves this CPU's mailbox meanwhile. On the own CPU: a
+ * plain call. */
+void smp_call(u32 id, void (*function)(void *), void *argument);
+/*
+ * Hands over a request without waiting; *request must live until its `pending` is 0 again. False (and nothing done)
+ * if it is still pending. Takes no lock; any CPU, also the own one.
+ */
+bool smp_post(u32 id, struct smp_request *request);
+/* Wakes CPU `id` from HLT, or forces a VM exit there. */
+void smp_kick(u32 id);
+/* Runs what waits in this CPU's mailbox, oldest first; the kick handler does it too. Cheap if there is nothing. */
+void smp_mailbox_run(void);
+
+/* Stops all other CPUs for good (interrupts off, HLT); VMX must be off there already. Waits until they stand, at most
+ * 100 ms each. */
+void smp_stop_all(void);
+/* The same by NMI, for panic: takes no lock, waits a little. Any CPU that is the second to panic stops here itself. */
+void smp_stop_others_for_panic(void);
+/* The NMI handler and the NMI exit call this first: does not return if another CPU has asked to stop. */
+void smp_handle_nmi(void);
+/* Interrupts off and HLT, for ever. */
+NORETURN void smp_halt_forever(void);
+
+#endif
