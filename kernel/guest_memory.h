@@ -1,7 +1,7 @@
 /*
  * A VM's memory: the region table, sorted by guest-physical address, disjoint, page-aligned. It is the one truth that
- * EPT, the loaders and the copy functions share (docs/design.md, "Guest memory"). Each region is contiguous in host memory.
- * Built when the VM starts, constant until it is released: readers take no lock.
+ * EPT, the loaders and the copy functions share (docs/design.md, "Guest memory"). Each region is contiguous in host
+ * memory. Built when the VM starts, constant until it is released: readers take no lock.
  */
 #ifndef ROOTLET_KERNEL_GUEST_MEMORY_H
 #define ROOTLET_KERNEL_GUEST_MEMORY_H
@@ -38,6 +38,12 @@ struct guest_memory {
     u32 region_count;
     u64 mem_bytes; /* as configured: the PC's memory size, the hole below 1 MiB included */
 };
+
+/* A size as the configuration writes it: "8M", "1536K". */
+struct guest_memory_text {
+    char text[24];
+};
+struct guest_memory_text guest_memory_text(u64 bytes);
 
 /*
  * Allocates zeroed memory for a PC with mem_bytes of memory (a multiple of 4 KiB between the two bounds above), in the

@@ -1,0 +1,371 @@
+/*
+ * The configuration parser: words of the form key=value, two tables of keys (module lines, the hypervisor's own line),
+ * one walk for both. Pure; a line may hold any bytes but NUL. Every refusal names the key and what it accepts.
+ */
+#include "kernel/vm_spec.h"
+#include "kernel/guest_memory.h"
+#include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
+
+#define CPU_LIST_MAX 64u /* bits of an affinity mask */
+#define LIMIT_MS_MAX 0xffffffffull
+#define QUOTE_MAX    48u /* how much of a foreign text a refusal repeats */
+
+struct text {
+    const char *start;
+    size_t length;
+};
+
+struct key {
+    const char *name;
+    bool (*take)(struct text value, void *target); /* false: not an accepted value */
+    const char *accepted;
+};
+
+struct key_table {
+    const struct key *keys;
+    u32 count;
+    const char *names; /* all of them, for the refusal of an unknown one */
+};
+
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool text_is(struct text text, const char *word)
+{
+    return text.length == string_length(word) && memcmp(text.start, word, text.length) == 0;
+}
+
+/* The precision for "%.*s". */
+static int quoted(struct text text)
+{
+    return (int)(text.length < QUOTE_MAX ? text.length : QUOTE_MAX);
+}
+
+/* The next word at or after *line, which is moved behind it; length 0 at the end. */
+static struct text next_word(const char **line)
+{
+    struct text word;
+
+    while (is_space(**line))
+        (*line)++;
+    word.start = *line;
+    while (**line && !is_space(**line))
+        (*line)++;
+    word.length = (size_t)(*line - word.start);
+    return word;
+}
+
+static bool take_number(struct text value, u64 low, u64 high, u64 *out)
+{
+    u64 number;
+    if (!string_to_number(value.start, value.length, &number) || number < low || number > high)
+        return false;
+    *out = number;
+    return true;
+}
+
+static bool take_u32(struct text value, u32 low, u32 high, u32 *out)
+{
+    u64 number;
+    if (!take_number(value, low, high, &number))
+        return false;
+    *out = (u32)number;
+    return true;
+}
+
+/* The index of value among `count` words, or -1. */
+static int find_word(struct text value, const char *const *words, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (text_is(value, words[i]))
+            return i;
+    return -1;
+}
+
+static bool take_name(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+
+    if (value.length == 0 || value.length >= sizeof spec->name)
+        return false;
+    for (size_t i = 0; i < value.length; i++) {
+        char c = value.start[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && c != '.' && c != '_' && c != '-')
+            return false;
+    }
+    memcpy(spec->name, value.start, value.length);
+    spec->name[value.length] = 0;
+    return true;
+}
+
+static bool take_role(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    spec->role = VM_ROLE_MODULE;
+    return text_is(value, "module");
+}
+
+static const char *const image_kinds[] = {
+    [IMAGE_AUTO] = "auto",
+    [IMAGE_FLAT16] = "flat16",
+    [IMAGE_MULTIBOOT] = "multiboot",
+    [IMAGE_MULTIBOOT2] = "multiboot2",
+};
+
+const char *image_kind_name(enum image_kind kind)
+{
+    return image_kinds[kind];
+}
+
+static bool take_kind(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    int kind = find_word(value, image_kinds, ARRAY_SIZE(image_kinds));
+    if (kind >= 0)
+        spec->kind = (enum image_kind)kind;
+    return kind >= 0;
+}
+
+static bool take_mem(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    unsigned shift = 0;
+    u64 number;
+
+    if (value.length == 0)
+        return false;
+    char suffix = (char)(value.start[value.length - 1] | 0x20);
+    if (suffix == 'k')
+        shift = 10;
+    else if (suffix == 'm')
+        shift = 20;
+    else if (suffix == 'g')
+        shift = 30;
+    if (shift)
+        value.length--;
+    if (!take_number(value, 1, GUEST_MEM_MAX_BYTES >> shift, &number))
+        return false;
+    spec->mem_bytes = number << shift;
+    return spec->mem_bytes >= GUEST_MEM_MIN_BYTES && bits_is_aligned(spec->mem_bytes, FRAME_BYTES);
+}
+
+static bool take_cpus(struct text value, void *target)
+{
+    return take_u32(value, 1, VM_MAX_VCPUS, &((struct vm_spec *)target)->cpus);
+}
+
+static bool take_weight(struct text value, void *target)
+{
+    return take_u32(value, 1, 10000, &((struct vm_spec *)target)->weight);
+}
+
+static bool take_cap(struct text value, void *target)
+{
+    return take_u32(value, 1, 1600, &((struct vm_spec *)target)->cap_percent);
+}
+
+static bool take_limit(struct text value, void *target)
+{
+    return take_number(value, 1, LIMIT_MS_MAX, &((struct vm_spec *)target)->limit_ms);
+}
+
+/* One element of a CPU list: n or n-m. */
+static bool take_cpu_range(struct text range, u64 *mask)
+{
+    size_t dash = 0;
+    u64 first, last;
+
+    while (dash < range.length && range.start[dash] != '-')
+        dash++;
+    if (!take_number((struct text){range.start, dash}, 0, CPU_LIST_MAX - 1, &first))
+        return false;
+    last = first;
+    if (dash < range.length &&
+        !take_number((struct text){range.start + dash + 1, range.length - dash - 1}, first, CPU_LIST_MAX - 1, &last))
+        return false;
+    for (u64 cpu = first; cpu <= last; cpu++)
+        *mask |= BIT(cpu);
+    return true;
+}
+
+static bool take_affinity(struct text value, void *target)
+{
+    u64 mask = 0;
+    size_t begin = 0;
+
+    for (size_t i = 0; i <= value.length; i++) {
+        if (i < value.length && value.start[i] != ',')
+            continue;
+        if (!take_cpu_range((struct text){value.start + begin, i - begin}, &mask))
+            return false;
+        begin = i + 1;
+    }
+    ((struct vm_spec *)target)->affinity = mask;
+    return true;
+}
+
+static bool take_dump(struct text value, void *target)
+{
+    static const char *const words[] = {[VM_DUMP_NONE] = "none", [VM_DUMP_REGS] = "regs", [VM_DUMP_SCREEN] = "screen"};
+    struct vm_spec *spec = target;
+    int dump = find_word(value, words, ARRAY_SIZE(words));
+    if (dump >= 0)
+        spec->dump = (enum vm_dump)dump;
+    return dump >= 0;
+}
+
+static bool take_stealth(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    spec->stealth = text_is(value, "on");
+    return spec->stealth || text_is(value, "off");
+}
+
+enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the first rows of vm_keys */
+
+static const struct key vm_keys[] = {
+    [KEY_VM] = {"vm",       take_name,     "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
+    [KEY_ROLE] = {"role",     take_role,     "module in this version"                                        },
+    {"kind",     take_kind,     "auto, flat16, multiboot or multiboot2 in this version"         },
+    {"mem",      take_mem,      "a size from 1M to 64G that is a multiple of 4K, such as mem=8M"},
+    {"cpus",     take_cpus,     "1 to 16"                                                       },
+    {"weight",   take_weight,   "1 to 10000"                                                    },
+    {"cap",      take_cap,      "1 to 1600 (percent of one CPU)"                                },
+    {"affinity", take_affinity, "a list of CPUs from 0 to 63, such as 0-1,3"                    },
+    {"limit",    take_limit,    "1 to 4294967295 (run time in ms)"                              },
+    {"dump",     take_dump,     "none, regs or screen"                                          },
+    {"stealth",  take_stealth,  "on or off"                                                     },
+};
+
+static const struct key_table vm_table = {vm_keys, ARRAY_SIZE(vm_keys),
+                                          "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth="};
+
+static bool take_log(struct text value, void *target)
+{
+    static const char *const words[] = {
+        [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+    struct host_options *options = target;
+    int level = find_word(value, words, ARRAY_SIZE(words));
+    if (level >= 0)
+        options->log = (enum log_level)level;
+    return level >= 0;
+}
+
+static bool take_idle(struct text value, void *target)
+{
+    (void)target;
+    return text_is(value, "poweroff");
+}
+
+static bool take_console(struct text value, void *target)
+{
+    (void)target;
+    return text_is(value, "com1");
+}
+
+static bool take_copy(struct text value, char *to, size_t size)
+{
+    if (value.length == 0 || value.length >= size)
+        return false;
+    memcpy(to, value.start, value.length);
+    to[value.length] = 0;
+    return true;
+}
+
+static bool take_vmx_disable(struct text value, void *target)
+{
+    struct host_options *options = target;
+    return take_copy(value, options->vmx_disable, sizeof options->vmx_disable);
+}
+
+static bool take_test(struct text value, void *target)
+{
+    struct host_options *options = target;
+    return take_copy(value, options->test, sizeof options->test);
+}
+
+static const struct key host_keys[] = {
+    {"log",         take_log,         "error, warn, info or debug"                      },
+    {"idle",        take_idle,        "poweroff in this version"                        },
+    {"vmx.disable", take_vmx_disable, "a comma-separated list of at most 159 characters"},
+    {"console",     take_console,     "com1 in this version"                            },
+    {"test",        take_test,        "a word of at most 31 characters"                 },
+};
+
+static const struct key_table host_table = {host_keys, ARRAY_SIZE(host_keys), "log= idle= vmx.disable= console= test="};
+
+/* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
+static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,
+                             struct refusal *why)
+{
+    struct text name = {word.start, 0};
+
+    while (name.length < word.length && word.start[name.length] != '=')
+        name.length++;
+    if (name.length == word.length)
+        return refuse(why, STATUS_INVALID, "'%.*s' is not of the form key=value; known keys: %s", quoted(word),
+                      word.start, table->names);
+    u32 row = 0;
+    while (row < table->count && !text_is(name, table->keys[row].name))
+        row++;
+    if (row == table->count)
+        return refuse(why, STATUS_INVALID, "unknown key '%.*s='; known keys: %s", quoted(name), name.start,
+                      table->names);
+    const struct key *key = &table->keys[row];
+    if (*seen & BIT(row))
+        return refuse(why, STATUS_INVALID, "%s= is given twice; give it once", key->name);
+    *seen |= (u32)BIT(row);
+    struct text value = {word.start + name.length + 1, word.length - name.length - 1};
+    if (!key->take(value, target))
+        return refuse(why, STATUS_INVALID, "%s=%.*s is not accepted; %s= takes %s", key->name, quoted(value),
+                      value.start, key->name, key->accepted);
+    return STATUS_OK;
+}
+
+enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why)
+{
+    enum status status = STATUS_OK;
+    const char *rest = line;
+    u32 seen = 0;
+
+    *out = (struct vm_spec){.mem_bytes = VM_DEFAULT_MEM,
+                            .cpus = 1,
+                            .weight = VM_DEFAULT_WEIGHT,
+                            .affinity = ~0ull,
+                            .guest_command_line = ""};
+    for (struct text word = next_word(&rest); word.length; word = next_word(&rest)) {
+        if (text_is(word, "--")) {
+            while (is_space(*rest))
+                rest++;
+            out->guest_command_line = rest;
+            break;
+        }
+        enum status one = take_word(&vm_table, word, out, &seen, status == STATUS_OK ? why : NULL);
+        status = status == STATUS_OK ? one : status;
+    }
+    if (!(seen & BIT(KEY_VM)))
+        return refuse(why, STATUS_INVALID, "module line '%.48s' has no vm=<name>; write for example vm=hello mem=8M",
+                      line);
+    if (status == STATUS_OK && out->role != VM_ROLE_BOOT && (seen & ~(BIT(KEY_VM) | BIT(KEY_ROLE))))
+        return refuse(
+            why, STATUS_INVALID,
+            "a line with role= takes only vm= and role= before ' -- '; other keys belong on the boot image's line");
+    return status;
+}
+
+enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why)
+{
+    enum status status = STATUS_OK;
+    u32 seen = 0;
+
+    *out = (struct host_options){.log = LOG_INFO};
+    for (struct text word = next_word(&line); word.length; word = next_word(&line)) {
+        enum status one = take_word(&host_table, word, out, &seen, status == STATUS_OK ? why : NULL);
+        status = status == STATUS_OK ? one : status;
+    }
+    return status;
+}
