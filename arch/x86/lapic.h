@@ -11,10 +11,10 @@
 
 /*
  * Boot CPU, once: chooses the mode (x2APIC when firmware left it on or `need_x2apic`, else xAPIC) and sets this CPU's
- * APIC up: enabled, LINT0 masked, LINT1 as NMI, the error and timer vectors masked, task priority 0.
+ * APIC up: enabled, NMI on LINT1 (or LINT0), all other local vectors masked, task priority 0.
  * STATUS_UNSUPPORTED: the CPU has no local APIC, or x2APIC is needed and missing.
  */
-enum status lapic_init_boot_cpu(bool need_x2apic, struct refusal *why) MUST_CHECK;
+enum status lapic_init_boot_cpu(bool need_x2apic, bool nmi_lint0, struct refusal *why) MUST_CHECK;
 /* Every other CPU, in its first C code. */
 void lapic_init_cpu(void);
 bool lapic_is_x2apic(void);
@@ -34,9 +34,11 @@ void lapic_send_nmi_all_others(void);
 
 /*
  * Boot CPU, once, after tsc_init: finds out how the timer runs; busy for about 2 ms if the CPU has no TSC-deadline
- * mode. Then, as lapic_init_cpu does for the others, unmasks this CPU's timer. Returns the mode's name for the log.
+ * mode. Then lapic_timer_init_cpu. Returns the mode's name for the log.
  */
 const char *lapic_timer_init(u64 tsc_hz);
+/* Every CPU: unmasks its timer, disarmed. */
+void lapic_timer_init_cpu(void);
 /*
  * One IRQ_VECTOR_TIMER interrupt on this CPU at or after TSC `deadline_tsc` (one in the past: at once). Replaces
  * the previous one. Without TSC-deadline mode a far deadline may come early: the handler looks at the clock and arms
