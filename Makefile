@@ -1,0 +1,93 @@
+# Rootlet. make help lists the targets.
+#
+# The targets of the first group install what is missing and then call make again: on a fresh Debian there is no compiler
+# yet when this file is read. All others expect the packages to be there (tools/setup).
+
+VMS     ?= guests/demo.vms
+OPTIONS ?=
+CPUS    ?= 2
+MODEL   ?= corei7_skylake_x
+MEMORY  ?= 512
+ISO     ?= build/rootlet.iso
+LIMIT   ?= 180
+# The VM entry: where make debug stops first.
+ENTRY_SYMBOL ?= vmx_enter_guest
+
+.DEFAULT_GOAL := all
+AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+FRONT := run test iso debug qemu bench lint unit fuzz soak setup help clean
+
+.PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
+
+help:
+	@echo "make run       the demo in Bochs, serial console live, ends by itself (VMS= OPTIONS= CPUS= MODEL= MEMORY= LIMIT=)"
+	@echo "make test      every test; the last line is the count"
+	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
+	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
+	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry"
+	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
+	@echo "make bench     speed and size, each figure beside its bound"
+	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make soak      the containment demo again and again for SOAK_MINUTES=$(SOAK_MINUTES)"
+	@echo "make setup     installs all packages that are missing; make clean removes build/"
+
+setup:
+	@tools/setup all
+
+run:
+	@tools/setup run
+	@$(AGAIN) do-run
+
+test:
+	@tools/setup test
+	@$(AGAIN) do-test
+
+iso:
+	@tools/setup build
+	@$(AGAIN) do-iso
+
+debug:
+	@tools/setup run
+	@$(AGAIN) do-debug
+
+qemu bench lint unit fuzz soak:
+	@tools/setup test
+	@$(AGAIN) do-$@
+
+clean:
+	rm -rf build
+
+SOAK_MINUTES ?= 10
+FUZZ_SECONDS ?= 20
+
+# Everything below needs the compiler.
+ifneq ($(filter-out $(FRONT),$(or $(MAKECMDGOALS),all)),)
+
+include kernel.mk
+-include guests/guests.mk
+include test/test.mk
+
+all: kernel guests
+
+kernel: build/rootlet.elf
+
+payloads:
+	@tools/fetch-payloads
+
+do-iso: all payloads
+	tools/mkiso $(VMS) -o $(ISO) --options '$(OPTIONS)'
+
+do-run: do-iso
+	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT)
+
+do-debug: do-iso
+	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \
+		--symbols build/rootlet.elf --break $(ENTRY_SYMBOL) --command c
+
+do-qemu: do-iso
+	tools/run-qemu $(ISO) --cpus $(CPUS) --memory $(MEMORY)
+
+do-bench: all
+	tools/bench
+
+endif

@@ -1,0 +1,47 @@
+# Host tests: each test/unit/test_X.c and test/fuzz/fuzz_X.c names in its head the real sources that it links:
+#  * links: path/a.c path/b.c
+
+UNIT_TESTS := $(patsubst test/unit/%.c,build/test/%,$(wildcard test/unit/test_*.c))
+FUZZERS    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+HOST_LIB   := kernel/lib/string.c kernel/lib/format.c kernel/lib/status.c
+HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h drivers/*/*.h guests/include/* test/fake/*)
+HOST_CFLAGS := -std=gnu11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	-DROOTLET_HOST_TEST -I.
+HOST_CC    ?= gcc
+FUZZ_CC    ?= clang
+
+links = $(sort $(HOST_LIB) $(shell sed -n 's/^ \* links: *//p' $(1)))
+
+define unit_rule
+build/test/$(1): test/unit/$(1).c $(call links,test/unit/$(1).c) $(HOST_HEADERS) test/test.mk
+	@mkdir -p build/test
+	$(HOST_CC) $(HOST_CFLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka $$(shell sed -n 's/^ \* libs: *//p' test/unit/$(1).c)
+endef
+
+define fuzz_rule
+build/fuzz/$(1): test/fuzz/$(1).c $(call links,test/fuzz/$(1).c) $(HOST_HEADERS) test/test.mk
+	@mkdir -p build/fuzz
+	$(FUZZ_CC) $(HOST_CFLAGS) -fsanitize=fuzzer -o $$@ $$(filter %.c,$$^)
+endef
+
+$(foreach test,$(notdir $(UNIT_TESTS)),$(eval $(call unit_rule,$(test))))
+$(foreach fuzzer,$(notdir $(FUZZERS)),$(eval $(call fuzz_rule,$(fuzzer))))
+
+.PHONY: test-programs
+test-programs: $(UNIT_TESTS) $(FUZZERS)
+
+# test/run builds what it needs itself, so that a program that does not compile is a failed test and not the end.
+do-test:
+	@test/run all
+
+do-unit:
+	@test/run unit
+
+do-lint:
+	@test/run lint
+
+do-fuzz:
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
+
+do-soak: all payloads
+	@test/soak $(SOAK_MINUTES)
