@@ -14,27 +14,43 @@ struct bus_ops {
     void (*write)(void *device, u64 offset, u8 bytes, u64 value);
 };
 
-struct bus_range {
-    u64 first;
-    u64 count;
+/* max_bytes: a wider access, or one that runs past the range's end, is split at ascending addresses. */
+struct bus_port_range {
     const struct bus_ops *ops;
     void *device;
-    u8 max_bytes; /* a wider access is split into accesses of this size at ascending addresses */
+    u16 first;
+    u16 count;
+    u8 max_bytes;
 };
 
-#define BUS_MAX_RANGES 24
-#define BUS_LOW_PORTS  1024u /* ports below are found by one table look-up */
+struct bus_memory_range {
+    const struct bus_ops *ops;
+    void *device;
+    u64 first;
+    u64 count;
+    u8 max_bytes;
+};
+
+#define BUS_MAX_PORT_RANGES   24
+#define BUS_MAX_MEMORY_RANGES 8
+#define BUS_LOW_PORTS         1024u /* ports below are found by one table look-up */
 
 struct bus {
     u8 low[BUS_LOW_PORTS]; /* 0: nothing, else index into ports + 1 */
-    struct bus_range ports[BUS_MAX_RANGES];
-    struct bus_range memory[BUS_MAX_RANGES];
+    struct bus_port_range ports[BUS_MAX_PORT_RANGES];
+    struct bus_memory_range memory[BUS_MAX_MEMORY_RANGES];
+    u8 high[BUS_MAX_PORT_RANGES]; /* indexes into ports of the ranges that reach beyond BUS_LOW_PORTS */
     u8 port_count;
+    u8 high_count;
     u8 memory_count;
 };
 
 void bus_init(struct bus *bus);
-/* STATUS_NO_MEMORY: the table is full. STATUS_INVALID: overlaps a range, wraps, or is empty. */
+/*
+ * max_bytes: the widest access that the device takes: 1, 2 or 4 (memory: also 8); alignment is not asked for.
+ * STATUS_NO_MEMORY: the table is full. STATUS_INVALID: overlaps a range, wraps, is empty, or max_bytes is none of
+ * these.
+ */
 enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, const struct bus_ops *ops,
                           void *device) MUST_CHECK;
 enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes, const struct bus_ops *ops,

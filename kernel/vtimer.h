@@ -1,6 +1,6 @@
 /*
- * Timers of virtual devices and vCPUs, in guest nanoseconds (since the VM started). A set of timers belongs to one vCPU: its
- * earliest deadline bounds how long that vCPU may run or sleep. Callers hold the VM's device lock.
+ * Timers of virtual devices and vCPUs, in guest nanoseconds (since the VM started). A set of timers belongs to one
+ * vCPU: its earliest deadline bounds how long that vCPU may run or sleep. Callers hold the VM's device lock.
  */
 #ifndef ROOTLET_KERNEL_VTIMER_H
 #define ROOTLET_KERNEL_VTIMER_H
@@ -29,7 +29,8 @@ void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void 
 u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), void *device);
 /* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
 void vtimer_arm(struct vtimer_set *set, u8 timer, u64 deadline_ns);
-/* Disarms and fires each timer whose deadline has come, earliest first; a timer may arm itself again, for later than now. */
+/* Disarms and fires each timer whose deadline has come, earliest first; a timer may arm itself again, for later than
+ * now. */
 void vtimer_run(struct vtimer_set *set, u64 now_ns);
 
 static inline u64 vtimer_now(const struct vtimer_set *set)

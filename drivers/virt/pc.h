@@ -1,6 +1,6 @@
 /*
- * The virtual PC: the devices of one VM, wired to its buses, timers and interrupt lines. Pure state machines: all that they
- * reach outside is in struct pc_host.
+ * The virtual PC: the devices of one VM, wired to its buses, timers and interrupt lines. Pure state machines: all that
+ * they reach outside is in struct pc_host.
  */
 #ifndef ROOTLET_DRIVERS_VIRT_PC_H
 #define ROOTLET_DRIVERS_VIRT_PC_H
@@ -17,13 +17,11 @@
 #include "kernel/line.h"
 #include "kernel/vtimer.h"
 
-enum pc_request { PC_REQUEST_POWEROFF, PC_REQUEST_RESET };
-
 struct pc_host {
     void *context;
-    void (*console_put)(void *context, u8 character);          /* a byte that the guest sent on COM1 */
-    void (*request)(void *context, enum pc_request request);   /* power off or reset this VM after the current exit */
-    void (*interrupt_changed)(void *context, bool asserted);   /* the PIC's INTR output changed */
+    void (*console_put)(void *context, u8 character);        /* a byte that the guest sent on COM1 */
+    void (*request)(void *context, enum pc_request request); /* power off or reset this VM after this exit */
+    void (*interrupt_changed)(void *context, bool asserted); /* the PIC's INTR output changed */
 };
 
 struct pc {

@@ -1,0 +1,52 @@
+/*
+ * The PC's pair of 8259A interrupt controllers with the ELCR of a PCI chipset: ports 0x20-0x21, 0xA0-0xA1, 0x4D0-0x4D1.
+ * Invariant: `output` is INTR, the result of the priority logic on the present state; each change is told to the host
+ * once. Intel 8259A data sheet (231468); the ELCR as in the 82371SB (PIIX3), which disables ICW1's LTIM bit.
+ */
+#ifndef ROOTLET_DRIVERS_VIRT_PIC_H
+#define ROOTLET_DRIVERS_VIRT_PIC_H
+
+#include "kernel/bus.h"
+
+struct pic_chip {
+    u8 irr;
+    u8 imr;
+    u8 isr;
+    u8 lines; /* level of each input now */
+    u8 level; /* ELCR: bit set: level-triggered, clear: edge-triggered */
+    u8 base;  /* vector of IR0 */
+    u8 first; /* the level that has the highest priority */
+    u8 init;  /* the ICW that is expected next (2 to 4); 0: initialised */
+    bool need_icw4;
+    bool single;
+    bool auto_eoi;
+    bool rotate_on_auto_eoi;
+    bool special_mask;
+    bool special_fully_nested;
+    bool poll; /* the next read is a poll */
+    bool read_isr;
+};
+
+struct pic {
+    bool output;
+    struct pic_chip master;
+    struct pic_chip slave;
+    void (*output_changed)(void *context, bool asserted);
+    void *context;
+};
+
+/*
+ * Registers the ports. The pair begins as a PC's firmware leaves it (vectors 0x08 and 0x70) with every input masked.
+ * output_changed is called at each change of INTR. Status: as of bus_add_ports.
+ */
+enum status pic_init(struct pic *pic, struct bus *bus, void (*output_changed)(void *context, bool asserted),
+                     void *context) MUST_CHECK;
+/* The input of pin 0..15 (a struct line's `set`); pin 2 is the cascade and, like those above 15, wired to nothing. */
+void pic_set_line(void *pic, u8 pin, bool level);
+/* INTR: a struct intc's `pending`. */
+bool pic_pending(void *pic);
+/* The INTA cycle: a struct intc's `acknowledge`. With no request left it is IR7, not put in service, as hardware does.
+ */
+u8 pic_acknowledge(void *pic);
+
+#endif

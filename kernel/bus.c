@@ -1,0 +1,191 @@
+/*
+ * The buses: from an address to the device that answers it. Ports below BUS_LOW_PORTS cost one table look-up, the few
+ * ranges above and the memory ranges a linear scan. The common access (within one range, no wider than the device
+ * takes) is the first branch of each function; everything else is split in a function of its own, off that path.
+ * Runs in VMX root operation under the VM's device lock; also on the host in tests.
+ */
+#include "kernel/bus.h"
+#include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
+
+#define PORTS 0x10000u
+
+void bus_init(struct bus *bus)
+{
+    memset(bus, 0, sizeof *bus);
+}
+
+static bool is_access_size(u8 bytes, u8 widest)
+{
+    return bytes != 0 && bytes <= widest && (bytes & (bytes - 1)) == 0;
+}
+
+enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, const struct bus_ops *ops, void *device)
+{
+    u32 end = (u32)first + count;
+
+    if (count == 0 || end > PORTS || !is_access_size(max_bytes, 4))
+        return STATUS_INVALID;
+    for (u8 i = 0; i < bus->port_count; i++) {
+        const struct bus_port_range *other = &bus->ports[i];
+        if (first < (u32)other->first + other->count && other->first < end)
+            return STATUS_INVALID;
+    }
+    if (bus->port_count == BUS_MAX_PORT_RANGES)
+        return STATUS_NO_MEMORY;
+
+    u8 index = bus->port_count++;
+    bus->ports[index] = (struct bus_port_range){ops, device, first, count, max_bytes};
+    for (u32 port = first; port < end && port < BUS_LOW_PORTS; port++)
+        bus->low[port] = (u8)(index + 1);
+    if (end > BUS_LOW_PORTS)
+        bus->high[bus->high_count++] = index;
+    return STATUS_OK;
+}
+
+enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes, const struct bus_ops *ops,
+                           void *device)
+{
+    if (count == 0 || first.raw + (count - 1) < first.raw || !is_access_size(max_bytes, 8))
+        return STATUS_INVALID;
+    for (u8 i = 0; i < bus->memory_count; i++) {
+        const struct bus_memory_range *other = &bus->memory[i];
+        if (first.raw - other->first < other->count || other->first - first.raw < count)
+            return STATUS_INVALID;
+    }
+    if (bus->memory_count == BUS_MAX_MEMORY_RANGES)
+        return STATUS_NO_MEMORY;
+    bus->memory[bus->memory_count++] = (struct bus_memory_range){ops, device, first.raw, count, max_bytes};
+    return STATUS_OK;
+}
+
+/* The range that answers `port`, or NULL. */
+static ALWAYS_INLINE const struct bus_port_range *find_port(const struct bus *bus, u32 port)
+{
+    if (LIKELY(port < BUS_LOW_PORTS)) {
+        u8 index = bus->low[port];
+        return index ? &bus->ports[index - 1] : NULL;
+    }
+    for (u8 i = 0; i < bus->high_count; i++) {
+        const struct bus_port_range *range = &bus->ports[bus->high[i]];
+        if (port - range->first < range->count)
+            return range;
+    }
+    return NULL;
+}
+
+/* True if the device takes the access whole. */
+static ALWAYS_INLINE bool takes_port(const struct bus_port_range *range, u32 offset, u8 bytes)
+{
+    return bytes <= range->max_bytes && offset + bytes <= range->count;
+}
+
+/* The widest piece of `bytes` bytes that one device, limited to max_bytes and `room` bytes, takes at once. */
+static u8 piece_size(u8 bytes, u8 max_bytes, u64 room)
+{
+    u8 piece = max_bytes;
+    while (piece > bytes || piece > room)
+        piece >>= 1;
+    return piece;
+}
+
+/* An access of which no one device takes the whole: piece by piece at ascending ports. */
+static COLD u32 read_port_split(const struct bus *bus, u16 port, u8 bytes)
+{
+    u32 value = 0xffffffffu;
+
+    for (u8 done = 0; done < bytes;) {
+        u32 at = (u32)port + done;
+        const struct bus_port_range *range = at < PORTS ? find_port(bus, at) : NULL;
+        if (!range) {
+            done++;
+            continue;
+        }
+        u32 offset = at - range->first;
+        u8 piece = piece_size((u8)(bytes - done), range->max_bytes, range->count - offset);
+        u32 mask = (u32)bits_mask_of_bytes(piece) << (8 * done);
+        value = (value & ~mask) | (((u32)range->ops->read(range->device, offset, piece) << (8 * done)) & mask);
+        done = (u8)(done + piece);
+    }
+    return value & (u32)bits_mask_of_bytes(bytes);
+}
+
+static COLD void write_port_split(const struct bus *bus, u16 port, u8 bytes, u32 value)
+{
+    for (u8 done = 0; done < bytes;) {
+        u32 at = (u32)port + done;
+        const struct bus_port_range *range = at < PORTS ? find_port(bus, at) : NULL;
+        if (!range) {
+            done++;
+            continue;
+        }
+        u32 offset = at - range->first;
+        u8 piece = piece_size((u8)(bytes - done), range->max_bytes, range->count - offset);
+        range->ops->write(range->device, offset, piece, (value >> (8 * done)) & bits_mask_of_bytes(piece));
+        done = (u8)(done + piece);
+    }
+}
+
+u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes)
+{
+    const struct bus_port_range *range = find_port(bus, port);
+
+    if (LIKELY(range && takes_port(range, (u32)port - range->first, bytes)))
+        return (u32)range->ops->read(range->device, (u32)port - range->first, bytes) & (u32)bits_mask_of_bytes(bytes);
+    if (!range && bytes == 1)
+        return 0xff;
+    return read_port_split(bus, port, bytes);
+}
+
+void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value)
+{
+    const struct bus_port_range *range = find_port(bus, port);
+
+    if (LIKELY(range && takes_port(range, (u32)port - range->first, bytes)))
+        range->ops->write(range->device, (u32)port - range->first, bytes, value & (u32)bits_mask_of_bytes(bytes));
+    else if (range || bytes > 1)
+        write_port_split(bus, port, bytes, value);
+}
+
+static const struct bus_memory_range *find_memory(const struct bus *bus, u64 address)
+{
+    for (u8 i = 0; i < bus->memory_count; i++)
+        if (address - bus->memory[i].first < bus->memory[i].count)
+            return &bus->memory[i];
+    return NULL;
+}
+
+/* Addresses that wrap at 2^64 simply find no range: no range wraps. */
+u64 bus_read_memory(const struct bus *bus, gpa_t address, u8 bytes)
+{
+    u64 value = ~0ull;
+
+    for (u8 done = 0; done < bytes;) {
+        const struct bus_memory_range *range = find_memory(bus, address.raw + done);
+        if (!range) {
+            done++;
+            continue;
+        }
+        u64 offset = address.raw + done - range->first;
+        u8 piece = piece_size((u8)(bytes - done), range->max_bytes, range->count - offset);
+        u64 mask = bits_mask_of_bytes(piece) << (8 * done);
+        value = (value & ~mask) | ((range->ops->read(range->device, offset, piece) << (8 * done)) & mask);
+        done = (u8)(done + piece);
+    }
+    return value & bits_mask_of_bytes(bytes);
+}
+
+void bus_write_memory(const struct bus *bus, gpa_t address, u8 bytes, u64 value)
+{
+    for (u8 done = 0; done < bytes;) {
+        const struct bus_memory_range *range = find_memory(bus, address.raw + done);
+        if (!range) {
+            done++;
+            continue;
+        }
+        u64 offset = address.raw + done - range->first;
+        u8 piece = piece_size((u8)(bytes - done), range->max_bytes, range->count - offset);
+        range->ops->write(range->device, offset, piece, (value >> (8 * done)) & bits_mask_of_bytes(piece));
+        done = (u8)(done + piece);
+    }
+}
