@@ -1,0 +1,101 @@
+/*
+ * Decodes the instructions that access device memory. An EPT violation gives an address but no instruction length, so
+ * the bytes at RIP are decoded here and vmx/emulate.c executes the result. Pure: takes bytes, returns a description; no
+ * allocation, no state. What is not in the tables is refused, never guessed. SDM 2A 2.1 "Instruction Format for
+ * Protected Mode, Real-address Mode, and Virtual-8086 Mode", 2A 2.2.1 "REX Prefixes", SDM 2D appendix A "Opcode Map".
+ */
+#ifndef ROOTLET_VMX_DECODE_H
+#define ROOTLET_VMX_DECODE_H
+
+#include "kernel/lib/status.h"
+#include "kernel/lib/types.h"
+
+#define DECODE_MAX_BYTES 15u
+
+/* The default operand and address size of the code segment: real and virtual-8086 mode are DECODE_16. */
+enum decode_mode { DECODE_16, DECODE_32, DECODE_64 };
+
+enum decode_operation {
+    /* In the opcode map's order: opcode bits 5:3, and the reg field of 80, 81 and 83. */
+    DECODE_ADD,
+    DECODE_OR,
+    DECODE_ADC,
+    DECODE_SBB,
+    DECODE_AND,
+    DECODE_SUB,
+    DECODE_XOR,
+    DECODE_CMP,
+    DECODE_MOV,
+    DECODE_MOVZX,
+    DECODE_MOVSX, /* MOVSXD too */
+    DECODE_TEST,
+    DECODE_NOT,
+    DECODE_NEG,
+    DECODE_INC,
+    DECODE_DEC,
+    DECODE_XCHG,
+    DECODE_CMPXCHG,
+    DECODE_XADD,
+    DECODE_BT,
+    DECODE_BTS,
+    DECODE_BTR,
+    DECODE_BTC,
+    DECODE_SETCC,
+    DECODE_CMOVCC,
+    DECODE_MOVS,
+    DECODE_CMPS,
+    DECODE_STOS,
+    DECODE_LODS,
+    DECODE_SCAS
+};
+
+/* The operands, destination first. Every form but DECODE_STRING has exactly one memory operand. */
+enum decode_form {
+    DECODE_MEMORY_REGISTER,
+    DECODE_REGISTER_MEMORY,
+    DECODE_MEMORY_IMMEDIATE,
+    DECODE_MEMORY,
+    DECODE_STRING /* source segment:rSI, destination ES:rDI, accumulator, as the operation has them */
+};
+
+/* In the order of segment register encodings. */
+enum decode_segment { DECODE_ES, DECODE_CS, DECODE_SS, DECODE_DS, DECODE_FS, DECODE_GS };
+
+enum decode_repeat { DECODE_REPEAT_NONE, DECODE_REPNE, DECODE_REP };
+
+#define DECODE_NO_REGISTER  0xffu
+#define DECODE_REGISTER_RIP 0xfeu /* as a base only: the address of the next instruction */
+
+/* Registers are numbered as encoded: rAX rCX rDX rBX rSP rBP rSI rDI R8..R15. */
+struct decode_insn {
+    u8 mode;           /* enum decode_mode that it was decoded in */
+    u8 length;         /* bytes */
+    u8 operation;      /* enum decode_operation */
+    u8 form;           /* enum decode_form */
+    u8 width;          /* of the memory operand in bytes: 1, 2, 4 or 8 */
+    u8 register_width; /* of the register operand in bytes: differs from width in MOVZX and MOVSX */
+    u8 register_index; /* the register operand */
+    bool high_byte;    /* the register operand is bits 15:8 of register_index (AH, CH, DH, BH) */
+    u8 segment;        /* enum decode_segment; of the memory operand, or of a string's source */
+    u8 base;
+    u8 index;
+    u8 scale;         /* the index register is shifted left by this: 0 to 3 */
+    u8 address_width; /* bytes: 2, 4 or 8 */
+    bool lock;
+    u8 repeat;        /* enum decode_repeat; meaningful for DECODE_STRING only */
+    u8 condition;     /* of SETCC and CMOVCC: the opcode's low four bits */
+    u64 displacement; /* sign-extended; for an absolute offset (A0-A3) zero-extended */
+    u64 immediate;    /* sign-extended; 0 if the instruction has none */
+};
+
+/*
+ * Decodes the instruction at bytes[0..count). *out is meaningful only for STATUS_OK.
+ *   STATUS_TRUNCATED    more than `count` bytes are needed; never with count >= DECODE_MAX_BYTES
+ *   STATUS_UNSUPPORTED  not among the operations above, or without a memory operand
+ *   STATUS_INVALID      the CPU would refuse it: LOCK where it is not allowed, an undefined encoding (#UD), or more
+ * than DECODE_MAX_BYTES (#GP)
+ */
+enum status decode_instruction(const u8 *bytes, size_t count, enum decode_mode mode,
+                               struct decode_insn *out) MUST_CHECK;
+
+#endif

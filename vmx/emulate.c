@@ -1,0 +1,433 @@
+/*
+ * The executor of decoded instructions. Each function below computes its result first, writes memory next and registers
+ * and flags last, so that a fault leaves no trace. Flags that the SDM leaves undefined keep their value.
+ * Runs on the exit path of an MMIO access: a plain MOV goes straight through emulate_instruction.
+ * SDM 1 3.3.7 "Address Calculations in 64-Bit Mode", SDM 1 7.3.9 "String Operations".
+ */
+#include "vmx/emulate.h"
+#include "arch/x86/regs.h"
+
+#define STATUS_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+
+enum { RAX = 0, RCX = 1, RSI = 6, RDI = 7 };
+
+static ALWAYS_INLINE u64 top_bit(u8 bytes)
+{
+    return 1ull << (8 * bytes - 1);
+}
+
+static ALWAYS_INLINE u64 sign_extend(u64 value, u8 bytes)
+{
+    unsigned shift = 64u - 8u * bytes;
+    return (u64)((s64)(value << shift) >> shift);
+}
+
+/* Writes a general register as the CPU does: 32-bit results clear the upper half, narrower ones keep the rest. */
+static ALWAYS_INLINE void write_gpr(u64 *gpr, u64 value, u8 bytes)
+{
+    if (bytes == 8)
+        *gpr = value;
+    else if (bytes == 4)
+        *gpr = (u32)value;
+    else
+        *gpr = (*gpr & ~bits_mask_of_bytes(bytes)) | (value & bits_mask_of_bytes(bytes));
+}
+
+static ALWAYS_INLINE u64 read_operand(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    u64 value = env->gpr[insn->register_index] >> (insn->high_byte ? 8 : 0);
+    return value & bits_mask_of_bytes(insn->register_width);
+}
+
+static ALWAYS_INLINE void write_operand(const struct emulate_env *env, const struct decode_insn *insn, u64 value)
+{
+    u64 *gpr = &env->gpr[insn->register_index];
+
+    if (UNLIKELY(insn->high_byte))
+        *gpr = (*gpr & ~0xff00ull) | (value & 0xff) << 8;
+    else
+        write_gpr(gpr, value, insn->register_width);
+}
+
+static ALWAYS_INLINE enum emulate_outcome load(const struct emulate_env *env, const struct decode_insn *insn,
+                                               u64 linear, u64 *value)
+{
+    u64 raw = 0;
+    enum emulate_outcome outcome = env->calls->read(env->context, linear, insn->width, &raw);
+    *value = raw & bits_mask_of_bytes(insn->width);
+    return outcome;
+}
+
+static ALWAYS_INLINE enum emulate_outcome store(const struct emulate_env *env, const struct decode_insn *insn,
+                                                u64 linear, u64 value)
+{
+    return env->calls->write(env->context, linear, insn->width, value & bits_mask_of_bytes(insn->width));
+}
+
+/* segment:offset as a linear address; the offset wraps at the instruction's address width. */
+static ALWAYS_INLINE u64 to_linear(const struct emulate_env *env, const struct decode_insn *insn, u8 segment,
+                                   u64 offset)
+{
+    offset &= bits_mask_of_bytes(insn->address_width);
+    if (insn->mode == DECODE_64) {
+        if (UNLIKELY(segment >= DECODE_FS))
+            offset += env->calls->segment_base(env->context, segment);
+        return offset;
+    }
+    return (u32)(offset + env->calls->segment_base(env->context, segment));
+}
+
+/* The offset that the ModRM byte and what follows it describe, before it wraps. */
+static ALWAYS_INLINE u64 effective_offset(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    u64 offset = insn->displacement;
+
+    if (insn->base < 16)
+        offset += env->gpr[insn->base];
+    else if (insn->base == DECODE_REGISTER_RIP)
+        offset += env->rip + insn->length;
+    if (insn->index < 16)
+        offset += env->gpr[insn->index] << insn->scale;
+    return offset;
+}
+
+/* ZF, SF and PF of a result. */
+static u64 flags_of_result(u64 result, u8 bytes)
+{
+    u64 flags = 0;
+
+    if (!result)
+        flags |= RFLAGS_ZF;
+    if (result & top_bit(bytes))
+        flags |= RFLAGS_SF;
+    if (!__builtin_parity((unsigned)(result & 0xff)))
+        flags |= RFLAGS_PF;
+    return flags;
+}
+
+static u64 add(u64 a, u64 b, u64 carry, u8 bytes, u64 *flags)
+{
+    u64 result = (a + b + carry) & bits_mask_of_bytes(bytes);
+    u64 carries = (a & b) | ((a | b) & ~result);
+
+    *flags = flags_of_result(result, bytes);
+    if (carries & top_bit(bytes))
+        *flags |= RFLAGS_CF;
+    if (carries & 8)
+        *flags |= RFLAGS_AF;
+    if ((a ^ result) & (b ^ result) & top_bit(bytes))
+        *flags |= RFLAGS_OF;
+    return result;
+}
+
+static u64 subtract(u64 a, u64 b, u64 borrow, u8 bytes, u64 *flags)
+{
+    u64 result = (a - b - borrow) & bits_mask_of_bytes(bytes);
+    u64 borrows = (~a & b) | ((~a | b) & result);
+
+    *flags = flags_of_result(result, bytes);
+    if (borrows & top_bit(bytes))
+        *flags |= RFLAGS_CF;
+    if (borrows & 8)
+        *flags |= RFLAGS_AF;
+    if ((a ^ b) & (a ^ result) & top_bit(bytes))
+        *flags |= RFLAGS_OF;
+    return result;
+}
+
+/* One arithmetic operation on operands of `insn->width` bytes; *rflags becomes what the instruction leaves. */
+static u64 compute(const struct decode_insn *insn, u64 a, u64 b, u64 *rflags)
+{
+    u64 carry = *rflags & RFLAGS_CF;
+    u64 changed = STATUS_FLAGS;
+    u64 flags = 0;
+    u8 bytes = insn->width;
+    u64 result;
+
+    switch (insn->operation) {
+    case DECODE_ADD:
+    case DECODE_XADD:
+        result = add(a, b, 0, bytes, &flags);
+        break;
+    case DECODE_ADC:
+        result = add(a, b, carry, bytes, &flags);
+        break;
+    case DECODE_INC:
+        result = add(a, 1, 0, bytes, &flags);
+        changed &= ~RFLAGS_CF;
+        break;
+    case DECODE_SBB:
+        result = subtract(a, b, carry, bytes, &flags);
+        break;
+    case DECODE_DEC:
+        result = subtract(a, 1, 0, bytes, &flags);
+        changed &= ~RFLAGS_CF;
+        break;
+    case DECODE_NEG:
+        result = subtract(0, a, 0, bytes, &flags);
+        break;
+    case DECODE_NOT:
+        result = ~a & bits_mask_of_bytes(bytes);
+        changed = 0;
+        break;
+    case DECODE_OR:
+    case DECODE_XOR:
+    case DECODE_AND:
+    case DECODE_TEST:
+        result = insn->operation == DECODE_OR ? a | b : insn->operation == DECODE_XOR ? a ^ b : a & b;
+        flags = flags_of_result(result, bytes);
+        changed &= ~RFLAGS_AF;
+        break;
+    default: /* SUB and all that compare: CMP, CMPXCHG, CMPS, SCAS */
+        result = subtract(a, b, 0, bytes, &flags);
+    }
+    *rflags = (*rflags & ~changed) | (flags & changed);
+    return result;
+}
+
+/* SDM 1 appendix B "EFLAGS Condition Codes" */
+static bool condition_holds(u8 condition, u64 rflags)
+{
+    bool sign = rflags & RFLAGS_SF;
+    bool overflow = rflags & RFLAGS_OF;
+    bool holds = false;
+
+    switch (condition >> 1) {
+    case 0:
+        holds = overflow;
+        break;
+    case 1:
+        holds = rflags & RFLAGS_CF;
+        break;
+    case 2:
+        holds = rflags & RFLAGS_ZF;
+        break;
+    case 3:
+        holds = rflags & (RFLAGS_CF | RFLAGS_ZF);
+        break;
+    case 4:
+        holds = sign;
+        break;
+    case 5:
+        holds = rflags & RFLAGS_PF;
+        break;
+    case 6:
+        holds = sign != overflow;
+        break;
+    case 7:
+        holds = (rflags & RFLAGS_ZF) || sign != overflow;
+        break;
+    }
+    return holds != (condition & 1);
+}
+
+/* ADD to CMP, TEST, NOT, NEG, INC, DEC, in every operand form. */
+static enum emulate_outcome run_arithmetic(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    u64 memory;
+    u64 rflags = *env->rflags;
+    bool keeps = insn->operation != DECODE_CMP && insn->operation != DECODE_TEST;
+
+    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (insn->form == DECODE_REGISTER_MEMORY) {
+        u64 result = compute(insn, read_operand(env, insn), memory, &rflags);
+        if (keeps)
+            write_operand(env, insn, result);
+    } else {
+        u64 other = insn->form == DECODE_MEMORY_REGISTER ? read_operand(env, insn)
+                                                         : insn->immediate & bits_mask_of_bytes(insn->width);
+        u64 result = compute(insn, memory, other, &rflags);
+        if (keeps)
+            outcome = store(env, insn, linear, result);
+        if (outcome != EMULATE_OK)
+            return outcome;
+    }
+    *env->rflags = rflags;
+    return EMULATE_OK;
+}
+
+static enum emulate_outcome run_load(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    u64 value;
+    enum emulate_outcome outcome = load(env, insn, linear, &value);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (insn->operation == DECODE_MOVSX)
+        value = sign_extend(value, insn->width);
+    else if (insn->operation == DECODE_CMOVCC && !condition_holds(insn->condition, *env->rflags))
+        value = read_operand(env, insn); /* a 32-bit destination loses its upper half all the same */
+    write_operand(env, insn, value);
+    return EMULATE_OK;
+}
+
+/* XCHG, XADD and CMPXCHG. The memory operand is written even if CMPXCHG's comparison fails, as the SDM says. */
+static enum emulate_outcome run_exchange(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    u64 memory;
+    u64 rflags = *env->rflags;
+    u64 source = read_operand(env, insn);
+    u64 written = source;
+    bool equal = true;
+
+    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (insn->operation == DECODE_XADD) {
+        written = compute(insn, memory, source, &rflags);
+    } else if (insn->operation == DECODE_CMPXCHG) {
+        equal = compute(insn, env->gpr[RAX] & bits_mask_of_bytes(insn->width), memory, &rflags) == 0;
+        if (!equal)
+            written = memory;
+    }
+    outcome = store(env, insn, linear, written);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (insn->operation != DECODE_CMPXCHG)
+        write_operand(env, insn, memory);
+    else if (!equal)
+        write_gpr(&env->gpr[RAX], memory, insn->width);
+    *env->rflags = rflags;
+    return EMULATE_OK;
+}
+
+/* BT, BTS, BTR, BTC. A bit offset in a register reaches beyond the operand: SDM 2A "BT-Bit Test", "Bit(BitBase,
+ * BitOffset)". */
+static enum emulate_outcome run_bit(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    unsigned bits = 8u * insn->width;
+    u64 offset = effective_offset(env, insn);
+    u64 index = insn->immediate;
+    u64 memory;
+
+    if (insn->form == DECODE_MEMORY_REGISTER) {
+        index = sign_extend(read_operand(env, insn), insn->width);
+        unsigned shift = insn->width == 2 ? 4 : insn->width == 4 ? 5 : 6;
+        offset += (u64)((s64)index >> shift) * insn->width;
+    }
+    u64 linear = to_linear(env, insn, insn->segment, offset);
+    u64 bit = 1ull << (index & (bits - 1));
+    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+
+    if (insn->operation != DECODE_BT) {
+        u64 result = insn->operation == DECODE_BTS   ? memory | bit
+                     : insn->operation == DECODE_BTR ? memory & ~bit
+                                                     : memory ^ bit;
+        outcome = store(env, insn, linear, result);
+        if (outcome != EMULATE_OK)
+            return outcome;
+    }
+    *env->rflags = (*env->rflags & ~RFLAGS_CF) | (memory & bit ? RFLAGS_CF : 0);
+    return EMULATE_OK;
+}
+
+/* Whether `insn->width` bytes at `offset` may be accessed. SDM 3A 5.3 "Limit Checking", 5.4 "Type Checking". */
+static bool segment_allows(const struct emulate_env *env, const struct decode_insn *insn, u8 segment, u64 offset,
+                           bool write)
+{
+    u32 limit, rights;
+
+    env->calls->segment_bounds(env->context, segment, &limit, &rights);
+    offset &= bits_mask_of_bytes(insn->address_width);
+    u64 last = offset + insn->width - 1u;
+    bool unusable = rights & BIT(16);
+    bool code = rights & BIT(3);
+    bool permitted = rights & BIT(1); /* data: writable; code: readable */
+
+    if (unusable || (code && (write || !permitted)) || (write && !permitted))
+        return false;
+    if (!code && rights & BIT(2)) /* expand-down */
+        return offset > limit && last <= (rights & BIT(14) ? 0xffffffffull : 0xffffull);
+    return last <= limit;
+}
+
+/* The memory accesses of one iteration: *source is what rSI pointed to, *destination what rDI did (if read). */
+static enum emulate_outcome access_string(const struct emulate_env *env, const struct decode_insn *insn, u64 *source,
+                                          u64 *destination)
+{
+    u8 operation = insn->operation;
+    u64 rsi = env->gpr[RSI];
+    u64 rdi = env->gpr[RDI];
+    bool two = operation == DECODE_MOVS || operation == DECODE_CMPS;
+    enum emulate_outcome outcome = EMULATE_OK;
+
+    if (two && insn->mode != DECODE_64 &&
+        !(segment_allows(env, insn, insn->segment, rsi, false) &&
+          segment_allows(env, insn, DECODE_ES, rdi, operation == DECODE_MOVS)))
+        return EMULATE_UNSUPPORTED;
+    if (two || operation == DECODE_LODS)
+        outcome = load(env, insn, to_linear(env, insn, insn->segment, rsi), source);
+    if (outcome != EMULATE_OK || operation == DECODE_LODS)
+        return outcome;
+    u64 linear = to_linear(env, insn, DECODE_ES, rdi);
+    if (operation == DECODE_CMPS || operation == DECODE_SCAS)
+        return load(env, insn, linear, destination);
+    return store(env, insn, linear, *source);
+}
+
+/* One iteration; *advance stays the instruction's length, or becomes 0 if more iterations follow. */
+static enum emulate_outcome run_string(const struct emulate_env *env, const struct decode_insn *insn, u8 *advance)
+{
+    u8 operation = insn->operation;
+    u64 source = env->gpr[RAX] & bits_mask_of_bytes(insn->width); /* of STOS and SCAS */
+    u64 destination = 0;
+    u64 step = *env->rflags & RFLAGS_DF ? 0 - (u64)insn->width : insn->width;
+    u64 count = env->gpr[RCX] & bits_mask_of_bytes(insn->address_width);
+    bool compares = operation == DECODE_CMPS || operation == DECODE_SCAS;
+
+    if (insn->repeat != DECODE_REPEAT_NONE && count == 0)
+        return EMULATE_OK;
+    enum emulate_outcome outcome = access_string(env, insn, &source, &destination);
+    if (outcome != EMULATE_OK)
+        return outcome;
+
+    if (compares)
+        compute(insn, source, destination, env->rflags);
+    if (operation == DECODE_LODS)
+        write_gpr(&env->gpr[RAX], source, insn->width);
+    if (operation == DECODE_MOVS || operation == DECODE_CMPS || operation == DECODE_LODS)
+        write_gpr(&env->gpr[RSI], env->gpr[RSI] + step, insn->address_width);
+    if (operation != DECODE_LODS)
+        write_gpr(&env->gpr[RDI], env->gpr[RDI] + step, insn->address_width);
+    if (insn->repeat != DECODE_REPEAT_NONE) {
+        bool equal = *env->rflags & RFLAGS_ZF;
+        count--;
+        write_gpr(&env->gpr[RCX], count, insn->address_width);
+        if (count && !(compares && equal != (insn->repeat == DECODE_REP)))
+            *advance = 0;
+    }
+    return EMULATE_OK;
+}
+
+enum emulate_outcome emulate_instruction(const struct emulate_env *env, const struct decode_insn *insn, u8 *advance)
+{
+    *advance = insn->length;
+    if (UNLIKELY(insn->form == DECODE_STRING))
+        return run_string(env, insn, advance);
+    if (UNLIKELY(insn->operation >= DECODE_BT && insn->operation <= DECODE_BTC))
+        return run_bit(env, insn);
+
+    u64 linear = to_linear(env, insn, insn->segment, effective_offset(env, insn));
+    switch (insn->operation) {
+    case DECODE_MOV:
+        if (insn->form == DECODE_REGISTER_MEMORY)
+            return run_load(env, insn, linear);
+        return store(env, insn, linear,
+                     insn->form == DECODE_MEMORY_REGISTER ? read_operand(env, insn) : insn->immediate);
+    case DECODE_MOVZX:
+    case DECODE_MOVSX:
+    case DECODE_CMOVCC:
+        return run_load(env, insn, linear);
+    case DECODE_SETCC:
+        return store(env, insn, linear, condition_holds(insn->condition, *env->rflags));
+    case DECODE_XCHG:
+    case DECODE_XADD:
+    case DECODE_CMPXCHG:
+        return run_exchange(env, insn, linear);
+    default:
+        return run_arithmetic(env, insn, linear);
+    }
+}

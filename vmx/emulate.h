@@ -1,0 +1,55 @@
+/*
+ * Executes one decoded instruction (vmx/decode.h) on a guest's registers, with memory behind callbacks. Pure: owns no
+ * state.
+ *
+ * Invariant: registers and flags change only when all of the instruction's memory accesses have succeeded.
+ * A locked or exchanging instruction reads and then writes; it is not atomic against other CPUs, as is usual for
+ * devices.
+ *
+ * SDM 1 3.4.3.1 "Status Flags", SDM 2A to 2D for each instruction.
+ */
+#ifndef ROOTLET_VMX_EMULATE_H
+#define ROOTLET_VMX_EMULATE_H
+
+#include "vmx/decode.h"
+
+enum emulate_outcome {
+    EMULATE_OK,
+    EMULATE_FAULT,      /* a callback has recorded a fault to inject, or any other reason to run the guest again */
+    EMULATE_UNSUPPORTED /* cannot be executed right here: the VM is to be stopped */
+};
+
+/*
+ * `linear` may be misaligned and its `bytes` (1, 2, 4 or 8) may cross a page: the callback splits the access, and
+ * checks that linear is canonical. In 64-bit mode linear is 64 bits wide, else 32. read sets the low `bytes` bytes of
+ * *value; those above are ignored. write gets zeros above `bytes`.
+ */
+struct emulate_calls {
+    enum emulate_outcome (*read)(void *context, u64 linear, u8 bytes, u64 *value);
+    enum emulate_outcome (*write)(void *context, u64 linear, u8 bytes, u64 value);
+    /* Called only for a segment that takes part: in 64-bit mode FS and GS alone. */
+    u64 (*segment_base)(void *context, enum decode_segment segment);
+    /* The limit in bytes and the access rights in the VMCS's format. Called for MOVS and CMPS outside 64-bit mode. */
+    void (*segment_bounds)(void *context, enum decode_segment segment, u32 *limit, u32 *rights);
+};
+
+struct emulate_env {
+    const struct emulate_calls *calls;
+    void *context;
+    u64 *gpr; /* 16, in encoding order: rAX rCX rDX rBX rSP rBP rSI rDI R8..R15 */
+    u64 *rflags;
+    u64 rip; /* of the instruction */
+};
+
+/*
+ * Executes the instruction, or one iteration of a repeated string instruction. On EMULATE_OK RIP is to move on by
+ * *advance: the instruction's length, or 0 while iterations remain. On any other outcome nothing has changed but what
+ * callbacks did.
+ *
+ * Segment limits and types: the CPU has checked those of the access that caused the exit; the second operand of MOVS
+ * and CMPS is checked here, and is EMULATE_UNSUPPORTED if it does not pass.
+ */
+enum emulate_outcome emulate_instruction(const struct emulate_env *env, const struct decode_insn *insn,
+                                         u8 *advance) MUST_CHECK;
+
+#endif
