@@ -31,4 +31,32 @@ build/%.asm.o: %.asm $(patsubst %/offsets.c,build/%/offsets.inc,$(wildcard arch/
 	@mkdir -p $(@D)
 	nasm -f elf64 -g -F dwarf -I. -Ibuild/ -o $@ $<
 
+.SECONDARY: $(patsubst %.c,build/%.inc,$(wildcard arch/x86/offsets.c vmx/offsets.c))
+
 -include $(KERNEL_OBJS:.o=.d) $(wildcard build/*/offsets.inc.d build/*/*/offsets.inc.d)
+
+# The image is linked twice: the first link tells where the functions are; the second one carries their names, for
+# backtraces, in a table that stands after all code and constants and so moves none of them.
+KERNEL_LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments --gc-sections \
+	--build-id=none --orphan-handling=error -T linker.ld
+
+build/symbols.empty.asm: tools/mksymbols
+	@mkdir -p $(@D)
+	tools/mksymbols >$@
+
+build/symbols.asm: build/rootlet.first.elf tools/mksymbols
+	$(NM) -n $< >build/rootlet.first.nm
+	tools/mksymbols build/rootlet.first.nm >$@
+
+build/symbols.o build/symbols.empty.o: build/%.o: build/%.asm
+	nasm -f elf64 -o $@ $<
+
+build/rootlet.first.elf: $(KERNEL_OBJS) build/symbols.empty.o linker.ld
+	$(LD) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS) build/symbols.empty.o
+
+build/rootlet.elf: build/rootlet.first.elf build/symbols.o
+	$(LD) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS) build/symbols.o
+
+# For Bochs's debugger: ldsym global "build/rootlet.sym"
+build/rootlet.sym: build/rootlet.elf
+	$(NM) $< | awk '{print $$1, $$3}' >$@

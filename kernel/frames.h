@@ -17,6 +17,11 @@ void frames_add(hpa_t base, u64 count);
 enum status frames_allocate(u64 count, u64 align_frames, hpa_t *out) MUST_CHECK;
 /* As frames_allocate, but not zeroed: the caller overwrites every byte before anyone else can read it. */
 enum status frames_allocate_dirty(u64 count, u64 align_frames, hpa_t *out) MUST_CHECK;
+/*
+ * One zeroed frame below `limit`, the lowest there is: for code that must run below 1 MiB. All other allocations take
+ * frames below 1 MiB last. STATUS_NO_MEMORY: none is free.
+ */
+enum status frames_allocate_below(hpa_t limit, hpa_t *out) MUST_CHECK;
 /* Returns `count` frames from `base`. A double free or a foreign frame is a host bug: panic. */
 void frames_free(hpa_t base, u64 count);
 /* Number of free frames now. */

@@ -1,11 +1,14 @@
 /*
- * The end of a host bug: prints why, registers, a backtrace with function names; stops all CPUs; `rootlet: end status=fail`; power off.
+ * The end of a host bug: prints why, registers, a backtrace with function names; stops all CPUs; `rootlet: end
+ * status=fail`; power off.
  */
 #ifndef ROOTLET_KERNEL_PANIC_H
 #define ROOTLET_KERNEL_PANIC_H
 
 #include "kernel/lib/types.h"
 
+/* Host exceptions end in a panic from now on, NMIs stop a CPU when another one has panicked. After console_init. */
+void panic_init(void);
 NORETURN void panic(const char *format, ...) PRINTF(1, 2);
 
 /* Always checked: an invariant whose breach is a host bug. */

@@ -30,6 +30,24 @@ void *phys_to_virt(hpa_t address);
 hpa_t virt_to_phys(const void *pointer);
 #endif
 
+/* A piece of physical memory, for the direct map. */
+struct paging_range {
+    u64 base;
+    u64 size_bytes;
+};
+
+/* Gives one zeroed frame that is mapped already; false if there is none. */
+typedef bool (*paging_frame_source)(hpa_t *out);
+
+/*
+ * Builds the kernel's tables and loads them: the image W^X, its text and read-only data read-only through the direct
+ * map too; a direct map of the first 4 GiB and of `memory` beyond (ranges of RAM and firmware tables: sorted,
+ * disjoint). Boot CPU, once, after features_enable_cpu, while the boot tables map 4 GiB: `source` gives frames below 4
+ * GiB until this returns. STATUS_NO_MEMORY: too few frames; the boot tables are still in use.
+ */
+enum status paging_init(const struct paging_range *memory, u32 count, paging_frame_source source) MUST_CHECK;
+/* Takes a page of the kernel image out of the mapping, to guard what lies above it. Before other CPUs are started. */
+void paging_remove_image_page(const void *page);
 /* Maps `bytes` of device registers uncached; STATUS_NO_MEMORY if the window for devices is full. Never unmapped. */
 enum status paging_map_device(hpa_t base, u64 bytes, volatile void **out) MUST_CHECK;
 /* Allocates a stack of `bytes` (a multiple of 4 KiB) with an unmapped guard page below it; *top is its end. */

@@ -1,0 +1,75 @@
+/*
+ * The interrupt descriptor table, shared by all CPUs and constant after idt_init. Every gate is an interrupt gate (IF
+ * is cleared) to one of the stubs in arch/x86/trap.asm. SDM 3A 6.14.1 "64-Bit Mode IDT".
+ */
+#include "arch/x86/idt.h"
+#include "arch/x86/percpu.h"
+#include "arch/x86/regs.h"
+
+#define GATE_COUNT      256u
+#define GATE_INTERRUPT  0x8eu /* present, privilege 0, 64-bit interrupt gate */
+#define FIRST_IRQ       32u
+#define TRAP_STUB_BYTES 16u
+#define IRQ_STUB_BYTES  8u
+
+struct gate {
+    u16 offset_low;
+    u16 selector;
+    u8 ist;
+    u8 type;
+    u16 offset_middle;
+    u32 offset_high;
+    u32 reserved;
+};
+
+struct PACKED table_pointer {
+    u16 limit;
+    u64 base;
+};
+
+extern const u8 trap_stubs[];     /* vectors 0 to 31 */
+extern const u8 trap_irq_stubs[]; /* vectors 32 to 255 */
+
+static struct gate gates[GATE_COUNT] ALIGNED(16);
+
+static u8 ist_of(u32 vector)
+{
+    switch (vector) {
+    case VECTOR_NMI:
+        return IST_NMI;
+    case VECTOR_DF:
+        return IST_DOUBLE_FAULT;
+    case VECTOR_MC:
+        return IST_MACHINE_CHECK;
+    default:
+        return 0;
+    }
+}
+
+void idt_init(void)
+{
+    for (u32 vector = 0; vector < GATE_COUNT; vector++) {
+        const u8 *stub = vector < FIRST_IRQ ? trap_stubs + vector * TRAP_STUB_BYTES
+                                            : trap_irq_stubs + (vector - FIRST_IRQ) * IRQ_STUB_BYTES;
+        u64 offset = (u64)(uintptr_t)stub;
+        gates[vector] = (struct gate){
+            .offset_low = (u16)offset,
+            .selector = SELECTOR_KERNEL_CODE,
+            .ist = ist_of(vector),
+            .type = GATE_INTERRUPT,
+            .offset_middle = (u16)(offset >> 16),
+            .offset_high = (u32)(offset >> 32),
+        };
+    }
+}
+
+void idt_load(void)
+{
+    struct table_pointer pointer = {sizeof gates - 1, idt_base()};
+    asm volatile("lidt %0" : : "m"(pointer) : "memory");
+}
+
+u64 idt_base(void)
+{
+    return (u64)(uintptr_t)gates;
+}

@@ -1,0 +1,92 @@
+; Where an application processor starts: a page below 1 MiB that smp_start copies this code to. Real mode, straight into
+; long mode through the boot page tables (the only ones that still map that page at its own address), then up to the linked
+; kernel, over to the kernel's own tables and into the C entry on a stack of its own.
+; Position-independent: reaches its data through CS. Interrupts off. SDM 3A 8.4 "Multiple-Processor (MP) Initialization".
+%include "arch/x86/offsets.inc"
+
+SELECTOR_CODE   equ 8
+SELECTOR_DATA   equ 16
+
+%define at(label) ((label) - ap_trampoline_start)
+
+global ap_trampoline_start, ap_trampoline_end, ap_trampoline_params
+extern boot_pml4
+
+section .rodata
+align 16
+bits 16
+ap_trampoline_start:
+        cli
+        cld
+        mov     ax, cs
+        mov     ds, ax
+        movzx   ebx, ax
+        shl     ebx, 4                  ; linear address of the page
+        lea     eax, [ebx + at(gdt)]
+        mov     [at(gdt.base)], eax
+        lea     eax, [ebx + at(long_mode)]
+        mov     [at(target)], eax
+        o32 lgdt [at(gdt.pointer)]
+
+        mov     eax, CR4_PAE_BIT
+        mov     cr4, eax
+        mov     eax, boot_pml4 - KERNEL_BASE
+        mov     cr3, eax
+        mov     ecx, MSR_EFER
+        mov     eax, [at(ap_trampoline_params) + AP_PARAMS_EFER]
+        xor     edx, edx
+        wrmsr
+        mov     eax, CR0_PG_BIT | CR0_PE_BIT | CR0_ET_BIT
+        mov     cr0, eax
+        jmp     far dword [at(target)]
+
+bits 64
+long_mode:
+        mov     ax, SELECTOR_DATA
+        mov     ds, ax
+        mov     es, ax
+        mov     ss, ax
+        xor     eax, eax
+        mov     fs, ax
+        mov     gs, ax
+        lea     rsi, [rel ap_trampoline_params]
+        mov     rax, .linked
+        jmp     rax
+
+section .text
+.linked:
+        mov     rdi, [rsi + AP_PARAMS_CPU]
+        mov     rbx, [rsi + AP_PARAMS_ENTRY]
+        mov     rsp, [rsi + AP_PARAMS_STACK_TOP]
+        mov     rax, [rsi + AP_PARAMS_CR3]
+        mov     cr3, rax
+        mov     eax, edi
+        mov     rdx, rdi
+        shr     rdx, 32
+        mov     ecx, MSR_GS_BASE
+        wrmsr
+        xor     ebp, ebp                ; ends the chain of frames
+        call    rbx
+.stop:
+        cli
+        hlt
+        jmp     .stop
+
+section .rodata
+align 8
+gdt:
+        dq      0
+        dq      0x00af9b000000ffff      ; 64-bit code
+        dq      0x00cf93000000ffff      ; data
+.pointer:
+        dw      gdt.pointer - gdt - 1
+.base:  dd      0
+
+align 8
+target: dd      0                       ; far pointer to long_mode
+        dw      SELECTOR_CODE
+
+align 8
+ap_trampoline_params:
+        times   AP_PARAMS_BYTES db 0
+ap_trampoline_end:
