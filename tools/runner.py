@@ -1,0 +1,193 @@
+"""What run-bochs and run-qemu share: arguments, temporary ISOs, the live serial console, time limit and verdict."""
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOOLS = os.path.dirname(os.path.abspath(__file__))
+TREE = os.path.dirname(TOOLS)
+STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT = 1, 2, 124
+END = "rootlet: end status="
+# A machine that said its last word and does not power off has failed; no need to wait for the time limit.
+POWER_OFF_GRACE_SECONDS = 10
+POLL_SECONDS = 0.02
+
+
+class Serial:
+    """Follows the file that the emulator writes the serial port to (byte by byte, unbuffered)."""
+
+    def __init__(self, path, echo):
+        self.path, self.echo, self.bytes = path, echo, bytearray()
+
+    def poll(self):
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(len(self.bytes))
+                new = file.read()
+        except FileNotFoundError:
+            return
+        self.bytes += new
+        if new and self.echo:
+            sys.stdout.buffer.write(new)
+            sys.stdout.buffer.flush()
+
+    def lines(self):
+        return [line.strip("\r") for line in self.bytes.decode("utf-8", "replace").split("\n")]
+
+
+def add_arguments(parser, time_limit):
+    parser.add_argument("image", metavar="ISO|VM-LINES", help="an ISO, or a text file of VM lines")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs (default 1)")
+    parser.add_argument("--memory", type=int, default=512, metavar="MB", help="RAM in MiB (default 512)")
+    parser.add_argument("--time-limit", type=float, default=time_limit, metavar="SECONDS",
+                        help="wall time; 0: none (default %(default)s)")
+    parser.add_argument("--serial", metavar="FILE", help="keep the serial console's text there")
+    parser.add_argument("--log", metavar="FILE", help="keep the emulator's log there")
+    parser.add_argument("--keep", action="store_true", help="keep the run's folder and say where it is")
+    parser.add_argument("--quiet", action="store_true", help="do not show the serial console")
+    iso = parser.add_argument_group("with VM lines (handed to mkiso)")
+    iso.add_argument("--options", default="", metavar="WORDS", help="Rootlet's own command line")
+    iso.add_argument("--kernel", metavar="ELF", help="the hypervisor (default build/rootlet.elf)")
+    iso.add_argument("--no-check", action="store_true", help="let wrong VM lines through")
+
+
+def parse(parser, emulator, package):
+    args = parser.parse_args()
+    if args.cpus < 1 or args.memory < 8 or args.time_limit < 0:
+        parser.error("--cpus must be at least 1, --memory at least 8, --time-limit at least 0")
+    if shutil.which(emulator) is None:
+        parser.error(f"{emulator} is not installed: run tools/setup {package}")
+    if args.image != "-" and not os.path.isfile(args.image):
+        parser.error(f"{args.image}: no such file (make iso builds the demo's ISO)")
+    return args
+
+
+@contextlib.contextmanager
+def run_folder(args, log_name):
+    """A folder for one run; leaves behind what --serial, --log and --keep ask for."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = tempfile.mkdtemp(prefix="rootlet-run.")
+    try:
+        yield folder
+    finally:
+        for name, target in (("serial.log", args.serial), (log_name, args.log)):
+            source = os.path.join(folder, name)
+            if target:
+                shutil.copyfile(source if os.path.exists(source) else os.devnull, target)
+        if args.keep:
+            print(f"kept {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def read_text(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def prepare_iso(args, folder):
+    """Puts boot.iso into the folder: the ISO that was given, or one made from the VM lines. False: mkiso said why not."""
+    iso = os.path.join(folder, "boot.iso")
+    if args.image != "-":
+        with open(args.image, "rb") as file:
+            file.seek(32769)
+            if file.read(5) == b"CD001":
+                os.symlink(os.path.abspath(args.image), iso)
+                return True
+    command = [os.path.join(TOOLS, "mkiso"), args.image, "-o", iso, f"--options={args.options}"]
+    command += ["--kernel", args.kernel] if args.kernel else []
+    command += ["--no-check"] if args.no_check else []
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def kill_group(process):
+    """Ends the emulator; it stands in a process group of its own, with whatever its start script began."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=3)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            break
+    process.wait()
+
+
+def follow(process, serial, limit_seconds):
+    """Waits for the end of the run. Returns why it was cut short, or None."""
+    start = time.monotonic()
+    end_seen = None
+    while process.poll() is None:
+        serial.poll()
+        now = time.monotonic()
+        if end_seen is None and END.encode() in serial.bytes:
+            end_seen = now
+        if end_seen is not None and now - end_seen > POWER_OFF_GRACE_SECONDS:
+            return "no-power-off"
+        if limit_seconds and now - start > limit_seconds:
+            return "time-limit"
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def boot(args, command, folder, send=b""):
+    """Runs the emulator with its output in emulator.out. Returns (why it was cut short or None, Serial)."""
+    serial = Serial(os.path.join(folder, "serial.log"), not args.quiet)
+    with open(os.path.join(folder, "emulator.out"), "wb") as out:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        try:
+            if send:
+                process.stdin.write(send)
+                process.stdin.flush()
+            cut = follow(process, serial, args.time_limit)
+        finally:
+            kill_group(process)
+            serial.poll()
+    if not args.quiet and serial.bytes and not serial.bytes.endswith(b"\n"):
+        print(flush=True)
+    return cut, serial
+
+
+def judge(cut, serial, crash, powered_off):
+    """crash: in words, what the emulator saw go wrong, or None. Returns the exit status, the reason in words, and whether the emulator's log may explain it."""
+    lines = serial.lines()
+    end = next((line for line in lines if line.startswith(END)), None)
+    if any(line.startswith("rootlet: panic") for line in lines):
+        return STATUS_FAIL, "the hypervisor panicked", False
+    if crash:
+        return STATUS_FAIL, crash, True
+    if cut == "time-limit":
+        return STATUS_TIME_LIMIT, "time limit reached", True
+    if cut == "no-power-off":
+        return STATUS_FAIL, f"no power-off within {POWER_OFF_GRACE_SECONDS} s after the end line", True
+    if end is None:
+        return STATUS_FAIL, "no end line on the serial console", True
+    if end != END + "ok":
+        return STATUS_FAIL, end[len("rootlet: ") :], False
+    if not powered_off:
+        return STATUS_FAIL, "the emulator ended, but not by power-off", True
+    return 0, "end status=ok and power-off", False
+
+
+def report(tool, status, reason, log):
+    """Prints the verdict, after the log's last lines if there are any to show."""
+    if log:
+        print(f"{tool}: the emulator's last lines:", file=sys.stderr)
+        for line in log.splitlines()[-25:]:
+            print("    " + line, file=sys.stderr)
+    print(f"{tool}: {'pass' if status == 0 else 'FAIL'}: {reason}", file=sys.stderr)
+    return status
