@@ -38,7 +38,7 @@ build/%.asm.o: %.asm $(patsubst %/offsets.c,build/%/offsets.inc,$(wildcard arch/
 # The image is linked twice: the first link tells where the functions are; the second one carries their names, for
 # backtraces, in a table that stands after all code and constants and so moves none of them.
 KERNEL_LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments --gc-sections \
-	--build-id=none --orphan-handling=error -T linker.ld
+	--build-id=none -T linker.ld
 
 build/symbols.empty.asm: tools/mksymbols
 	@mkdir -p $(@D)
