@@ -15,16 +15,26 @@ struct smp_request {
     u32 pending; /* 1 from posting until the function has returned */
 };
 
-/*
- * Boot CPU, once, before any kick: installs the kick handler. `tsc_hz` measures the waits.
- */
+/* Boot CPU, once, after lapic_init_boot_cpu: installs the kick and NMI handlers. `tsc_hz` measures the waits. */
 void smp_init(u64 tsc_hz);
+
+struct smp_plan {
+    const u32 *apic_ids; /* the caller's own is skipped */
+    u32 count;
+    hpa_t trampoline; /* a page of RAM below 640 KiB that nobody uses; as it was afterwards */
+    /* Runs on the new CPU for ever: own stack, interrupts off, local APIC, timer and FPU ready. */
+    void (*entry)(struct cpu_local *cpu);
+    /* A CPU that did not come up; `why` for the log. */
+    void (*missing)(u32 apic_id, const char *why);
+};
+
 /*
- * Starts the CPUs of apic_ids[0..count) except the caller, one after another; each runs entry(its block), on its own
- * stack, with interrupts off, local APIC ready, and `entry` never returns. A CPU that has not come after the time limit
- * is reported through missing(apic_id) and left out. Returns when all that came are online.
+ * Starts the planned CPUs, one after another. A CPU that has not come after the time limit is reported and left out.
+ * Returns when all that came are online; only then do they run their entry, so that they see the final count.
  */
-void smp_start_all(const u32 *apic_ids, u32 count, void (*entry)(struct cpu_local *), void (*missing)(u32 apic_id));
+void smp_start_all(const struct smp_plan *plan);
+/* The largest difference seen between the boot CPU's TSC and another's, in ticks; 0 if none could be told apart. */
+u64 smp_tsc_skew(void);
 /* CPUs online, the boot CPU included. */
 u32 smp_cpu_count(void);
 

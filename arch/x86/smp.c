@@ -1,0 +1,288 @@
+/*
+ * Starting, calling and stopping the other CPUs. A mailbox is a lock-free stack that many push to and only its CPU
+ * empties, whole, so no ABA problem arises. Interrupts off everywhere.
+ * Invariant: online_count changes only on the boot CPU, inside smp_start_all, while no other CPU has left ap_main yet.
+ * SDM 3A 8.4.4.1 "Typical BSP Initialization Sequence", 10.6.1 "Interrupt Command Register (ICR)".
+ */
+#include "arch/x86/smp.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/features.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/traps.h"
+#include "arch/x86/xsave.h"
+#include "boot/ap.h"
+#include "kernel/lib/string.h"
+
+#define INIT_WAIT_US   10000u
+#define FIRST_WAIT_US  1000u   /* after the first SIPI; most CPUs are there within 0.1 ms */
+#define SECOND_WAIT_US 100000u /* after the second one */
+#define STOP_WAIT_US   100000u
+#define TSC_HZ_UNKNOWN 10000000000ull /* too long a wait is harmless */
+#define US_A_SECOND    1000000u
+
+static struct {
+    struct smp_request *head;
+    struct smp_request stop;
+    u32 stopped;
+} ALIGNED(64) mailboxes[CPU_MAX];
+
+static u32 online_count = 1;
+static u64 wait_tsc_hz = TSC_HZ_UNKNOWN;
+static u32 panicking_cpu; /* id + 1; 0: none */
+
+/* Meeting of the boot CPU and the one that starts. */
+static void (*ap_entry)(struct cpu_local *cpu);
+static u32 tsc_probe_go;
+static u64 tsc_probe;
+static u64 tsc_skew_max;
+static u32 released;
+
+NORETURN void smp_halt_forever(void)
+{
+    for (;;)
+        asm volatile("cli; hlt" : : : "memory");
+}
+
+/* True if *flag became nonzero within the time. */
+static bool wait_for(const u32 *flag, u32 limit_us)
+{
+    u64 start = cpu_tsc();
+    u64 limit = wait_tsc_hz / US_A_SECOND * limit_us;
+
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
+        if (cpu_tsc() - start > limit)
+            return false;
+        cpu_pause();
+    }
+    return true;
+}
+
+static void wait_us(u32 us)
+{
+    static const u32 never;
+    (void)wait_for(&never, us);
+}
+
+void smp_init(u64 tsc_hz)
+{
+    wait_tsc_hz = tsc_hz;
+    irq_set_handler(IRQ_VECTOR_KICK, smp_mailbox_run);
+    traps_set_nmi_handler(smp_handle_nmi);
+}
+
+/* The first C code of an application processor. */
+static void ap_main(struct cpu_local *cpu)
+{
+    percpu_load(cpu);
+    lapic_init_cpu();
+    lapic_timer_init_cpu();
+    xsave_init_cpu();
+    __atomic_store_n(&cpu->online, 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&tsc_probe_go, __ATOMIC_ACQUIRE))
+        cpu_pause();
+    __atomic_store_n(&tsc_probe, cpu_tsc(), __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE))
+        cpu_pause();
+    ap_entry(cpu);
+    smp_halt_forever();
+}
+
+/* The other CPU reads its TSC between two readings of ours: by how much does it lie outside? */
+static void probe_tsc(void)
+{
+    u64 before, theirs, after, skew = 0;
+
+    __atomic_store_n(&tsc_probe, 0, __ATOMIC_RELAXED);
+    before = cpu_tsc();
+    __atomic_store_n(&tsc_probe_go, 1, __ATOMIC_RELEASE);
+    while (!(theirs = __atomic_load_n(&tsc_probe, __ATOMIC_ACQUIRE)))
+        cpu_pause();
+    after = cpu_tsc();
+    __atomic_store_n(&tsc_probe_go, 0, __ATOMIC_RELAXED);
+    if (theirs < before)
+        skew = before - theirs;
+    else if (theirs > after)
+        skew = theirs - after;
+    tsc_skew_max = skew > tsc_skew_max ? skew : tsc_skew_max;
+}
+
+static bool start_cpu(struct cpu_local *cpu, hpa_t trampoline)
+{
+    struct ap_params params = {paging_cr3(), features_efer(), cpu->stack_top, cpu, ap_main};
+    u8 *page = phys_to_virt(trampoline);
+
+    cpu->online = 0;
+    memcpy(page + (ap_trampoline_params - ap_trampoline_start), &params, sizeof params);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    lapic_send_startup(cpu->apic_id, (u32)trampoline.raw);
+    if (wait_for(&cpu->online, FIRST_WAIT_US))
+        return true;
+    lapic_send_startup(cpu->apic_id, (u32)trampoline.raw);
+    if (wait_for(&cpu->online, SECOND_WAIT_US))
+        return true;
+    /* It must not wander in later and run on what is then another CPU's stack. */
+    lapic_send_init(cpu->apic_id);
+    wait_us(INIT_WAIT_US);
+    return false;
+}
+
+static void start_planned(const struct smp_plan *plan, u32 apic_id)
+{
+    struct cpu_local *cpu = NULL;
+
+    if (online_count >= CPU_MAX) {
+        plan->missing(apic_id, "more CPUs than supported");
+    } else if (percpu_create(online_count, apic_id, &cpu) != STATUS_OK) {
+        plan->missing(apic_id, "no memory for its stacks");
+    } else if (!start_cpu(cpu, plan->trampoline)) {
+        plan->missing(apic_id, "does not answer INIT-SIPI-SIPI");
+    } else {
+        probe_tsc();
+        __atomic_store_n(&online_count, online_count + 1, __ATOMIC_RELEASE);
+    }
+}
+
+void smp_start_all(const struct smp_plan *plan)
+{
+    static u8 saved[FRAME_BYTES];
+    void *page = phys_to_virt(plan->trampoline);
+    u32 own = cpu_local()->apic_id;
+    bool any = false;
+
+    ap_entry = plan->entry;
+    memcpy(saved, page, sizeof saved);
+    memcpy(page, ap_trampoline_start, (size_t)(ap_trampoline_end - ap_trampoline_start));
+    for (u32 i = 0; i < plan->count; i++) {
+        if (plan->apic_ids[i] == own)
+            continue;
+        lapic_send_init(plan->apic_ids[i]);
+        any = true;
+    }
+    if (any)
+        wait_us(INIT_WAIT_US); /* one wait for all of them */
+    for (u32 i = 0; i < plan->count; i++)
+        if (plan->apic_ids[i] != own)
+            start_planned(plan, plan->apic_ids[i]);
+    memcpy(page, saved, sizeof saved);
+    __atomic_store_n(&released, 1, __ATOMIC_RELEASE);
+}
+
+u64 smp_tsc_skew(void)
+{
+    return tsc_skew_max;
+}
+
+u32 smp_cpu_count(void)
+{
+    return __atomic_load_n(&online_count, __ATOMIC_ACQUIRE);
+}
+
+void smp_kick(u32 id)
+{
+    lapic_send_ipi(cpu_local_of(id)->apic_id, IRQ_VECTOR_KICK);
+}
+
+bool smp_post(u32 id, struct smp_request *request)
+{
+    struct smp_request *head = __atomic_load_n(&mailboxes[id].head, __ATOMIC_RELAXED);
+
+    if (__atomic_exchange_n(&request->pending, 1, __ATOMIC_ACQUIRE))
+        return false;
+    do
+        request->next = head;
+    while (!__atomic_compare_exchange_n(&mailboxes[id].head, &head, request, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    /* Whoever found the box empty has kicked; one kick empties the whole box. */
+    if (!head)
+        smp_kick(id);
+    return true;
+}
+
+void smp_call(u32 id, void (*function)(void *), void *argument)
+{
+    struct smp_request request = {.function = function, .argument = argument};
+
+    if (id == cpu_id()) {
+        function(argument);
+        return;
+    }
+    (void)smp_post(id, &request);
+    while (__atomic_load_n(&request.pending, __ATOMIC_ACQUIRE)) {
+        smp_mailbox_run(); /* the other CPU may be waiting for us */
+        cpu_pause();
+    }
+}
+
+void smp_mailbox_run(void)
+{
+    u32 id = cpu_id();
+    struct smp_request *newest, *oldest = NULL;
+
+    if (LIKELY(!__atomic_load_n(&mailboxes[id].head, __ATOMIC_RELAXED)))
+        return;
+    newest = __atomic_exchange_n(&mailboxes[id].head, NULL, __ATOMIC_ACQUIRE);
+    while (newest) {
+        struct smp_request *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct smp_request *next = oldest->next;
+        oldest->function(oldest->argument);
+        __atomic_store_n(&oldest->pending, 0, __ATOMIC_RELEASE); /* from here on it may be gone */
+        oldest = next;
+    }
+}
+
+static NORETURN void stop_here(void)
+{
+    __atomic_store_n(&mailboxes[cpu_id()].stopped, 1, __ATOMIC_RELEASE);
+    smp_halt_forever();
+}
+
+static void stop_on_request(void *unused)
+{
+    (void)unused;
+    stop_here();
+}
+
+void smp_stop_all(void)
+{
+    for (u32 id = 0; id < smp_cpu_count(); id++) {
+        mailboxes[id].stop.function = stop_on_request;
+        if (id != cpu_id())
+            (void)smp_post(id, &mailboxes[id].stop);
+    }
+    for (u32 id = 0; id < smp_cpu_count(); id++)
+        if (id != cpu_id())
+            (void)wait_for(&mailboxes[id].stopped, STOP_WAIT_US);
+}
+
+void smp_stop_others_for_panic(void)
+{
+    u32 nobody = 0;
+    u32 self = cpu_id() + 1;
+
+    if (!__atomic_compare_exchange_n(&panicking_cpu, &nobody, self, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        if (nobody != self)
+            stop_here();
+        return; /* a second fault on the panicking CPU itself: the others have been told */
+    }
+    /* One by one: CPUs that firmware parked elsewhere must not get an NMI. */
+    for (u32 id = 0; id < smp_cpu_count(); id++)
+        if (id + 1 != self)
+            lapic_send_nmi(cpu_local_of(id)->apic_id);
+    for (u32 id = 0; id < smp_cpu_count(); id++)
+        if (id + 1 != self)
+            (void)wait_for(&mailboxes[id].stopped, STOP_WAIT_US);
+}
+
+void smp_handle_nmi(void)
+{
+    u32 panicking = __atomic_load_n(&panicking_cpu, __ATOMIC_ACQUIRE);
+
+    if (panicking && panicking != cpu_id() + 1)
+        stop_here();
+}
