@@ -46,8 +46,8 @@ enum status load_image(const struct load_request *request, const struct guest_me
                        enum image_kind *kind, struct refusal *why) MUST_CHECK;
 
 /* One per kind; `load_image` is the only caller. */
-enum status load_flat16(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
-                        struct refusal *why) MUST_CHECK;
+enum status load_flat16(const struct load_request *request, const struct guest_memory *memory,
+                        struct start_state *start, struct refusal *why) MUST_CHECK;
 enum status load_multiboot(const struct load_request *request, const struct guest_memory *memory,
                            struct start_state *start, struct refusal *why) MUST_CHECK;
 enum status load_multiboot2(const struct load_request *request, const struct guest_memory *memory,

@@ -1,0 +1,116 @@
+/*
+ * The ELF reader: file header and program headers, nothing else. Fields are read at their offsets through one table for
+ * each class, since the two classes order and size them differently.
+ * System V ABI (gABI 4.1), "ELF Header" and "Program Header".
+ */
+#include "kernel/load/elf.h"
+#include "kernel/lib/bytes.h"
+#include "kernel/lib/string.h"
+
+#define ELF_MACHINE_386    3u
+#define ELF_MACHINE_X86_64 62u
+#define ELF_TYPE_EXEC      2u
+#define ELF_TYPE_DYN       3u
+#define ELF_PT_LOAD        1u
+
+/* Offsets of the fields; a word is 4 or 8 bytes by class. */
+struct elf_class {
+    bool wide;
+    u16 machine;
+    u8 header_bytes;
+    u8 entry, phoff; /* words */
+    u8 phentsize, phnum;
+    u8 program_bytes;
+    u8 offset, vaddr, paddr, filesz, memsz; /* words of a program header */
+};
+
+static const struct elf_class elf32 = {false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20};
+static const struct elf_class elf64 = {true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40};
+
+static u64 word(const struct elf_class *class, const u8 *at)
+{
+    return class->wide ? bytes_u64(at) : bytes_u32(at);
+}
+
+bool elf_is(const struct image *image)
+{
+    return image->size_bytes >= 4 && memcmp(image->bytes, "\177ELF", 4) == 0;
+}
+
+static enum status check_header(const struct image *image, const struct elf_class **class, struct refusal *why)
+{
+    const u8 *header = image->bytes;
+
+    if (!elf_is(image))
+        return refuse(why, STATUS_INVALID, "image is not an ELF file");
+    *class = image->size_bytes > 4 && header[4] == 2 ? &elf64 : &elf32;
+    if (image->size_bytes < (*class)->header_bytes)
+        return refuse(why, STATUS_TRUNCATED, "image is truncated: %lu bytes hold no ELF header", image->size_bytes);
+    if ((header[4] != 1 && header[4] != 2) || header[5] != 1 || header[6] != 1)
+        return refuse(why, STATUS_UNSUPPORTED, "ELF class %u, byte order %u, version %u: must be 1 or 2, 1, 1",
+                      header[4], header[5], header[6]);
+    u16 type = bytes_u16(header + 16);
+    u16 machine = bytes_u16(header + 18);
+    if (machine != (*class)->machine)
+        return refuse(why, STATUS_UNSUPPORTED, "ELF machine %u; 32-bit images must be i386 (3), 64-bit x86-64 (62)",
+                      machine);
+    if (type != ELF_TYPE_EXEC && type != ELF_TYPE_DYN)
+        return refuse(why, STATUS_UNSUPPORTED, "ELF type %u is not an executable; link it (type 2 or 3)", type);
+    return STATUS_OK;
+}
+
+/*
+ * The entry point as GRUB has it: an address in a segment's virtual range is translated. A file whose entry point is
+ * given as a physical address although its segments are linked elsewhere is taken as well: `*entry` is then left as it
+ * is.
+ */
+static bool translate_entry(const struct elf_class *class, const u8 *programs, u32 count, u32 stride, u64 *entry)
+{
+    bool physical = false;
+
+    for (u32 i = 0; i < count; i++) {
+        const u8 *p = programs + (u64)i * stride;
+        u64 bytes = word(class, p + class->memsz);
+        if (bytes_u32(p) != ELF_PT_LOAD)
+            continue;
+        if (*entry - word(class, p + class->vaddr) < bytes) {
+            *entry = *entry - word(class, p + class->vaddr) + word(class, p + class->paddr);
+            return true;
+        }
+        physical |= *entry - word(class, p + class->paddr) < bytes;
+    }
+    return physical;
+}
+
+enum status elf_plan(const struct image *image, struct plan *plan, struct refusal *why)
+{
+    const struct elf_class *class = NULL;
+    enum status status = check_header(image, &class, why);
+
+    if (status != STATUS_OK)
+        return status;
+    u64 offset = word(class, image->bytes + class->phoff);
+    u32 stride = bytes_u16(image->bytes + class->phentsize);
+    u32 count = bytes_u16(image->bytes + class->phnum);
+    if (count == 0 || stride < class->program_bytes)
+        return refuse(why, STATUS_INVALID, "ELF file has %u program headers of %u bytes", count, stride);
+    if (!bytes_contain(image->size_bytes, offset, (u64)count * stride))
+        return refuse(why, STATUS_TRUNCATED, "image is truncated: its %u program headers at 0x%lx are not all there",
+                      count, offset);
+    const u8 *programs = image->bytes + offset;
+    for (u32 i = 0; status == STATUS_OK && i < count; i++) {
+        const u8 *p = programs + (u64)i * stride;
+        struct plan_segment segment = {word(class, p + class->offset), word(class, p + class->filesz),
+                                       word(class, p + class->paddr), word(class, p + class->memsz)};
+        if (bytes_u32(p) == ELF_PT_LOAD)
+            status = plan_add(plan, image, &segment, why);
+    }
+    if (status != STATUS_OK)
+        return status;
+    if (plan->count == 0)
+        return refuse(why, STATUS_INVALID, "ELF file has no segment to load");
+    plan->entry = word(class, image->bytes + class->entry);
+    if (!translate_entry(class, programs, count, stride, &plan->entry))
+        return refuse(why, STATUS_INVALID, "image is broken: its entry point 0x%lx lies in no segment", plan->entry);
+    return STATUS_OK;
+}

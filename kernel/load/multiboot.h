@@ -1,0 +1,18 @@
+/*
+ * Finding the headers of multiboot images, version 1 and 2: what load_detect and the two loaders share.
+ */
+#ifndef ROOTLET_KERNEL_LOAD_MULTIBOOT_H
+#define ROOTLET_KERNEL_LOAD_MULTIBOOT_H
+
+#include "kernel/load/load.h"
+
+#define MULTIBOOT_SEARCH_BYTES  8192u
+#define MULTIBOOT2_SEARCH_BYTES 32768u
+#define MULTIBOOT_LOADER_NAME   "Rootlet"
+
+/* The offset of the first header whose checksum is right. False: none. */
+bool multiboot_find(const struct image *image, u64 *offset);
+/* As above; *bytes is its length, tags included, which lies inside the image and the search area. */
+bool multiboot2_find(const struct image *image, u64 *offset, u32 *bytes);
+
+#endif
