@@ -12,7 +12,8 @@ u64 clock_tsc_hz(void);
 /* Spans, not points: both work on differences. Saturate instead of wrapping. */
 u64 clock_ns_from_tsc(u64 tsc);
 u64 clock_tsc_from_ns(u64 ns);
-/* Seconds since 1970-01-01 UTC when the machine booted, from the host's CMOS clock. */
+/* Seconds since 1970-01-01 UTC when the TSC was 0, by the CMOS clock: now is this plus the TSC in seconds. 0: no clock.
+ */
 u64 clock_wall_seconds_at_boot(void);
 
 #endif

@@ -14,7 +14,8 @@ void console_enable_interrupts(void);
 /* Appends `length` bytes, which end in a newline. Waits (polling the UART) only if the ring is full. */
 void console_write(const char *text, size_t length);
 /*
- * How many bytes of ring are free beyond a reserve: below 0 a guest should be held back until console_drain_estimate_ns().
+ * How many bytes of ring are free beyond a reserve: below 0 a guest should be held back until
+ * console_drain_estimate_ns().
  */
 s64 console_room(void);
 /* Estimated time in ns until the backlog above the reserve has gone out. */

@@ -1,0 +1,151 @@
+/*
+ * Two rings under one lock (the last in the lock order): bytes to send, 64 KiB, and bytes received. head and tail run
+ * freely; their difference is the fill. Whoever writes also moves bytes if the transmitter is empty, which starts the
+ * chain of transmit interrupts, and before interrupts work is the only drain. Without a UART output is thrown away. Any
+ * CPU, interrupts off; not in NMI context but for console_panic_write.
+ */
+#include "kernel/console.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/spinlock.h"
+#include "drivers/host/uart.h"
+#include "kernel/lib/string.h"
+
+#define RING_BYTES      65536u
+#define RESERVE_BYTES   (RING_BYTES / 2)
+#define INPUT_BYTES     256u
+#define NS_A_BYTE       (1000000000ull * UART_BITS_A_BYTE / UART_BAUD)
+#define INTERRUPT_LOOPS 64u /* a UART that never runs out of causes must not hold the CPU */
+
+static struct spinlock lock;
+static bool present;
+static u8 ring[RING_BYTES];
+static u32 head, tail;
+static u8 input[INPUT_BYTES];
+static u32 input_head, input_tail;
+
+/* Moves what fits into an empty transmit FIFO. Lock held, UART present. */
+static void feed_transmitter(void)
+{
+    if (head == tail || !uart_can_send())
+        return;
+    for (u32 i = 0; i < UART_FIFO_BYTES && head != tail; i++)
+        uart_send(ring[tail++ % RING_BYTES]);
+}
+
+static void take_input(void)
+{
+    for (int byte = uart_receive(); byte >= 0; byte = uart_receive())
+        if (input_head - input_tail < INPUT_BYTES)
+            input[input_head++ % INPUT_BYTES] = (u8)byte;
+}
+
+static void handle_interrupt(void)
+{
+    spin_lock(&lock);
+    /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
+    for (u32 i = 0; i < INTERRUPT_LOOPS && uart_acknowledge_interrupt(); i++) {
+        take_input();
+        feed_transmitter();
+    }
+    spin_unlock(&lock);
+}
+
+void console_init(void)
+{
+    present = uart_init();
+}
+
+void console_enable_interrupts(void)
+{
+    if (!present)
+        return;
+    irq_set_handler(IRQ_VECTOR_SERIAL, handle_interrupt);
+    spin_lock(&lock);
+    uart_set_interrupts(true, true);
+    spin_unlock(&lock);
+}
+
+static void append(const char *text, size_t length)
+{
+    u32 at = head % RING_BYTES;
+    size_t first = RING_BYTES - at < length ? RING_BYTES - at : length;
+
+    memcpy(ring + at, text, first);
+    memcpy(ring, text + first, length - first);
+    /* After the bytes, so that a panic on another CPU never sends what is not there yet. */
+    __atomic_store_n(&head, head + (u32)length, __ATOMIC_RELEASE);
+}
+
+void console_write(const char *text, size_t length)
+{
+    if (!present)
+        return;
+    spin_lock(&lock);
+    while (length) {
+        size_t room = RING_BYTES - (head - tail);
+        size_t part = length < room ? length : room;
+        append(text, part);
+        text += part;
+        length -= part;
+        feed_transmitter();
+    }
+    spin_unlock(&lock);
+}
+
+/* A racy look at the fill is good enough: both calls are advice. */
+static u32 backlog(void)
+{
+    return __atomic_load_n(&head, __ATOMIC_RELAXED) - __atomic_load_n(&tail, __ATOMIC_RELAXED);
+}
+
+s64 console_room(void)
+{
+    return (s64)(RING_BYTES - RESERVE_BYTES) - (s64)backlog();
+}
+
+u64 console_drain_estimate_ns(void)
+{
+    s64 room = console_room();
+    return room < 0 ? (u64)-room * NS_A_BYTE : 0;
+}
+
+void console_flush(void)
+{
+    if (!present)
+        return;
+    spin_lock(&lock);
+    while (head != tail)
+        feed_transmitter();
+    while (!uart_is_idle())
+        ;
+    spin_unlock(&lock);
+}
+
+void console_panic_write(const char *text, size_t length)
+{
+    if (!present)
+        return;
+    /* What was logged before comes out first; the lock's owner may be stopped for ever, so none is taken. */
+    while (head != tail)
+        feed_transmitter();
+    for (size_t i = 0; i < length; i++) {
+        while (!uart_can_send())
+            ;
+        uart_send((u8)text[i]);
+    }
+    while (!uart_is_idle())
+        ;
+}
+
+int console_read(void)
+{
+    int byte = -1;
+
+    if (!present)
+        return byte;
+    spin_lock(&lock);
+    if (input_head != input_tail)
+        byte = input[input_tail++ % INPUT_BYTES];
+    spin_unlock(&lock);
+    return byte;
+}
