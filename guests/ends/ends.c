@@ -1,0 +1,36 @@
+/*
+ * Every way in which a VM can end itself. Option: how=exit|poweroff|poweroff2|shutdown|halt|reset|keyboard|port92, and for exit
+ * status=<n>. The default is how=exit status=0.
+ */
+#include "guests/lib/guest.h"
+
+#define KEYBOARD_PULSE_RESET 0xfe
+
+static bool how_is(const char *name)
+{
+    const char *how = guest_option("how");
+    return how && text_begins_with(how, name) && (how[text_length(name)] == ' ' || how[text_length(name)] == '\0');
+}
+
+int guest_main(void)
+{
+    print("ends how=%s\n", guest_option("how") ? guest_option("how") : "exit");
+    if (how_is("poweroff"))
+        cpu_out16(ROOTLET_PORT_PM1A_CONTROL, ROOTLET_PM1A_SLP_EN);
+    else if (how_is("poweroff2"))
+        cpu_out16(ROOTLET_PORT_PM1A_CONTROL_2, ROOTLET_PM1A_SLP_EN);
+    else if (how_is("shutdown"))
+        for (const char *text = "Shutdown"; *text; text++)
+            cpu_out8(ROOTLET_PORT_SHUTDOWN, (u8)*text);
+    else if (how_is("halt"))
+        cpu_halt_for_good();
+    else if (how_is("reset"))
+        cpu_out8(ROOTLET_PORT_RESET, 0x06);
+    else if (how_is("keyboard"))
+        cpu_out8(ROOTLET_PORT_KEYBOARD, KEYBOARD_PULSE_RESET);
+    else if (how_is("port92"))
+        cpu_out8(ROOTLET_PORT_CONTROL_A, 0x01);
+    else
+        return (int)guest_option_number("status", 0);
+    guest_fail("still running after the end");
+}

@@ -1,0 +1,67 @@
+# The guests: small payloads, one behaviour each. `make guests` builds build/guests/<name>.elf and bootsector.bin.
+# A new guest is a folder guests/<name>/ with .c and .asm files and its name in one of the lists below.
+
+# 32-bit multiboot guests that use guests/lib.
+GUESTS32 := hello timer hypercalls compute spinner smp ends spincli triple
+GUESTS64 :=
+GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
+
+GUEST_CC      := $(CROSS_COMPILE)gcc
+GUEST_LD      := $(CROSS_COMPILE)ld
+GUEST_OBJCOPY := $(CROSS_COMPILE)objcopy
+# No FPU registers in C code: guests/compute owns them. -nostdinc keeps the host's headers out.
+GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc \
+	-isystem $(shell $(GUEST_CC) -print-file-name=include) -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -mgeneral-regs-only \
+	-Wall -Wextra -Wconversion -Wshadow -Werror -I.
+GUEST_NASM := nasm -g -F dwarf -I. -Iguests/include/ -Werror
+
+GUEST_LIB32 := $(patsubst %,build/guests/lib32/%.o,console.c guest.c interrupts.c start.asm vectors.asm)
+GUEST_LIB64 := build/guests/lib64/console.c.o
+
+guest_objects = $(patsubst guests/%,build/guests/%.o,$(wildcard guests/$(1)/*.c guests/$(1)/*.asm))
+
+.PHONY: guests
+guests: $(GUEST_FILES)
+
+define guest32_rule
+build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB32) guests/lib/link.ld
+	$(GUEST_LD) -m elf_i386 -static -nostdlib --no-warn-rwx-segments -T guests/lib/link.ld -o $$@ $$(filter %.o,$$^)
+$(call guest_objects,$(1)): GUEST_BITS := 32
+endef
+$(foreach guest,$(GUESTS32),$(eval $(call guest32_rule,$(guest))))
+
+# 64-bit code in a 32-bit ELF file, as multiboot loaders want it.
+define guest64_rule
+build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB64) guests/$(1)/link.ld
+	$(GUEST_LD) -m elf_x86_64 -static -nostdlib --no-warn-rwx-segments -z max-page-size=4096 -T guests/$(1)/link.ld \
+		-o $$@.64 $$(filter %.o,$$^)
+	$(GUEST_OBJCOPY) -O elf32-i386 $$@.64 $$@
+$(call guest_objects,$(1)): GUEST_BITS := 64
+endef
+$(foreach guest,$(GUESTS64),$(eval $(call guest64_rule,$(guest))))
+
+build/guests/lib32/%: GUEST_BITS := 32
+build/guests/lib64/%: GUEST_BITS := 64
+
+build/guests/lib32/%.c.o build/guests/lib64/%.c.o: guests/lib/%.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) -m$(GUEST_BITS) $(GUEST_CFLAGS) $(if $(filter 64,$(GUEST_BITS)),-mno-red-zone) -MMD -MP -c -o $@ $<
+
+build/guests/lib32/%.asm.o: guests/lib/%.asm
+	@mkdir -p $(@D)
+	$(GUEST_NASM) -f elf32 -MD $(@:.o=.d) -o $@ $<
+
+build/guests/%.c.o: guests/%.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) -m$(GUEST_BITS) $(GUEST_CFLAGS) $(if $(filter 64,$(GUEST_BITS)),-mno-red-zone) -MMD -MP -c -o $@ $<
+
+build/guests/%.asm.o: guests/%.asm
+	@mkdir -p $(@D)
+	$(GUEST_NASM) -f elf$(GUEST_BITS) -MD $(@:.o=.d) -o $@ $<
+
+build/guests/bootsector.bin: guests/bootsector/bootsector.asm
+	@mkdir -p $(@D)
+	nasm -f bin -Iguests/include/ -Werror -MD $(@:.bin=.d) -o $@ $<
+
+-include $(wildcard build/guests/*.d build/guests/*/*.d)

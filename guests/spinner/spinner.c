@@ -1,0 +1,19 @@
+/*
+ * Spins for ever and counts, for tests of fairness: run two of them on one CPU with different weight= and a limit=. The count stands
+ * on the text page (dump=screen shows it), which is plain memory: the guest causes no exit of its own.
+ */
+#include "guests/lib/guest.h"
+
+#define TURNS_PER_DISPLAY 0x10000u
+
+int guest_main(void)
+{
+    print("spinner spinning\n");
+    for (u32 displays = 0;; displays++) {
+        for (volatile u32 turn = 0; turn < TURNS_PER_DISPLAY; turn++)
+            ;
+        char line[40];
+        format_text(line, sizeof(line), "spinner count=%llu", (u64)displays * TURNS_PER_DISPLAY);
+        console_text_page(0, line);
+    }
+}
