@@ -15,12 +15,14 @@ links = $(sort $(HOST_LIB) $(shell sed -n 's/^ \* links: *//p' $(1)))
 define unit_rule
 build/test/$(1): test/unit/$(1).c $(call links,test/unit/$(1).c) $(HOST_HEADERS) test/test.mk
 	@mkdir -p build/test
+	@rm -f $$@
 	$(HOST_CC) $(HOST_CFLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka $$(shell sed -n 's/^ \* libs: *//p' test/unit/$(1).c)
 endef
 
 define fuzz_rule
 build/fuzz/$(1): test/fuzz/$(1).c $(call links,test/fuzz/$(1).c) $(HOST_HEADERS) test/test.mk
 	@mkdir -p build/fuzz
+	@rm -f $$@
 	$(FUZZ_CC) $(HOST_CFLAGS) -fsanitize=fuzzer -o $$@ $$(filter %.c,$$^)
 endef
 
@@ -32,16 +34,16 @@ test-programs: $(UNIT_TESTS) $(FUZZERS)
 
 # test/run builds what it needs itself, so that a program that does not compile is a failed test and not the end.
 do-test:
-	@test/run all
+	+@test/run all
 
 do-unit:
-	@test/run unit
+	+@test/run unit
 
 do-lint:
-	@test/run lint
+	+@test/run lint
 
 do-fuzz:
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
+	+@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
 do-soak: all payloads
 	@test/soak $(SOAK_MINUTES)
