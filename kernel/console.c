@@ -7,13 +7,13 @@
 #include "kernel/console.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/spinlock.h"
-#include "drivers/host/uart.h"
+#include "drivers/host/serial.h"
 #include "kernel/lib/string.h"
 
 #define RING_BYTES      65536u
 #define RESERVE_BYTES   (RING_BYTES / 2)
 #define INPUT_BYTES     256u
-#define NS_A_BYTE       (1000000000ull * UART_BITS_A_BYTE / UART_BAUD)
+#define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
 #define INTERRUPT_LOOPS 64u /* a UART that never runs out of causes must not hold the CPU */
 
 static struct spinlock lock;
@@ -26,15 +26,15 @@ static u32 input_head, input_tail;
 /* Moves what fits into an empty transmit FIFO. Lock held, UART present. */
 static void feed_transmitter(void)
 {
-    if (head == tail || !uart_can_send())
+    if (head == tail || !serial_can_send())
         return;
-    for (u32 i = 0; i < UART_FIFO_BYTES && head != tail; i++)
-        uart_send(ring[tail++ % RING_BYTES]);
+    for (u32 i = 0; i < SERIAL_FIFO_BYTES && head != tail; i++)
+        serial_send(ring[tail++ % RING_BYTES]);
 }
 
 static void take_input(void)
 {
-    for (int byte = uart_receive(); byte >= 0; byte = uart_receive())
+    for (int byte = serial_receive(); byte >= 0; byte = serial_receive())
         if (input_head - input_tail < INPUT_BYTES)
             input[input_head++ % INPUT_BYTES] = (u8)byte;
 }
@@ -43,7 +43,7 @@ static void handle_interrupt(void)
 {
     spin_lock(&lock);
     /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
-    for (u32 i = 0; i < INTERRUPT_LOOPS && uart_acknowledge_interrupt(); i++) {
+    for (u32 i = 0; i < INTERRUPT_LOOPS && serial_acknowledge_interrupt(); i++) {
         take_input();
         feed_transmitter();
     }
@@ -52,7 +52,7 @@ static void handle_interrupt(void)
 
 void console_init(void)
 {
-    present = uart_init();
+    present = serial_init();
 }
 
 void console_enable_interrupts(void)
@@ -61,7 +61,7 @@ void console_enable_interrupts(void)
         return;
     irq_set_handler(IRQ_VECTOR_SERIAL, handle_interrupt);
     spin_lock(&lock);
-    uart_set_interrupts(true, true);
+    serial_set_interrupts(true, true);
     spin_unlock(&lock);
 }
 
@@ -116,7 +116,7 @@ void console_flush(void)
     spin_lock(&lock);
     while (head != tail)
         feed_transmitter();
-    while (!uart_is_idle())
+    while (!serial_is_idle())
         ;
     spin_unlock(&lock);
 }
@@ -129,11 +129,11 @@ void console_panic_write(const char *text, size_t length)
     while (head != tail)
         feed_transmitter();
     for (size_t i = 0; i < length; i++) {
-        while (!uart_can_send())
+        while (!serial_can_send())
             ;
-        uart_send((u8)text[i]);
+        serial_send((u8)text[i]);
     }
-    while (!uart_is_idle())
+    while (!serial_is_idle())
         ;
 }
 

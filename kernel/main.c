@@ -22,6 +22,7 @@ void kernel_main(u32 magic, u32 info_physical);
 
 static struct boot_info boot_info;
 static u64 ram_bytes;
+static hpa_t ap_trampoline; /* a free frame below 640 KiB, kept from the allocator; 0: there is none */
 
 static NORETURN void end_with_failure(void)
 {
@@ -43,6 +44,10 @@ static void give_frames(void *context, hpa_t base, u64 count)
     u64 to = base.raw + count * FRAME_BYTES;
 
     to = to > pass->to ? pass->to : to;
+    if (!ap_trampoline.raw && from < KIB(640) && from < to) {
+        ap_trampoline = hpa(from);
+        from += FRAME_BYTES;
+    }
     if (from < to)
         frames_add(hpa(from), (to - from) / FRAME_BYTES);
 }
@@ -107,7 +112,7 @@ void kernel_main(u32 magic, u32 info_physical)
         log_error("%s", why.text);
         end_with_failure();
     }
-    platform_start_cpus(park);
+    platform_start_cpus(ap_trampoline, park);
     log_event("boot version=%s cpus=%u mem=%lu", VERSION, smp_cpu_count(), ram_bytes);
     log_info("free frames %lu, %lu ticks since entry", frames_free_count(), cpu_tsc() - boot_entry_tsc);
     end_with_failure();

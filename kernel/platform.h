@@ -14,7 +14,10 @@
  * set. STATUS_UNSUPPORTED: the machine lacks what nothing can replace (a local APIC, any clock); *why says what.
  */
 enum status platform_init(const struct boot_info *boot, struct refusal *why) MUST_CHECK;
-/* Starts the other CPUs, each of which runs entry(its block) for ever. Those that do not come are named in the log. */
-void platform_start_cpus(void (*entry)(struct cpu_local *));
+/*
+ * Starts the other CPUs, each of which runs entry(its block) for ever. Those that do not come are named in the log.
+ * trampoline: a page of RAM below 640 KiB that nobody uses; 0 if there is none.
+ */
+void platform_start_cpus(hpa_t trampoline, void (*entry)(struct cpu_local *));
 
 #endif

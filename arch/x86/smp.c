@@ -10,7 +10,6 @@
 #include "arch/x86/irq.h"
 #include "arch/x86/lapic.h"
 #include "arch/x86/paging.h"
-#include "arch/x86/traps.h"
 #include "arch/x86/xsave.h"
 #include "boot/ap.h"
 #include "kernel/lib/string.h"
@@ -69,7 +68,6 @@ void smp_init(u64 tsc_hz)
 {
     wait_tsc_hz = tsc_hz;
     irq_set_handler(IRQ_VECTOR_KICK, smp_mailbox_run);
-    traps_set_nmi_handler(smp_handle_nmi);
 }
 
 /* The first C code of an application processor. */

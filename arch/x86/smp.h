@@ -15,7 +15,7 @@ struct smp_request {
     u32 pending; /* 1 from posting until the function has returned */
 };
 
-/* Boot CPU, once, after lapic_init_boot_cpu: installs the kick and NMI handlers. `tsc_hz` measures the waits. */
+/* Boot CPU, once, after lapic_init_boot_cpu: installs the kick handler. `tsc_hz` measures the waits. */
 void smp_init(u64 tsc_hz);
 
 struct smp_plan {

@@ -24,7 +24,7 @@ static u64 read_counter(void)
     return 0xffff - (high << 8 | low);
 }
 
-void pit_reference(struct tsc_reference *out)
+void pit_reference_start(struct tsc_reference *out)
 {
     port_out8(PIT_GATE, (u8)((port_in8(PIT_GATE) & ~GATE_SPEAKER) | GATE_CHANNEL_2));
     port_out8(PIT_COMMAND, COMMAND_2_BOTH_MODE2);
@@ -33,7 +33,7 @@ void pit_reference(struct tsc_reference *out)
     *out = (struct tsc_reference){.name = "pit", .hz = PIT_HZ, .bits = PIT_BITS, .read = read_counter};
 }
 
-void pit_stop(void)
+void pit_reference_stop(void)
 {
     port_out8(PIT_GATE, (u8)(port_in8(PIT_GATE) & ~(GATE_SPEAKER | GATE_CHANNEL_2)));
 }

@@ -8,8 +8,8 @@
 #include "arch/x86/tsc.h"
 
 /* Starts channel 2 and describes it. */
-void pit_reference(struct tsc_reference *out);
+void pit_reference_start(struct tsc_reference *out);
 /* Gate and speaker off again. */
-void pit_stop(void);
+void pit_reference_stop(void);
 
 #endif

@@ -5,7 +5,7 @@
  */
 #include "drivers/host/power.h"
 #include "arch/x86/cpu.h"
-#include "drivers/host/uart.h"
+#include "drivers/host/serial.h"
 
 #define PM1_SCI_ENABLE       0x0001u
 #define PM1_SLEEP_TYPE_SHIFT 10u
@@ -79,11 +79,11 @@ NORETURN void power_off(void)
     cpu_interrupts_disable();
     power_off_by_acpi();
     power_off_by_emulator_ports();
-    if (uart_init())
+    if (serial_init())
         for (const char *c = still_here; *c; c++) {
-            while (!uart_can_send())
+            while (!serial_can_send())
                 cpu_pause();
-            uart_send((u8)*c);
+            serial_send((u8)*c);
         }
     for (;;)
         asm volatile("cli; hlt");

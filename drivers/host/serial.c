@@ -1,7 +1,7 @@
 /*
- * COM1, polled register access. The console holds its lock around every call except uart_init.
+ * COM1, polled register access. The console holds its lock around every call except serial_init.
  */
-#include "drivers/host/uart.h"
+#include "drivers/host/serial.h"
 #include "arch/x86/cpu.h"
 
 #define COM1             0x3f8
@@ -42,13 +42,13 @@ static bool loopback_works(void)
     return inputs == 0x90;
 }
 
-bool uart_init(void)
+bool serial_init(void)
 {
     if (!scratch_holds(0x5a) || !scratch_holds(0xa5) || !loopback_works())
         return false;
     port_out8(UART_IER, 0);
     port_out8(UART_LCR, LCR_DLAB | LCR_8N1);
-    port_out8(UART_DATA, UART_CLOCK_BAUD / UART_BAUD);
+    port_out8(UART_DATA, UART_CLOCK_BAUD / SERIAL_BAUD);
     port_out8(UART_IER, 0);
     port_out8(UART_LCR, LCR_8N1);
     port_out8(UART_IIR_FCR, FCR_ENABLE_CLEAR);
@@ -56,32 +56,32 @@ bool uart_init(void)
     return true;
 }
 
-void uart_set_interrupts(bool receive, bool transmit)
+void serial_set_interrupts(bool receive, bool transmit)
 {
     port_out8(UART_IER, (u8)((receive ? IER_RECEIVE : 0) | (transmit ? IER_TRANSMIT : 0)));
 }
 
-bool uart_can_send(void)
+bool serial_can_send(void)
 {
     return port_in8(UART_LSR) & LSR_THRE;
 }
 
-bool uart_is_idle(void)
+bool serial_is_idle(void)
 {
     return port_in8(UART_LSR) & LSR_TEMT;
 }
 
-void uart_send(u8 byte)
+void serial_send(u8 byte)
 {
     port_out8(UART_DATA, byte);
 }
 
-int uart_receive(void)
+int serial_receive(void)
 {
     return port_in8(UART_LSR) & LSR_DATA_READY ? port_in8(UART_DATA) : -1;
 }
 
-bool uart_acknowledge_interrupt(void)
+bool serial_acknowledge_interrupt(void)
 {
     return !(port_in8(UART_IIR_FCR) & IIR_NONE_PENDING);
 }

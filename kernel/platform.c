@@ -1,0 +1,163 @@
+/*
+ * The order in which the machine comes up, and what the log says about it. What can be done without is warned about and
+ * left out (ACPI tables, I/O APIC, other CPUs); without a local APIC or a clock the machine is refused. Boot CPU,
+ * interrupts off.
+ */
+#include "kernel/platform.h"
+#include "arch/x86/acpi.h"
+#include "arch/x86/ioapic.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/pic_host.h"
+#include "arch/x86/smp.h"
+#include "arch/x86/tsc.h"
+#include "arch/x86/xsave.h"
+#include "drivers/host/hpet.h"
+#include "drivers/host/pit.h"
+#include "drivers/host/pmtimer.h"
+#include "drivers/host/power.h"
+#include "drivers/host/serial.h"
+#include "kernel/clock.h"
+#include "kernel/console.h"
+#include "kernel/log.h"
+
+#define XAPIC_MAX_ID 254u /* 255 is the broadcast */
+#define SKEW_US_WARN 1u
+
+static struct acpi_info acpi;
+
+/* The direct map has the first 4 GiB whole; firmware keeps its tables there, even on 64-bit machines. */
+static const void *map_table(void *context, u64 address, u64 bytes)
+{
+    (void)context;
+    if (address >= GIB(4) || bytes > GIB(4) - address)
+        return NULL;
+    return phys_to_virt(hpa(address));
+}
+
+static void read_tables(const struct boot_info *boot)
+{
+    const struct acpi_reader reader = {map_table, NULL};
+    const void *rsdp = boot->rsdp_bytes ? boot->rsdp : NULL;
+    struct refusal why;
+
+    if (acpi_parse(&reader, rsdp, boot->rsdp_bytes, &acpi, &why) != STATUS_OK) {
+        log_warn("%s: one CPU, no I/O APIC", why.text);
+        return;
+    }
+    log_info("acpi tables=%u cpus=%u ioapics=%u hpet=0x%lx pm-timer=0x%x s5=%s", acpi.tables_found, acpi.cpu_count,
+             acpi.ioapic_count, acpi.hpet_address, acpi.pm_timer_port, acpi.s5.usable ? "yes" : "no");
+    if (acpi.tables_broken)
+        log_warn("acpi: %u tables are unreadable or corrupt and are left out", acpi.tables_broken);
+    if (acpi.cpus_left_out)
+        log_warn("acpi: %u CPUs beyond the first %u are left out", acpi.cpus_left_out, CPU_MAX);
+}
+
+static enum status start_interrupt_controllers(struct refusal *why)
+{
+    struct refusal ioapic_why;
+    enum status status;
+
+    pic_host_mask_all();
+    status = lapic_init_boot_cpu(acpi.max_apic_id > XAPIC_MAX_ID, acpi.nmi_lint0, why);
+    if (status != STATUS_OK)
+        return status;
+    cpu_local()->apic_id = lapic_id();
+    log_info("lapic mode=%s id=%u", lapic_is_x2apic() ? "x2apic" : "xapic", lapic_id());
+    if (ioapic_init(&acpi, &ioapic_why) != STATUS_OK)
+        log_warn("%s", ioapic_why.text);
+    log_info("ioapic pins=%u", ioapic_pin_count());
+    return STATUS_OK;
+}
+
+/* The finest clock first. Each is tried until one gives a plausible answer. */
+static u64 measure_tsc(const char **name)
+{
+    struct tsc_reference reference;
+    u64 hz = 0;
+
+    if (hpet_reference(acpi.hpet_address, &reference))
+        hz = tsc_hz_measured(&reference);
+    if (!hz && acpi.pm_timer_port) {
+        pmtimer_reference(acpi.pm_timer_port, acpi.pm_timer_bits, &reference);
+        hz = tsc_hz_measured(&reference);
+    }
+    if (!hz) {
+        pit_reference_start(&reference);
+        hz = tsc_hz_measured(&reference);
+        pit_reference_stop();
+    }
+    *name = reference.name;
+    return hz;
+}
+
+static enum status start_clock(struct refusal *why)
+{
+    const char *source = "cpuid";
+    const char *timer;
+    u64 hz = tsc_hz_from_cpuid();
+
+    if (!hz)
+        hz = measure_tsc(&source);
+    if (!hz)
+        return refuse(why, STATUS_UNSUPPORTED,
+                      "no clock to measure the TSC with: CPUID leaf 0x15, HPET, PM timer, PIT");
+    clock_init(hz);
+    timer = lapic_timer_init(hz);
+    log_info("tsc hz=%lu source=%s invariant=%s timer=%s", hz, source, tsc_is_invariant() ? "yes" : "no", timer);
+    return STATUS_OK;
+}
+
+static void start_console_interrupt(void)
+{
+    if (lapic_id() <= XAPIC_MAX_ID && ioapic_route_isa(SERIAL_ISA_IRQ, IRQ_VECTOR_SERIAL, lapic_id()) == STATUS_OK)
+        console_enable_interrupts();
+    else
+        log_warn("no I/O APIC pin for the serial interrupt: the console is polled");
+}
+
+enum status platform_init(const struct boot_info *boot, struct refusal *why)
+{
+    enum status status;
+
+    read_tables(boot);
+    power_init(&acpi);
+    status = start_interrupt_controllers(why);
+    if (status == STATUS_OK)
+        status = start_clock(why);
+    if (status != STATUS_OK)
+        return status;
+    xsave_detect();
+    xsave_init_cpu();
+    log_info("fpu switch=%s xcr0=0x%lx bytes=%u", xsave_is_available() ? "xsave" : "fxsave", xsave_supported_mask(),
+             xsave_area_bytes(xsave_supported_mask()));
+    smp_init(clock_tsc_hz());
+    start_console_interrupt();
+    return STATUS_OK;
+}
+
+static void report_missing(u32 apic_id, const char *why)
+{
+    log_warn("cpu apic=%u is left out: %s", apic_id, why);
+}
+
+void platform_start_cpus(hpa_t trampoline, void (*entry)(struct cpu_local *))
+{
+    const struct smp_plan plan = {
+        .apic_ids = acpi.cpu_apic_ids,
+        .count = acpi.cpu_count,
+        .trampoline = trampoline,
+        .entry = entry,
+        .missing = report_missing,
+    };
+
+    if (!trampoline.raw) {
+        log_warn("no free page below 640 KiB: the other CPUs cannot be started");
+        return;
+    }
+    smp_start_all(&plan);
+    log_info("cpus online=%u listed=%u", smp_cpu_count(), acpi.cpu_count);
+    if (smp_tsc_skew() > clock_tsc_from_ns(SKEW_US_WARN * 1000))
+        log_warn("the TSCs of the CPUs differ by %lu ns", clock_ns_from_tsc(smp_tsc_skew()));
+}
