@@ -1,0 +1,31 @@
+"""Fixtures: a machine is booted once for all tests of a file that ask for the same one."""
+import functools
+import os
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import machine  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def boot():
+    return functools.lru_cache(maxsize=None)(machine.boot_bochs)
+
+
+@pytest.fixture(scope="session")
+def boot_qemu():
+    return functools.lru_cache(maxsize=None)(machine.boot_qemu)
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory):
+    """The stand-in for the hypervisor that tests the tools."""
+    folder = tmp_path_factory.mktemp("probe")
+    elf, obj = str(folder / "probe.elf"), str(folder / "probe.o")
+    source = os.path.join(machine.TREE, "test/bochs/probe.asm")
+    subprocess.run(["nasm", "-f", "elf32", source, "-o", obj], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "-n", "--no-warn-rwx-segments", "-Ttext", "0x100000", "-o", elf, obj], check=True)
+    return elf

@@ -1,0 +1,110 @@
+"""Boots a machine for a test and takes its serial console apart (docs/design.md, "What the outside may rely on")."""
+import os
+import re
+import subprocess
+import tempfile
+
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Event names of two words; all others are the first word after "rootlet: ".
+PAIR = re.compile(r'([A-Za-z0-9_.-]+)=("[^"]*"|\S*)')
+
+
+class Run:
+    """What one boot left: exit status and verdict of the runner, the serial lines, the emulator's log."""
+
+    def __init__(self, status, verdict, serial, log):
+        self.status, self.verdict, self.log = status, verdict, log
+        self.lines = [line.rstrip("\r") for line in serial.split("\n")]
+
+    @property
+    def host_lines(self):
+        return [line[len("rootlet: ") :] for line in self.lines if line.startswith("rootlet: ")]
+
+    def output(self, name):
+        """What the VM wrote to its console, line by line."""
+        prefix = f"[{name}] "
+        return [line[len(prefix) :] for line in self.lines if line.startswith(prefix)]
+
+    def screen(self, name):
+        """The text page of a VM with dump=screen."""
+        return [line[1:].strip() for line in self.output(name) if line.startswith("|")]
+
+    def events(self, kind, **wanted):
+        """The key=value pairs of each host line that begins with these words, where the given keys have these values."""
+        found = []
+        for line in self.host_lines:
+            if line == kind or line.startswith(kind + " "):
+                pairs = {key: value.strip('"') for key, value in PAIR.findall(line[len(kind) :])}
+                if all(pairs.get(key) == str(value) for key, value in wanted.items()):
+                    found.append(pairs)
+        return found
+
+    def event(self, kind, **wanted):
+        """The only event of that kind."""
+        found = self.events(kind, **wanted)
+        assert len(found) == 1, f"{len(found)} lines 'rootlet: {kind}' with {wanted}\n{self}"
+        return found[0]
+
+    def reasons(self):
+        return {stop["name"]: stop["reason"] for stop in self.events("vm stop")}
+
+    def check_good_end(self):
+        assert self.status == 0, str(self)
+        self.check_order(good=True)
+
+    def check_fail_end(self):
+        """Ended in good order, but with status=fail."""
+        assert self.status == 1 and self.event("end")["status"] == "fail", str(self)
+        assert "FAIL: end status=fail" in self.verdict, str(self)
+        self.check_order(good=False)
+
+    def check_order(self, good):
+        """Each CPU that entered VMX root left it; no frame is lost; the end line is the last one."""
+        entered = sorted(cpu["id"] for cpu in self.events("cpu") if cpu.get("vmx") == "root")
+        left = sorted(cpu["id"] for cpu in self.events("cpu") if cpu.get("vmx") == "off")
+        assert entered == left, str(self)
+        if good or self.events("vm start"):
+            assert self.event("frames")["lost"] == "0", str(self)
+        assert [line for line in self.lines if line][-1].startswith("rootlet: end status="), str(self)
+        assert not [line for line in self.host_lines if line.startswith("panic")], str(self)
+
+    def __str__(self):
+        return "\n".join([f"exit status {self.status}: {self.verdict}", "serial console:"] + self.lines[-120:])
+
+
+def run_tool(tool, vms, arguments, options=""):
+    """Boots VM lines (a text, or the path of a file of them) with tools/run-bochs or tools/run-qemu."""
+    with tempfile.TemporaryDirectory(prefix="rootlet-test.") as folder:
+        if "\n" not in vms and os.path.isfile(os.path.join(TREE, vms)):
+            path = os.path.join(TREE, vms)
+        else:
+            path = os.path.join(folder, "test.vms")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(vms)
+        serial, log = os.path.join(folder, "serial"), os.path.join(folder, "log")
+        command = [os.path.join(TREE, "tools", tool), path, "--quiet", "--serial", serial, "--log", log]
+        command += [f"--options={options}"] + [str(argument) for argument in arguments]
+        result = subprocess.run(command, cwd=TREE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        texts = []
+        for name in (serial, log):
+            try:
+                with open(name, encoding="utf-8", errors="replace") as file:
+                    texts.append(file.read())
+            except FileNotFoundError:
+                texts.append("")
+        return Run(result.returncode, result.stderr.strip(), *texts)
+
+
+def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, features="", limit=100, check=True, kernel=None):
+    arguments = ["--cpus", cpus, "--model", model, "--memory", memory, "--time-limit", limit]
+    arguments += ["--features", features] if features else []
+    arguments += ["--kernel", kernel] if kernel else []
+    arguments += [] if check else ["--no-check"]
+    return run_tool("run-bochs", vms, arguments, options)
+
+
+def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, kernel=None):
+    arguments = ["--tcg", "--cpus", cpus, "--memory", memory, "--time-limit", limit]
+    arguments += ["--uefi"] if uefi else []
+    arguments += ["--kernel", kernel] if kernel else []
+    return run_tool("run-qemu", vms, arguments, options)

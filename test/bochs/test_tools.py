@@ -1,0 +1,99 @@
+"""The tools themselves, with a stand-in for the hypervisor: what a run's exit status means, what mkiso hands over."""
+import os
+import subprocess
+
+import pytest
+
+import machine
+
+TOOLS = os.path.join(machine.TREE, "tools")
+HELLO = "test/bochs/probe.asm vm=a mem=8M\n"  # any file is a payload for the probe
+
+
+@pytest.mark.parametrize(
+    "how, status, words",
+    [
+        ("ok", 0, "pass: end status=ok and power-off"),
+        ("fail", 1, "FAIL: end status=fail"),
+        ("panic", 1, "FAIL: the hypervisor panicked"),
+        ("quit", 1, "FAIL: no end line"),
+        ("triple", 1, "FAIL: triple fault of the host"),
+        ("stay", 1, "FAIL: no power-off"),
+        ("halt", 124, "FAIL: time limit"),
+        ("g-loop", 124, "FAIL: time limit"),
+    ],
+)
+def test_run_bochs_status(boot, probe, how, status, words):
+    run = boot(HELLO, how, kernel=probe, limit=20 if how == "stay" else 6)
+    assert (run.status, words in run.verdict) == (status, True), str(run)
+
+
+@pytest.mark.parametrize(
+    "how, status, words",
+    [("ok", 0, "pass: "), ("triple", 1, "FAIL: triple fault or reset"), ("halt", 124, "FAIL: time limit")],
+)
+def test_run_qemu_status(boot_qemu, probe, how, status, words):
+    """By UEFI: the probe's power-off port is where that firmware puts it."""
+    run = boot_qemu(HELLO, how, kernel=probe, uefi=True, limit=15)
+    assert (run.status, words in run.verdict) == (status, True), str(run)
+
+
+def test_mkiso_hands_lines_over_as_written(boot, probe):
+    run = boot(
+        "# a comment\n\n"
+        'test/bochs/probe.asm   vm=a  mem=8M -- root=$HOME;echo {x} "two words" <a>|b & *? ~ #no comment\n'
+        "test/bochs/machine.py vm=a role=module\n",
+        "ok log=debug vmx.disable=a,b",
+        kernel=probe,
+    )
+    assert run.events("probe")[0] == {"options": "ok", "log": "debug", "vmx.disable": "a,b"}
+    assert [line for line in run.host_lines if line.startswith("probe module=")] == [
+        'probe module=vm=a mem=8M -- root=$HOME;echo {x} "two words" <a>|b & *? ~ #no comment',
+        "probe module=vm=a role=module",
+    ]
+
+
+def mkiso(tmp_path, vms, *arguments):
+    path = tmp_path / "x.vms"
+    path.write_text(vms)
+    command = [os.path.join(TOOLS, "mkiso"), str(path), "-o", str(tmp_path / "x.iso"), "--kernel", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "vms, words",
+    [
+        ("nosuch.elf vm=a\n", "x.vms:1: no such payload file: nosuch.elf"),
+        ("\ntest/run mem=8M\n", "x.vms:2: no vm=NAME"),
+        ("test/run vm=a\ntest/run vm=a\n", "x.vms:2: vm=a was defined in line 1"),
+        ("test/run vm=a/b\n", "x.vms:1: vm=a/b: a name has"),
+        ("test/run vm=b role=module\n", "x.vms:1: role=module, but no line before defines vm=b"),
+        ("test/run vm=b -- it's\n", "x.vms:1: it's: GRUB would put a backslash"),
+        ("# nothing\n", "no VM line in it"),
+    ],
+)
+def test_mkiso_refuses_by_line(tmp_path, probe, vms, words):
+    result = mkiso(tmp_path, vms, probe)
+    assert result.returncode == 1 and words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_mkiso_names_what_is_missing(tmp_path):
+    result = mkiso(tmp_path, "test/run vm=a\n", "nosuch.elf")
+    assert result.returncode == 1 and "nosuch.elf: no such file (run make)" in result.stderr
+
+
+def test_mkiso_lets_wrong_lines_through_on_request(tmp_path, probe):
+    assert mkiso(tmp_path, "test/run mem=1\ntest/run vm=a\ntest/run vm=a\n", probe, "--no-check").returncode == 0
+
+
+def test_wrong_usage_has_status_2():
+    for tool in ("run-bochs", "run-qemu", "mkiso"):
+        result = subprocess.run([os.path.join(TOOLS, tool), "nosuch.iso", "--nosuch"], capture_output=True, check=False)
+        assert result.returncode == 2
+
+
+def test_help():
+    for tool in ("run-bochs", "run-qemu", "mkiso", "bench"):
+        result = subprocess.run([os.path.join(TOOLS, tool), "--help"], capture_output=True, text=True, check=False)
+        assert result.returncode == 0 and "usage:" in result.stdout
