@@ -37,12 +37,14 @@ enum lapic_register {
     LAPIC_VERSION = 0x03
 };
 
-#define LVT_MASKED             BIT(16)
-#define LVT_DELIVERY_NMI       (4u << 8)
-#define LVT_TIMER_TSC_DEADLINE (2u << 17)
-#define SVR_ENABLE             BIT(8)
-#define TIMER_DIVIDE_BY_1      0xbu
-#define TIMER_CALIBRATION_HZ   500u /* a window of 2 ms */
+#define LVT_MASKED                 BIT(16)
+#define LVT_DELIVERY_NMI           (4u << 8)
+#define LVT_TIMER_TSC_DEADLINE     (2u << 17)
+#define SVR_ENABLE                 BIT(8)
+#define TIMER_DIVIDE_BY_1          0xbu
+#define TIMER_CALIBRATION_HZ       500u /* a window of 2 ms */
+#define TIMER_CALIBRATION_SLACK    500u /* part of the window */
+#define TIMER_CALIBRATION_ATTEMPTS 4u
 
 #define ICR_FIXED           (0u << 8)
 #define ICR_NMI             (4u << 8)
@@ -215,21 +217,29 @@ void lapic_send_nmi_all_others(void)
     send(0, ICR_NMI | ICR_ASSERT | ICR_ALL_BUT_SELF);
 }
 
-/* Counts the timer down for one window and relates it to the TSC; rounds up, so that a deadline is never early. */
-static void calibrate_timer(u64 tsc_hz)
+/* Relates the timer's counts to the TSC over one window; false if something came between the two readings at its end.
+ */
+static bool calibrate_timer_once(u64 window)
 {
-    u64 window = tsc_hz / TIMER_CALIBRATION_HZ;
     u64 start, end, counts;
 
-    write_register(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
     write_register(LAPIC_TIMER_INITIAL, UINT32_MAX);
     start = cpu_tsc();
     do
         end = cpu_tsc();
     while (end - start < window);
     counts = UINT32_MAX - read_register(LAPIC_TIMER_CURRENT);
+    timer_counts_per_tsc = (counts << 32) / (end - start) + 1; /* rounded up: not early */
+    return cpu_tsc() - end < window / TIMER_CALIBRATION_SLACK;
+}
+
+static void calibrate_timer(u64 tsc_hz)
+{
+    write_register(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
+    for (u32 i = 0; i < TIMER_CALIBRATION_ATTEMPTS; i++)
+        if (calibrate_timer_once(tsc_hz / TIMER_CALIBRATION_HZ))
+            break;
     write_register(LAPIC_TIMER_INITIAL, 0);
-    timer_counts_per_tsc = (counts << 32) / (end - start) + 1;
 }
 
 void lapic_timer_init_cpu(void)

@@ -1,12 +1,15 @@
 /*
- * TSC frequency. Boot CPU, interrupts off, once: the window must not be cut by an interrupt of ours; one of firmware's
- * (SMI) spoils at most one of the three windows.
+ * TSC frequency. Boot CPU, interrupts off, once. Each end of the window is an edge of the counter whose uncertainty is
+ * known, so that an interruption by firmware (SMI) or by a hypervisor below us is seen and that window repeated.
  */
 #include "arch/x86/tsc.h"
 #include "arch/x86/cpu.h"
 
-#define WINDOWS             3u
-#define WINDOWS_A_SECOND    200u /* of 5 ms each */
+#define WINDOWS_A_SECOND    100u /* of 10 ms each */
+#define EDGES_A_SAMPLE      6u
+#define ATTEMPTS            4u
+#define ERROR_GOOD_ENOUGH   200u /* millionths */
+#define MILLION             1000000u
 #define EDGE_ITERATIONS_MAX 100000u
 #define ITERATIONS_MAX      10000000u
 #define TSC_HZ_MIN          1000000ull
@@ -24,48 +27,80 @@ u64 tsc_hz_from_cpuid(void)
     return (u64)ratio.ecx * ratio.ebx / ratio.eax;
 }
 
-/* Begins at an edge of the counter, so that the start is exact; the end is exact to one step of the counter. */
-static u64 measure_window(const struct tsc_reference *reference, u64 counts)
-{
-    u64 mask = ~0ull >> (64 - reference->bits);
-    u64 before = reference->read();
-    u64 start, elapsed, start_tsc, end_tsc;
-    u32 left = EDGE_ITERATIONS_MAX;
+/* When, in TSC ticks, the counter stepped to `count`; the truth lies within uncertainty / 2 of it. */
+struct sample {
+    u64 count;
+    u64 tsc;
+    u64 uncertainty;
+};
 
-    do
-        start = reference->read();
-    while (start == before && --left);
-    start_tsc = cpu_tsc();
-    if (!left)
-        return 0;
-    left = ITERATIONS_MAX;
-    do
-        elapsed = (reference->read() - start) & mask;
-    while (elapsed < counts && --left);
-    end_tsc = cpu_tsc();
-    return left ? (end_tsc - start_tsc) * reference->hz / elapsed : 0;
+/* One step of the counter: it came after the last reading of the old value began and before that of the new one ended.
+ */
+static bool catch_edge(const struct tsc_reference *reference, struct sample *out)
+{
+    u64 old_begin = cpu_tsc();
+    u64 old = reference->read();
+
+    for (u32 i = 0; i < EDGE_ITERATIONS_MAX; i++) {
+        u64 begin = cpu_tsc();
+        u64 count = reference->read();
+        u64 end = cpu_tsc();
+        if (count != old) {
+            *out = (struct sample){count, old_begin + (end - old_begin) / 2, end - old_begin};
+            return true;
+        }
+        old_begin = begin;
+    }
+    return false;
 }
 
-static u64 middle_of_three(u64 a, u64 b, u64 c)
+/* The sharpest of several edges: one that firmware or a hypervisor below us smeared loses. */
+static bool take_sample(const struct tsc_reference *reference, struct sample *best)
 {
-    u64 low = a < b ? a : b;
-    u64 high = a < b ? b : a;
-    if (c < low)
-        return low;
-    return c > high ? high : c;
+    best->uncertainty = UINT64_MAX;
+    for (u32 i = 0; i < EDGES_A_SAMPLE; i++) {
+        struct sample sample;
+        if (!catch_edge(reference, &sample))
+            return false;
+        if (sample.uncertainty < best->uncertainty)
+            *best = sample;
+    }
+    return true;
+}
+
+/* In Hz; *error is the uncertainty in millionths. 0 if the counter stands still. */
+static u64 measure_window(const struct tsc_reference *reference, u64 *error)
+{
+    u64 mask = ~0ull >> (64 - reference->bits);
+    u64 window = reference->hz / WINDOWS_A_SECOND;
+    struct sample first, last;
+
+    if (!take_sample(reference, &first))
+        return 0;
+    for (u32 i = 0; ((reference->read() - first.count) & mask) < window; i++)
+        if (i == ITERATIONS_MAX)
+            return 0;
+    if (!take_sample(reference, &last) || last.tsc <= first.tsc)
+        return 0;
+    u64 ticks = last.tsc - first.tsc;
+    *error = (first.uncertainty + last.uncertainty) / 2 * MILLION / ticks;
+    return ticks * reference->hz / ((last.count - first.count) & mask);
 }
 
 u64 tsc_hz_measured(const struct tsc_reference *reference)
 {
-    u64 results[WINDOWS];
-    u64 hz;
+    u64 hz = 0, error = UINT64_MAX;
 
-    for (u32 i = 0; i < WINDOWS; i++) {
-        results[i] = measure_window(reference, reference->hz / WINDOWS_A_SECOND);
-        if (!results[i])
+    for (u32 i = 0; i < ATTEMPTS && error > ERROR_GOOD_ENOUGH; i++) {
+        u64 this_error = 0;
+        u64 this_hz = measure_window(reference, &this_error);
+        if (!this_hz)
             return 0;
+        if (this_error < error) {
+            hz = this_hz;
+            error = this_error;
+        }
     }
-    hz = middle_of_three(results[0], results[1], results[2]);
     return hz >= TSC_HZ_MIN && hz <= TSC_HZ_MAX ? hz : 0;
 }
 
