@@ -224,8 +224,8 @@ static ALWAYS_INLINE enum status take_opcode(struct cursor *c, struct decode_ins
             }
             continue;
         }
-        if (byte == 0x63 && out->mode != DECODE_64)
-            return STATUS_UNSUPPORTED; /* ARPL */
+        if (byte == 0x63 && (out->mode != DECODE_64 || (c->operand_override && !(c->rex & REX_W))))
+            return STATUS_UNSUPPORTED; /* ARPL; and to 16 bits, where CPUs differ in what they read */
         if (byte == 0x82 && out->mode == DECODE_64)
             return STATUS_INVALID;
         if (byte == 0x0f) {
@@ -336,10 +336,8 @@ static ALWAYS_INLINE void set_widths(const struct cursor *c, u32 flags, struct d
     if (UNLIKELY(flags & (FROM_BYTE | FROM_WORD | FROM_DWORD))) {
         if (flags & FROM_BYTE)
             width = 1;
-        else if (flags & FROM_WORD || width == 2)
-            width = 2;
         else
-            width = 4;
+            width = flags & FROM_WORD ? 2 : 4;
     }
     out->width = width;
 }
