@@ -48,18 +48,14 @@ enum status layout_check_top(const struct guest_memory *memory, u64 end, struct 
                   guest_memory_text(memory->mem_bytes).text, top, enough >> 20);
 }
 
-static void note(struct layout *layout, u64 base, u64 end)
+static enum status note(struct layout *layout, u64 base, u64 end, struct refusal *why)
 {
+    if (layout->used_count == LAYOUT_MAX_EXTENTS)
+        return refuse(why, STATUS_UNSUPPORTED, "image and modules have more than %u parts", LAYOUT_MAX_EXTENTS);
+    layout->used[layout->used_count++] = (struct layout_extent){base, end};
     if (layout->image_end < end)
         layout->image_end = end;
-    if (layout->used_count < LAYOUT_MAX_EXTENTS) {
-        layout->used[layout->used_count++] = (struct layout_extent){base, end};
-        return;
-    }
-    /* The table is full: the last extent grows over both and what lies between, which only wastes room. */
-    struct layout_extent *last = &layout->used[LAYOUT_MAX_EXTENTS - 1];
-    last->base = base < last->base ? base : last->base;
-    last->end = end > last->end ? end : last->end;
+    return STATUS_OK;
 }
 
 enum status layout_claim(struct layout *layout, u64 base, u64 bytes, struct refusal *why)
@@ -70,8 +66,7 @@ enum status layout_claim(struct layout *layout, u64 base, u64 bytes, struct refu
         return refuse(why, STATUS_OUT_OF_RANGE,
                       "image covers 0x%lx to 0x%lx, which is not all RAM (0xa0000 to 0xfffff is video and firmware)",
                       base, base + bytes);
-    note(layout, base, base + bytes);
-    return STATUS_OK;
+    return note(layout, base, base + bytes, why);
 }
 
 static bool is_free(const struct layout *layout, u64 base, u64 bytes)
@@ -114,8 +109,7 @@ enum status layout_place(struct layout *layout, u64 bytes, const char *what, u64
                       "%s of %lu bytes does not fit beside the image in mem=%s; use mem=%luM or more", what, bytes,
                       guest_memory_text(layout->memory->mem_bytes).text, bits_align_up(floor + wanted, MIB(1)) >> 20);
     }
-    note(layout, *address, *address + wanted);
-    return STATUS_OK;
+    return note(layout, *address, *address + wanted, why);
 }
 
 enum status layout_place_modules(struct layout *layout, const struct load_request *request, u64 *starts,

@@ -10,6 +10,8 @@
 
 #define PLAN_MAX_SEGMENTS 32u
 
+_Static_assert(LAYOUT_MAX_EXTENTS > PLAN_MAX_SEGMENTS + LOAD_MAX_MODULES, "room for all parts and the information");
+
 /* Invariant: the file bytes lie inside the image, file_bytes <= memory_bytes, address + memory_bytes <= 4 GiB. */
 struct plan_segment {
     u64 file_offset;

@@ -1,0 +1,299 @@
+/*
+ * Module lines and the hypervisor's own line: what is accepted, and what each refusal says.
+ * links: kernel/vm_spec.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernel/lib/addr.h"
+#include "kernel/vm_spec.h"
+
+static struct vm_spec spec;
+static struct host_options options;
+static struct refusal why;
+
+static void accept(const char *line)
+{
+    why.text[0] = 0;
+    if (vm_spec_parse(line, &spec, &why) != STATUS_OK)
+        fail_msg("'%s' refused: %s", line, why.text);
+}
+
+static void refuses(const char *line, const char *text)
+{
+    why.text[0] = 0;
+    if (vm_spec_parse(line, &spec, &why) != STATUS_INVALID)
+        fail_msg("'%s' accepted", line);
+    if (!strstr(why.text, text))
+        fail_msg("'%s' refused with '%s', not '%s'", line, why.text, text);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    accept("vm=hello");
+    assert_string_equal(spec.name, "hello");
+    assert_int_equal(spec.role, VM_ROLE_BOOT);
+    assert_int_equal(spec.kind, IMAGE_AUTO);
+    assert_int_equal(spec.mem_bytes, MIB(8));
+    assert_int_equal(spec.cpus, 1);
+    assert_int_equal(spec.weight, 100);
+    assert_int_equal(spec.cap_percent, 0);
+    assert_true(spec.affinity == ~0ull);
+    assert_int_equal(spec.limit_ms, VM_LIMIT_NONE);
+    assert_int_equal(spec.dump, VM_DUMP_NONE);
+    assert_false(spec.stealth);
+    assert_string_equal(spec.guest_command_line, "");
+}
+
+static void test_every_key(void **state)
+{
+    (void)state;
+    accept("\t kind=multiboot2  mem=256M\tvm=A.b_c-9 cpus=16 weight=10000 cap=1600 affinity=0-1,3,63 limit=2500 "
+           "dump=screen stealth=on -- console=ttyS0 vm=x  y ");
+    assert_string_equal(spec.name, "A.b_c-9");
+    assert_int_equal(spec.kind, IMAGE_MULTIBOOT2);
+    assert_int_equal(spec.mem_bytes, MIB(256));
+    assert_int_equal(spec.cpus, 16);
+    assert_int_equal(spec.weight, 10000);
+    assert_int_equal(spec.cap_percent, 1600);
+    assert_true(spec.affinity == 0x800000000000000bull);
+    assert_int_equal(spec.limit_ms, 2500);
+    assert_int_equal(spec.dump, VM_DUMP_SCREEN);
+    assert_true(spec.stealth);
+    assert_string_equal(spec.guest_command_line, "console=ttyS0 vm=x  y ");
+    accept("vm=a kind=flat16 dump=regs stealth=off");
+    assert_int_equal(spec.kind, IMAGE_FLAT16);
+    assert_int_equal(spec.dump, VM_DUMP_REGS);
+    assert_false(spec.stealth);
+    accept("vm=a kind=multiboot dump=none weight=1 cap=1 limit=1 cpus=1 affinity=5");
+    assert_int_equal(spec.kind, IMAGE_MULTIBOOT);
+    assert_true(spec.affinity == 1u << 5);
+}
+
+static void test_guest_command_line(void **state)
+{
+    (void)state;
+    accept("vm=a --");
+    assert_string_equal(spec.guest_command_line, "");
+    accept("vm=a -- ");
+    assert_string_equal(spec.guest_command_line, "");
+    accept("vm=a\t--\t-- b");
+    assert_string_equal(spec.guest_command_line, "-- b");
+    refuses("vm=a --x", "'--x' is not of the form key=value");
+    refuses("-- vm=a", "has no vm=<name>");
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    accept("vm=a mem=1M");
+    assert_int_equal(spec.mem_bytes, MIB(1));
+    accept("vm=a mem=64G");
+    assert_true(spec.mem_bytes == GIB(64));
+    accept("vm=a mem=1028k");
+    assert_int_equal(spec.mem_bytes, KIB(1028));
+    accept("vm=a mem=0x200000");
+    assert_int_equal(spec.mem_bytes, MIB(2));
+    static const char *const bad[] = {
+        "",
+        "K",
+        "M",
+        "0",
+        "0M",
+        "1023K",
+        "65G",
+        "64.5G",
+        "-8M",
+        "+8M",
+        "8MB",
+        "8MM",
+        "8 M",
+        "8T",
+        "1025K",
+        "1048577",
+        "1e9",
+        "0x",
+        "M8",
+        "18446744073709551616",
+        "18014398509481985K",
+        "17179869185G",
+        "68719476737",
+    };
+    for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+        char line[64];
+        snprintf(line, sizeof line, "vm=a mem=%s", bad[i]);
+        refuses(line, "mem= takes a size from 1M to 64G that is a multiple of 4K");
+        assert_string_equal(spec.name, "a");
+    }
+}
+
+static void test_ranges(void **state)
+{
+    static const struct {
+        const char *line, *text;
+    } bad[] = {
+        {"vm=a cpus=0",                         "cpus=0 is not accepted; cpus= takes 1 to 16"                      },
+        {"vm=a cpus=17",                        "cpus= takes 1 to 16"                                              },
+        {"vm=a cpus=4294967297",                "cpus= takes 1 to 16"                                              },
+        {"vm=a cpus=-1",                        "cpus= takes"                                                      },
+        {"vm=a cpus=2x",                        "cpus= takes"                                                      },
+        {"vm=a cpus=",                          "cpus= takes"                                                      },
+        {"vm=a weight=0",                       "weight= takes 1 to 10000"                                         },
+        {"vm=a weight=10001",                   "weight= takes"                                                    },
+        {"vm=a cap=0",                          "cap= takes 1 to 1600"                                             },
+        {"vm=a cap=1601",                       "cap= takes"                                                       },
+        {"vm=a limit=0",                        "limit= takes 1 to 4294967295"                                     },
+        {"vm=a limit=4294967296",               "limit= takes"                                                     },
+        {"vm=a affinity=64",                    "affinity= takes a list of CPUs from 0 to 63"                      },
+        {"vm=a affinity=",                      "affinity= takes"                                                  },
+        {"vm=a affinity=1,",                    "affinity= takes"                                                  },
+        {"vm=a affinity=,1",                    "affinity= takes"                                                  },
+        {"vm=a affinity=3-1",                   "affinity= takes"                                                  },
+        {"vm=a affinity=1-",                    "affinity= takes"                                                  },
+        {"vm=a affinity=-1",                    "affinity= takes"                                                  },
+        {"vm=a affinity=1-2-3",                 "affinity= takes"                                                  },
+        {"vm=a affinity=0-64",                  "affinity= takes"                                                  },
+        {"vm=a dump=all",                       "dump= takes none, regs or screen"                                 },
+        {"vm=a stealth=yes",                    "stealth= takes on or off"                                         },
+        {"vm=a stealth=",                       "stealth= takes on or off"                                         },
+        {"vm=a kind=linux",                     "kind= takes auto, flat16, multiboot or multiboot2 in this version"},
+        {"vm=a kind=pvh",                       "kind=pvh is not accepted"                                         },
+        {"vm=a kind=multiboot3",                "kind= takes"                                                      },
+        {"vm=a role=initrd",                    "role=initrd is not accepted; role= takes module in this version"  },
+        {"vm=a role=disk",                      "role= takes module in this version"                               },
+        {"vm=a restart=always",                 "unknown key 'restart='; known keys: vm= role= kind= mem= cpus= weight= cap= "
+                                "affinity= limit= dump= stealth="                   },
+        {"vm=a console=ttyS0",                  "unknown key 'console='"                                           },
+        {"vm=a VM=b",                           "unknown key 'VM='"                                                },
+        {"vm=a =b",                             "unknown key '='"                                                  },
+        {"vm=a mem",                            "'mem' is not of the form key=value"                               },
+        {"vm=a mem=8M mem=8M",                  "mem= is given twice"                                              },
+        {"vm=a vm=b",                           "vm= is given twice"                                               },
+        {"vm=",                                 "vm= takes a name of 1 to 31 characters"                           },
+        {"vm=a/b",                              "vm=a/b is not accepted"                                           },
+        {"vm=abcdefghijklmnopqrstuvwxyz012345", "vm= takes a name"                                                 },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+        refuses(bad[i].line, bad[i].text);
+    accept("vm=abcdefghijklmnopqrstuvwxyz01234");
+    assert_int_equal(strlen(spec.name), 31);
+}
+
+/* The refusal has to name the VM, wherever vm= stands, and tells the first fault. */
+static void test_name_survives_faults(void **state)
+{
+    (void)state;
+    refuses("foo=1 mem=9 vm=late", "unknown key 'foo='");
+    assert_string_equal(spec.name, "late");
+    refuses("vm=a vm=b", "twice");
+    assert_string_equal(spec.name, "a");
+    refuses("vm=a!", "vm= takes");
+    assert_string_equal(spec.name, "");
+}
+
+static void test_lines_of_other_people(void **state)
+{
+    (void)state;
+    refuses("", "module line '' has no vm=<name>; write for example vm=hello mem=8M");
+    refuses("/boot/initrd.gz quiet \"x\"\x01\xff", "module line '/boot/initrd.gz quiet ?x?\?\?' has no vm=<name>");
+    assert_string_equal(spec.name, "");
+    refuses("mem=77 cpus=no", "has no vm=<name>");
+
+    char line[5000];
+    memset(line, 'q', sizeof line);
+    memcpy(line, "vm=a ", 5);
+    line[sizeof line - 1] = 0;
+    refuses(line, "is not of the form key=value; known keys: vm= role= kind= mem= cpus= weight= cap= affinity= limit= "
+                  "dump= stealth=");
+    line[1000] = '=';
+    refuses(line, "unknown key 'qqq");
+    memcpy(line, "vm=a mem=", 9);
+    refuses(line, "such as mem=8M");
+}
+
+static void test_roles(void **state)
+{
+    (void)state;
+    accept("role=module vm=a -- file one");
+    assert_int_equal(spec.role, VM_ROLE_MODULE);
+    assert_string_equal(spec.guest_command_line, "file one");
+    refuses("vm=a role=module mem=8M", "a line with role= takes only vm= and role=");
+    refuses("mem=8M vm=a role=module", "a line with role= takes only vm= and role=");
+}
+
+static void refuses_options(const char *line, const char *text)
+{
+    if (host_options_parse(line, &options, &why) != STATUS_INVALID)
+        fail_msg("'%s' accepted", line);
+    if (!strstr(why.text, text))
+        fail_msg("'%s' refused with '%s', not '%s'", line, why.text, text);
+}
+
+static void test_host_options(void **state)
+{
+    (void)state;
+    assert_int_equal(host_options_parse("", &options, &why), STATUS_OK);
+    assert_int_equal(options.log, LOG_INFO);
+    assert_string_equal(options.vmx_disable, "");
+    assert_string_equal(options.test, "");
+    assert_int_equal(host_options_parse(" log=debug idle=poweroff\tconsole=com1 vmx.disable=vpid,ept-1g test=panic ",
+                                        &options, &why),
+                     STATUS_OK);
+    assert_int_equal(options.log, LOG_DEBUG);
+    assert_string_equal(options.vmx_disable, "vpid,ept-1g");
+    assert_string_equal(options.test, "panic");
+
+    refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
+    assert_int_equal(options.log, LOG_INFO);
+    assert_string_equal(options.test, "x");
+    refuses_options("idle=monitor", "idle= takes poweroff");
+    refuses_options("console=com2", "console= takes com1");
+    refuses_options("quiet log=warn", "'quiet' is not of the form key=value; known keys: log= idle= vmx.disable=");
+    assert_int_equal(options.log, LOG_WARN);
+    refuses_options("vm=a", "unknown key 'vm='");
+    refuses_options("log=warn log=error", "log= is given twice");
+    assert_int_equal(options.log, LOG_WARN);
+    refuses_options("vmx.disable=", "vmx.disable= takes");
+
+    char line[200] = "vmx.disable=";
+    memset(line + 12, 'x', 159);
+    assert_int_equal(host_options_parse(line, &options, &why), STATUS_OK);
+    assert_int_equal(strlen(options.vmx_disable), 159);
+    line[12 + 159] = 'x';
+    refuses_options(line, "at most 159 characters");
+    assert_string_equal(options.vmx_disable, "");
+    refuses_options("test=0123456789012345678901234567890x", "at most 31 characters");
+}
+
+static void test_kind_names(void **state)
+{
+    (void)state;
+    assert_string_equal(image_kind_name(IMAGE_AUTO), "auto");
+    assert_string_equal(image_kind_name(IMAGE_FLAT16), "flat16");
+    assert_string_equal(image_kind_name(IMAGE_MULTIBOOT), "multiboot");
+    assert_string_equal(image_kind_name(IMAGE_MULTIBOOT2), "multiboot2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_guest_command_line),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_name_survives_faults),
+        cmocka_unit_test(test_lines_of_other_people),
+        cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_host_options),
+        cmocka_unit_test(test_kind_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
