@@ -1,0 +1,38 @@
+"""All hostile guests beside two well-behaved ones: those finish, each hostile one stops for its own reason."""
+import pytest
+
+import vms
+
+CONTAINMENT = "guests/containment.vms"
+HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf", "spincli.elf", "vmxinsn.elf", "wildcalls.elf",
+           "ownpt.elf")
+
+
+@pytest.fixture(scope="module", params=(1, 2))
+def contained(boot, request):
+    return boot(CONTAINMENT, cpus=request.param, memory=512, limit=200)
+
+
+def test_ends_in_good_order(contained):
+    """status=fail, since a triple fault is not an end by the VM's own will; frames, VMXOFF and power-off all the same."""
+    contained.check_fail_end()
+
+
+def test_all_hostile_guests_are_there():
+    assert set(HOSTILE) <= set(vms.payloads(vms.read(CONTAINMENT)).values())
+
+
+def test_each_vm_stops_once_for_its_own_reason(contained):
+    for name, payload in vms.payloads(vms.read(CONTAINMENT)).items():
+        vms.check_guest(contained, name, payload)
+
+
+def test_well_behaved_guests_have_the_right_answer(contained):
+    good = [name for name, payload in vms.payloads(vms.read(CONTAINMENT)).items() if payload not in HOSTILE]
+    assert len(good) >= 2
+    for name in good:
+        assert contained.event("vm stop", name=name)["reason"] in ("exit", "halt", "poweroff"), str(contained)
+
+
+def test_no_guest_causes_an_error_line(contained):
+    assert not [line for line in contained.host_lines if line.startswith("error")], str(contained)

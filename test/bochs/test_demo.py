@@ -1,0 +1,64 @@
+"""The demo of make run: every guest of it, an unmodified payload among them, and the end in good order."""
+import re
+
+import pytest
+
+import vms
+
+DEMO = "guests/demo.vms"
+
+
+@pytest.fixture(scope="module")
+def demo(boot):
+    return boot(DEMO, cpus=2, memory=512)
+
+
+def test_ends_well(demo):
+    demo.check_good_end()
+
+
+def test_each_cpu_enters_and_leaves_vmx(demo):
+    start = demo.event("boot")
+    assert start["cpus"] == "2" and int(start["mem"]) > 400 << 20 and start["version"]
+    for cpu in ("0", "1"):
+        assert demo.event("cpu", id=cpu, vmx="root")["apic"].isdigit()
+        demo.event("cpu", id=cpu, vmx="off")
+
+
+def test_each_guest_does_its_work(demo):
+    text = vms.read(DEMO)
+    names = vms.payloads(text)
+    assert "invaders.exec" in names.values() and len(names) >= 5
+    vms.check_guests(demo, text)
+
+
+def test_start_lines_say_what_was_asked_for(demo):
+    start = demo.event("vm start", name=next(iter(vms.payloads(vms.read(DEMO)))))
+    assert start["kind"] in ("flat16", "multiboot", "multiboot2")
+    assert int(start["mem"]) >= 1 << 20 and int(start["cpus"]) >= 1
+
+
+def test_statistics_for_each_vm(demo):
+    for name in vms.payloads(vms.read(DEMO)):
+        stats = demo.event("vm stats", name=name)
+        assert {"run_us", "slices", "entries", "exits", "migrations"} <= stats.keys()
+        assert int(stats["entries"]) >= int(stats["slices"]) >= 1
+        causes = demo.event("vm exits", name=name)
+        assert sum(int(count) for cause, count in causes.items() if cause != "name") == int(stats["exits"])
+
+
+def test_invaders_screen(demo):
+    """The unmodified payload draws its game: dump=screen shows the text page."""
+    name = next(name for name, payload in vms.payloads(vms.read(DEMO)).items() if payload == "invaders.exec")
+    screen = demo.screen(name)
+    assert len(screen) == 25, str(demo)
+    text = "\n".join(screen)
+    assert re.search(r"(?i)score|invaders|lives", text), text
+    assert len(re.findall(r"\S", text)) > 60, text
+
+
+def test_every_line_belongs_to_someone(demo):
+    """Nothing but whole lines: Rootlet's own or a guest's under its name."""
+    names = "|".join(map(re.escape, vms.payloads(vms.read(DEMO))))
+    strange = [line for line in demo.lines if line and not re.match(rf"(rootlet: |\[({names})\] )", line)]
+    assert not strange, strange

@@ -1,0 +1,73 @@
+"""VM lines that several test files share, and what each guest of the tree must do."""
+import os
+import re
+
+import machine
+
+MIDDLE_MODEL = "corei7_haswell_4770"
+MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
+
+# One guest for each thing that the CPU's features touch: short ones, since many boots run them.
+SMALL = """\
+build/guests/hello.elf       vm=hello mem=8M -- one two
+build/guests/bootsector.bin  vm=real mem=2M
+build/guests/long64.elf      vm=long mem=8M
+build/guests/timer.elf       vm=timer mem=4M -- ticks=30
+build/guests/compute.elf     vm=sum1 mem=4M -- seed=1 ms=60
+build/guests/compute.elf     vm=sum2 mem=4M weight=300 -- seed=9 ms=60
+build/guests/hypercalls.elf  vm=calls mem=4M
+build/guests/control.elf     vm=control mem=4M
+build/guests/smp.elf         vm=smp mem=4M cpus=2
+"""
+# Payload -> the reason with which its VM stops and a line that it must have printed.
+GUESTS = {
+    "hello.elf": ("exit", r"hello from a 32-bit multiboot guest"),
+    "long64.elf": ("exit", r"long64 .*ok|long64 ok"),
+    "bootsector.bin": ("poweroff", r"bootsector.*ok"),
+    "timer.elf": ("halt", r"timer ok"),
+    "hypercalls.elf": ("exit", r"hypercalls ok"),
+    "control.elf": ("exit", r"control .*ok|control ok"),
+    "compute.elf": ("exit", r"compute ok rounds=\d+"),
+    "smp.elf": ("exit", r"smp ok vcpus=\d+ count=\d+"),
+    "echo.elf": ("exit", r"echo"),
+    "ends.elf": ("exit", r"ends how="),
+    "spinner.elf": ("limit", r"spinner spinning"),
+    "invaders.exec": ("limit", None),
+    "triple.elf": ("triple-fault", r"triple: "),
+    "spincli.elf": ("limit", r"spincli: "),
+}
+
+
+def read(path):
+    with open(os.path.join(machine.TREE, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def payloads(text):
+    """VM name -> file name of its boot image."""
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#") or re.search(r"\srole=(?!boot)", line.split(" -- ")[0]):
+            continue
+        name = re.search(r"\svm=(\S+)", line)
+        if name:
+            found[name.group(1)] = os.path.basename(words[0])
+    return found
+
+
+def check_guest(run, name, payload):
+    """The VM stopped with the reason of its guest, after the guest's own word that all is well."""
+    reason, word = GUESTS[payload]
+    stop = run.event("vm stop", name=name)
+    assert stop["reason"] == reason, f"{name}: {stop}\n{run}"
+    if reason == "exit":
+        assert stop.get("status") == "0", f"{name}: {stop}\n{run}"
+    if word:
+        assert [line for line in run.output(name) if re.search(word, line)], f"{name}: no line {word}\n{run}"
+
+
+def check_guests(run, text):
+    for name, payload in payloads(text).items():
+        run.event("vm start", name=name)
+        check_guest(run, name, payload)
