@@ -95,23 +95,23 @@ static u64 offset_mask(unsigned level)
 /* The bits that must be zero in an 8-byte entry at `level`. */
 static u64 reserved_bits(const struct gva_context *c, unsigned level, bool large)
 {
-    u64 reserved = bits_field(~0ull, 51, 0) & ~(BIT(c->physical_bits) - 1);
+    u64 reserved = BIT(52) - BIT(c->physical_bits);
 
     if (!(c->efer & EFER_NXE))
         reserved |= ENTRY_NO_EXECUTE;
     if (!(c->efer & EFER_LMA))
-        reserved |= bits_field(~0ull, 10, 0) << 52; /* PAE paging ignores none of 62:52 */
+        reserved |= BIT(63) - BIT(52); /* PAE paging ignores none of 62:52 */
     if (level > 3 || (level == 3 && !c->gigabyte_pages))
         reserved |= ENTRY_LARGE;
     else if (large)
-        reserved |= offset_mask(level) & ~(BIT(13) - 1); /* bit 12 is the PAT flag */
+        reserved |= BIT(12 + 9 * (level - 1)) - BIT(13); /* bit 12 is the PAT flag */
     return reserved;
 }
 
 /* PAE, 4-level and 5-level paging: `level` tables of 512 entries, the first of them at `table`. */
 static enum step walk_levels(const struct gva_context *c, u64 linear, u64 table, unsigned level, struct walk *w)
 {
-    u64 frame_mask = bits_field(~0ull, 51, 12);
+    u64 frame_mask = BIT(52) - BIT(12);
 
     w->entry_bytes = 8;
     for (;; level--) {

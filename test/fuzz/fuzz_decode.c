@@ -1,0 +1,119 @@
+/*
+ * Any bytes through the decoder, and what it accepts through the executor with random registers and accesses that fail.
+ * Checks the contracts: lengths, truncation, no change when an access fails, and no access wider than the operand.
+ * Input: one byte of mode and failure, 8 of register seed, then the instruction.
+ *
+ * links: vmx/decode.c vmx/emulate.c
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmx/emulate.h"
+
+#define REQUIRE(condition)                                                                                             \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            abort();                                                                                                   \
+    } while (0)
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+struct memory {
+    const struct decode_insn *insn;
+    u64 seed;
+    unsigned accesses;
+    unsigned failing; /* the nth access fails; 0: none */
+};
+
+static u64 next_random(u64 *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return *seed ^ *seed >> 29;
+}
+
+static enum emulate_outcome access_memory(struct memory *m, u64 linear, u8 bytes)
+{
+    REQUIRE(bytes == m->insn->width);
+    REQUIRE(m->insn->mode == DECODE_64 || linear >> 32 == 0);
+    m->accesses++;
+    return m->accesses == m->failing ? EMULATE_FAULT : EMULATE_OK;
+}
+
+static enum emulate_outcome read_memory(void *context, u64 linear, u8 bytes, u64 *value)
+{
+    struct memory *m = context;
+    *value = next_random(&m->seed);
+    return access_memory(m, linear, bytes);
+}
+
+static enum emulate_outcome write_memory(void *context, u64 linear, u8 bytes, u64 value)
+{
+    REQUIRE(bytes == 8 || value >> (8 * bytes) == 0);
+    return access_memory(context, linear, bytes);
+}
+
+static u64 segment_base(void *context, enum decode_segment segment)
+{
+    struct memory *m = context;
+    REQUIRE(segment <= DECODE_GS && (m->insn->mode != DECODE_64 || segment >= DECODE_FS));
+    return next_random(&m->seed);
+}
+
+static void segment_bounds(void *context, enum decode_segment segment, u32 *limit, u32 *rights)
+{
+    struct memory *m = context;
+    REQUIRE(segment <= DECODE_GS && m->insn->mode != DECODE_64);
+    *limit = (u32)next_random(&m->seed);
+    *rights = (u32)next_random(&m->seed) & 0xffff;
+}
+
+static void execute(const struct decode_insn *insn, u64 seed, unsigned failing)
+{
+    static const struct emulate_calls calls = {read_memory, write_memory, segment_base, segment_bounds};
+    struct memory m = {insn, seed, 0, failing};
+    u64 gpr[16], before[16];
+    u64 rflags = 2 | (next_random(&seed) & 0xcd5);
+    u64 rflags_before = rflags;
+    struct emulate_env env = {&calls, &m, gpr, &rflags, next_random(&seed)};
+    u8 advance;
+
+    for (unsigned i = 0; i < 16; i++)
+        before[i] = gpr[i] = next_random(&seed);
+    enum emulate_outcome outcome = emulate_instruction(&env, insn, &advance);
+    REQUIRE(m.accesses <= 2);
+    REQUIRE((rflags ^ rflags_before) & ~0x8d5ull ? false : true);
+    if (outcome != EMULATE_OK)
+        REQUIRE(memcmp(gpr, before, sizeof gpr) == 0 && rflags == rflags_before);
+    else
+        REQUIRE(advance == insn->length || (advance == 0 && insn->repeat != DECODE_REPEAT_NONE));
+    if (failing && m.accesses >= failing)
+        REQUIRE(outcome == EMULATE_FAULT);
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    struct decode_insn insn, shorter;
+    u64 seed;
+
+    if (size < 9)
+        return 0;
+    enum decode_mode mode = (enum decode_mode)(data[0] % 3);
+    memcpy(&seed, data + 1, sizeof seed);
+    size_t count = size - 9;
+    u8 *bytes = malloc(count ? count : 1); /* exact: a read beyond it is seen */
+    memcpy(bytes, data + 9, count);
+
+    enum status status = decode_instruction(bytes, count, mode, &insn);
+    if (status == STATUS_OK) {
+        REQUIRE(insn.length >= 1 && insn.length <= count && insn.length <= DECODE_MAX_BYTES);
+        for (size_t less = 0; less < insn.length; less++)
+            REQUIRE(decode_instruction(bytes, less, mode, &shorter) == STATUS_TRUNCATED);
+        execute(&insn, seed, data[0] / 3 % 3);
+    } else if (status == STATUS_TRUNCATED) {
+        REQUIRE(count < DECODE_MAX_BYTES);
+    } else {
+        REQUIRE(status == STATUS_UNSUPPORTED || status == STATUS_INVALID);
+    }
+    free(bytes);
+    return 0;
+}
