@@ -2,8 +2,9 @@
 # A new guest is a folder guests/<name>/ with .c and .asm files and its name in one of the lists below.
 
 # 32-bit multiboot guests that use guests/lib.
-GUESTS32 := hello timer hypercalls compute spinner smp ends spincli triple
-GUESTS64 :=
+GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
+	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt
+GUESTS64 := long64
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
 
 GUEST_CC      := $(CROSS_COMPILE)gcc
@@ -17,7 +18,7 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc \
 GUEST_NASM := nasm -g -F dwarf -I. -Iguests/include/ -Werror
 
 GUEST_LIB32 := $(patsubst %,build/guests/lib32/%.o,console.c guest.c interrupts.c start.asm vectors.asm)
-GUEST_LIB64 := build/guests/lib64/console.c.o
+GUEST_LIB64 := $(patsubst %,build/guests/lib64/%.o,console.c guest.c)
 
 guest_objects = $(patsubst guests/%,build/guests/%.o,$(wildcard guests/$(1)/*.c guests/$(1)/*.asm))
 
@@ -26,7 +27,7 @@ guests: $(GUEST_FILES)
 
 define guest32_rule
 build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB32) guests/lib/link.ld
-	$(GUEST_LD) -m elf_i386 -static -nostdlib --no-warn-rwx-segments -T guests/lib/link.ld -o $$@ $$(filter %.o,$$^)
+	$(GUEST_LD) -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments -T guests/lib/link.ld -o $$@ $$(filter %.o,$$^)
 $(call guest_objects,$(1)): GUEST_BITS := 32
 endef
 $(foreach guest,$(GUESTS32),$(eval $(call guest32_rule,$(guest))))
@@ -34,7 +35,7 @@ $(foreach guest,$(GUESTS32),$(eval $(call guest32_rule,$(guest))))
 # 64-bit code in a 32-bit ELF file, as multiboot loaders want it.
 define guest64_rule
 build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB64) guests/$(1)/link.ld
-	$(GUEST_LD) -m elf_x86_64 -static -nostdlib --no-warn-rwx-segments -z max-page-size=4096 -T guests/$(1)/link.ld \
+	$(GUEST_LD) -m elf_x86_64 -static -nostdlib -z noexecstack --no-warn-rwx-segments -z max-page-size=4096 -T guests/$(1)/link.ld \
 		-o $$@.64 $$(filter %.o,$$^)
 	$(GUEST_OBJCOPY) -O elf32-i386 $$@.64 $$@
 $(call guest_objects,$(1)): GUEST_BITS := 64

@@ -56,6 +56,7 @@ bad:
     mov dx, ROOTLET_PORT_PM1A_CONTROL
     mov ax, ROOTLET_PM1A_SLP_EN
     out dx, ax
+    hlt                         ; interrupts are off: for good
 failed:
     mov si, text_failed         ; a reset tells the failure
     call print

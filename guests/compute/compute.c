@@ -1,6 +1,6 @@
 /*
- * Proves that a vCPU's XSAVE state is its own: x87, SSE, AVX and AVX-512 registers, as many as XCR0 can enable, count for many
- * slices without ever being stored by the guest; then each lane is compared with what integer arithmetic says.
+ * Proves that a vCPU's XSAVE state is its own: x87, SSE, AVX and AVX-512 registers, as many as XCR0 can enable, count
+ * for many slices without ever being stored by the guest; then each lane is compared with what integer arithmetic says.
  * Run several beside each other with different seed=. Options: seed=<n> (1), ms=<n> (200: least run time).
  */
 #include "guests/lib/guest.h"
@@ -47,8 +47,14 @@ static u64 double_bits(u64 value)
     return (u64)exponent << 52 | (value & 0xfffffffffffffull);
 }
 
-static u32 first_value(u32 seed, u32 index, u32 lane) { return seed * 1000 + index * 100 + lane; }
-static u32 step_value(u32 seed, u32 index, u32 lane) { return seed + index * LANES + lane; }
+static u32 first_value(u32 seed, u32 index, u32 lane)
+{
+    return seed * 1000 + index * 100 + lane;
+}
+static u32 step_value(u32 seed, u32 index, u32 lane)
+{
+    return seed + index * LANES + lane;
+}
 
 static void enable_vectors(void)
 {

@@ -1,6 +1,6 @@
 /*
- * Every way in which a VM can end itself. Option: how=exit|poweroff|poweroff2|shutdown|halt|reset|keyboard|port92, and for exit
- * status=<n>. The default is how=exit status=0.
+ * Every way in which a VM can end itself. Option: how=exit|poweroff|poweroff2|shutdown|halt|reset|keyboard|port92, and
+ * for exit status=<n>. The default is how=exit status=0.
  */
 #include "guests/lib/guest.h"
 

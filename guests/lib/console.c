@@ -1,6 +1,6 @@
 /*
- * Guest library: the UART as a console, the text page, and a small formatter. Polls the UART; runs with interrupts on or
- * off, in 32-bit and 64-bit guests. The UART is a 16550A at its usual port.
+ * Guest library: the UART as a console, the text page, and a small formatter. Polls the UART; runs with interrupts on
+ * or off, in 32-bit and 64-bit guests. The UART is a 16550A at its usual port.
  */
 #include "guests/lib/console.h"
 #include "guests/include/rootlet_abi.h"
@@ -13,7 +13,8 @@
 #define UART_LINE_CONTROL     (ROOTLET_PORT_UART + 3)
 #define UART_MODEM_CONTROL    (ROOTLET_PORT_UART + 4)
 #define UART_LINE_STATUS      (ROOTLET_PORT_UART + 5)
-#define UART_TRANSMIT_EMPTY   0x20
+#define UART_HOLDING_EMPTY    0x20
+#define UART_TRANSMIT_EMPTY   0x40
 
 #define TEXT_COLUMNS   80u
 #define TEXT_ROWS      25u
@@ -39,9 +40,15 @@ void console_init(void)
 
 void console_put(char character)
 {
-    while (!(cpu_in8(UART_LINE_STATUS) & UART_TRANSMIT_EMPTY))
+    while (!(cpu_in8(UART_LINE_STATUS) & UART_HOLDING_EMPTY))
         cpu_pause();
     cpu_out8(UART_DATA, (u8)character);
+}
+
+void console_flush(void)
+{
+    while (!(cpu_in8(UART_LINE_STATUS) & UART_TRANSMIT_EMPTY))
+        cpu_pause();
 }
 
 void console_text_page(u32 row, const char *text)

@@ -41,9 +41,18 @@ static inline u64 cpu_rdtsc(void)
     return (u64)high << 32 | low;
 }
 
-static inline void cpu_out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
-static inline void cpu_out16(u16 port, u16 value) { __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port)); }
-static inline void cpu_out32(u16 port, u32 value) { __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port)); }
+static inline void cpu_out8(u16 port, u8 value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline void cpu_out16(u16 port, u16 value)
+{
+    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+static inline void cpu_out32(u16 port, u32 value)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
 
 static inline u8 cpu_in8(u16 port)
 {
@@ -80,16 +89,37 @@ static inline uintptr_t cpu_read_cr4(void)
     return value;
 }
 
-static inline void cpu_write_cr0(uintptr_t value) { __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory"); }
-static inline void cpu_write_cr3(uintptr_t value) { __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory"); }
-static inline void cpu_write_cr4(uintptr_t value) { __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory"); }
+static inline void cpu_write_cr0(uintptr_t value)
+{
+    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
+}
+static inline void cpu_write_cr3(uintptr_t value)
+{
+    __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
+}
+static inline void cpu_write_cr4(uintptr_t value)
+{
+    __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
+}
 
-static inline void cpu_interrupts_on(void) { __asm__ volatile("sti" : : : "memory"); }
-static inline void cpu_interrupts_off(void) { __asm__ volatile("cli" : : : "memory"); }
-static inline void cpu_pause(void) { __asm__ volatile("pause" : : : "memory"); }
+static inline void cpu_interrupts_on(void)
+{
+    __asm__ volatile("sti" : : : "memory");
+}
+static inline void cpu_interrupts_off(void)
+{
+    __asm__ volatile("cli" : : : "memory");
+}
+static inline void cpu_pause(void)
+{
+    __asm__ volatile("pause" : : : "memory");
+}
 
 /* Sleeps until an interrupt has been handled; none can slip in between the two instructions. Leaves interrupts on. */
-static inline void cpu_wait_for_interrupt(void) { __asm__ volatile("sti; hlt" : : : "memory"); }
+static inline void cpu_wait_for_interrupt(void)
+{
+    __asm__ volatile("sti; hlt" : : : "memory");
+}
 
 /* In HLT with interrupts off nothing can wake the vCPU: once every vCPU is there, the VM stops with reason=halt. */
 static inline void __attribute__((noreturn)) cpu_halt_for_good(void)

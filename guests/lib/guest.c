@@ -33,6 +33,7 @@ void guest_exit(u32 status)
 {
     if (hypercall_present())
         hypercall_exit(status);
+    console_flush();
     if (status)
         cpu_out8(ROOTLET_PORT_RESET, 6);
     cpu_out16(ROOTLET_PORT_PM1A_CONTROL, ROOTLET_PM1A_SLP_EN);

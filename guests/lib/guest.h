@@ -25,7 +25,8 @@ static inline void expect(bool condition, const char *text)
 
 /* The loader's command line: all after ` -- ` of the VM line; "" if there is none. */
 const char *guest_command_line(void);
-/* The value of `key=` on the command line, which ends at a blank; NULL if the key is not there. `key` without the `=`. */
+/* The value of `key=` on the command line, which ends at a blank; NULL if the key is not there. `key` without the `=`.
+ */
 const char *guest_option(const char *key);
 /* The same as a decimal number. */
 u32 guest_option_number(const char *key, u32 otherwise);

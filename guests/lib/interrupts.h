@@ -1,6 +1,6 @@
 /*
- * Interrupts and exceptions for 32-bit guests: IDT, the PIC pair with its lines at vectors 0x20 to 0x2F, PIT channel 0, and a
- * way to try an instruction that may fault. Interrupts stay off until the guest says STI.
+ * Interrupts and exceptions for 32-bit guests: IDT, the PIC pair with its lines at vectors 0x20 to 0x2F, PIT channel 0,
+ * and a way to try an instruction that may fault. Interrupts stay off until the guest says STI.
  */
 #ifndef GUEST_INTERRUPTS_H
 #define GUEST_INTERRUPTS_H
@@ -36,11 +36,13 @@ void pit_set_periodic(u32 divisor);
 void pit_set_oneshot(u32 count);
 
 /*
- * Trying an instruction: trap_resume is where the exception handler continues, and trap_vector then says which exception came.
- * TRAP_TRY wraps an instruction string for use in asm(); afterwards trap_vector is VECTOR_NONE if it succeeded.
+ * Trying an instruction: trap_resume is where the exception handler continues, and trap_vector then says which
+ * exception came. TRAP_TRY wraps an instruction string for use in asm(); afterwards trap_vector is VECTOR_NONE if it
+ * succeeded.
  */
 extern volatile u32 trap_resume, trap_vector, trap_error, trap_count;
-#define TRAP_TRY(instruction) "movl $0xff, trap_vector\n\tmovl $1f, trap_resume\n\t" instruction "\n1:\tmovl $0, trap_resume"
+#define TRAP_TRY(instruction)                                                                                          \
+    "movl $0xff, trap_vector\n\tmovl $1f, trap_resume\n\t" instruction "\n1:\tmovl $0, trap_resume"
 
 /* RDMSR and WRMSR that return false on an exception. */
 bool msr_try_read(u32 index, u64 *value);

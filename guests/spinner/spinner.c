@@ -1,6 +1,6 @@
 /*
- * Spins for ever and counts, for tests of fairness: run two of them on one CPU with different weight= and a limit=. The count stands
- * on the text page (dump=screen shows it), which is plain memory: the guest causes no exit of its own.
+ * Spins for ever and counts, for tests of fairness: run two of them on one CPU with different weight= and a limit=. The
+ * count stands on the text page (dump=screen shows it), which is plain memory: the guest causes no exit of its own.
  */
 #include "guests/lib/guest.h"
 

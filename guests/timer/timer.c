@@ -1,7 +1,7 @@
 /*
- * Time on a PC: PIC and PIT interrupts, a one-shot, channel 2 behind port 0x61, and the CMOS clock, each held against the
- * hypercall clock where there is one. A timer may be late on a busy machine, but never early. Ends by halting for good:
- * reason=halt. Options: ticks=<n> (100).
+ * Time on a PC: PIC and PIT interrupts, a one-shot, channel 2 behind port 0x61, and the CMOS clock, each held against
+ * the hypercall clock where there is one. A timer may be late on a busy machine, but never early. Ends by halting for
+ * good: reason=halt. Options: ticks=<n> (100).
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
@@ -11,10 +11,10 @@
 #define GATE_CLOCKS    11932u /* about 10 ms */
 #define ONESHOTS       5u
 
-#define CMOS_STATUS_A  0x0a
-#define CMOS_STATUS_B  0x0b
-#define CMOS_UPDATING  0x80
-#define CMOS_BINARY    0x04
+#define CMOS_STATUS_A 0x0a
+#define CMOS_STATUS_B 0x0b
+#define CMOS_UPDATING 0x80
+#define CMOS_BINARY   0x04
 
 static volatile u32 ticks;
 

@@ -1,6 +1,6 @@
 /*
- * Hostile: a triple fault. With an IDT of no entries #UD cannot be delivered, nor the #GP about that, nor the #DF: the CPU shuts
- * down, and the VM stops with reason=triple-fault.
+ * Hostile: a triple fault. With an IDT of no entries #UD cannot be delivered, nor the #GP about that, nor the #DF: the
+ * CPU shuts down, and the VM stops with reason=triple-fault.
  */
 #include "guests/lib/guest.h"
 

@@ -1,0 +1,82 @@
+/*
+ * What an exit costs, measured inside the guest: RDTSC, the operation, RDTSC; the least, median and greatest difference
+ * of many runs, nothing subtracted. `empty` is the bare pair of RDTSCs. `pit` is the time from a PIT expiry in a
+ * spinning guest to the first instruction of its handler. One line each: bench <name> ticks=<least> median=<m> max=<n>
+ * runs=<n>.
+ */
+#include "guests/lib/guest.h"
+#include "guests/lib/interrupts.h"
+
+#define RUNS        200u
+#define SHOT_CLOCKS 600u /* about 0.5 ms */
+#define NOTHING     "0x2f0"
+#define NO_MEMORY   "0xd0000"
+
+u32 latency_measure(void); /* latency.asm */
+void latency_interrupt(void);
+
+static u32 results[RUNS];
+
+/* EDI keeps the first reading: no operation here touches it. */
+#define DEFINE_MEASURE(name, operation)                                                                                \
+    static u32 measure_##name(void)                                                                                    \
+    {                                                                                                                  \
+        u32 ticks;                                                                                                     \
+        __asm__ volatile("movl $0x1b, %%ecx\n\trdtsc\n\tmovl %%eax, %%edi\n\t" operation                               \
+                         "\n\trdtsc\n\tsubl %%edi, %%eax"                                                              \
+                         : "=a"(ticks)                                                                                 \
+                         :                                                                                             \
+                         : "ebx", "ecx", "edx", "edi", "memory");                                                      \
+        return ticks;                                                                                                  \
+    }
+
+DEFINE_MEASURE(empty, "")
+DEFINE_MEASURE(cpuid, "movl $1, %%eax\n\tcpuid")
+DEFINE_MEASURE(hypercall, "xorl %%eax, %%eax\n\tvmcall") /* ROOTLET_CALL_VERSION */
+DEFINE_MEASURE(rdmsr, "rdmsr")                           /* IA32_APIC_BASE: ECX is 1BH */
+DEFINE_MEASURE(in_pic, "inb $0x21, %%al")
+DEFINE_MEASURE(out_nothing, "movw $" NOTHING ", %%dx\n\toutb %%al, %%dx")
+DEFINE_MEASURE(read_nothing, "movl " NO_MEMORY ", %%ebx")
+
+static void sort(void)
+{
+    for (u32 i = 1; i < RUNS; i++) {
+        u32 value = results[i], j = i;
+        for (; j > 0 && results[j - 1] > value; j--)
+            results[j] = results[j - 1];
+        results[j] = value;
+    }
+}
+
+static void run(const char *name, u32 (*measure)(void))
+{
+    for (u32 i = 0; i < RUNS; i++)
+        results[i] = measure();
+    sort();
+    print("bench %s ticks=%u median=%u max=%u runs=%u\n", name, results[0], results[RUNS / 2], results[RUNS - 1], RUNS);
+}
+
+static u32 measure_pit(void)
+{
+    pit_set_oneshot(SHOT_CLOCKS);
+    return latency_measure();
+}
+
+int guest_main(void)
+{
+    interrupts_init();
+    run("empty", measure_empty);
+    run("cpuid", measure_cpuid);
+    if (hypercall_present())
+        run("hypercall", measure_hypercall);
+    run("rdmsr", measure_rdmsr);
+    run("in-pic", measure_in_pic);
+    run("out-nothing", measure_out_nothing);
+    run("read-nothing", measure_read_nothing);
+
+    interrupts_set_irq(ROOTLET_IRQ_PIT, NULL); /* unmasks the line */
+    interrupts_set_gate(IRQ_VECTOR_BASE + ROOTLET_IRQ_PIT, latency_interrupt);
+    run("pit", measure_pit);
+    print("bench ok\n");
+    return 0;
+}

@@ -1,0 +1,36 @@
+; Interrupt latency: a loop that knows at each moment when it last ran, and a handler whose first instruction reads the clock.
+
+%include "rootlet_abi.inc"
+
+bits 32
+section .text
+
+; u32 latency_measure(void): turns interrupts on, spins until latency_interrupt has run, returns the TSC ticks between the last
+; reading of the loop and the first of the handler. The time source must be armed; interrupts are off before and after.
+global latency_measure
+latency_measure:
+    push ebx
+    push esi
+    xor ebx, ebx
+    sti
+.spin:
+    rdtsc
+    mov esi, eax
+    test ebx, ebx
+    jz .spin
+    cli
+    mov eax, ebx
+    pop esi
+    pop ebx
+    ret
+
+; The gate for the interrupt. EBX becomes the difference, which is never 0. EAX and EDX are not kept: the loop reads them anew, but for its
+; `mov esi, eax`, which does not matter any more.
+global latency_interrupt
+latency_interrupt:
+    rdtsc
+    sub eax, esi
+    mov ebx, eax
+    mov al, 0x20
+    out ROOTLET_PORT_PIC_MASTER, al
+    iretd
