@@ -19,22 +19,32 @@ build/guests/hypercalls.elf  vm=calls mem=4M
 build/guests/control.elf     vm=control mem=4M
 build/guests/smp.elf         vm=smp mem=4M cpus=2
 """
-# Payload -> the reason with which its VM stops and a line that it must have printed.
+# Payload -> the reasons with which its VM may stop and a line that it must have printed.
 GUESTS = {
     "hello.elf": ("exit", r"hello from a 32-bit multiboot guest"),
-    "long64.elf": ("exit", r"long64 .*ok|long64 ok"),
-    "bootsector.bin": ("poweroff", r"bootsector.*ok"),
+    "long64.elf": ("exit", r"long64 ok"),
+    "bootsector.bin": ("poweroff", r"bootsector ok"),
     "timer.elf": ("halt", r"timer ok"),
     "hypercalls.elf": ("exit", r"hypercalls ok"),
-    "control.elf": ("exit", r"control .*ok|control ok"),
+    "control.elf": ("exit", r"control ok"),
     "compute.elf": ("exit", r"compute ok rounds=\d+"),
     "smp.elf": ("exit", r"smp ok vcpus=\d+ count=\d+"),
-    "echo.elf": ("exit", r"echo"),
+    "echo.elf": ("exit", r"echo ok"),
+    "bench.elf": ("exit", r"bench ok"),
     "ends.elf": ("exit", r"ends how="),
     "spinner.elf": ("limit", r"spinner spinning"),
     "invaders.exec": ("limit", None),
+    # The hostile ones.
     "triple.elf": ("triple-fault", r"triple: "),
+    # On hardware it survives; Bochs refuses the entry. What comes first must be survived everywhere.
+    "badstate.elf": ("entry-failure|exit", r"badstate 1 survived"),
+    "outside.elf": ("exit", r"outside ok"),
+    "ports.elf": ("exit", r"ports ok"),
+    "msrs.elf": ("exit", r"msrs ok"),
     "spincli.elf": ("limit", r"spincli: "),
+    "vmxinsn.elf": ("exit", r"vmxinsn ok"),
+    "wildcalls.elf": ("exit", r"wildcalls ok"),
+    "ownpt.elf": ("triple-fault", r"ownpt writing"),
 }
 
 
@@ -60,8 +70,8 @@ def check_guest(run, name, payload):
     """The VM stopped with the reason of its guest, after the guest's own word that all is well."""
     reason, word = GUESTS[payload]
     stop = run.event("vm stop", name=name)
-    assert stop["reason"] == reason, f"{name}: {stop}\n{run}"
-    if reason == "exit":
+    assert stop["reason"] in reason.split("|"), f"{name}: {stop}\n{run}"
+    if stop["reason"] == "exit":
         assert stop.get("status") == "0", f"{name}: {stop}\n{run}"
     if word:
         assert [line for line in run.output(name) if re.search(word, line)], f"{name}: no line {word}\n{run}"
