@@ -187,6 +187,10 @@ static void run_command(struct i8042 *k, u8 command)
     default:
         if (command >= COMMAND_PULSE && !(command & OUTPUT_NOT_RESET))
             power_reset(k->power);
+        else if ((command & 0xe0) == COMMAND_READ_BYTE)
+            reply(k, 0); /* the controller's RAM beyond the command byte: nothing in it */
+        else if ((command & 0xe0) == COMMAND_WRITE_BYTE)
+            k->parameter_of = command;
         break;
     }
 }
@@ -205,7 +209,7 @@ static void take_parameter(struct i8042 *k, u8 command, u8 value)
     case COMMAND_WRITE_MOUSE_BUFFER: /* comes back as if from the keyboard: no status bit marks it as the mouse's */
         reply(k, value);
         break;
-    default: /* COMMAND_WRITE_MOUSE: there is none */
+    default: /* for the mouse, which is absent, or the controller's RAM, which is not kept */
         break;
     }
 }

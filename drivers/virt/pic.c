@@ -19,6 +19,8 @@
 #define ELCR_MASTER_MASK 0xf8u /* IRQ 0, 1 and 2 are edge-triggered for good */
 #define ELCR_SLAVE_MASK  0xdeu /* and so are 8 and 13 */
 
+#define FIRMWARE_MASK 0xf8u /* IRQ 0, IRQ 1 and the cascade are open */
+
 #define ICW1_ICW4        0x01u
 #define ICW1_SINGLE      0x02u
 #define ICW1_SELECT      0x10u
@@ -353,7 +355,7 @@ enum status pic_init(struct pic *pic, struct bus *bus, void (*output_changed)(vo
     pic->output_changed = output_changed;
     pic->context = context;
     pic->master.base = 0x08;
-    pic->master.imr = 0xff;
+    pic->master.imr = FIRMWARE_MASK;
     pic->slave.base = 0x70;
     pic->slave.imr = 0xff;
 

@@ -36,7 +36,7 @@ struct pic {
 };
 
 /*
- * Registers the ports. The pair begins as a PC's firmware leaves it (vectors 0x08 and 0x70) with every input masked.
+ * Registers the ports. The pair begins as a PC's firmware leaves it: vectors 0x08 and 0x70, IRQ 0 and 1 not masked.
  * output_changed is called at each change of INTR. Status: as of bus_add_ports.
  */
 enum status pic_init(struct pic *pic, struct bus *bus, void (*output_changed)(void *context, bool asserted),
