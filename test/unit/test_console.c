@@ -1,0 +1,260 @@
+/*
+ * The console against a UART model: a FIFO of 16 bytes that empties when the test says so (or, if the console polls,
+ * after a number of polls), and an edge-triggered transmit interrupt.
+ * links: kernel/console.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "arch/x86/irq.h"
+#include "drivers/host/serial.h"
+#include "kernel/console.h"
+
+#define RING 65536u
+
+static struct {
+    bool present;
+    u32 fifo;         /* bytes in it */
+    bool transmit_on; /* interrupt enabled */
+    bool pending;     /* transmit interrupt not yet acknowledged */
+    u32 polls;        /* status reads since the last byte */
+    bool stuck;       /* does not empty by itself however often it is asked */
+    char wire[4 * RING];
+    u32 sent;
+    const char *typed;
+} uart;
+static void (*handler)(void);
+
+static void uart_empties(void)
+{
+    uart.fifo = 0;
+    uart.pending = true;
+}
+
+bool serial_init(void)
+{
+    return uart.present;
+}
+
+void serial_set_interrupts(bool receive, bool transmit)
+{
+    assert_true(receive);
+    uart.transmit_on = transmit;
+    uart.pending = uart.fifo == 0;
+}
+
+bool serial_can_send(void)
+{
+    assert_true(uart.present);
+    if (uart.fifo && !uart.stuck && ++uart.polls > 20)
+        uart_empties();
+    return uart.fifo == 0;
+}
+
+bool serial_is_idle(void)
+{
+    return serial_can_send();
+}
+
+void serial_send(u8 byte)
+{
+    assert_true(uart.fifo < SERIAL_FIFO_BYTES); /* else the byte would be lost */
+    assert_true(uart.sent < sizeof uart.wire);
+    uart.wire[uart.sent++] = (char)byte;
+    uart.fifo++;
+    uart.polls = 0;
+    uart.pending = false;
+}
+
+int serial_receive(void)
+{
+    return uart.typed && *uart.typed ? (u8)*uart.typed++ : -1;
+}
+
+bool serial_acknowledge_interrupt(void)
+{
+    bool pending = uart.pending || (uart.typed && *uart.typed);
+    uart.pending = false;
+    return pending;
+}
+
+void irq_set_handler(u8 vector, void (*h)(void))
+{
+    assert_int_equal(vector, IRQ_VECTOR_SERIAL);
+    handler = h;
+}
+
+/* As the machine would: the FIFO runs empty, the interrupt comes. False once nothing more happens. */
+static bool interrupt(void)
+{
+    u32 before = uart.sent;
+    uart_empties();
+    if (uart.transmit_on && handler)
+        handler();
+    return uart.sent != before;
+}
+
+static void drain_and_forget(void)
+{
+    uart.stuck = false;
+    console_flush();
+    uart.sent = 0;
+    uart.fifo = 0;
+    uart.stuck = true;
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    memset(&uart, 0, sizeof uart);
+    uart.present = true;
+    handler = NULL;
+    console_init();
+    while (console_read() >= 0)
+        ;
+    drain_and_forget();
+    return 0;
+}
+
+static void write_text(const char *text)
+{
+    console_write(text, strlen(text));
+}
+
+static void assert_wire(const char *text)
+{
+    assert_int_equal(uart.sent, strlen(text));
+    assert_memory_equal(uart.wire, text, uart.sent);
+}
+
+static void without_interrupts_each_write_moves_a_fifo_full(void **state)
+{
+    (void)state;
+    write_text("0123456789abcdefghij\n");
+    assert_wire("0123456789abcdef");
+    write_text("x\n"); /* FIFO still full */
+    assert_wire("0123456789abcdef");
+    uart.fifo = 0;
+    write_text("y\n");
+    assert_wire("0123456789abcdefghij\nx\ny\n");
+}
+
+static void the_interrupt_chain_drains_and_restarts(void **state)
+{
+    (void)state;
+    console_enable_interrupts();
+    handler();
+    write_text("0123456789abcdefghij\n");
+    while (interrupt())
+        ;
+    assert_wire("0123456789abcdefghij\n");
+    write_text("again\n"); /* the transmitter is idle and its interrupt was acknowledged: the write must start it */
+    while (interrupt())
+        ;
+    assert_wire("0123456789abcdefghij\nagain\n");
+}
+
+static void a_full_ring_waits_and_loses_nothing(void **state)
+{
+    static char text[RING + 5000];
+
+    (void)state;
+    for (u32 i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + i % 23);
+    console_write(text, 3000); /* so that the ring's end lies inside */
+    drain_and_forget();
+    uart.stuck = false;
+    console_write(text, sizeof text);
+    assert_in_range(uart.sent, 5000, 5000 + SERIAL_FIFO_BYTES);
+    console_flush();
+    assert_int_equal(uart.sent, sizeof text);
+    assert_memory_equal(uart.wire, text, sizeof text);
+}
+
+static void room_and_drain_time(void **state)
+{
+    static char text[RING];
+
+    (void)state;
+    assert_int_equal(console_room(), RING / 2);
+    assert_int_equal(console_drain_estimate_ns(), 0);
+    uart.fifo = 1; /* nothing moves */
+    console_write(text, RING / 2);
+    assert_int_equal(console_room(), 0);
+    assert_int_equal(console_drain_estimate_ns(), 0);
+    console_write(text, 1152);
+    assert_int_equal(console_room(), -1152);
+    assert_in_range(console_drain_estimate_ns(), 99990000, 100000000); /* 11520 bytes a second */
+    drain_and_forget();
+    assert_int_equal(console_room(), RING / 2);
+}
+
+static void panic_text_follows_what_was_buffered(void **state)
+{
+    (void)state;
+    uart.fifo = 1;
+    write_text("before it\n");
+    uart.stuck = false;
+    console_panic_write("panic\n", 6);
+    assert_wire("before it\npanic\n");
+}
+
+static void typed_bytes_come_back_in_order(void **state)
+{
+    static char flood[1000];
+
+    (void)state;
+    assert_int_equal(console_read(), -1);
+    console_enable_interrupts();
+    uart.typed = "hi\xff";
+    handler();
+    assert_int_equal(console_read(), 'h');
+    assert_int_equal(console_read(), 'i');
+    assert_int_equal(console_read(), 0xff);
+    assert_int_equal(console_read(), -1);
+    memset(flood, 'z', sizeof flood - 1);
+    uart.typed = flood;
+    handler(); /* more than fits is dropped, and the UART is emptied all the same */
+    assert_int_equal(*uart.typed, 0);
+    u32 kept = 0;
+    while (console_read() == 'z')
+        kept++;
+    assert_int_equal(kept, 256);
+}
+
+static void without_a_uart_all_is_silent(void **state)
+{
+    static char text[2 * RING];
+
+    (void)state;
+    uart.present = false;
+    console_init();
+    console_write(text, sizeof text);
+    console_enable_interrupts();
+    console_flush();
+    console_panic_write(text, 100);
+    assert_int_equal(console_read(), -1);
+    assert_null(handler);
+    assert_int_equal(console_room(), RING / 2);
+    assert_int_equal(uart.sent, 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup(name, reset)
+    const struct CMUnitTest tests[] = {
+        T(without_interrupts_each_write_moves_a_fifo_full),
+        T(the_interrupt_chain_drains_and_restarts),
+        T(a_full_ring_waits_and_loses_nothing),
+        T(room_and_drain_time),
+        T(panic_text_follows_what_was_buffered),
+        T(typed_bytes_come_back_in_order),
+        T(without_a_uart_all_is_silent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,83 @@
+/*
+ * Measuring the TSC against counters that this test makes up out of the real TSC: the right answer is then known.
+ * links: arch/x86/tsc.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "arch/x86/cpu.h"
+#include "arch/x86/tsc.h"
+
+#define TICKS_A_COUNT 700u
+
+static u32 bits;
+static u32 reads;
+static u64 disturbance_tsc;
+
+/* One count for each TICKS_A_COUNT ticks; every seventh reading takes long. */
+static u64 read_counter(void)
+{
+    u64 start = cpu_tsc();
+    u64 count = start / TICKS_A_COUNT;
+
+    if (disturbance_tsc && ++reads % 7 == 0)
+        while (cpu_tsc() - start < disturbance_tsc)
+            ;
+    return count & (~0ull >> (64 - bits));
+}
+
+static u64 read_dead_counter(void)
+{
+    return 0xffff;
+}
+
+static u64 measure(u64 counter_hz, u32 counter_bits, u64 disturbance)
+{
+    struct tsc_reference reference = {"test", counter_hz, counter_bits, read_counter};
+    bits = counter_bits;
+    disturbance_tsc = disturbance;
+    return tsc_hz_measured(&reference);
+}
+
+#define assert_near(value, wanted) assert_in_range(value, (wanted) - (wanted) / 1000, (wanted) + (wanted) / 1000)
+
+static void counters_of_different_widths(void **state)
+{
+    (void)state;
+    assert_near(measure(3000000, 64, 0), 3000000ull * TICKS_A_COUNT);
+    assert_near(measure(3000000, 32, 0), 3000000ull * TICKS_A_COUNT);
+    assert_near(measure(1193182, 16, 0), 1193182ull * TICKS_A_COUNT); /* wraps in nearly every window */
+    assert_near(measure(1193182, 16, 0), 1193182ull * TICKS_A_COUNT);
+    assert_near(measure(3579545, 24, 0), 3579545ull * TICKS_A_COUNT);
+}
+
+static void disturbed_readings_do_not_spoil_it(void **state)
+{
+    (void)state;
+    assert_near(measure(3000000, 32, 200000), 3000000ull * TICKS_A_COUNT);
+}
+
+static void no_answer_is_better_than_a_wrong_one(void **state)
+{
+    struct tsc_reference dead = {"dead", 3579545, 24, read_dead_counter};
+
+    (void)state;
+    assert_int_equal(tsc_hz_measured(&dead), 0);
+    assert_int_equal(measure(1000, 32, 0), 0);      /* would be 0.7 MHz */
+    assert_int_equal(measure(400000000, 32, 0), 0); /* would be 280 GHz */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counters_of_different_widths),
+        cmocka_unit_test(disturbed_readings_do_not_spoil_it),
+        cmocka_unit_test(no_answer_is_better_than_a_wrong_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
