@@ -7,12 +7,19 @@
 #include "arch/x86/smp.h"
 #include "boot/boot_info.h"
 #include "drivers/host/power.h"
+#include "arch/x86/traps.h"
+#include "drivers/virt/pc.h"
 #include "kernel/boot_memory.h"
+#include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/lib/string.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/panic.h"
 #include "kernel/platform.h"
+#include "kernel/sched.h"
+#include "kernel/virt.h"
 
 #define VERSION "0.1"
 
@@ -85,19 +92,170 @@ static void init_memory(u32 info_physical, u64 info_bytes)
     add_free_memory(info_physical, info_bytes, (struct memory_pass){GIB(4), ~0ull});
 }
 
-static void park(struct cpu_local *cpu)
+/* ---- the virtual PC of each VM ---- */
+
+struct board {
+    struct pc_host host;
+    struct pc pc;
+};
+
+static void board_console_put(void *context, u8 character)
 {
-    (void)cpu;
+    vm_console_put(context, character);
 }
 
-void kernel_main(u32 magic, u32 info_physical)
+/* A device may not stop its VM inside an access: vm_port_write does it once the lock is free. */
+static void board_request(void *context, enum pc_request request)
+{
+    struct vm *vm = context;
+    vm->requested = request == PC_REQUEST_RESET ? VM_STOP_RESET : VM_STOP_POWEROFF;
+}
+
+static void board_interrupt_changed(void *context, bool asserted)
+{
+    struct vm *vm = context;
+    if (asserted)
+        sched_notify(vm->vcpus[0], VCPU_REQUEST_EVENT);
+}
+
+static enum status board_attach(struct vm *vm, void *room)
+{
+    struct board *board = room;
+
+    board->host = (struct pc_host){vm, board_console_put, board_request, board_interrupt_changed};
+    vm->intc = pc_interrupt_controller(&board->pc);
+    return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds_at_boot(),
+                   vm->spec.mem_bytes);
+}
+
+static const struct vm_platform board_platform = {sizeof(struct board), board_attach};
+
+/* ---- VMX operation on each CPU ---- */
+
+static u32 cpus_in_root; /* atomic */
+static u32 cpus_refused; /* atomic */
+static u32 cpus_left;    /* atomic */
+static bool test_vmx_again;
+static u32 enter_allowed; /* atomic: the boot CPU has resolved what VMX this machine has */
+
+static void enter_root(void)
+{
+    struct refusal why;
+
+    if (virt_cpu_enter(&why) != STATUS_OK) {
+        log_error("cpu id=%u cannot enter VMX operation: %s", cpu_id(), why.text);
+        __atomic_fetch_add(&cpus_refused, 1, __ATOMIC_SEQ_CST);
+        return;
+    }
+    log_event("cpu id=%u apic=%u vmx=root", cpu_id(), cpu_local()->apic_id);
+    __atomic_fetch_add(&cpus_in_root, 1, __ATOMIC_SEQ_CST);
+}
+
+/* test=vmx-again: VMX operation can be entered again after VMXOFF. */
+static void enter_again(void)
+{
+    struct refusal why;
+
+    if (virt_cpu_enter(&why) != STATUS_OK) {
+        log_error("cpu id=%u cannot enter VMX operation again: %s", cpu_id(), why.text);
+        machine_note_failure();
+        return;
+    }
+    virt_cpu_leave();
+    log_event("vmx again=ok cpu=%u", cpu_id());
+}
+
+static void leave_root(void)
+{
+    virt_cpu_leave();
+    log_event("cpu id=%u vmx=off", cpu_id());
+    if (test_vmx_again)
+        enter_again();
+    __atomic_fetch_add(&cpus_left, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The life of every CPU but the boot CPU. */
+static void ap_main(struct cpu_local *cpu)
+{
+    (void)cpu;
+    while (!__atomic_load_n(&enter_allowed, __ATOMIC_SEQ_CST))
+        cpu_pause();
+    enter_root();
+    while (!__atomic_load_n(&cpus_refused, __ATOMIC_SEQ_CST) &&
+           __atomic_load_n(&cpus_in_root, __ATOMIC_SEQ_CST) < smp_cpu_count())
+        cpu_pause();
+    if (!__atomic_load_n(&cpus_refused, __ATOMIC_SEQ_CST)) {
+        sched_run();
+        leave_root();
+    }
+    smp_halt_forever();
+}
+
+static void enter_root_everywhere(void)
+{
+    __atomic_store_n(&enter_allowed, 1, __ATOMIC_SEQ_CST);
+    enter_root();
+    while (__atomic_load_n(&cpus_in_root, __ATOMIC_SEQ_CST) + __atomic_load_n(&cpus_refused, __ATOMIC_SEQ_CST) <
+           smp_cpu_count())
+        cpu_pause();
+    if (__atomic_load_n(&cpus_refused, __ATOMIC_SEQ_CST))
+        end_with_failure();
+}
+
+/* Runs the VMs and returns when all have ended and every CPU has left VMX operation. */
+static void run_machines(void)
+{
+    u64 frames_before = frames_free_count();
+
+    enter_root_everywhere();
+    machine_start_vms(&boot_info, &board_platform);
+    sched_run();
+    leave_root();
+    while (__atomic_load_n(&cpus_left, __ATOMIC_SEQ_CST) < smp_cpu_count())
+        cpu_pause();
+    u64 first = sched_first_run_tsc();
+    if (first)
+        log_event("first entry ticks=%lu", first - boot_entry_tsc);
+    machine_report_and_free();
+    u64 frames_after = frames_free_count();
+    log_event("frames before=%lu after=%lu lost=%ld", frames_before, frames_after, (s64)(frames_before - frames_after));
+    if (frames_before != frames_after)
+        machine_note_failure();
+}
+
+/* ---- boot ---- */
+
+static void take_options(struct host_options *options)
+{
+    struct refusal why;
+
+    if (host_options_parse(boot_info.command_line, options, &why) != STATUS_OK) {
+        log_error("option refused: %s", why.text);
+        machine_note_failure();
+    }
+    log_set_level(options->log);
+}
+
+/* test=<word>: what the test-suite provokes. */
+static void run_test(const char *test)
+{
+    if (!test[0])
+        return;
+    if (string_equal(test, "vmx-again")) {
+        test_vmx_again = true;
+        return;
+    }
+    if (!traps_provoke(test)) {
+        log_error("test=%s: no such test, or nothing stopped it", test);
+        machine_note_failure();
+    }
+}
+
+static void boot(u32 magic, u32 info_physical, struct host_options *options)
 {
     const u32 *info = phys_to_virt(hpa(info_physical));
     struct refusal why;
 
-    percpu_init_boot_cpu();
-    console_init();
-    panic_init();
     if (magic != MULTIBOOT2_BOOTLOADER_MAGIC) {
         log_error("not started by a multiboot2 boot loader (magic 0x%x)", magic);
         end_with_failure();
@@ -107,13 +265,33 @@ void kernel_main(u32 magic, u32 info_physical)
         log_error("the boot loader's information is unusable: %s", why.text);
         end_with_failure();
     }
+    take_options(options);
     init_memory(info_physical, info_bytes);
     if (platform_init(&boot_info, &why) != STATUS_OK) {
         log_error("%s", why.text);
         end_with_failure();
     }
-    platform_start_cpus(ap_trampoline, park);
+    sched_init();
+    platform_start_cpus(ap_trampoline, ap_main);
     log_event("boot version=%s cpus=%u mem=%lu", VERSION, smp_cpu_count(), ram_bytes);
-    log_info("free frames %lu, %lu ticks since entry", frames_free_count(), cpu_tsc() - boot_entry_tsc);
-    end_with_failure();
+}
+
+void kernel_main(u32 magic, u32 info_physical)
+{
+    static struct host_options options;
+    struct refusal why;
+
+    percpu_init_boot_cpu();
+    console_init();
+    panic_init();
+    boot(magic, info_physical, &options);
+    run_test(options.test);
+    if (virt_init(&options, &why) != STATUS_OK) {
+        log_error("%s", why.text);
+        end_with_failure();
+    }
+    run_machines();
+    log_event("end status=%s", machine_all_well() ? "ok" : "fail");
+    console_flush();
+    power_off();
 }

@@ -122,7 +122,7 @@ enum status platform_init(const struct boot_info *boot, struct refusal *why)
     enum status status;
 
     read_tables(boot);
-    power_init(&acpi);
+    power_set_acpi(&acpi);
     status = start_interrupt_controllers(why);
     if (status == STATUS_OK)
         status = start_clock(why);

@@ -22,7 +22,7 @@ static u16 pm1a_control, pm1b_control, smi_command_port;
 static u8 acpi_enable_value;
 static struct acpi_sleep s5;
 
-void power_init(const struct acpi_info *acpi)
+void power_set_acpi(const struct acpi_info *acpi)
 {
     pm1a_control = acpi->pm1a_control;
     pm1b_control = acpi->pm1b_control;

@@ -8,7 +8,7 @@
 #include "arch/x86/acpi.h"
 
 /* Remembers what power_off needs of the tables. power_off works without it too, by the fallbacks. */
-void power_init(const struct acpi_info *acpi);
+void power_set_acpi(const struct acpi_info *acpi);
 /*
  * Precondition: VMX is off on every CPU, the console is flushed. Stays in HLT with interrupts off if the machine
  * cannot be switched off.

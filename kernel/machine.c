@@ -1,0 +1,171 @@
+/*
+ * From module lines to VMs, and the sum of their ends. Boot CPU; machine_vm_ended comes from any.
+ */
+#include "kernel/machine.h"
+#include "arch/x86/paging.h"
+#include "kernel/clock.h"
+#include "kernel/frames.h"
+#include "kernel/lib/format.h"
+#include "kernel/lib/string.h"
+#include "kernel/log.h"
+#include "kernel/sched.h"
+#include "kernel/virt.h"
+
+struct module_line {
+    struct vm_spec spec;
+    struct refusal why;
+    bool bad;
+};
+
+static struct module_line lines[BOOT_MAX_MODULES];
+static struct vm *vms; /* in the order in which they were made */
+static struct vm **last_vm = &vms;
+static u32 running = 1; /* atomic; one for machine_start_vms itself */
+static u32 failed;      /* atomic */
+
+void machine_note_failure(void)
+{
+    __atomic_store_n(&failed, 1, __ATOMIC_SEQ_CST);
+}
+
+bool machine_all_well(void)
+{
+    return !__atomic_load_n(&failed, __ATOMIC_SEQ_CST);
+}
+
+static void drop_running(void)
+{
+    if (__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST) == 0)
+        sched_finish();
+}
+
+void machine_vm_ended(bool clean)
+{
+    if (!clean)
+        machine_note_failure();
+    drop_running();
+}
+
+static void refuse_vm(const char *name, const char *why)
+{
+    log_event("vm refused name=%s why=\"%s\"", name, why);
+    machine_note_failure();
+}
+
+/* The boot module of this name that comes first, or NULL. */
+static const struct module_line *boot_line_of(const char *name, u32 count)
+{
+    for (u32 i = 0; i < count; i++)
+        if (lines[i].spec.role == VM_ROLE_BOOT && string_equal(lines[i].spec.name, name))
+            return &lines[i];
+    return NULL;
+}
+
+static struct image image_of(const struct boot_module *module, const char *line)
+{
+    return (struct image){phys_to_virt(module->start), module->size_bytes, line};
+}
+
+/*
+ * Gathers the modules of VM `index`. A bad module line refuses the VM that it belongs to: *why is then that line's.
+ */
+static enum status gather(const struct boot_info *boot, u32 index, struct load_request *request, struct refusal *why)
+{
+    const struct vm_spec *spec = &lines[index].spec;
+
+    *request = (struct load_request){
+        .vm_name = spec->name, .kind = spec->kind, .boot = image_of(&boot->modules[index], spec->guest_command_line)};
+    for (u32 i = 0; i < boot->module_count; i++) {
+        if (lines[i].spec.role == VM_ROLE_BOOT || !string_equal(lines[i].spec.name, spec->name))
+            continue;
+        if (lines[i].bad) {
+            *why = lines[i].why;
+            return STATUS_INVALID;
+        }
+        if (request->module_count == LOAD_MAX_MODULES)
+            return refuse(why, STATUS_NO_MEMORY, "more than %u modules with role=module", LOAD_MAX_MODULES);
+        request->modules[request->module_count++] = image_of(&boot->modules[i], lines[i].spec.guest_command_line);
+    }
+    return STATUS_OK;
+}
+
+static void start_vm(const struct boot_info *boot, u32 index, const struct vm_platform *platform)
+{
+    static struct load_request request;
+    struct module_line *line = &lines[index];
+    struct refusal why;
+    struct vm *vm;
+
+    if (boot_line_of(line->spec.name, boot->module_count) != line) {
+        refuse_vm(line->spec.name, "a second definition of this name; use another vm= or role=module");
+        return;
+    }
+    if (gather(boot, index, &request, &why) != STATUS_OK ||
+        vm_create(&line->spec, &request, platform, &vm, &why) != STATUS_OK) {
+        refuse_vm(line->spec.name, why.text);
+        return;
+    }
+    *last_vm = vm;
+    last_vm = &vm->next;
+    __atomic_fetch_add(&running, 1, __ATOMIC_SEQ_CST);
+    vm_start(vm);
+}
+
+static void check_orphan(const struct boot_info *boot, u32 index)
+{
+    if (!boot_line_of(lines[index].spec.name, boot->module_count))
+        refuse_vm(lines[index].spec.name, "role=module, but no module without role= defines this VM");
+}
+
+void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform)
+{
+    for (u32 i = 0; i < boot->module_count; i++)
+        lines[i].bad = vm_spec_parse(boot->modules[i].line, &lines[i].spec, &lines[i].why) != STATUS_OK;
+    for (u32 i = 0; i < boot->module_count; i++) {
+        char number[16];
+        format_text(number, sizeof number, "module%u", i + 1);
+        if (!lines[i].spec.name[0])
+            refuse_vm(number, lines[i].why.text);
+        else if (lines[i].spec.role != VM_ROLE_BOOT)
+            check_orphan(boot, i);
+        else if (lines[i].bad)
+            refuse_vm(lines[i].spec.name, lines[i].why.text);
+        else
+            start_vm(boot, i, platform);
+    }
+    if (boot->modules_dropped) {
+        log_error("%u modules come after the first %u and are left out", boot->modules_dropped, BOOT_MAX_MODULES);
+        machine_note_failure();
+    }
+    if (!boot->module_count) {
+        log_error("no module: nothing to run; add a line like: module2 /guests/hello.elf vm=hello mem=8M");
+        machine_note_failure();
+    }
+    drop_running();
+}
+
+static void report(const struct vm *vm)
+{
+    u64 run_tsc = 0, slices = 0, migrations = 0;
+
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        run_tsc += vm->vcpus[i]->run_tsc;
+        slices += vm->vcpus[i]->slices;
+        migrations += vm->vcpus[i]->migrations;
+    }
+    u64 entries = virt_vm_entries(vm);
+    log_event("vm stats name=%s run_us=%lu wall_us=%lu slices=%lu entries=%lu exits=%lu migrations=%lu", vm->spec.name,
+              clock_ns_from_tsc(run_tsc) / 1000, clock_ns_from_tsc(vm->stop_tsc - vm->start_tsc) / 1000, slices,
+              entries, entries, migrations);
+    virt_vm_print_statistics(vm);
+}
+
+void machine_report_and_free(void)
+{
+    while (vms) {
+        struct vm *vm = vms;
+        vms = vm->next;
+        report(vm);
+        vm_destroy(vm);
+    }
+}

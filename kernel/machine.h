@@ -1,0 +1,24 @@
+/*
+ * The machine's run as a whole: VMs made from module lines, how many are still there, whether all went well, and the
+ * statistics at the end. Boot CPU, but for machine_vm_ended.
+ */
+#ifndef ROOTLET_KERNEL_MACHINE_H
+#define ROOTLET_KERNEL_MACHINE_H
+
+#include "boot/boot_info.h"
+#include "kernel/vm.h"
+
+/*
+ * Makes and starts a VM of each boot module; each that cannot be is refused with one line. Preconditions: scheduler and
+ * VMX are ready; the other CPUs may be running already. Returns when all have been started.
+ */
+void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform);
+/* Something that the user configured was refused: the run goes on, but cannot end with status=ok. */
+void machine_note_failure(void);
+bool machine_all_well(void);
+/* A VM has ended and its memory is released; the last one ends the scheduler's work. Any CPU. */
+void machine_vm_ended(bool clean);
+/* Prints each VM's statistics and frees its object; all VMs have ended. */
+void machine_report_and_free(void);
+
+#endif

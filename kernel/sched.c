@@ -1,0 +1,579 @@
+/*
+ * The scheduler. Each CPU runs sched_run() and is the only one to pick, block and retire its vCPUs; other CPUs add
+ * ready vCPUs under the queue's lock and ask for attention by a bit and a kick. Interrupts come only in idle HLT and as
+ * VM exits, so handlers always find the queues consistent.
+ *
+ * Fairness: vruntime grows by run time * 100 / weight; the smallest runs next. A vCPU that slept rejoins at the queue's
+ * level, less one slice of credit, so that it answers quickly and cannot hoard.
+ */
+#include "kernel/sched.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/smp.h"
+#include "kernel/clock.h"
+#include "kernel/panic.h"
+#include "kernel/virt.h"
+
+#define ATTEND_WAKE 1u /* a blocked vCPU here has a request */
+#define ATTEND_REAP 2u /* a VM with vCPUs here is stopping */
+#define ATTEND_PUSH 4u /* an idle CPU asks for work */
+
+struct sched_cpu {
+    struct spinlock lock; /* ready, ready_count, load */
+    struct vcpu *ready;   /* sorted by vruntime */
+    u32 ready_count;
+    u32 load;             /* sum of weights of the vCPUs whose home this is */
+    struct vcpu *blocked; /* owner only */
+    struct vcpu *current; /* owner writes */
+    u64 current_since_tsc;
+    u64 min_vruntime;
+    u64 next_wake_tsc; /* the earliest wake_tsc of blocked */
+    u32 attention;     /* atomic ATTEND_ bits */
+} ALIGNED(64);
+
+static struct sched_cpu cpus[CPU_MAX];
+static u64 idle_mask; /* atomic; bit n: CPU n sleeps or is about to */
+static bool finishing;
+static u64 slice_tsc, cap_period_tsc;
+static u64 first_run_tsc; /* atomic */
+
+static struct sched_cpu *here(void)
+{
+    return &cpus[cpu_id()];
+}
+
+static u64 minimum(u64 a, u64 b)
+{
+    return a < b ? a : b;
+}
+
+static u64 weighted(const struct vcpu *vcpu, u64 tsc)
+{
+    return tsc * VM_DEFAULT_WEIGHT / vcpu->vm->spec.weight;
+}
+
+/* Wakes CPU `id` or makes it exit, and gives it a reason. */
+static void attend(u32 id, u32 bits)
+{
+    __atomic_fetch_or(&cpus[id].attention, bits, __ATOMIC_SEQ_CST);
+    if (id != cpu_id())
+        smp_kick(id);
+}
+
+/* ---- queues ---- */
+
+static void insert_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    struct vcpu **at = &cpu->ready;
+
+    spin_lock(&cpu->lock);
+    while (*at && (*at)->vruntime <= vcpu->vruntime)
+        at = &(*at)->next;
+    vcpu->next = *at;
+    *at = vcpu;
+    cpu->ready_count++;
+    vcpu->state = VCPU_READY;
+    spin_unlock(&cpu->lock);
+}
+
+static bool remove_from(struct vcpu **list, const struct vcpu *vcpu)
+{
+    for (; *list; list = &(*list)->next) {
+        if (*list == vcpu) {
+            *list = vcpu->next;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Both queues' levels differ, so what travels is the distance from the level. */
+static void move_home(struct vcpu *vcpu, u32 to)
+{
+    struct sched_cpu *target = &cpus[to];
+
+    if (vcpu->home_cpu != VCPU_NO_CPU) {
+        struct sched_cpu *source = &cpus[vcpu->home_cpu];
+        u64 ahead = vcpu->vruntime > source->min_vruntime ? vcpu->vruntime - source->min_vruntime : 0;
+        __atomic_fetch_sub(&source->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+        virt_vcpu_detach(vcpu);
+        vcpu->migrations++;
+        vcpu->vruntime = target->min_vruntime + ahead;
+    } else {
+        vcpu->vruntime = target->min_vruntime;
+    }
+    __atomic_fetch_add(&target->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+    vcpu->home_cpu = to;
+    insert_ready(target, vcpu);
+    attend(to, 0);
+}
+
+static u32 idle_cpu_for(const struct vcpu *vcpu)
+{
+    u64 mask = __atomic_load_n(&idle_mask, __ATOMIC_SEQ_CST) & vcpu->vm->spec.affinity & ~BIT(cpu_id());
+    return mask ? (u32)__builtin_ctzll(mask) : VCPU_NO_CPU;
+}
+
+/* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
+static void place_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    u32 idle = cpu->current || cpu->ready ? idle_cpu_for(vcpu) : VCPU_NO_CPU;
+
+    if (idle != VCPU_NO_CPU && !__atomic_load_n(&cpus[idle].ready_count, __ATOMIC_SEQ_CST))
+        move_home(vcpu, idle);
+    else
+        insert_ready(cpu, vcpu);
+}
+
+/* An idle CPU has asked: give it the first waiting vCPU that may run there. */
+static void push_work(struct sched_cpu *cpu)
+{
+    struct vcpu *found = NULL;
+
+    if (!cpu->current && cpu->ready_count < 2)
+        return;
+    spin_lock(&cpu->lock);
+    for (struct vcpu *v = cpu->ready; v && !found; v = v->next)
+        if (idle_cpu_for(v) != VCPU_NO_CPU)
+            found = v;
+    if (found) {
+        remove_from(&cpu->ready, found);
+        cpu->ready_count--;
+    }
+    spin_unlock(&cpu->lock);
+    if (!found)
+        return;
+    u32 idle = idle_cpu_for(found);
+    if (idle != VCPU_NO_CPU)
+        move_home(found, idle);
+    else
+        insert_ready(cpu, found);
+}
+
+/* ---- blocking and waking ---- */
+
+static u64 tsc_of_timers(const struct vcpu *vcpu)
+{
+    return vcpu->timers.next_ns == VTIMER_NEVER ? UINT64_MAX : vm_tsc_of_ns(vcpu->vm, vcpu->timers.next_ns);
+}
+
+/* limit=: time in the guest or asleep by its own will; waiting for a CPU does not count. */
+static u64 limit_left_tsc(const struct vcpu *vcpu)
+{
+    u64 used = vcpu->run_tsc + vcpu->slept_tsc;
+    u64 limit = vcpu->vm->limit_tsc;
+
+    if (limit == UINT64_MAX)
+        return UINT64_MAX;
+    return used < limit ? limit - used : 0;
+}
+
+static void update_next_wake(struct sched_cpu *cpu)
+{
+    cpu->next_wake_tsc = UINT64_MAX;
+    for (const struct vcpu *v = cpu->blocked; v; v = v->next)
+        cpu->next_wake_tsc = minimum(cpu->next_wake_tsc, v->wake_tsc);
+}
+
+static u64 wake_time(const struct vcpu *vcpu)
+{
+    u64 wake = vcpu->throttled ? vcpu->period_tsc + cap_period_tsc : vcpu->timer_tsc;
+    u64 left = limit_left_tsc(vcpu);
+
+    if (!vcpu->throttled && vcpu->sleep_until_tsc)
+        wake = minimum(wake, vcpu->sleep_until_tsc);
+    if (left != UINT64_MAX)
+        wake = minimum(wake, vcpu->block_tsc + left);
+    return wake;
+}
+
+static bool event_waiting(const struct vcpu *vcpu)
+{
+    const struct intc *intc = &vcpu->vm->intc;
+    return vcpu->index == 0 && intc->pending(intc->device);
+}
+
+static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    vcpu->state = VCPU_BLOCKED;
+    vcpu->block_tsc = now;
+    vcpu->timer_tsc = tsc_of_timers(vcpu);
+    vcpu->wake_tsc = wake_time(vcpu);
+    vcpu->next = cpu->blocked;
+    cpu->blocked = vcpu;
+    update_next_wake(cpu);
+    /* HLT with interrupts on, but no timer runs and no device can speak by itself: as final as with interrupts off. */
+    if (vcpu->halted && !vcpu->sleep_until_tsc && vcpu->timer_tsc == UINT64_MAX && !event_waiting(vcpu))
+        vcpu->halted_forever = true;
+    if (vcpu->halted_forever)
+        vm_note_halted_forever(vcpu);
+}
+
+/* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
+static bool should_wake(struct vcpu *vcpu, u64 now)
+{
+    if (vcpu->throttled)
+        return now >= vcpu->period_tsc + cap_period_tsc;
+    if (now >= vcpu->timer_tsc)
+        vm_run_timers(vcpu, now);
+    if (vcpu->sleep_until_tsc) {
+        if (now < vcpu->sleep_until_tsc)
+            return false;
+        vcpu->sleep_until_tsc = 0;
+        return !vcpu->halted || event_waiting(vcpu);
+    }
+    return !vcpu->halted || event_waiting(vcpu);
+}
+
+/* The running vCPU gives way if the one that woke is behind it. */
+static void preempt_for(struct sched_cpu *cpu, const struct vcpu *woken, u64 now)
+{
+    struct vcpu *current = cpu->current;
+
+    if (current && woken->vruntime < current->vruntime + weighted(current, now - cpu->current_since_tsc))
+        vcpu_request(current, VCPU_REQUEST_RESCHEDULE);
+}
+
+static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    u64 credit = weighted(vcpu, slice_tsc);
+    u64 floor = cpu->min_vruntime > credit ? cpu->min_vruntime - credit : 0;
+
+    CHECK(remove_from(&cpu->blocked, vcpu));
+    if (!vcpu->throttled)
+        vcpu->slept_tsc += now - vcpu->block_tsc;
+    vcpu->throttled = false;
+    if (vcpu->halted_forever) {
+        vcpu->halted_forever = false;
+        __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
+    }
+    if (vcpu->vruntime < floor)
+        vcpu->vruntime = floor;
+    place_ready(cpu, vcpu);
+    if (vcpu->home_cpu == cpu_id())
+        preempt_for(cpu, vcpu, now);
+}
+
+static bool limit_reached(struct vcpu *vcpu, u64 now)
+{
+    u64 left = limit_left_tsc(vcpu);
+    return left != UINT64_MAX && !vcpu->throttled && now - vcpu->block_tsc >= left;
+}
+
+/* Looks at every blocked vCPU that is due or has a request. */
+static void wake_due(struct sched_cpu *cpu, u64 now)
+{
+    struct vcpu *next;
+
+    for (struct vcpu *v = cpu->blocked; v; v = next) {
+        next = v->next;
+        bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST);
+        if (!requested && now < v->wake_tsc)
+            continue;
+        if (vm_is_stopping(v->vm))
+            continue; /* reap takes it */
+        if (limit_reached(v, now)) {
+            vm_stop(v->vm, VM_STOP_LIMIT, "ms=%lu", v->vm->spec.limit_ms);
+            continue;
+        }
+        if (requested)
+            __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
+        if (should_wake(v, now)) {
+            wake(cpu, v, now);
+            continue;
+        }
+        v->timer_tsc = tsc_of_timers(v);
+        v->wake_tsc = wake_time(v);
+    }
+    update_next_wake(cpu);
+}
+
+/* ---- stopping ---- */
+
+static void retire(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    __atomic_fetch_sub(&cpu->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+    vcpu->state = VCPU_STOPPED;
+    vm_retire_vcpu(vcpu);
+}
+
+static struct vcpu *take_stopping(struct vcpu **list)
+{
+    for (; *list; list = &(*list)->next) {
+        if (vm_is_stopping((*list)->vm)) {
+            struct vcpu *vcpu = *list;
+            *list = vcpu->next;
+            return vcpu;
+        }
+    }
+    return NULL;
+}
+
+static void reap(struct sched_cpu *cpu)
+{
+    struct vcpu *vcpu;
+
+    do {
+        spin_lock(&cpu->lock);
+        vcpu = take_stopping(&cpu->ready);
+        if (vcpu)
+            cpu->ready_count--;
+        spin_unlock(&cpu->lock);
+        if (!vcpu)
+            vcpu = take_stopping(&cpu->blocked);
+        if (vcpu)
+            retire(cpu, vcpu);
+    } while (vcpu);
+    update_next_wake(cpu);
+    if (cpu->current && vm_is_stopping(cpu->current->vm))
+        vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
+}
+
+static void attend_here(struct sched_cpu *cpu)
+{
+    u32 bits = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
+
+    if (bits & ATTEND_REAP)
+        reap(cpu);
+    if (bits & ATTEND_WAKE)
+        wake_due(cpu, cpu_tsc());
+    if (bits & ATTEND_PUSH)
+        push_work(cpu);
+    if (cpu->current && bits) /* a blocked vCPU may now be due earlier */
+        vcpu_request(cpu->current, VCPU_REQUEST_DEADLINE);
+    if (cpu->current && __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
+        vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
+}
+
+/* In a VM exit or in idle HLT: no lock is held. */
+static void kick_interrupt(void)
+{
+    smp_mailbox_run();
+    attend_here(here());
+}
+
+static void timer_interrupt(void)
+{
+    /* The wake-up itself is the message: the loop, or the VM exit, looks at the clock. */
+}
+
+void sched_stop_vm(struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        struct vcpu *vcpu = vm->vcpus[i];
+        u32 home = vcpu->home_cpu;
+        if (vcpu->state == VCPU_WAITING || home == VCPU_NO_CPU)
+            continue;
+        attend(home, ATTEND_REAP);
+        if (home == cpu_id())
+            vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    }
+}
+
+void sched_finish(void)
+{
+    __atomic_store_n(&finishing, true, __ATOMIC_SEQ_CST);
+    for (u32 i = 0; i < smp_cpu_count(); i++)
+        attend(i, 0);
+}
+
+/* ---- running ---- */
+
+/* Room in this period under cap=, which is percent of one CPU for the whole VM: each vCPU has its share. */
+static u64 cap_budget(struct vcpu *vcpu, u64 now)
+{
+    const struct vm_spec *spec = &vcpu->vm->spec;
+
+    if (!spec->cap_percent)
+        return UINT64_MAX;
+    if (now - vcpu->period_tsc >= cap_period_tsc) {
+        vcpu->period_tsc = now;
+        vcpu->period_used_tsc = 0;
+    }
+    u64 budget = cap_period_tsc * spec->cap_percent / (100 * spec->cpus);
+    return vcpu->period_used_tsc < budget ? budget - vcpu->period_used_tsc : 0;
+}
+
+void sched_update_deadline(struct vcpu *vcpu)
+{
+    vcpu->timer_tsc = tsc_of_timers(vcpu);
+    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, vcpu->timer_tsc), here()->next_wake_tsc);
+    sched_arm_host_timer(vcpu->deadline_tsc);
+}
+
+void sched_deadline_reached(struct vcpu *vcpu)
+{
+    struct sched_cpu *cpu = here();
+    u64 now = cpu_tsc();
+
+    if (now >= vcpu->timer_tsc)
+        vm_run_timers(vcpu, now);
+    if (UNLIKELY(now >= cpu->next_wake_tsc))
+        wake_due(cpu, now);
+    if (UNLIKELY(now >= vcpu->slice_end_tsc))
+        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    sched_update_deadline(vcpu);
+}
+
+static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    if (vm_is_stopping(vcpu->vm)) {
+        retire(cpu, vcpu);
+        return;
+    }
+    if (limit_left_tsc(vcpu) == 0) {
+        vm_stop(vcpu->vm, VM_STOP_LIMIT, "ms=%lu", vcpu->vm->spec.limit_ms);
+        retire(cpu, vcpu);
+        return;
+    }
+    if (vcpu->halted || vcpu->sleep_until_tsc) {
+        block(cpu, vcpu, now);
+        return;
+    }
+    if (vcpu->yielded && cpu->ready && vcpu->vruntime <= cpu->ready->vruntime)
+        vcpu->vruntime = cpu->ready->vruntime + 1;
+    vcpu->yielded = false;
+    place_ready(cpu, vcpu);
+}
+
+static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    u64 start = cpu_tsc();
+    u64 budget = minimum(minimum(slice_tsc, limit_left_tsc(vcpu)), cap_budget(vcpu, start));
+
+    if (budget == 0 && limit_left_tsc(vcpu)) {
+        vcpu->throttled = true;
+        block(cpu, vcpu, start);
+        return;
+    }
+    vcpu->state = VCPU_RUNNING;
+    vcpu->slices++;
+    vcpu->slice_end_tsc = start + budget;
+    cpu->current = vcpu;
+    cpu->current_since_tsc = start;
+    vm_run_timers(vcpu, start);
+    sched_update_deadline(vcpu);
+    if (UNLIKELY(!first_run_tsc))
+        first_run_tsc = cpu_tsc();
+    virt_vcpu_run(vcpu);
+    u64 now = cpu_tsc();
+    cpu->current = NULL;
+    vcpu->run_tsc += now - start;
+    vcpu->period_used_tsc += now - start;
+    vcpu->vruntime += weighted(vcpu, now - start);
+    after_run(cpu, vcpu, now);
+}
+
+static struct vcpu *pick(struct sched_cpu *cpu)
+{
+    spin_lock(&cpu->lock);
+    struct vcpu *vcpu = cpu->ready;
+    if (vcpu) {
+        cpu->ready = vcpu->next;
+        cpu->ready_count--;
+        if (vcpu->vruntime > cpu->min_vruntime)
+            cpu->min_vruntime = vcpu->vruntime;
+    }
+    spin_unlock(&cpu->lock);
+    return vcpu;
+}
+
+/* Asks the CPU with the most waiting vCPUs for one of them. */
+static void ask_for_work(void)
+{
+    u32 busiest = VCPU_NO_CPU;
+    u32 most = 0;
+
+    for (u32 i = 0; i < smp_cpu_count(); i++) {
+        u32 count = __atomic_load_n(&cpus[i].ready_count, __ATOMIC_RELAXED);
+        if (i != cpu_id() && count > most) {
+            most = count;
+            busiest = i;
+        }
+    }
+    if (busiest != VCPU_NO_CPU)
+        attend(busiest, ATTEND_PUSH);
+}
+
+/* The idle bit is set before the last look at the queue, and every adder kicks after adding: no wake-up is lost. */
+static void idle(struct sched_cpu *cpu)
+{
+    u64 bit = BIT(cpu_id());
+
+    __atomic_fetch_or(&idle_mask, bit, __ATOMIC_SEQ_CST);
+    ask_for_work();
+    if (!__atomic_load_n(&cpu->ready_count, __ATOMIC_SEQ_CST) && !__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) &&
+        !__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
+        if (cpu->next_wake_tsc != UINT64_MAX)
+            lapic_timer_arm(cpu->next_wake_tsc);
+        cpu_sleep_until_interrupt();
+        lapic_timer_disarm();
+    }
+    __atomic_fetch_and(&idle_mask, ~bit, __ATOMIC_SEQ_CST);
+}
+
+void sched_run(void)
+{
+    struct sched_cpu *cpu = here();
+
+    while (!__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
+        smp_mailbox_run();
+        attend_here(cpu);
+        u64 now = cpu_tsc();
+        if (now >= cpu->next_wake_tsc)
+            wake_due(cpu, now);
+        struct vcpu *vcpu = pick(cpu);
+        if (!vcpu)
+            idle(cpu);
+        else if (vm_is_stopping(vcpu->vm))
+            retire(cpu, vcpu);
+        else
+            run(cpu, vcpu);
+    }
+}
+
+u64 sched_first_run_tsc(void)
+{
+    return first_run_tsc;
+}
+
+void sched_arm_host_timer(u64 deadline_tsc)
+{
+    if (virt_needs_host_timer())
+        lapic_timer_arm(deadline_tsc);
+}
+
+void sched_add(struct vcpu *vcpu)
+{
+    u32 best = VCPU_NO_CPU;
+
+    for (u32 i = 0; i < smp_cpu_count(); i++) {
+        if (!(vcpu->vm->spec.affinity >> i & 1))
+            continue;
+        if (best == VCPU_NO_CPU || cpus[i].load < cpus[best].load)
+            best = i;
+    }
+    CHECK(best != VCPU_NO_CPU);
+    move_home(vcpu, best);
+}
+
+void sched_notify(struct vcpu *vcpu, u32 requests)
+{
+    u32 home = vcpu->home_cpu;
+
+    vcpu_request(vcpu, requests);
+    if (home == VCPU_NO_CPU || (home == cpu_id() && here()->current == vcpu))
+        return;
+    attend(home, ATTEND_WAKE);
+}
+
+void sched_init(void)
+{
+    slice_tsc = clock_tsc_from_ns(SCHED_SLICE_NS);
+    cap_period_tsc = clock_tsc_from_ns(SCHED_CAP_PERIOD_NS);
+    for (u32 i = 0; i < CPU_MAX; i++)
+        cpus[i].next_wake_tsc = UINT64_MAX;
+    irq_set_handler(IRQ_VECTOR_KICK, kick_interrupt);
+    irq_set_handler(IRQ_VECTOR_TIMER, timer_interrupt);
+}

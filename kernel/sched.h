@@ -1,0 +1,38 @@
+/*
+ * The scheduler: many vCPUs on few CPUs. Each CPU owns a run queue, weighted fair by virtual run time, and a list of
+ * blocked vCPUs with their wake-up times. Idle CPUs sleep in HLT; work is pushed to them by the CPU that has too much.
+ * Interrupts are off everywhere here but in the idle HLT. Lock order: VM, then a CPU's queue lock; never two queue
+ * locks.
+ */
+#ifndef ROOTLET_KERNEL_SCHED_H
+#define ROOTLET_KERNEL_SCHED_H
+
+#include "kernel/vm.h"
+
+#define SCHED_SLICE_NS      10000000ull  /* 10 ms */
+#define SCHED_CAP_PERIOD_NS 100000000ull /* 100 ms: cap= is kept over such periods */
+
+/* Boot CPU, once, after the clock is known. */
+void sched_init(void);
+/* Gives a ready vCPU to the least loaded CPU that its VM's affinity allows. Any CPU. */
+void sched_add(struct vcpu *vcpu);
+/* This CPU's loop: runs vCPUs until sched_finish() is called; each CPU calls it once. Returns with all its vCPUs
+ * retired. */
+void sched_run(void);
+/* TSC when the first vCPU of all was about to enter its guest; 0: none yet. */
+u64 sched_first_run_tsc(void);
+/* Makes every CPU leave sched_run soon. Any CPU. */
+void sched_finish(void);
+/* An interrupt or a start is waiting for the vCPU: wakes it, or makes it leave its guest for a moment. Any CPU. */
+void sched_notify(struct vcpu *vcpu, u32 requests);
+/* The VM is stopping: its vCPUs leave their guests and are retired by their home CPUs. */
+void sched_stop_vm(struct vm *vm);
+
+/* From the running vCPU's exits: its deadline may have come (preemption timer, or any interrupt without one). */
+void sched_deadline_reached(struct vcpu *vcpu);
+/* Computes deadline_tsc anew after its timers changed. */
+void sched_update_deadline(struct vcpu *vcpu);
+/* Without a preemption timer the local APIC timer ends the run. */
+void sched_arm_host_timer(u64 deadline_tsc);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * A virtual CPU as policy sees it: its state, its place in a queue, its time. The VMX half (struct vmx_vcpu) contains
+ * this.
+ *
+ *   waiting --start--> ready --pick--> running --slice ends--> ready
+ *                        ^                |-- HLT, sleep, cap --> blocked --event, deadline--> ready
+ *   any --its VM stops--> stopped (for good)
+ *
+ * Invariant: only the home CPU touches a vCPU's queue links, deadline and VMCS. Other CPUs set bits in `requests` and
+ * kick.
+ */
+#ifndef ROOTLET_KERNEL_VCPU_H
+#define ROOTLET_KERNEL_VCPU_H
+
+#include "kernel/vtimer.h"
+
+struct vm;
+
+enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STOPPED };
+
+/* Bits of vcpu.requests: what the running CPU must look at before its next VM entry. */
+#define VCPU_REQUEST_EVENT      1u /* an interrupt line, an exception or a window: choose an event to inject */
+#define VCPU_REQUEST_RESCHEDULE 2u /* leave the guest and ask the scheduler */
+#define VCPU_REQUEST_DEADLINE   4u /* timers changed: compute the deadline anew */
+
+#define VCPU_NO_CPU UINT32_MAX
+
+struct vcpu {
+    u32 requests; /* atomic */
+    enum vcpu_state state;
+    struct vm *vm;
+    u32 index;
+    u32 home_cpu;
+    u32 started; /* atomic: set by the one who starts it, or retires it unstarted */
+
+    u64 deadline_tsc;  /* leave the guest by then: the earliest of slice, limit, timers and this CPU's sleepers */
+    u64 slice_end_tsc; /* end of slice, of the VM's limit or of its cap, whichever is first */
+    u64 timer_tsc;     /* the earliest timer of `timers`, as a host TSC value */
+
+    bool halted;         /* in HLT: an interrupt makes it ready */
+    bool halted_forever; /* in HLT with nothing that could ever wake it */
+    bool yielded;
+    u64 sleep_until_tsc; /* blocked at least so long: sleep hypercall or console backlog; 0: no */
+
+    struct vcpu *next; /* run queue or sleeper queue of the home CPU */
+    u64 vruntime;      /* weighted run time, in TSC ticks at weight 100 */
+    u64 wake_tsc;      /* blocked: when to look again, UINT64_MAX for only by request */
+    u64 block_tsc;     /* when it blocked */
+    u64 period_tsc;    /* cap: start of the current period */
+    u64 period_used_tsc;
+    bool throttled;
+
+    u64 run_tsc;   /* total time in the guest and in its exits */
+    u64 slept_tsc; /* total time blocked */
+    u64 slices;
+    u64 migrations;
+
+    struct vtimer_set timers;
+};
+
+static inline void vcpu_request(struct vcpu *vcpu, u32 bits)
+{
+    __atomic_fetch_or(&vcpu->requests, bits, __ATOMIC_SEQ_CST);
+}
+
+#endif

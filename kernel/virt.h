@@ -1,0 +1,45 @@
+/*
+ * What policy asks of the virtualisation mechanism; vmx/ implements it. Every function that names a vCPU runs on its
+ * home CPU with interrupts off, unless it says otherwise.
+ */
+#ifndef ROOTLET_KERNEL_VIRT_H
+#define ROOTLET_KERNEL_VIRT_H
+
+#include "kernel/vm.h"
+
+/*
+ * Checks this machine's VMX capabilities and resolves the controls; on the boot CPU, once.
+ * STATUS_UNSUPPORTED: *why names what is missing. STATUS_INVALID: vmx.disable names an unknown or a required feature.
+ */
+enum status virt_init(const struct host_options *options, struct refusal *why) MUST_CHECK;
+/* Enters VMX root operation on this CPU. *why names the cause if it cannot (FEATURE_CONTROL, VMXON's failure). */
+enum status virt_cpu_enter(struct refusal *why) MUST_CHECK;
+/* Leaves VMX operation on this CPU. Precondition: every VMCS that was active here has been detached. */
+void virt_cpu_leave(void);
+
+/* True if nothing but the local APIC timer can end a guest's run (no VMX-preemption timer). */
+bool virt_needs_host_timer(void);
+
+enum status virt_vm_create(struct vm *vm, struct refusal *why) MUST_CHECK;
+/* Frees the EPT. Precondition: all vCPUs are detached. */
+void virt_vm_release(struct vm *vm);
+enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why) MUST_CHECK;
+void virt_vcpu_destroy(struct vcpu *vcpu);
+/* Sets the state in which a vCPU begins; before it is queued for the first time. Any CPU. */
+void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start);
+
+/*
+ * Runs the guest until a request, its deadline or a stop makes it leave. On return, look at vcpu->halted,
+ * sleep_until_tsc and the VM's stopping flag.
+ */
+void virt_vcpu_run(struct vcpu *vcpu);
+/* Saves the vCPU's state from this CPU and clears its VMCS, so that any CPU may take it. No-op if it is not loaded. */
+void virt_vcpu_detach(struct vcpu *vcpu);
+/* Prints the vCPU's registers and the cause of its last exit, at most 12 lines. */
+void virt_vcpu_report(struct vcpu *vcpu);
+/* Prints "rootlet: vm exits ..." : entries and exits by cause, summed over the VM's vCPUs. */
+void virt_vm_print_statistics(const struct vm *vm);
+/* Entries so far, of all vCPUs of the VM. */
+u64 virt_vm_entries(const struct vm *vm);
+
+#endif

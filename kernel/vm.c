@@ -1,0 +1,378 @@
+/*
+ * Virtual machines: built from a module line, run, stopped, reported. Guest memory is released when the last vCPU has
+ * been retired; the object stays for the statistics at the end. Boot CPU builds; any CPU stops.
+ */
+#include "kernel/vm.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/smp.h"
+#include "kernel/clock.h"
+#include "kernel/console.h"
+#include "kernel/frames.h"
+#include "kernel/guest_firmware.h"
+#include "kernel/lib/bits.h"
+#include "kernel/lib/format.h"
+#include "kernel/lib/string.h"
+#include "kernel/log.h"
+#include "kernel/machine.h"
+#include "kernel/panic.h"
+#include "kernel/sched.h"
+#include "kernel/virt.h"
+
+static u32 next_id;
+
+static const char *const reasons[] = {
+    [VM_RUNNING] = "running",
+    [VM_STOP_POWEROFF] = "poweroff",
+    [VM_STOP_RESET] = "reset",
+    [VM_STOP_HALT] = "halt",
+    [VM_STOP_EXIT] = "exit",
+    [VM_STOP_LIMIT] = "limit",
+    [VM_STOP_KILLED] = "killed",
+    [VM_STOP_WATCHDOG] = "watchdog",
+    [VM_STOP_TRIPLE_FAULT] = "triple-fault",
+    [VM_STOP_ENTRY_FAILURE] = "entry-failure",
+    [VM_STOP_UNKNOWN_EXIT] = "unknown-exit",
+    [VM_STOP_UNSUPPORTED_INSTRUCTION] = "unsupported-instruction",
+};
+
+const char *vm_stop_reason_name(enum vm_stop_reason reason)
+{
+    return reasons[reason];
+}
+
+/* ---- time ---- */
+
+u64 vm_clock_ns(const struct vm *vm)
+{
+    return clock_ns_from_tsc(cpu_tsc() - vm->start_tsc);
+}
+
+u64 vm_tsc_of_ns(const struct vm *vm, u64 ns)
+{
+    u64 span = clock_tsc_from_ns(ns);
+    return span > UINT64_MAX - vm->start_tsc ? UINT64_MAX : vm->start_tsc + span;
+}
+
+static u64 timer_clock(void *clock)
+{
+    return vm_clock_ns(clock);
+}
+
+void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
+{
+    struct vm *vm = vcpu->vm;
+
+    spin_lock(&vm->lock);
+    vtimer_run(&vcpu->timers, clock_ns_from_tsc(now_tsc - vm->start_tsc));
+    spin_unlock(&vm->lock);
+}
+
+/* ---- buses ---- */
+
+/* The devices' timers belong to vCPU 0: if an access moved them, its deadline moves too. */
+static void after_access(struct vcpu *vcpu, u64 timer_before)
+{
+    struct vcpu *owner = vcpu->vm->vcpus[0];
+
+    if (UNLIKELY(owner->timers.next_ns != timer_before))
+        sched_notify(owner, VCPU_REQUEST_DEADLINE);
+}
+
+u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
+{
+    struct vm *vm = vcpu->vm;
+
+    spin_lock(&vm->lock);
+    u64 timer = vm->vcpus[0]->timers.next_ns;
+    u32 value = bus_read_port(&vm->bus, port, bytes);
+    spin_unlock(&vm->lock);
+    after_access(vcpu, timer);
+    return value;
+}
+
+void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
+{
+    struct vm *vm = vcpu->vm;
+
+    spin_lock(&vm->lock);
+    u64 timer = vm->vcpus[0]->timers.next_ns;
+    bus_write_port(&vm->bus, port, bytes, value);
+    bool printed = vm->line_printed;
+    spin_unlock(&vm->lock);
+    after_access(vcpu, timer);
+    if (UNLIKELY(printed))
+        vm_console_throttle(vcpu);
+    if (UNLIKELY(vm->requested != VM_RUNNING))
+        vm_stop(vm, vm->requested, NULL);
+}
+
+u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
+{
+    struct vm *vm = vcpu->vm;
+
+    spin_lock(&vm->lock);
+    u64 timer = vm->vcpus[0]->timers.next_ns;
+    u64 value = bus_read_memory(&vm->bus, address, bytes);
+    spin_unlock(&vm->lock);
+    after_access(vcpu, timer);
+    return value;
+}
+
+void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
+{
+    struct vm *vm = vcpu->vm;
+
+    spin_lock(&vm->lock);
+    u64 timer = vm->vcpus[0]->timers.next_ns;
+    bus_write_memory(&vm->bus, address, bytes, value);
+    spin_unlock(&vm->lock);
+    after_access(vcpu, timer);
+}
+
+/* ---- console ---- */
+
+void vm_console_flush(struct vm *vm)
+{
+    char text[VM_NAME_BYTES + VM_CONSOLE_LINE_BYTES + 8];
+
+    if (!vm->line_length)
+        return;
+    size_t n = format_text(text, sizeof text, "[%s] %.*s\n", vm->spec.name, (int)vm->line_length, vm->line);
+    console_write(text, n);
+    vm->line_length = 0;
+    vm->line_printed = true;
+}
+
+/* A guest's bytes reach a terminal: nothing but printable characters and tabs gets there as it is. */
+void vm_console_put(struct vm *vm, u8 character)
+{
+    if (character == '\n') {
+        if (!vm->line_length) {
+            vm->line[0] = ' ';
+            vm->line_length = 1;
+        }
+        vm_console_flush(vm);
+        return;
+    }
+    if (character == '\r')
+        return;
+    bool printable = (character >= ' ' && character <= '~') || character == '\t';
+    vm->line[vm->line_length++] = printable ? (char)character : '?';
+    if (vm->line_length == VM_CONSOLE_LINE_BYTES)
+        vm_console_flush(vm);
+}
+
+void vm_console_throttle(struct vcpu *vcpu)
+{
+    vcpu->vm->line_printed = false;
+    if (LIKELY(console_room() >= 0))
+        return;
+    u64 until = cpu_tsc() + clock_tsc_from_ns(console_drain_estimate_ns());
+    if (until > vcpu->sleep_until_tsc)
+        vcpu->sleep_until_tsc = until;
+    vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+}
+
+/* ---- building ---- */
+
+static u64 vm_frames(const struct vm_platform *platform)
+{
+    return (sizeof(struct vm) + 64 + platform->device_bytes + FRAME_BYTES - 1) / FRAME_BYTES;
+}
+
+/* Frees what vm_create and the run allocated, apart from guest memory and EPT. */
+void vm_destroy(struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        if (vm->vcpus[i])
+            virt_vcpu_destroy(vm->vcpus[i]);
+    frames_free(virt_to_phys(vm), vm->object_frames);
+}
+
+static enum status create_vcpus(struct vm *vm, const struct start_state *start, struct refusal *why)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        enum status status = virt_vcpu_create(vm, i, &vm->vcpus[i], why);
+        if (status != STATUS_OK)
+            return status;
+        vtimer_set_init(&vm->vcpus[i]->timers, timer_clock, vm);
+    }
+    virt_vcpu_set_start(vm->vcpus[0], start);
+    return STATUS_OK;
+}
+
+static enum status build(struct vm *vm, const struct load_request *request, const struct vm_platform *platform,
+                         struct refusal *why)
+{
+    struct start_state start;
+    enum status status = guest_firmware_install(&vm->memory);
+
+    if (status != STATUS_OK)
+        return refuse(why, status, "the firmware area cannot be written");
+    status = load_image(request, &vm->memory, &start, &vm->spec.kind, why);
+    if (status == STATUS_OK)
+        status = virt_vm_create(vm, why);
+    if (status != STATUS_OK)
+        return status;
+    vm->has_ept = true;
+    status = create_vcpus(vm, &start, why);
+    if (status != STATUS_OK)
+        return status;
+    if (platform->attach(vm, vm + 1) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY, "a device could not be attached");
+    return STATUS_OK;
+}
+
+enum status vm_create(const struct vm_spec *spec, const struct load_request *request,
+                      const struct vm_platform *platform, struct vm **out, struct refusal *why)
+{
+    u64 online = smp_cpu_count() == 64 ? ~0ull : BIT(smp_cpu_count()) - 1;
+    hpa_t frame;
+
+    if (!(spec->affinity & online))
+        return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU of this machine; it has CPUs 0-%u",
+                      smp_cpu_count() - 1);
+    if (frames_allocate(vm_frames(platform), 1, &frame) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY, "no memory for the VM object: %lu frames are free", frames_free_count());
+    struct vm *vm = phys_to_virt(frame);
+    vm->spec = *spec;
+    vm->object_frames = vm_frames(platform);
+    vm->overhead_frames = vm->object_frames;
+    vm->id = next_id;
+    vm->limit_tsc = spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
+    vm->vcpus_live = spec->cpus;
+    vm->halted_count = spec->cpus - 1;
+    bus_init(&vm->bus);
+    enum status status = guest_memory_allocate(&vm->memory, spec->mem_bytes, why);
+    if (status == STATUS_OK) {
+        status = build(vm, request, platform, why);
+        if (status == STATUS_OK) {
+            next_id++;
+            *out = vm;
+            return STATUS_OK;
+        }
+        if (vm->has_ept)
+            virt_vm_release(vm);
+        guest_memory_release(&vm->memory);
+    }
+    vm_destroy(vm);
+    return status;
+}
+
+void vm_start(struct vm *vm)
+{
+    vm->start_tsc = cpu_tsc();
+    log_event("vm start name=%s kind=%s mem=%lu cpus=%u", vm->spec.name, image_kind_name(vm->spec.kind),
+              vm->spec.mem_bytes, vm->spec.cpus);
+    log_info("vm memory name=%s overhead_bytes=%lu", vm->spec.name, (u64)(vm->overhead_frames * FRAME_BYTES));
+    sched_add(vm->vcpus[0]);
+}
+
+bool vm_start_vcpu(struct vm *vm, u32 index, const struct start_state *start)
+{
+    struct vcpu *vcpu = index < vm->spec.cpus ? vm->vcpus[index] : NULL;
+    u32 expected = 0;
+
+    if (!vcpu || index == 0 ||
+        !__atomic_compare_exchange_n(&vcpu->started, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        return false;
+    virt_vcpu_set_start(vcpu, start);
+    __atomic_fetch_sub(&vm->halted_count, 1, __ATOMIC_SEQ_CST);
+    sched_add(vcpu);
+    return true;
+}
+
+/* ---- stopping ---- */
+
+static bool is_clean(const struct vm *vm)
+{
+    return vm->reason == VM_STOP_POWEROFF || vm->reason == VM_STOP_HALT || vm->reason == VM_STOP_LIMIT ||
+           (vm->reason == VM_STOP_EXIT && vm->exit_status == 0);
+}
+
+static bool wants_report(const struct vm *vm)
+{
+    return vm->spec.dump == VM_DUMP_REGS || vm->reason == VM_STOP_TRIPLE_FAULT || vm->reason >= VM_STOP_ENTRY_FAILURE;
+}
+
+void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
+{
+    u32 expected = 0;
+    va_list arguments;
+
+    if (!__atomic_compare_exchange_n(&vm->stop_claimed, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        return;
+    vm->reason = reason;
+    vm->detail[0] = 0;
+    if (detail) {
+        vm->detail[0] = ' ';
+        va_start(arguments, detail);
+        format_list(vm->detail + 1, sizeof vm->detail - 1, detail, arguments);
+        va_end(arguments);
+    }
+    __atomic_store_n(&vm->stopping, 1, __ATOMIC_SEQ_CST);
+    /* vCPUs that never started have no home CPU: they are retired here. */
+    for (u32 i = 1; i < vm->spec.cpus; i++) {
+        u32 not_started = 0;
+        if (__atomic_compare_exchange_n(&vm->vcpus[i]->started, &not_started, 1, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST)) {
+            vm->vcpus[i]->state = VCPU_STOPPED;
+            __atomic_fetch_sub(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST);
+        }
+    }
+    sched_stop_vm(vm);
+}
+
+void vm_note_halted_forever(struct vcpu *vcpu)
+{
+    if (__atomic_add_fetch(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST) == vcpu->vm->spec.cpus)
+        vm_stop(vcpu->vm, VM_STOP_HALT, NULL);
+}
+
+/* The guest's 80x25 text page, each line after "[name] |". */
+static void dump_screen(struct vm *vm)
+{
+    for (u32 row = 0; row < 25; row++) {
+        u16 cells[80];
+        char text[VM_NAME_BYTES + 90];
+        if (guest_memory_read(&vm->memory, gpa(GUEST_TEXT_PAGE + row * sizeof cells), cells, sizeof cells) != STATUS_OK)
+            return;
+        size_t n = format_text(text, sizeof text, "[%s] |", vm->spec.name);
+        size_t end = n;
+        for (u32 column = 0; column < 80; column++) {
+            char c = (char)cells[column];
+            text[n++] = c >= ' ' && c <= '~' ? c : c == 0 ? ' ' : '#'; /* CP437 line drawing has no ASCII */
+            if (text[n - 1] != ' ')
+                end = n;
+        }
+        text[end] = '\n';
+        console_write(text, end + 1);
+    }
+}
+
+static void finish(struct vm *vm)
+{
+    spin_lock(&vm->lock);
+    vm_console_flush(vm);
+    spin_unlock(&vm->lock);
+    if (vm->spec.dump == VM_DUMP_SCREEN)
+        dump_screen(vm);
+    vm->clean = is_clean(vm);
+    vm->stop_tsc = cpu_tsc();
+    log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
+    virt_vm_release(vm);
+    guest_memory_release(&vm->memory);
+    machine_vm_ended(vm->clean);
+}
+
+void vm_retire_vcpu(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+
+    if (wants_report(vm))
+        virt_vcpu_report(vcpu);
+    virt_vcpu_detach(vcpu);
+    if (__atomic_sub_fetch(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST) == 0)
+        finish(vm);
+}

@@ -1,0 +1,124 @@
+/*
+ * A virtual machine: its configuration, memory, buses, devices and vCPUs, from its module line to its stop report.
+ * Life: created by the boot CPU; runs; the first vm_stop() wins; each vCPU is retired by its home CPU; the last one to
+ * retire prints the stop line and releases guest memory. The object stays for the statistics until vm_destroy().
+ */
+#ifndef ROOTLET_KERNEL_VM_H
+#define ROOTLET_KERNEL_VM_H
+
+#include "arch/x86/spinlock.h"
+#include "kernel/bus.h"
+#include "kernel/guest_memory.h"
+#include "kernel/line.h"
+#include "kernel/load/load.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm_spec.h"
+
+/* Order of docs/design.md section 5; vm_stop_reason_name() gives the words. */
+enum vm_stop_reason {
+    VM_RUNNING,
+    VM_STOP_POWEROFF,
+    VM_STOP_RESET,
+    VM_STOP_HALT,
+    VM_STOP_EXIT,
+    VM_STOP_LIMIT,
+    VM_STOP_KILLED,
+    VM_STOP_WATCHDOG,
+    VM_STOP_TRIPLE_FAULT,
+    VM_STOP_ENTRY_FAILURE,
+    VM_STOP_UNKNOWN_EXIT,
+    VM_STOP_UNSUPPORTED_INSTRUCTION,
+};
+
+#define VM_CONSOLE_LINE_BYTES 200
+#define VM_DETAIL_BYTES       120
+
+struct pc;
+
+struct vm {
+    struct vm_spec spec;
+    u32 id;
+    u32 stop_claimed; /* atomic: the first vm_stop() sets it and writes the reason */
+    u32 stopping;     /* atomic: 1 once the reason is written */
+    u32 vcpus_live;   /* atomic: vCPUs that are not yet retired */
+    enum vm_stop_reason reason;
+    u32 exit_status;
+    char detail[VM_DETAIL_BYTES]; /* key=value pairs for the stop line */
+    bool clean;                   /* ended by its own will or its limit */
+
+    struct spinlock lock; /* devices, bus, timers of vCPU 0, console line */
+    u64 start_tsc;        /* guest time 0 */
+    u64 limit_tsc;        /* UINT64_MAX: none */
+    struct guest_memory memory;
+    struct bus bus;
+    struct intc intc;
+    struct pc *pc;
+    u32 halted_count; /* atomic: vCPUs halted for good or never started */
+
+    char line[VM_CONSOLE_LINE_BYTES];
+    u32 line_length;
+    bool line_printed;             /* a line has gone out since the throttle last looked */
+    enum vm_stop_reason requested; /* by a device: poweroff or reset, after the current access */
+
+    u64 ept_root; /* the EPT's top frame; owned by vmx/ept.c */
+    bool has_ept;
+    u64 object_frames;
+    u64 overhead_frames; /* all but guest memory and EPT */
+    u64 stop_tsc;
+    struct vcpu *vcpus[VM_MAX_VCPUS];
+    struct vm *next;
+};
+
+/* How the composition root wires devices into a VM (kernel knows no device): main.c passes drivers/virt. */
+struct vm_platform {
+    size_t device_bytes; /* room that attach() needs */
+    enum status (*attach)(struct vm *vm, void *room);
+};
+
+/*
+ * Builds the VM: memory, image, EPT, vCPUs, devices. The vCPUs are not queued yet. On refusal nothing is held.
+ */
+enum status vm_create(const struct vm_spec *spec, const struct load_request *request,
+                      const struct vm_platform *platform, struct vm **out, struct refusal *why) MUST_CHECK;
+/* Sets guest time 0, announces the VM and queues its boot vCPU. */
+void vm_start(struct vm *vm);
+/* Frees the object of a stopped VM. */
+void vm_destroy(struct vm *vm);
+
+/*
+ * Stops the VM with a reason, once: later calls are ignored. `detail` is a format of key=value pairs for the stop line,
+ * or NULL. Callable from any CPU with no lock held; the VM's vCPUs leave their guests soon after.
+ */
+void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...) PRINTF(3, 4);
+static inline bool vm_is_stopping(const struct vm *vm)
+{
+    return __atomic_load_n(&vm->stopping, __ATOMIC_ACQUIRE);
+}
+/* Called by the home CPU of a vCPU of a stopping VM, once per vCPU, after its VMCS has been cleared. */
+void vm_retire_vcpu(struct vcpu *vcpu);
+/* A vCPU can never run again by itself: with the last one of its VM so, the VM stops with reason=halt. */
+void vm_note_halted_forever(struct vcpu *vcpu);
+/* Starts a waiting vCPU (hypercall). False if there is no such vCPU or it has been started. */
+bool vm_start_vcpu(struct vm *vm, u32 index, const struct start_state *start);
+
+const char *vm_stop_reason_name(enum vm_stop_reason reason);
+/* Guest time: nanoseconds since the VM started. */
+u64 vm_clock_ns(const struct vm *vm);
+/* Host TSC value at which guest time `ns` is reached (rounded up, saturating). */
+u64 vm_tsc_of_ns(const struct vm *vm, u64 ns);
+
+/* Bus accesses of a vCPU, under the VM's lock; timers that they changed take effect. */
+u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes);
+void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value);
+u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes);
+void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value);
+/* Fires the timers of a vCPU that have come due at host TSC `now`. */
+void vm_run_timers(struct vcpu *vcpu, u64 now_tsc);
+
+/* One character, or a block, for the VM's console; whole lines go out as "[name] text". VM lock held by the caller. */
+void vm_console_put(struct vm *vm, u8 character);
+void vm_console_flush(struct vm *vm);
+/* If the console lags behind, holds this vCPU back until it has caught up. */
+void vm_console_throttle(struct vcpu *vcpu);
+
+#endif

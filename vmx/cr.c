@@ -1,0 +1,185 @@
+/*
+ * Control and debug registers, and XCR0. The guest owns the bits that cannot hurt; the others exit, are checked as the
+ * CPU checks them, and are shown to the guest as it wrote them. SDM 2B "MOV - Move to/from Control Registers",
+ * 3C 25.3, 25.6.
+ */
+#include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/xsave.h"
+#include "vmx/event.h"
+#include "vmx/vcpu.h"
+
+#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_HELD    (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */
+
+u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx)
+{
+    u64 allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
+                  CR4_OSXMMEXCPT;
+
+    allowed |= leaf1_ecx & BIT(17) ? CR4_PCIDE : 0;
+    allowed |= leaf1_ecx & BIT(26) ? CR4_OSXSAVE : 0;
+    allowed |= leaf7_ebx & BIT(0) ? CR4_FSGSBASE : 0;
+    allowed |= leaf7_ebx & BIT(7) ? CR4_SMEP : 0;
+    allowed |= leaf7_ebx & BIT(20) ? CR4_SMAP : 0;
+    allowed |= leaf7_ecx & BIT(2) ? CR4_UMIP : 0;
+    return allowed & caps->cr4_fixed1;
+}
+
+/* SDM 3A 4.4.1 "PDPTE Registers": four entries, loaded with CR3 in PAE paging; reserved bits in a present one are #GP.
+ */
+static bool load_pdptes(struct vmx_vcpu *v, u64 cr3)
+{
+    u64 pdpte[4];
+    u64 reserved = ~((1ull << (cpu_cpuid(0x80000008, 0).eax & 0xff)) - 1) | 0x1e6;
+
+    if (guest_memory_read(&v->base.vm->memory, gpa(cr3 & 0xffffffe0), pdpte, sizeof pdpte) != STATUS_OK)
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        if ((pdpte[i] & 1) && (pdpte[i] & reserved))
+            return false;
+    vmcs_write(GUEST_PDPTE0, pdpte[0]);
+    vmcs_write(GUEST_PDPTE1, pdpte[1]);
+    vmcs_write(GUEST_PDPTE2, pdpte[2]);
+    vmcs_write(GUEST_PDPTE3, pdpte[3]);
+    return true;
+}
+
+static bool enable_paging(struct vmx_vcpu *v)
+{
+    u64 efer = vmcs_read(GUEST_EFER);
+    bool pae = vmcs_read(GUEST_CR4) & CR4_PAE;
+
+    if (efer & EFER_LME) {
+        if (!pae || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)
+            return false;
+        vmcs_write(GUEST_EFER, efer | EFER_LMA);
+        vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) | ENTRY_IA32E_GUEST);
+        return true;
+    }
+    return !pae || load_pdptes(v, vmcs_read(GUEST_CR3));
+}
+
+static bool disable_paging(void)
+{
+    u64 efer = vmcs_read(GUEST_EFER);
+
+    if (vmcs_read(GUEST_CR4) & CR4_PCIDE)
+        return false;
+    if (!(efer & EFER_LMA))
+        return true;
+    if (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)
+        return false;
+    vmcs_write(GUEST_EFER, efer & ~EFER_LMA);
+    vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) & ~ENTRY_IA32E_GUEST);
+    return true;
+}
+
+static enum outcome write_cr0(struct vmx_vcpu *v, u64 value)
+{
+    u64 old = vmcs_read(GUEST_CR0);
+
+    if (value >> 32)
+        return vmx_inject_gp(v);
+    value &= CR0_DEFINED;
+    if (((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
+        return vmx_inject_gp(v);
+    if ((value & ~old & CR0_PG) && !enable_paging(v))
+        return vmx_inject_gp(v);
+    if ((old & ~value & CR0_PG) && !disable_paging())
+        return vmx_inject_gp(v);
+    vmcs_write(GUEST_CR0, (value & ~CR0_HELD) | (old & CR0_HELD));
+    vmcs_write(CR0_SHADOW, value | CR0_ET);
+    if ((value ^ old) & (CR0_PG | CR0_WP))
+        vmx_vcpu_flush_tlb(v);
+    return OUTCOME_SKIP;
+}
+
+/* Exits only on CPUs that insist on CR3-load exiting. Bit 63 asks not to flush: SDM 3A 4.10.4.1. */
+static enum outcome write_cr3(struct vmx_vcpu *v, u64 value)
+{
+    u64 cr4 = vmcs_read(GUEST_CR4);
+    bool long_mode = vmcs_read(GUEST_EFER) & EFER_LMA;
+
+    if ((vmcs_read(GUEST_CR0) & CR0_PG) && (cr4 & CR4_PAE) && !long_mode && !load_pdptes(v, value))
+        return vmx_inject_gp(v);
+    vmcs_write(GUEST_CR3, long_mode && (cr4 & CR4_PCIDE) ? value & ~BIT(63) : value);
+    vmx_vcpu_flush_tlb(v);
+    return OUTCOME_SKIP;
+}
+
+/* CR8 without a local APIC: the register exists and masks nothing. SDM 3A 10.8.6.1 "Interaction of Task Priorities
+ * between CR8 and APIC" */
+static enum outcome write_cr8(struct vmx_vcpu *v, u64 value)
+{
+    if (value & ~0xfull)
+        return vmx_inject_gp(v);
+    v->cr8 = value;
+    return OUTCOME_SKIP;
+}
+
+static enum outcome move_to(struct vmx_vcpu *v, unsigned cr, u64 value)
+{
+    switch (cr) {
+    case 0:
+        return write_cr0(v, value);
+    case 3:
+        return write_cr3(v, value);
+    case 4: /* exits only for bits that the guest may not have: reserved, by the CPUID it sees */
+        return vmx_inject_gp(v);
+    default:
+        return write_cr8(v, value);
+    }
+}
+
+/* SDM 3C 27.2.1 "Basic VM-Exit Information", table "Exit Qualification for Control-Register Accesses". */
+enum outcome vmx_cr_exit(struct vmx_vcpu *v)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    unsigned cr = qualification & 0xf;
+    unsigned gpr = (unsigned)bits_field(qualification, 11, 8);
+    u64 mask = vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG ? ~0ull : UINT32_MAX;
+
+    switch (bits_field(qualification, 5, 4)) {
+    case 0:
+        return move_to(v, cr, vmx_vcpu_gpr(v, gpr) & mask);
+    case 1:
+        vmx_vcpu_set_gpr(v, gpr, cr == 8 ? v->cr8 : vmcs_read(GUEST_CR3));
+        return OUTCOME_SKIP;
+    case 2: /* CLTS */
+        vmcs_write(GUEST_CR0, vmcs_read(GUEST_CR0) & ~CR0_TS);
+        return OUTCOME_SKIP;
+    default: { /* LMSW: PE can be set but not cleared */
+        u64 cr0 = (vmcs_read(GUEST_CR0) & ~CR0_HELD) | (vmcs_read(CR0_SHADOW) & CR0_HELD);
+        u64 source = bits_field(qualification, 31, 16);
+        return write_cr0(v, (cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (source & 0xf));
+    }
+    }
+}
+
+/*
+ * The first use of a debug register: from now on they are switched with this vCPU and its accesses no longer exit. CPL
+ * and CR4.DE were checked before the exit. SDM 3C 25.1.3 "Instructions That Cause VM Exits Conditionally".
+ */
+enum outcome vmx_dr_exit(struct vmx_vcpu *v)
+{
+    v->debug_used = true;
+    asm volatile("mov %0, %%dr0" : : "r"(v->dr[0]));
+    asm volatile("mov %0, %%dr1" : : "r"(v->dr[1]));
+    asm volatile("mov %0, %%dr2" : : "r"(v->dr[2]));
+    asm volatile("mov %0, %%dr3" : : "r"(v->dr[3]));
+    dr6_write(v->dr6);
+    vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
+    return OUTCOME_RESUME;
+}
+
+/* SDM 2D "XSETBV": CPL and OSXSAVE were checked before the exit. */
+enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v)
+{
+    u64 value = (v->gpr[GPR_RDX] << 32) | (u32)v->gpr[GPR_RAX];
+
+    if ((u32)v->gpr[GPR_RCX] != 0 || !xsave_xcr0_is_valid(value))
+        return vmx_inject_gp(v);
+    xcr0_write(value);
+    return OUTCOME_SKIP;
+}

@@ -1,0 +1,133 @@
+/*
+ * Builds, walks and frees extended page tables through the direct map. Pure but for frames: host tests link it.
+ * SDM 3C 28.2.2 "EPT Translation Mechanism".
+ */
+#include "vmx/ept.h"
+#include "arch/x86/paging.h"
+#include "kernel/frames.h"
+#include "kernel/lib/bits.h"
+
+#define EPT_READ       BIT(0)
+#define EPT_WRITE      BIT(1)
+#define EPT_EXECUTE    BIT(2)
+#define EPT_WRITE_BACK (6ull << 3)
+#define EPT_LARGE      BIT(7)
+#define EPT_ADDRESS    0x000ffffffffff000ull
+#define EPT_ENTRIES    512u
+
+static u64 *table_at(u64 entry)
+{
+    return phys_to_virt(hpa(entry & EPT_ADDRESS));
+}
+
+static unsigned shift_of(unsigned level)
+{
+    return FRAME_SHIFT + 9 * (level - 1);
+}
+
+static unsigned index_of(u64 address, unsigned level)
+{
+    return (unsigned)(address >> shift_of(level)) % EPT_ENTRIES;
+}
+
+/* The level (3: 1 GiB, 2: 2 MiB, 1: 4 KiB) of the largest page that fits at this place. */
+static unsigned page_level(u64 from, u64 to, u64 bytes, struct ept_options options)
+{
+    for (unsigned level = 3; level > 1; level--) {
+        bool allowed = level == 3 ? options.pages_1g : options.pages_2m;
+        u64 size = 1ull << shift_of(level);
+        if (allowed && bytes >= size && bits_is_aligned(from | to, size))
+            return level;
+    }
+    return 1;
+}
+
+static enum status map_page(u64 root, u64 from, u64 leaf, unsigned leaf_level)
+{
+    u64 *table = table_at(root);
+
+    for (unsigned level = 4; level > leaf_level; level--) {
+        u64 *entry = &table[index_of(from, level)];
+        if (!(*entry & EPT_ADDRESS)) {
+            hpa_t frame;
+            enum status status = frames_allocate(1, 1, &frame);
+            if (status != STATUS_OK)
+                return status;
+            *entry = frame.raw | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+        }
+        table = table_at(*entry);
+    }
+    table[index_of(from, leaf_level)] = leaf;
+    return STATUS_OK;
+}
+
+static enum status map_region(u64 root, const struct guest_region *region, struct ept_options options)
+{
+    u64 rights = EPT_READ | EPT_EXECUTE | (region->kind == GUEST_REGION_ROM ? 0 : EPT_WRITE);
+
+    for (u64 done = 0; done < region->size_bytes;) {
+        u64 from = region->base.raw + done;
+        u64 to = region->frames.raw + done;
+        unsigned level = page_level(from, to, region->size_bytes - done, options);
+        u64 leaf = to | rights | EPT_WRITE_BACK | (level > 1 ? EPT_LARGE : 0);
+        enum status status = map_page(root, from, leaf, level);
+        if (status != STATUS_OK)
+            return status;
+        done += 1ull << shift_of(level);
+    }
+    return STATUS_OK;
+}
+
+enum status ept_build(const struct guest_memory *memory, struct ept_options options, u64 *root)
+{
+    hpa_t top;
+    enum status status = frames_allocate(1, 1, &top);
+
+    if (status != STATUS_OK)
+        return status;
+    for (u32 i = 0; i < memory->region_count && status == STATUS_OK; i++)
+        status = map_region(top.raw, &memory->regions[i], options);
+    if (status != STATUS_OK) {
+        ept_release(top.raw);
+        return status;
+    }
+    *root = top.raw;
+    return STATUS_OK;
+}
+
+static void release_table(u64 table, unsigned level)
+{
+    for (unsigned i = 0; level > 1 && i < EPT_ENTRIES; i++) {
+        u64 entry = table_at(table)[i];
+        if ((entry & EPT_ADDRESS) && !(entry & EPT_LARGE))
+            release_table(entry & EPT_ADDRESS, level - 1);
+    }
+    frames_free(hpa(table), 1);
+}
+
+void ept_release(u64 root)
+{
+    release_table(root, 4);
+}
+
+u64 ept_pointer(u64 root)
+{
+    return root | 6 | 3 << 3;
+}
+
+bool ept_lookup(u64 root, gpa_t address, hpa_t *out, u64 *page_bytes)
+{
+    u64 entry = root;
+
+    for (unsigned level = 4; level >= 1; level--) {
+        entry = table_at(entry)[index_of(address.raw, level)];
+        if (!(entry & (EPT_READ | EPT_WRITE | EPT_EXECUTE)))
+            return false;
+        if (level == 1 || (entry & EPT_LARGE)) {
+            *page_bytes = 1ull << shift_of(level);
+            out->raw = (entry & EPT_ADDRESS & ~(*page_bytes - 1)) | (address.raw & (*page_bytes - 1));
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,51 @@
+/*
+ * Events for the guest: which one goes in with the next VM entry, and which window exit to arm for the rest.
+ * SDM 3C 24.8.3 "VM-Entry Controls for Event Injection", 26.6 "Event Injection".
+ */
+#ifndef ROOTLET_VMX_EVENT_H
+#define ROOTLET_VMX_EVENT_H
+
+#include "vmx/vcpu.h"
+
+#define EVENT_VALID              0x80000000u
+#define EVENT_HAS_ERROR          0x00000800u
+#define EVENT_TYPE(info)         ((info) >> 8 & 7)
+#define EVENT_TYPE_EXTERNAL      0u
+#define EVENT_TYPE_NMI           2u
+#define EVENT_TYPE_EXCEPTION     3u
+#define EVENT_TYPE_SOFT_INT      4u
+#define EVENT_TYPE_PRIV_SOFT_EXC 5u
+#define EVENT_TYPE_SOFT_EXC      6u
+
+#define INTERRUPTIBILITY_STI        0x1u
+#define INTERRUPTIBILITY_MOV_SS     0x2u
+#define INTERRUPTIBILITY_STI_MOV_SS 0x3u
+#define INTERRUPTIBILITY_NMI        0x8u
+#define PENDING_DEBUG_SINGLE_STEP   BIT(14)
+#define SEGMENT_LONG                0x2000u /* access rights: CS.L */
+
+struct event_inputs {
+    bool reinject;  /* an event whose delivery an exit interrupted */
+    bool exception; /* an exception that our emulation raises */
+    bool nmi;
+    bool external;        /* the interrupt controller asserts INTR */
+    bool interrupt_flag;  /* RFLAGS.IF */
+    u32 interruptibility; /* guest interruptibility state */
+};
+
+enum event_kind { EVENT_NONE, EVENT_REINJECT, EVENT_EXCEPTION, EVENT_NMI, EVENT_EXTERNAL };
+
+struct event_choice {
+    enum event_kind kind;
+    bool interrupt_window; /* exit as soon as an external interrupt could be taken */
+    bool nmi_window;
+};
+
+/* Pure. One event per entry; what must wait arms its window. */
+struct event_choice vmx_event_choose(const struct event_inputs *in);
+/* Chooses and writes the VM-entry fields and the window controls of the current VMCS. */
+void vmx_event_prepare(struct vmx_vcpu *v);
+/* After an exit that can interrupt an event's delivery: keeps that event for the next entry. */
+void vmx_event_save_interrupted(struct vmx_vcpu *v);
+
+#endif

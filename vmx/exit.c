@@ -1,0 +1,304 @@
+/*
+ * The dispatcher: one exit in, one outcome out. An unknown cause stops the VM with a report; nothing is skipped by
+ * default. Root operation, interrupts off, the vCPU's VMCS current. SDM 3C 27 "VM Exits", 3D Appendix C "VMX Basic Exit
+ * Reasons".
+ */
+#include "arch/x86/cpu.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/smp.h"
+#include "kernel/hypercall.h"
+#include "kernel/log.h"
+#include "kernel/panic.h"
+#include "kernel/sched.h"
+#include "vmx/event.h"
+#include "vmx/vcpu.h"
+
+#define ENTRY_FAILED 0x80000000u
+
+enum exit_reason {
+    EXIT_EXCEPTION_OR_NMI = 0,
+    EXIT_EXTERNAL_INTERRUPT = 1,
+    EXIT_TRIPLE_FAULT = 2,
+    EXIT_INIT = 3,
+    EXIT_SIPI = 4,
+    EXIT_INTERRUPT_WINDOW = 7,
+    EXIT_NMI_WINDOW = 8,
+    EXIT_TASK_SWITCH = 9,
+    EXIT_CPUID = 10,
+    EXIT_GETSEC = 11,
+    EXIT_HLT = 12,
+    EXIT_INVD = 13,
+    EXIT_INVLPG = 14,
+    EXIT_RDPMC = 15,
+    EXIT_RDTSC = 16,
+    EXIT_RSM = 17,
+    EXIT_VMCALL = 18,
+    EXIT_VMCLEAR = 19,
+    EXIT_VMLAUNCH = 20,
+    EXIT_VMPTRLD = 21,
+    EXIT_VMPTRST = 22,
+    EXIT_VMREAD = 23,
+    EXIT_VMRESUME = 24,
+    EXIT_VMWRITE = 25,
+    EXIT_VMXOFF = 26,
+    EXIT_VMXON = 27,
+    EXIT_CR_ACCESS = 28,
+    EXIT_MOV_DR = 29,
+    EXIT_IO = 30,
+    EXIT_RDMSR = 31,
+    EXIT_WRMSR = 32,
+    EXIT_INVALID_GUEST_STATE = 33,
+    EXIT_MSR_LOADING = 34,
+    EXIT_MWAIT = 36,
+    EXIT_MONITOR = 39,
+    EXIT_PAUSE = 40,
+    EXIT_ENTRY_MACHINE_CHECK = 41,
+    EXIT_EPT_VIOLATION = 48,
+    EXIT_EPT_MISCONFIGURATION = 49,
+    EXIT_INVEPT = 50,
+    EXIT_RDTSCP = 51,
+    EXIT_PREEMPTION_TIMER = 52,
+    EXIT_INVVPID = 53,
+    EXIT_WBINVD = 54,
+    EXIT_XSETBV = 55,
+    EXIT_INVPCID = 58,
+    EXIT_VMFUNC = 59,
+};
+
+static const char *const names[EXIT_REASONS] = {
+    [EXIT_EXCEPTION_OR_NMI] = "exception-or-nmi",
+    [EXIT_EXTERNAL_INTERRUPT] = "external-interrupt",
+    [EXIT_TRIPLE_FAULT] = "triple-fault",
+    [EXIT_INIT] = "init",
+    [EXIT_SIPI] = "sipi",
+    [5] = "io-smi",
+    [6] = "other-smi",
+    [EXIT_INTERRUPT_WINDOW] = "interrupt-window",
+    [EXIT_NMI_WINDOW] = "nmi-window",
+    [EXIT_TASK_SWITCH] = "task-switch",
+    [EXIT_CPUID] = "cpuid",
+    [EXIT_GETSEC] = "getsec",
+    [EXIT_HLT] = "hlt",
+    [EXIT_INVD] = "invd",
+    [EXIT_INVLPG] = "invlpg",
+    [EXIT_RDPMC] = "rdpmc",
+    [EXIT_RDTSC] = "rdtsc",
+    [EXIT_RSM] = "rsm",
+    [EXIT_VMCALL] = "vmcall",
+    [EXIT_VMCLEAR] = "vmclear",
+    [EXIT_VMLAUNCH] = "vmlaunch",
+    [EXIT_VMPTRLD] = "vmptrld",
+    [EXIT_VMPTRST] = "vmptrst",
+    [EXIT_VMREAD] = "vmread",
+    [EXIT_VMRESUME] = "vmresume",
+    [EXIT_VMWRITE] = "vmwrite",
+    [EXIT_VMXOFF] = "vmxoff",
+    [EXIT_VMXON] = "vmxon",
+    [EXIT_CR_ACCESS] = "cr-access",
+    [EXIT_MOV_DR] = "mov-dr",
+    [EXIT_IO] = "io",
+    [EXIT_RDMSR] = "rdmsr",
+    [EXIT_WRMSR] = "wrmsr",
+    [EXIT_INVALID_GUEST_STATE] = "invalid-guest-state",
+    [EXIT_MSR_LOADING] = "msr-loading",
+    [EXIT_MWAIT] = "mwait",
+    [37] = "monitor-trap-flag",
+    [EXIT_MONITOR] = "monitor",
+    [EXIT_PAUSE] = "pause",
+    [EXIT_ENTRY_MACHINE_CHECK] = "entry-machine-check",
+    [43] = "tpr-below-threshold",
+    [44] = "apic-access",
+    [45] = "virtualized-eoi",
+    [46] = "gdtr-or-idtr",
+    [47] = "ldtr-or-tr",
+    [EXIT_EPT_VIOLATION] = "ept-violation",
+    [EXIT_EPT_MISCONFIGURATION] = "ept-misconfiguration",
+    [EXIT_INVEPT] = "invept",
+    [EXIT_RDTSCP] = "rdtscp",
+    [EXIT_PREEMPTION_TIMER] = "preemption-timer",
+    [EXIT_INVVPID] = "invvpid",
+    [EXIT_WBINVD] = "wbinvd",
+    [EXIT_XSETBV] = "xsetbv",
+    [56] = "apic-write",
+    [57] = "rdrand",
+    [EXIT_INVPCID] = "invpcid",
+    [EXIT_VMFUNC] = "vmfunc",
+    [60] = "encls",
+    [61] = "rdseed",
+    [62] = "page-modification-log-full",
+    [63] = "xsaves",
+    [64] = "xrstors",
+};
+
+const char *vmx_exit_name(u32 reason)
+{
+    return reason < EXIT_REASONS && names[reason] ? names[reason] : "unknown";
+}
+
+/*
+ * NMI: the host's own, taken again as an interrupt so that IRET ends the blocking. #MC: the host's. #DB and #AC: the
+ * guest's, they exit only so that their delivery can be interrupted. SDM 3C 27.2.2 "Information for VM Exits Due to
+ * Vectored Events".
+ */
+static enum outcome exception_exit(struct vmx_vcpu *v)
+{
+    u32 info = vmcs_read(EXIT_INTERRUPTION_INFO);
+    u8 vector = (u8)info;
+
+    if (EVENT_TYPE(info) == EVENT_TYPE_NMI) {
+        vmx_event_save_interrupted(v);
+        asm volatile("int $2" : : : "memory");
+        return OUTCOME_RESUME;
+    }
+    if (vector == VECTOR_MC)
+        panic("machine check while vm=%s ran", v->base.vm->spec.name);
+    if (vector == VECTOR_DB) {
+        /* SDM 3C 27.1: the exit leaves DR6 alone; the qualification has what delivery would have set. */
+        u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+        u64 dr6 = v->debug_used ? dr6_read() : v->dr6;
+        dr6 = (dr6 & ~0xfull) | (qualification & 0x600f);
+        v->dr6 = dr6;
+        if (v->debug_used)
+            dr6_write(dr6);
+        vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~BIT(13)); /* delivery clears GD */
+    }
+    u32 error = info & EVENT_HAS_ERROR ? vmcs_read(EXIT_INTERRUPTION_ERROR_CODE) : 0;
+    vmx_inject_exception(v, vector, error);
+    /* A privileged software exception (INT1) needs its length: SDM 3C 24.8.3. */
+    if (EVENT_TYPE(info) == EVENT_TYPE_PRIV_SOFT_EXC) {
+        v->exception.info = (v->exception.info & ~0x700u) | EVENT_TYPE_PRIV_SOFT_EXC << 8;
+        v->exception.length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
+    }
+    return OUTCOME_RESUME;
+}
+
+static enum outcome external_interrupt_exit(struct vmx_vcpu *v)
+{
+    irq_dispatch((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
+    if (!vmx_machine.has_timer && cpu_tsc() >= v->base.deadline_tsc)
+        sched_deadline_reached(&v->base);
+    return OUTCOME_RESUME;
+}
+
+/* Interrupts off and none pending: for good, unless another vCPU restarts it, which nothing can do. */
+static enum outcome hlt_exit(struct vmx_vcpu *v)
+{
+    v->base.halted = true;
+    v->base.halted_forever = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    return OUTCOME_SKIP;
+}
+
+static COLD enum outcome entry_failure(struct vmx_vcpu *v, u32 reason)
+{
+    v->last_entry_error = 0;
+    vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "exit=%u what=\"VM entry refused: %s\" qualification=%lu", reason,
+            vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
+    return OUTCOME_STOP;
+}
+
+static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason, const char *what)
+{
+    vm_stop(v->base.vm, reason, "%s rip=0x%lx", what, vmcs_read(GUEST_RIP));
+    return OUTCOME_STOP;
+}
+
+static enum outcome vmcall_exit(struct vmx_vcpu *v)
+{
+    u32 cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3;
+    struct hypercall call;
+
+    if (v->base.vm->spec.stealth || cpl)
+        return vmx_inject_ud(v);
+    call = (struct hypercall){.number = (u32)v->gpr[GPR_RAX],
+                              .ebx = (u32)v->gpr[GPR_RBX],
+                              .ecx = (u32)v->gpr[GPR_RCX],
+                              .edx = (u32)v->gpr[GPR_RDX]};
+    v->gpr[GPR_RAX] = hypercall_execute(&v->base, &call);
+    if (call.changed) {
+        v->gpr[GPR_RBX] = call.ebx;
+        v->gpr[GPR_RCX] = call.ecx;
+        v->gpr[GPR_RDX] = call.edx;
+    }
+    return OUTCOME_SKIP;
+}
+
+static COLD enum outcome unknown_exit(struct vmx_vcpu *v, u32 reason)
+{
+    vm_stop(v->base.vm, VM_STOP_UNKNOWN_EXIT, "exit=%u name=%s qualification=0x%lx rip=0x%lx", reason,
+            vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION), vmcs_read(GUEST_RIP));
+    return OUTCOME_STOP;
+}
+
+enum outcome vmx_exit_handle(struct vmx_vcpu *v)
+{
+    u32 reason = vmcs_read(EXIT_REASON);
+
+    if (UNLIKELY(reason >= EXIT_REASONS)) { /* bit 31: the entry failed; or a reason newer than this table */
+        if (reason & ENTRY_FAILED)
+            return entry_failure(v, (u16)reason);
+        return unknown_exit(v, (u16)reason);
+    }
+    v->exits[reason]++;
+    switch (reason) {
+    case EXIT_EXCEPTION_OR_NMI:
+        return exception_exit(v);
+    case EXIT_EXTERNAL_INTERRUPT:
+        return external_interrupt_exit(v);
+    case EXIT_TRIPLE_FAULT:
+        return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
+    case EXIT_INTERRUPT_WINDOW:
+    case EXIT_NMI_WINDOW:
+        vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+        return OUTCOME_RESUME;
+    case EXIT_TASK_SWITCH:
+        return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"hardware task switch\"");
+    case EXIT_CPUID:
+        return vmx_cpuid_exit(v);
+    case EXIT_HLT:
+        return hlt_exit(v);
+    case EXIT_INVD: /* the caches hold other VMs' data too: INVD and WBINVD have no effect a coherent guest could see */
+    case EXIT_WBINVD:
+        return OUTCOME_SKIP;
+    case EXIT_RDPMC: /* no counter exists: SDM 2B "RDPMC" */
+        return vmx_inject_gp(v);
+    case EXIT_VMCALL:
+        return vmcall_exit(v);
+    case EXIT_GETSEC:
+    case EXIT_RSM:
+    case EXIT_VMCLEAR:
+    case EXIT_VMLAUNCH:
+    case EXIT_VMPTRLD:
+    case EXIT_VMPTRST:
+    case EXIT_VMREAD:
+    case EXIT_VMRESUME:
+    case EXIT_VMWRITE:
+    case EXIT_VMXOFF:
+    case EXIT_VMXON:
+    case EXIT_INVEPT:
+    case EXIT_INVVPID:
+    case EXIT_VMFUNC:
+    case EXIT_MONITOR:
+    case EXIT_MWAIT: /* as on a CPU whose CPUID does not have them */
+        return vmx_inject_ud(v);
+    case EXIT_CR_ACCESS:
+        return vmx_cr_exit(v);
+    case EXIT_MOV_DR:
+        return vmx_dr_exit(v);
+    case EXIT_IO:
+        return vmx_io_exit(v);
+    case EXIT_RDMSR:
+        return vmx_msr_read_exit(v);
+    case EXIT_WRMSR:
+        return vmx_msr_write_exit(v);
+    case EXIT_EPT_VIOLATION:
+        return vmx_ept_violation_exit(v);
+    case EXIT_PREEMPTION_TIMER:
+        sched_deadline_reached(&v->base);
+        return OUTCOME_RESUME;
+    case EXIT_XSETBV:
+        return vmx_xsetbv_exit(v);
+    default:
+        return unknown_exit(v, reason);
+    }
+}

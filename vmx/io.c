@@ -1,0 +1,110 @@
+/*
+ * IN, OUT, INS and OUTS. Permission (IOPL, the TSS bitmap) was checked before the exit: SDM 3C 25.1.1 "Relative
+ * Priority of Faults and VM Exits". Devices are behind vm_port_read and vm_port_write, which take the VM's lock.
+ */
+#include "arch/x86/regs.h"
+#include "vmx/event.h"
+#include "vmx/guest.h"
+#include "vmx/vcpu.h"
+
+/* SDM 3C 27.2.1, table "Exit Qualification for I/O Instructions". */
+#define IO_SIZE(q) ((u8)(((q)&7) + 1))
+#define IO_IN      BIT(3)
+#define IO_STRING  BIT(4)
+#define IO_REP     BIT(5)
+#define IO_PORT(q) ((u16)((q) >> 16))
+
+/* So many iterations of a REP at most before events get their turn; RIP stays, and the guest comes back. */
+#define STRING_BURST 256u
+
+/* Instruction information of INS and OUTS: address size in bits 9:7 (0: 16, 1: 32, 2: 64). */
+static u64 address_mask(void)
+{
+    switch (vmcs_read(EXIT_INSTRUCTION_INFO) >> 7 & 7) {
+    case 0:
+        return 0xffff;
+    case 1:
+        return 0xffffffff;
+    default:
+        return ~0ull;
+    }
+}
+
+/* SDM 1 3.4.1.1: a 32-bit result clears the upper half in 64-bit mode, a 16-bit one leaves the rest. */
+static void step_register(struct vmx_vcpu *v, unsigned index, u64 mask, s64 by)
+{
+    u64 old = v->gpr[index];
+    u64 next = (old + (u64)by) & mask;
+    v->gpr[index] = mask == 0xffff ? (old & ~mask) | next : next;
+}
+
+static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, u64 linear)
+{
+    u8 size = IO_SIZE(qualification);
+    u16 port = IO_PORT(qualification);
+    u64 value;
+    gpa_t probe;
+    enum guest_access access;
+
+    if (qualification & IO_IN) {
+        access =
+            guest_translate(v, linear, GVA_WRITE, &probe); /* before the port is read, which may change the device */
+        if (access != GUEST_ACCESS_OK)
+            return access;
+        return guest_write(v, linear, size, vm_port_read(&v->base, port, size));
+    }
+    access = guest_read(v, linear, size, &value);
+    if (access == GUEST_ACCESS_OK)
+        vm_port_write(&v->base, port, size, (u32)value);
+    return access;
+}
+
+static enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
+{
+    unsigned index = qualification & IO_IN ? GPR_RDI : GPR_RSI;
+    u64 mask = address_mask();
+    u64 linear = vmcs_read(GUEST_LINEAR_ADDRESS);
+    u64 linear_mask = vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG ? ~0ull : UINT32_MAX;
+    s64 step = vmcs_read(GUEST_RFLAGS) & RFLAGS_DF ? -(s64)IO_SIZE(qualification) : (s64)IO_SIZE(qualification);
+    bool repeat = qualification & IO_REP;
+
+    for (u32 i = 0; i < STRING_BURST; i++) {
+        if (repeat && !(v->gpr[GPR_RCX] & mask))
+            return OUTCOME_SKIP;
+        enum guest_access access = move_one(v, qualification, linear);
+        if (access == GUEST_ACCESS_STOP) {
+            vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"string I/O through unreadable page tables\"");
+            return OUTCOME_STOP;
+        }
+        if (access == GUEST_ACCESS_FAULT)
+            return OUTCOME_RESUME;
+        /* The linear address goes with the register: both wrap with the address size. */
+        u64 before = v->gpr[index] & mask;
+        step_register(v, index, mask, step);
+        linear = (linear + ((v->gpr[index] & mask) - before)) & linear_mask;
+        if (!repeat)
+            return OUTCOME_SKIP;
+        step_register(v, GPR_RCX, mask, -1);
+        if (v->base.requests)
+            break;
+    }
+    return v->gpr[GPR_RCX] & mask ? OUTCOME_RESUME : OUTCOME_SKIP;
+}
+
+enum outcome vmx_io_exit(struct vmx_vcpu *v)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    if (UNLIKELY(qualification & IO_STRING))
+        return string_exit(v, qualification);
+
+    u8 size = IO_SIZE(qualification);
+    u16 port = IO_PORT(qualification);
+    if (!(qualification & IO_IN)) {
+        vm_port_write(&v->base, port, size, (u32)(v->gpr[GPR_RAX] & bits_mask_of_bytes(size)));
+        return OUTCOME_SKIP;
+    }
+    u32 value = vm_port_read(&v->base, port, size);
+    v->gpr[GPR_RAX] = size == 4 ? value : (v->gpr[GPR_RAX] & ~bits_mask_of_bytes(size)) | value;
+    return OUTCOME_SKIP;
+}

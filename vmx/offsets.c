@@ -1,0 +1,14 @@
+/*
+ * Offsets and constants for vmx/entry.asm.
+ */
+#include "kernel/lib/offsets.h"
+#include "vmx/vcpu.h"
+
+void offsets(void);
+
+void offsets(void)
+{
+    OFFSET_OF(VCPU_GPR, struct vmx_vcpu, gpr);
+    OFFSET_OF(VCPU_LAUNCHED, struct vmx_vcpu, launched);
+    OFFSET_VALUE(FIELD_HOST_RSP, 0x6c14);
+}

@@ -1,0 +1,73 @@
+/*
+ * What is printed about a vCPU that stopped, and about exits at the end. Off the exit path; VMCS made current by
+ * vmx_load.
+ */
+#include "kernel/lib/format.h"
+#include "kernel/log.h"
+#include "vmx/load.h"
+
+void virt_vcpu_report(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
+    const char *name = vcpu->vm->spec.name;
+
+    if (!v->configured)
+        return;
+    vmx_load(v);
+    u32 reason = vmcs_read(EXIT_REASON);
+    log_event("vm regs name=%s vcpu=%u exit=%u(%s) qualification=0x%lx", name, vcpu->index, (u16)reason,
+              vmx_exit_name((u16)reason), vmcs_read(EXIT_QUALIFICATION));
+    log_event("vm regs name=%s rip=0x%lx rsp=0x%lx rflags=0x%lx", name, vmcs_read(GUEST_RIP), vmcs_read(GUEST_RSP),
+              vmcs_read(GUEST_RFLAGS));
+    log_event("vm regs name=%s rax=0x%lx rbx=0x%lx rcx=0x%lx rdx=0x%lx rsi=0x%lx rdi=0x%lx rbp=0x%lx", name, v->gpr[0],
+              v->gpr[3], v->gpr[1], v->gpr[2], v->gpr[6], v->gpr[7], v->gpr[5]);
+    log_event("vm regs name=%s r8=0x%lx r9=0x%lx r10=0x%lx r11=0x%lx r12=0x%lx r13=0x%lx r14=0x%lx r15=0x%lx", name,
+              v->gpr[8], v->gpr[9], v->gpr[10], v->gpr[11], v->gpr[12], v->gpr[13], v->gpr[14], v->gpr[15]);
+    log_event("vm regs name=%s cr0=0x%lx cr3=0x%lx cr4=0x%lx efer=0x%lx", name, vmcs_read(GUEST_CR0),
+              vmcs_read(GUEST_CR3), vmcs_read(GUEST_CR4), vmcs_read(GUEST_EFER));
+    log_event("vm regs name=%s cs=0x%x base=0x%lx limit=0x%x access=0x%x ss=0x%x access=0x%x", name,
+              vmcs_read(GUEST_CS_SELECTOR), vmcs_read(GUEST_CS_BASE), vmcs_read(GUEST_CS_LIMIT),
+              vmcs_read(GUEST_CS_ACCESS), vmcs_read(GUEST_SS_SELECTOR), vmcs_read(GUEST_SS_ACCESS));
+    log_event("vm regs name=%s gdtr=0x%lx/0x%x idtr=0x%lx/0x%x tr=0x%x access=0x%x", name, vmcs_read(GUEST_GDTR_BASE),
+              vmcs_read(GUEST_GDTR_LIMIT), vmcs_read(GUEST_IDTR_BASE), vmcs_read(GUEST_IDTR_LIMIT),
+              vmcs_read(GUEST_TR_SELECTOR), vmcs_read(GUEST_TR_ACCESS));
+    log_event("vm regs name=%s vectoring=0x%x interruptibility=0x%x activity=%u", name, vmcs_read(IDT_VECTORING_INFO),
+              vmcs_read(GUEST_INTERRUPTIBILITY), vmcs_read(GUEST_ACTIVITY_STATE));
+}
+
+static u64 sum_of(const struct vm *vm, u32 reason)
+{
+    u64 sum = 0;
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sum += vmx_vcpu_of(vm->vcpus[i])->exits[reason];
+    return sum;
+}
+
+/* Every entry that succeeds is followed by exactly one exit, so the exits are the count of both. */
+u64 virt_vm_entries(const struct vm *vm)
+{
+    u64 sum = 0;
+    for (u32 reason = 0; reason < EXIT_REASONS; reason++)
+        sum += sum_of(vm, reason);
+    return sum;
+}
+
+void virt_vm_print_statistics(const struct vm *vm)
+{
+    char text[200];
+    size_t used = 0;
+
+    text[0] = 0;
+    for (u32 reason = 0; reason < EXIT_REASONS; reason++) {
+        u64 count = sum_of(vm, reason);
+        if (!count)
+            continue;
+        used += format_text(text + used, sizeof text - used, " %s=%lu", vmx_exit_name(reason), count);
+        if (used > sizeof text - 48) {
+            log_event("vm exits name=%s%s", vm->spec.name, text);
+            used = 0;
+        }
+    }
+    if (used)
+        log_event("vm exits name=%s%s", vm->spec.name, text);
+}

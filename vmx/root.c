@@ -1,0 +1,185 @@
+/*
+ * Entering and leaving VMX root operation, on each CPU; and what of VMX this machine has.
+ * SDM 3C 23.7 "Enabling and Entering VMX Operation", 31.5 "VMM Setup & Tear Down". Interrupts off.
+ */
+#include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/percpu.h"
+#include "arch/x86/xsave.h"
+#include "kernel/frames.h"
+#include "kernel/lib/string.h"
+#include "kernel/log.h"
+#include "kernel/panic.h"
+#include "vmx/ept.h"
+#include "vmx/load.h"
+#include "vmx/vcpu.h"
+
+struct vmx_machine vmx_machine;
+
+static hpa_t vmxon_region[CPU_MAX];
+
+void vmcs_access_failed(const char *instruction, u32 encoding)
+{
+    panic("%s of field 0x%x failed", instruction, encoding);
+}
+
+bool vmcs_clear(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+bool vmcs_load(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+static bool vmxon(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+static bool vmxoff(void)
+{
+    bool failed;
+    asm volatile("vmxoff" : "=@ccbe"(failed) : : "memory");
+    return !failed;
+}
+
+static enum status check_ept(const struct vmx_caps *caps, struct refusal *why)
+{
+    if ((caps->ept_vpid & (EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK)) != (EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK))
+        return refuse(why, STATUS_UNSUPPORTED, "this CPU's EPT lacks four-level walks or write-back tables");
+    if ((caps->ept_vpid & (EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL)) != (EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL))
+        return refuse(why, STATUS_UNSUPPORTED, "this CPU lacks INVEPT of all contexts");
+    return STATUS_OK;
+}
+
+static enum status allocate_bitmaps(struct refusal *why)
+{
+    if (frames_allocate(1, 1, &vmx_machine.msr_bitmap) != STATUS_OK ||
+        frames_allocate(2, 1, &vmx_machine.io_bitmaps) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY, "no memory for the MSR and I/O bitmaps");
+    vmx_msr_bitmap_fill(phys_to_virt(vmx_machine.msr_bitmap));
+    memset(phys_to_virt(vmx_machine.io_bitmaps), 0xff, 2 * FRAME_BYTES); /* every port exits */
+    return STATUS_OK;
+}
+
+/* SDM 3C 23.6 "Discovering Support for VMX" and 23.7 for IA32_FEATURE_CONTROL. */
+static enum status check_cpu(struct refusal *why)
+{
+    if (!(cpu_cpuid(1, 0).ecx & BIT(5)))
+        return refuse(why, STATUS_UNSUPPORTED,
+                      "this CPU has no VMX (CPUID.1:ECX.VMX is 0); choose a CPU, or a virtual "
+                      "CPU, with VT-x");
+    return STATUS_OK;
+}
+
+static enum status unlock_vmx(struct refusal *why)
+{
+    u64 control = msr_read(MSR_IA32_FEATURE_CONTROL);
+
+    if (!(control & FEATURE_CONTROL_LOCKED)) {
+        msr_write(MSR_IA32_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE);
+        control = msr_read(MSR_IA32_FEATURE_CONTROL);
+    }
+    if (!(control & FEATURE_CONTROL_VMX_OUTSIDE))
+        return refuse(why, STATUS_UNSUPPORTED,
+                      "firmware has disabled and locked VMX (IA32_FEATURE_CONTROL 0x%lx); enable it in the setup",
+                      control);
+    return STATUS_OK;
+}
+
+enum status virt_init(const struct host_options *options, struct refusal *why)
+{
+    struct vmx_caps *caps = &vmx_machine.caps;
+    enum status status = check_cpu(why);
+
+    if (status != STATUS_OK)
+        return status;
+    vmx_caps_read(caps);
+    enum status disable = vmx_caps_disable(caps, options->vmx_disable, why);
+    if (disable != STATUS_OK)
+        return disable;
+    status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
+    if (status == STATUS_OK)
+        status = check_ept(caps, why);
+    if (status == STATUS_OK)
+        status = allocate_bitmaps(why);
+    if (status != STATUS_OK)
+        return status;
+    const u32 *value = vmx_machine.controls.value;
+    vmx_machine.timer_shift = vmx_caps_timer_shift(caps);
+    vmx_machine.has_timer = value[VMX_PIN] & PIN_PREEMPTION_TIMER;
+    vmx_machine.has_rdtscp = value[VMX_PROC2] & PROC2_RDTSCP;
+    /* VPID without INVVPID could not be flushed when a vCPU moves. */
+    u64 needed = EPT_CAP_INVVPID | EPT_CAP_INVVPID_ALL;
+    vmx_machine.has_vpid = (value[VMX_PROC2] & PROC2_VPID) && (caps->ept_vpid & needed) == needed;
+    if (!vmx_machine.has_vpid)
+        vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_VPID;
+    vmx_machine.xsave_bytes = xsave_area_bytes(xsave_supported_mask());
+    vmx_cpuid_build();
+    log_info("vmx revision=0x%x pin=0x%x proc=0x%x proc2=0x%x exit=0x%x entry=0x%x", vmx_caps_revision(caps),
+             value[VMX_PIN], value[VMX_PROC], value[VMX_PROC2], value[VMX_EXIT], value[VMX_ENTRY]);
+    log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u", vmx_machine.has_vpid,
+             vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
+             !!(caps->ept_vpid & EPT_CAP_1G));
+    return STATUS_OK;
+}
+
+enum status virt_cpu_enter(struct refusal *why)
+{
+    u32 cpu = cpu_id();
+    const struct vmx_caps *caps = &vmx_machine.caps;
+    enum status status = check_cpu(why);
+
+    if (status == STATUS_OK)
+        status = unlock_vmx(why);
+    if (status != STATUS_OK)
+        return status;
+    if (!vmxon_region[cpu].raw && frames_allocate(1, 1, &vmxon_region[cpu]) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY, "no frame for the VMXON region");
+    *(u32 *)phys_to_virt(vmxon_region[cpu]) = vmx_caps_revision(caps);
+    cr0_write(vmx_caps_fix_cr0(caps, cr0_read()));
+    cr4_write(vmx_caps_fix_cr4(caps, cr4_read() | CR4_VMXE));
+    if (!vmxon(vmxon_region[cpu]))
+        return refuse(why, STATUS_UNSUPPORTED, "VMXON failed (FEATURE_CONTROL 0x%lx, CR0 0x%lx, CR4 0x%lx)",
+                      msr_read(MSR_IA32_FEATURE_CONTROL), cr0_read(), cr4_read());
+    return STATUS_OK;
+}
+
+void virt_cpu_leave(void)
+{
+    CHECK(vmxoff());
+    cr4_write(cr4_read() & ~CR4_VMXE);
+    frames_free(vmxon_region[cpu_id()], 1);
+    vmxon_region[cpu_id()] = hpa(0);
+}
+
+bool virt_needs_host_timer(void)
+{
+    return !vmx_machine.has_timer;
+}
+
+enum status virt_vm_create(struct vm *vm, struct refusal *why)
+{
+    struct ept_options options = {
+        .pages_2m = vmx_machine.caps.ept_vpid & EPT_CAP_2M,
+        .pages_1g = vmx_machine.caps.ept_vpid & EPT_CAP_1G,
+    };
+    if (ept_build(&vm->memory, options, &vm->ept_root) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY,
+                      "no memory for the EPT: %lu frames are free; lower mem=", frames_free_count());
+    return STATUS_OK;
+}
+
+void virt_vm_release(struct vm *vm)
+{
+    vmx_invalidate_ept_everywhere();
+    ept_release(vm->ept_root);
+}

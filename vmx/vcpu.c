@@ -1,0 +1,389 @@
+/*
+ * Life of a vCPU's VMX half: its frames, the first writing of its VMCS, loading it on a CPU and taking it off again.
+ * Runs in root operation with interrupts off. SDM 3C 24 "Virtual Machine Control Structures", 31.6 "Preparation and
+ * Launching a VM".
+ */
+#include "arch/x86/gdt.h"
+#include "arch/x86/idt.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/xsave.h"
+#include "kernel/frames.h"
+#include "kernel/lib/string.h"
+#include "kernel/log.h"
+#include "kernel/panic.h"
+#include "vmx/ept.h"
+#include "vmx/event.h"
+#include "vmx/load.h"
+
+_Static_assert(sizeof(struct vmx_vcpu) <= FRAME_BYTES, "a vCPU is one frame");
+
+extern const u8 vmx_exit_entry[];
+
+static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
+static u32 flushed_generation[CPU_MAX];
+static u32 ept_generation; /* atomic */
+static u32 next_vpid = 1;  /* atomic; 0 is the host's own */
+
+void vmx_invalidate_ept_everywhere(void)
+{
+    __atomic_fetch_add(&ept_generation, 1, __ATOMIC_SEQ_CST);
+}
+
+u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index)
+{
+    return index == GPR_RSP ? vmcs_read(GUEST_RSP) : v->gpr[index];
+}
+
+void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
+{
+    if (index == GPR_RSP)
+        vmcs_write(GUEST_RSP, value);
+    else
+        v->gpr[index] = value;
+}
+
+/* SDM 3C 30.3 "INVEPT", "INVVPID": the descriptor in memory, the type in a register. */
+struct invalidate_descriptor {
+    u64 first;
+    u64 second;
+};
+
+static bool invept(u64 type, struct invalidate_descriptor descriptor)
+{
+    bool failed;
+    asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"(type) : "memory");
+    return !failed;
+}
+
+static bool invvpid(u64 type, struct invalidate_descriptor descriptor)
+{
+    bool failed;
+    asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"(type) : "memory");
+    return !failed;
+}
+
+/* Without VPID each entry and exit flushes by itself: SDM 3C 28.3.3.1 "Operations that Invalidate Cached Mappings". */
+void vmx_vcpu_flush_tlb(struct vmx_vcpu *v)
+{
+    if (!vmx_machine.has_vpid)
+        return;
+    u64 type = vmx_machine.caps.ept_vpid & EPT_CAP_INVVPID_ONE ? 1 : 2; /* single-context, else all contexts */
+    CHECK(invvpid(type, (struct invalidate_descriptor){v->vpid, 0}));
+}
+
+static void flush_freed_memory(u32 cpu)
+{
+    u32 generation = __atomic_load_n(&ept_generation, __ATOMIC_SEQ_CST);
+    if (LIKELY(flushed_generation[cpu] == generation))
+        return;
+    CHECK(invept(2, (struct invalidate_descriptor){0, 0}));
+    if (vmx_machine.has_vpid)
+        CHECK(invvpid(2, (struct invalidate_descriptor){0, 0}));
+    flushed_generation[cpu] = generation;
+}
+
+enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
+{
+    hpa_t frame, vmcs, area;
+    u32 area_frames = (vmx_machine.xsave_bytes + (u32)FRAME_BYTES - 1) / (u32)FRAME_BYTES;
+
+    if (frames_allocate(1, 1, &frame) != STATUS_OK)
+        goto no_memory;
+    if (frames_allocate(1, 1, &vmcs) != STATUS_OK)
+        goto free_frame;
+    if (frames_allocate(area_frames, 1, &area) != STATUS_OK)
+        goto free_vmcs;
+
+    struct vmx_vcpu *v = phys_to_virt(frame);
+    v->active_cpu = v->host_cpu = v->tlb_cpu = VCPU_NO_CPU;
+    v->vmcs = vmcs;
+    v->xsave_area = phys_to_virt(area);
+    v->xsave_frames = area_frames;
+    v->xcr0 = XCR0_X87;
+    v->dr6 = 0xffff0ff0;
+    if (vmx_machine.has_vpid)
+        v->vpid = (u16)__atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED);
+    xsave_area_init(v->xsave_area);
+    v->base.vm = vm;
+    v->base.index = index;
+    v->base.home_cpu = VCPU_NO_CPU;
+    v->base.timer_tsc = UINT64_MAX;
+    vm->overhead_frames += 2 + area_frames;
+    *out = &v->base;
+    return STATUS_OK;
+
+free_vmcs:
+    frames_free(vmcs, 1);
+free_frame:
+    frames_free(frame, 1);
+no_memory:
+    return refuse(why, STATUS_NO_MEMORY, "no memory for vCPU %u: %lu frames are free", index, frames_free_count());
+}
+
+void virt_vcpu_destroy(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
+
+    CHECK(v->active_cpu == VCPU_NO_CPU);
+    frames_free(virt_to_phys(v->xsave_area), v->xsave_frames);
+    frames_free(v->vmcs, 1);
+    frames_free(virt_to_phys(v), 1);
+}
+
+void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
+{
+    vmx_vcpu_of(vcpu)->start = *start;
+}
+
+/* Host state that is the same on every CPU. SDM 3C 24.5 "Host-State Area", 26.2.2 and 26.2.3 for its checks. */
+static void write_host_state(void)
+{
+    vmcs_write(HOST_CR0, cr0_read());
+    vmcs_write(HOST_CR3, cr3_read());
+    vmcs_write(HOST_CR4, cr4_read());
+    vmcs_write(HOST_PAT, msr_read(MSR_IA32_PAT));
+    vmcs_write(HOST_EFER, msr_read(MSR_IA32_EFER));
+    vmcs_write(HOST_CS_SELECTOR, SELECTOR_KERNEL_CODE);
+    vmcs_write(HOST_SS_SELECTOR, SELECTOR_KERNEL_DATA);
+    vmcs_write(HOST_DS_SELECTOR, 0);
+    vmcs_write(HOST_ES_SELECTOR, 0);
+    vmcs_write(HOST_FS_SELECTOR, 0);
+    vmcs_write(HOST_GS_SELECTOR, 0);
+    vmcs_write(HOST_TR_SELECTOR, SELECTOR_TSS);
+    vmcs_write(HOST_FS_BASE, 0);
+    vmcs_write(HOST_IDTR_BASE, idt_base());
+    vmcs_write(HOST_SYSENTER_CS, 0);
+    vmcs_write(HOST_SYSENTER_ESP, 0);
+    vmcs_write(HOST_SYSENTER_EIP, 0);
+    vmcs_write(HOST_RIP, (u64)(uintptr_t)vmx_exit_entry);
+}
+
+static void write_host_cpu_state(struct vmx_vcpu *v, u32 cpu)
+{
+    struct cpu_local *local = cpu_local();
+
+    vmcs_write(HOST_GS_BASE, (u64)(uintptr_t)local);
+    vmcs_write(HOST_TR_BASE, tss_base(local));
+    vmcs_write(HOST_GDTR_BASE, gdt_base(local));
+    v->host_cpu = cpu;
+}
+
+static void write_controls(const struct vmx_vcpu *v)
+{
+    const struct vmx_controls *controls = &vmx_machine.controls;
+
+    vmcs_write(PIN_CONTROLS, controls->value[VMX_PIN]);
+    vmcs_write(PROC_CONTROLS, controls->value[VMX_PROC]);
+    vmcs_write(PROC2_CONTROLS, controls->value[VMX_PROC2]);
+    vmcs_write(EXIT_CONTROLS, controls->value[VMX_EXIT]);
+    vmcs_write(ENTRY_CONTROLS, controls->value[VMX_ENTRY]);
+    /*
+     * #DB and #AC: a guest whose handler faults again could keep the CPU in event delivery for ever, where no
+     * interrupt and no preemption timer gets in; #MC is the host's. SDM 3C 25.2 "Other Causes of VM Exits".
+     */
+    vmcs_write(EXCEPTION_BITMAP, (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC)));
+    vmcs_write(PF_ERROR_MASK, 0);
+    vmcs_write(PF_ERROR_MATCH, 0);
+    vmcs_write(CR3_TARGET_COUNT, 0);
+    vmcs_write(EXIT_MSR_STORE_COUNT, 0);
+    vmcs_write(EXIT_MSR_LOAD_COUNT, 0);
+    vmcs_write(ENTRY_MSR_LOAD_COUNT, 0);
+    vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
+    vmcs_write(VMCS_LINK_POINTER, ~0ull);
+    vmcs_write(EPT_POINTER, ept_pointer(v->base.vm->ept_root));
+    if (controls->value[VMX_PROC] & PROC_MSR_BITMAPS)
+        vmcs_write(MSR_BITMAPS, vmx_machine.msr_bitmap.raw);
+    if (controls->value[VMX_PROC] & PROC_IO_BITMAPS) {
+        vmcs_write(IO_BITMAP_A, vmx_machine.io_bitmaps.raw);
+        vmcs_write(IO_BITMAP_B, vmx_machine.io_bitmaps.raw + FRAME_BYTES);
+    }
+    if (vmx_machine.has_vpid)
+        vmcs_write(VPID, v->vpid);
+    vmcs_write(TSC_OFFSET, v->tsc_offset);
+}
+
+#define ACCESS_UNUSABLE   0x10000u
+#define ACCESS_CODE16     0x009bu
+#define ACCESS_DATA16     0x0093u
+#define ACCESS_CODE32     0xc09bu
+#define ACCESS_DATA32     0xc093u
+#define ACCESS_LDT        0x0082u
+#define ACCESS_TSS32_BUSY 0x008bu
+
+struct segment_values {
+    u32 limit;
+    u32 code_access;
+    u32 data_access;
+    u16 code_selector;
+    u16 data_selector;
+};
+
+static void write_segments(const struct segment_values *s)
+{
+    static const struct {
+        struct vmcs_16_rw selector;
+        struct vmcs_32_rw limit;
+        struct vmcs_32_rw access;
+        struct vmcs_nat_rw base;
+    } data[] = {
+        {{0x0800}, {0x4800}, {0x4814}, {0x6806}}, /* ES */
+        {{0x0804}, {0x4804}, {0x4818}, {0x680a}}, /* SS */
+        {{0x0806}, {0x4806}, {0x481a}, {0x680c}}, /* DS */
+        {{0x0808}, {0x4808}, {0x481c}, {0x680e}}, /* FS */
+        {{0x080a}, {0x480a}, {0x481e}, {0x6810}}, /* GS */
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
+        vmcs_write_16(data[i].selector, s->data_selector);
+        vmcs_write_32(data[i].limit, s->limit);
+        vmcs_write_32(data[i].access, s->data_access);
+        vmcs_write_nat(data[i].base, 0);
+    }
+    vmcs_write(GUEST_CS_SELECTOR, s->code_selector);
+    vmcs_write(GUEST_CS_LIMIT, s->limit);
+    vmcs_write(GUEST_CS_ACCESS, s->code_access);
+    vmcs_write(GUEST_CS_BASE, 0);
+    vmcs_write(GUEST_LDTR_SELECTOR, 0);
+    vmcs_write(GUEST_LDTR_BASE, 0);
+    vmcs_write(GUEST_LDTR_LIMIT, 0xffff);
+    vmcs_write(GUEST_LDTR_ACCESS, ACCESS_LDT);
+    vmcs_write(GUEST_TR_SELECTOR, 0);
+    vmcs_write(GUEST_TR_BASE, 0);
+    vmcs_write(GUEST_TR_LIMIT, 0xffff);
+    vmcs_write(GUEST_TR_ACCESS, ACCESS_TSS32_BUSY);
+    vmcs_write(GUEST_GDTR_BASE, 0);
+    vmcs_write(GUEST_GDTR_LIMIT, 0xffff);
+    vmcs_write(GUEST_IDTR_BASE, 0);
+    vmcs_write(GUEST_IDTR_LIMIT, s->code_access == ACCESS_CODE16 ? 0x3ff : 0xffff);
+}
+
+/* The state of Multiboot 0.6.96 3.2 "Machine state", or of a PC that has just jumped to its boot sector. */
+static void write_guest_state(struct vmx_vcpu *v)
+{
+    const struct start_state *start = &v->start;
+    static const struct segment_values real = {0xffff, ACCESS_CODE16, ACCESS_DATA16, 0, 0};
+    static const struct segment_values flat = {0xffffffff, ACCESS_CODE32, ACCESS_DATA32, 8, 16};
+    bool protected = start->mode == START_PROTECTED32;
+    u64 shadow = CR0_ET | (protected ? CR0_PE : 0);
+
+    write_segments(protected ? &flat : &real);
+    /* What unrestricted guest frees PE and PG of: SDM 3C 26.3.1.1 "Checks on Guest Control Registers". */
+    u64 fixed = vmx_machine.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
+    vmcs_write(GUEST_CR0, shadow | fixed);
+    vmcs_write(CR0_SHADOW, shadow);
+    vmcs_write(CR0_MASK, ~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG));
+    vmcs_write(GUEST_CR3, 0);
+    vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0);
+    vmcs_write(CR4_SHADOW, 0);
+    vmcs_write(CR4_MASK, ~vmx_machine.guest_cr4_allowed);
+    vmcs_write(GUEST_EFER, 0);
+    vmcs_write(GUEST_PAT, 0x0007040600070406ull); /* the reset value: SDM 3A 11.12.4 "Programming the PAT" */
+    vmcs_write(GUEST_DR7, 0x400);
+    vmcs_write(GUEST_DEBUGCTL, 0);
+    vmcs_write(GUEST_RIP, start->rip);
+    vmcs_write(GUEST_RSP, start->rsp);
+    vmcs_write(GUEST_RFLAGS, RFLAGS_ONE | (protected ? 0 : RFLAGS_IF));
+    vmcs_write(GUEST_SYSENTER_CS, 0);
+    vmcs_write(GUEST_SYSENTER_ESP, 0);
+    vmcs_write(GUEST_SYSENTER_EIP, 0);
+    vmcs_write(GUEST_INTERRUPTIBILITY, 0);
+    vmcs_write(GUEST_ACTIVITY_STATE, 0);
+    vmcs_write(GUEST_PENDING_DEBUG, 0);
+    v->gpr[GPR_RAX] = start->rax;
+    v->gpr[GPR_RBX] = start->rbx;
+    v->gpr[GPR_RCX] = start->rcx;
+    v->gpr[GPR_RDX] = start->rdx;
+    v->gpr[GPR_RSI] = start->rsi;
+    v->gpr[GPR_RDI] = start->rdi;
+    v->gpr[GPR_RBP] = start->rbp;
+}
+
+static void configure(struct vmx_vcpu *v)
+{
+    v->tsc_offset = 0 - v->base.vm->start_tsc;
+    write_controls(v);
+    write_host_state();
+    write_guest_state(v);
+    v->configured = true;
+}
+
+#define READ_DR(n, value)  asm volatile("mov %%dr" #n ", %0" : "=r"(value))
+#define WRITE_DR(n, value) asm volatile("mov %0, %%dr" #n : : "r"(value))
+
+/* Registers that VM entry and exit leave alone. Debug registers only once the guest has used them (cr.c). */
+static void save_registers(struct vmx_vcpu *v)
+{
+    v->cr2 = cr2_read();
+    vmx_msr_save(v);
+    if (xsave_is_available()) {
+        v->xcr0 = xcr0_read();
+        xcr0_write(xsave_supported_mask());
+    }
+    xsave_save(v->xsave_area, xsave_supported_mask());
+    if (v->debug_used) {
+        READ_DR(0, v->dr[0]);
+        READ_DR(1, v->dr[1]);
+        READ_DR(2, v->dr[2]);
+        READ_DR(3, v->dr[3]);
+        v->dr6 = dr6_read();
+    }
+}
+
+static void restore_registers(const struct vmx_vcpu *v)
+{
+    cr2_write(v->cr2);
+    vmx_msr_restore(v);
+    xsave_restore(v->xsave_area, xsave_supported_mask());
+    if (xsave_is_available())
+        xcr0_write(v->xcr0);
+    if (v->debug_used) {
+        WRITE_DR(0, v->dr[0]);
+        WRITE_DR(1, v->dr[1]);
+        WRITE_DR(2, v->dr[2]);
+        WRITE_DR(3, v->dr[3]);
+        dr6_write(v->dr6);
+    }
+}
+
+void vmx_load(struct vmx_vcpu *v)
+{
+    u32 cpu = cpu_id();
+
+    if (loaded[cpu] != v) {
+        if (loaded[cpu])
+            save_registers(loaded[cpu]);
+        loaded[cpu] = v;
+        if (v->active_cpu == VCPU_NO_CPU) {
+            *(u32 *)phys_to_virt(v->vmcs) = vmx_caps_revision(&vmx_machine.caps);
+            v->active_cpu = cpu;
+        }
+        CHECK(v->active_cpu == cpu);
+        CHECK(vmcs_load(v->vmcs));
+        if (!v->configured)
+            configure(v);
+        if (v->host_cpu != cpu)
+            write_host_cpu_state(v, cpu);
+        restore_registers(v);
+    }
+    if (v->tlb_cpu != cpu) {
+        vmx_vcpu_flush_tlb(v);
+        v->tlb_cpu = cpu;
+    }
+    flush_freed_memory(cpu);
+}
+
+void virt_vcpu_detach(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
+    u32 cpu = cpu_id();
+
+    if (v->active_cpu == VCPU_NO_CPU)
+        return;
+    CHECK(v->active_cpu == cpu);
+    if (loaded[cpu] == v) {
+        save_registers(v);
+        loaded[cpu] = NULL;
+    }
+    CHECK(vmcs_clear(v->vmcs));
+    v->launched = 0;
+    v->active_cpu = VCPU_NO_CPU;
+}

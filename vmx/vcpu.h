@@ -1,0 +1,129 @@
+/*
+ * The VMX half of a vCPU, and what the files of vmx/ share about it.
+ *
+ * State of its VMCS (SDM 3C 24.1 "Overview"): clear (active_cpu is none), current or active on one CPU, and launched
+ * there or not. Invariant: `launched` implies active; only active_cpu may read or write the VMCS, after it has made it
+ * current.
+ */
+#ifndef ROOTLET_VMX_VCPU_H
+#define ROOTLET_VMX_VCPU_H
+
+#include "kernel/virt.h"
+#include "vmx/caps.h"
+#include "vmx/controls.h"
+#include "vmx/vmcs.h"
+
+/* Indices of gpr[], as instructions encode registers. RSP lives in the VMCS. */
+enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
+
+/* Basic exit reasons: SDM 3D Appendix C "VMX Basic Exit Reasons". */
+#define EXIT_REASONS 70u
+
+#define VMX_SWITCHED_MSRS 6u
+
+struct vmx_event {
+    u32 info; /* as in the VM-entry interruption-information field; bit 31: valid */
+    u32 error_code;
+    u32 length;
+};
+
+struct vmx_vcpu {
+    u64 gpr[16]; /* offset 0: entry.asm */
+    u32 launched;
+    u32 active_cpu; /* VCPU_NO_CPU: the VMCS is clear */
+    u32 host_cpu;   /* whose GDT, TSS, GS the VMCS's host state holds */
+    u32 tlb_cpu;    /* the only CPU whose TLB may hold our translations usefully */
+    struct vcpu base;
+
+    u64 exits[EXIT_REASONS];
+
+    struct vmx_event reinject; /* an event whose delivery an exit interrupted */
+    struct vmx_event exception;
+    bool nmi_pending;
+    bool window_open; /* interrupt-window exiting is on */
+    bool debug_used;  /* DR0-DR3 and DR6 are switched with this vCPU */
+    bool configured;  /* the VMCS has been written for the first time */
+    u8 skip_bytes;    /* length of the instruction that mmio.c emulated */
+    u16 vpid;
+    u64 xcr0;
+    u64 cr2;
+    u64 cr8;
+    u64 dr[4];
+    u64 dr6;
+    u64 msrs[VMX_SWITCHED_MSRS];
+    u64 tsc_offset;
+    u64 last_entry_error; /* VM-instruction error of a failed entry */
+    hpa_t vmcs;
+    void *xsave_area;
+    u32 xsave_frames;
+    struct start_state start;
+};
+
+static inline struct vmx_vcpu *vmx_vcpu_of(struct vcpu *vcpu)
+{
+    return container_of(vcpu, struct vmx_vcpu, base);
+}
+
+/* What this machine has, resolved once by virt_init; constant afterwards. */
+struct vmx_machine {
+    struct vmx_caps caps;
+    struct vmx_controls controls;
+    hpa_t msr_bitmap;
+    hpa_t io_bitmaps; /* two frames */
+    u32 timer_shift;
+    bool has_timer;
+    bool has_vpid;
+    bool has_rdtscp;
+    u64 guest_cr4_allowed; /* bits that a guest may set */
+    u32 xsave_bytes;
+};
+extern struct vmx_machine vmx_machine;
+
+/* What to do after an exit: only run.c moves RIP. */
+enum outcome {
+    OUTCOME_RESUME,       /* enter again at the same RIP */
+    OUTCOME_SKIP,         /* the instruction is done: move RIP past it */
+    OUTCOME_SKIP_DECODED, /* likewise, by skip_bytes: the VMCS does not know the length */
+    OUTCOME_STOP          /* vm_stop has been called */
+};
+
+/* exit.c */
+enum outcome vmx_exit_handle(struct vmx_vcpu *v);
+const char *vmx_exit_name(u32 reason);
+/* cpuid.c */
+void vmx_cpuid_build(void);
+enum outcome vmx_cpuid_exit(struct vmx_vcpu *v);
+/* msr.c */
+void vmx_msr_bitmap_fill(u8 *bitmap);
+enum outcome vmx_msr_read_exit(struct vmx_vcpu *v);
+enum outcome vmx_msr_write_exit(struct vmx_vcpu *v);
+void vmx_msr_save(struct vmx_vcpu *v);
+void vmx_msr_restore(const struct vmx_vcpu *v);
+/* io.c */
+enum outcome vmx_io_exit(struct vmx_vcpu *v);
+/* cr.c */
+enum outcome vmx_cr_exit(struct vmx_vcpu *v);
+enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v);
+enum outcome vmx_dr_exit(struct vmx_vcpu *v);
+u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
+/* mmio.c */
+enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v);
+/* vcpu.c */
+void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
+u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index);
+void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value);
+
+/* event.c: queue an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
+void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);
+static inline enum outcome vmx_inject_ud(struct vmx_vcpu *v)
+{
+    vmx_inject_exception(v, 6, 0);
+    return OUTCOME_RESUME;
+}
+static inline enum outcome vmx_inject_gp(struct vmx_vcpu *v)
+{
+    vmx_inject_exception(v, 13, 0);
+    return OUTCOME_RESUME;
+}
+
+#endif

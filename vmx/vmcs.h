@@ -1,0 +1,81 @@
+/*
+ * Access to the current VMCS, typed: vmcs_read(FIELD) yields the field's width, vmcs_write(FIELD, value) accepts only
+ * writable fields and values of their width. SDM 3C 30.3 "VMX Instructions": CF or ZF set is failure, which here is a
+ * host bug: panic. Runs in VMX root operation with a current VMCS.
+ */
+#ifndef ROOTLET_VMX_VMCS_H
+#define ROOTLET_VMX_VMCS_H
+
+#include "kernel/lib/addr.h"
+#include "vmx/fields.h"
+
+NORETURN COLD void vmcs_access_failed(const char *instruction, u32 encoding);
+
+#ifndef ROOTLET_HOST_TEST
+static ALWAYS_INLINE u64 vmcs_read_raw(u32 encoding)
+{
+    u64 value;
+    asm goto("vmread %1, %0\n\tjbe %l2" : "=r"(value) : "r"((u64)encoding) : "cc" : failed);
+    return value;
+failed:
+    vmcs_access_failed("VMREAD", encoding);
+}
+
+static ALWAYS_INLINE void vmcs_write_raw(u32 encoding, u64 value)
+{
+    asm goto("vmwrite %1, %0\n\tjbe %l2" : : "r"((u64)encoding), "r"(value) : "cc", "memory" : failed);
+    return;
+failed:
+    vmcs_access_failed("VMWRITE", encoding);
+}
+#else
+/* test/fake: the VMCS as an array. */
+u64 vmcs_read_raw(u32 encoding);
+void vmcs_write_raw(u32 encoding, u64 value);
+#endif
+
+#define VMCS_DEFINE_READ(width, access, type)                                                                          \
+    static ALWAYS_INLINE type vmcs_read_##width##_##access(struct vmcs_##width##_##access field)                       \
+    {                                                                                                                  \
+        return (type)vmcs_read_raw(field.encoding);                                                                    \
+    }
+#define VMCS_DEFINE_WRITE(width, type)                                                                                 \
+    static ALWAYS_INLINE void vmcs_write_##width(struct vmcs_##width##_rw field, type value)                           \
+    {                                                                                                                  \
+        vmcs_write_raw(field.encoding, value);                                                                         \
+    }
+
+VMCS_DEFINE_READ(16, rw, u16)
+VMCS_DEFINE_READ(32, rw, u32)
+VMCS_DEFINE_READ(32, ro, u32)
+VMCS_DEFINE_READ(64, rw, u64)
+VMCS_DEFINE_READ(64, ro, u64)
+VMCS_DEFINE_READ(nat, rw, u64)
+VMCS_DEFINE_READ(nat, ro, u64)
+VMCS_DEFINE_WRITE(16, u16)
+VMCS_DEFINE_WRITE(32, u32)
+VMCS_DEFINE_WRITE(64, u64)
+VMCS_DEFINE_WRITE(nat, u64)
+
+#define vmcs_read(field)                                                                                               \
+    _Generic((field), struct vmcs_16_rw                                                                                \
+             : vmcs_read_16_rw, struct vmcs_32_rw                                                                      \
+             : vmcs_read_32_rw, struct vmcs_32_ro                                                                      \
+             : vmcs_read_32_ro, struct vmcs_64_rw                                                                      \
+             : vmcs_read_64_rw, struct vmcs_64_ro                                                                      \
+             : vmcs_read_64_ro, struct vmcs_nat_rw                                                                     \
+             : vmcs_read_nat_rw, struct vmcs_nat_ro                                                                    \
+             : vmcs_read_nat_ro)(field)
+
+#define vmcs_write(field, value)                                                                                       \
+    _Generic((field), struct vmcs_16_rw                                                                                \
+             : vmcs_write_16, struct vmcs_32_rw                                                                        \
+             : vmcs_write_32, struct vmcs_64_rw                                                                        \
+             : vmcs_write_64, struct vmcs_nat_rw                                                                       \
+             : vmcs_write_nat)(field, value)
+
+/* The instructions themselves; false on VMfail. SDM 3C 30.3. */
+bool vmcs_clear(hpa_t region) MUST_CHECK;
+bool vmcs_load(hpa_t region) MUST_CHECK;
+
+#endif
