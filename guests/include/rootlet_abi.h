@@ -17,7 +17,7 @@
 
 /*
  * Hypercalls: VMCALL at CPL 0. EAX: number in, status out. Inputs EBX, ECX, EDX; outputs EBX, ECX, EDX. A 64-bit value
- * stands in two registers, the low half in the first one named. Pointers are guest-physical addresses.
+ * stands in two registers, the low half in the first one. Pointers are guest-physical addresses.
  */
 #define ROOTLET_CALL_VERSION       0 /* out EBX: ABI version */
 #define ROOTLET_CALL_CONSOLE_WRITE 1 /* EBX, ECX: address; EDX: bytes; out EBX: bytes written */
@@ -54,27 +54,31 @@
 #define ROOTLET_PORT_PIC_MASTER     0x0020 /* 8259A, 2 ports */
 #define ROOTLET_PORT_PIT            0x0040 /* 8254, 4 ports */
 #define ROOTLET_PORT_KEYBOARD_DATA  0x0060 /* 8042 */
-#define ROOTLET_PORT_SPEAKER        0x0061 /* PIT channel 2 gate and output */
-#define ROOTLET_PORT_KEYBOARD       0x0064 /* command and status; command 0xFE resets */
+#define ROOTLET_PORT_SPEAKER        0x0061 /* PIT channel 2: gate and output */
+#define ROOTLET_PORT_KEYBOARD       0x0064 /* 8042: status and command; command 0xFE resets */
 #define ROOTLET_PORT_CMOS_INDEX     0x0070
 #define ROOTLET_PORT_CMOS_DATA      0x0071
-#define ROOTLET_PORT_CONTROL_A      0x0092 /* bit 0 resets, bit 1 is A20 */
+#define ROOTLET_PORT_CONTROL_A      0x0092 /* bit 0 resets when it rises; bit 1: A20, without effect */
 #define ROOTLET_PORT_PIC_SLAVE      0x00a0 /* 8259A, 2 ports */
-#define ROOTLET_PORT_UART           0x03f8 /* 16550A, 8 ports: the console */
-#define ROOTLET_PORT_CRTC_INDEX     0x03d4
+#define ROOTLET_PORT_VGA_MONO       0x03b4 /* 7 ports */
+#define ROOTLET_PORT_VGA            0x03c0 /* 32 ports */
+#define ROOTLET_PORT_CRTC_INDEX     0x03d4 /* among those of the VGA */
 #define ROOTLET_PORT_CRTC_DATA      0x03d5
+#define ROOTLET_PORT_UART           0x03f8 /* 16550A, 8 ports: the console */
+#define ROOTLET_PORT_PIC_EDGE_LEVEL 0x04d0 /* 2 ports */
 #define ROOTLET_PORT_PM1A_CONTROL   0x0604 /* 16 bits: SLP_EN powers off */
 #define ROOTLET_PORT_PCI_ADDRESS    0x0cf8
 #define ROOTLET_PORT_RESET          0x0cf9 /* bit 2 resets */
-#define ROOTLET_PORT_PCI_DATA       0x0cfc
+#define ROOTLET_PORT_PCI_DATA       0x0cfc /* 4 ports: no device answers */
 #define ROOTLET_PORT_SHUTDOWN       0x8900 /* the bytes "Shutdown" power off */
 #define ROOTLET_PORT_PM1A_CONTROL_2 0xb004 /* the same as ROOTLET_PORT_PM1A_CONTROL */
 
 #define ROOTLET_PM1A_SLP_EN 0x2000 /* bit 13 */
 
 /* Interrupt lines of the PIC pair. */
-#define ROOTLET_IRQ_PIT  0
-#define ROOTLET_IRQ_UART 4
-#define ROOTLET_IRQ_RTC  8
+#define ROOTLET_IRQ_PIT      0
+#define ROOTLET_IRQ_KEYBOARD 1
+#define ROOTLET_IRQ_UART     4
+#define ROOTLET_IRQ_RTC      8
 
 #endif

@@ -1,4 +1,4 @@
-; The two tricks of guests/badstate that need assembly.
+; The tricks of guests/badstate that need assembly.
 
 TRAMPOLINE equ 0x8000
 CODE32     equ 0x08 ; selectors of guests/lib/start.asm
@@ -6,6 +6,7 @@ DATA32     equ 0x10
 CODE16     equ 0x18
 DATA16     equ 0x20
 CR0_PE     equ 1
+FLAG_TF    equ 0x100
 UNUSED     equ 0x2f0 ; a port that nothing answers: an exit, whatever the bitmaps allow
 
 bits 32
@@ -29,6 +30,23 @@ badstate_wrap:
     pop ebp
     pop ebx
     ret
+
+; Single-steps into a MOV SS, which holds the debug trap back for one instruction; that one is ICEBP, a #DB of its own.
+global badstate_debug, badstate_debug_handler, badstate_debug_count
+badstate_debug:
+    mov eax, ss
+    pushfd
+    or dword [esp], FLAG_TF
+    popfd
+    mov ss, eax
+    db 0xf1 ; ICEBP
+    ret
+
+; Counts, and ends the single-stepping.
+badstate_debug_handler:
+    inc dword [badstate_debug_count]
+    and dword [esp + 8], ~FLAG_TF
+    iretd
 
 ; Runs at TRAMPOLINE. To real mode and back: there ES, which was null, is loaded, and the VM is left and entered.
 global badstate_trampoline, badstate_trampoline_end
@@ -69,3 +87,7 @@ segment32:
     ret
 saved_esp: dd 0
 badstate_trampoline_end:
+
+section .data
+align 4
+badstate_debug_count: dd 0
