@@ -193,6 +193,7 @@ static void test_pae(void **state)
     (void)state;
     set_up_pae();
     assert_maps(0xc0a06789, GVA_READ, 0xcd789);
+    c.pdpte[2] = 0x2000 & ~P;
     assert_faults(0x80a06789, GVA_READ, 0); /* PDPTE not present */
     set_entry(0x2000, 5, 8, 0x1234600000 | PWU | PS);
     assert_maps(0xc0a06789, GVA_FETCH, 0x1234606789);
@@ -336,6 +337,9 @@ static void test_fetch_bit_of_the_error_code(void **state)
     c.cr4 |= CR4_SMEP;
     assert_faults(0x403123, GVA_FETCH, ERROR_I);
     assert_faults(0x402123, GVA_FETCH, ERROR_P | ERROR_I);
+    c.efer = EFER_LMA | EFER_LME; /* PAE without NXE */
+    c.cr4 = CR4_PAE;
+    assert_faults(LINEAR, GVA_FETCH, 0);
 }
 
 static void test_accessed_and_dirty(void **state)
