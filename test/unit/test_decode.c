@@ -68,6 +68,11 @@ static void test_fifteen_bytes_are_the_limit(void **state)
     code[14] = 0x40; /* with a displacement: 16 */
     assert_int_equal(decode(DECODE_64, code, 20), STATUS_INVALID);
     assert_int_equal(decode(DECODE_64, code, 15), STATUS_INVALID);
+    code[12] = 0x88; /* mov [rax + rax], al: the SIB byte is the fifteenth */
+    code[13] = 0x04;
+    code[14] = 0x00;
+    assert_int_equal(decode(DECODE_64, code, 15), STATUS_OK);
+    assert_int_equal(decode(DECODE_64, code, 14), STATUS_TRUNCATED);
     memset(code, 0x66, sizeof code);
     assert_int_equal(decode(DECODE_64, code, 14), STATUS_TRUNCATED);
     assert_int_equal(decode(DECODE_64, code, 15), STATUS_INVALID);
