@@ -5,10 +5,10 @@
 #include "arch/x86/tsc.h"
 #include "arch/x86/cpu.h"
 
-#define WINDOWS_A_SECOND    100u /* of 10 ms each */
+#define WINDOWS_A_SECOND    200u /* of 5 ms each */
 #define EDGES_A_SAMPLE      6u
-#define ATTEMPTS            4u
-#define ERROR_GOOD_ENOUGH   200u /* millionths */
+#define ATTEMPTS            6u
+#define ONE_PART_IN         1000u
 #define MILLION             1000000u
 #define EDGE_ITERATIONS_MAX 100000u
 #define ITERATIONS_MAX      10000000u
@@ -87,21 +87,32 @@ static u64 measure_window(const struct tsc_reference *reference, u64 *error)
     return ticks * reference->hz / ((last.count - first.count) & mask);
 }
 
+static bool agree(u64 a, u64 b)
+{
+    u64 difference = a > b ? a - b : b - a;
+    return difference <= a / ONE_PART_IN;
+}
+
+/* Two windows in a row must agree: a narrow counter that wrapped while the CPU was taken away would deceive one. */
 u64 tsc_hz_measured(const struct tsc_reference *reference)
 {
-    u64 hz = 0, error = UINT64_MAX;
+    u64 best = 0, best_error = UINT64_MAX, last = 0;
 
-    for (u32 i = 0; i < ATTEMPTS && error > ERROR_GOOD_ENOUGH; i++) {
-        u64 this_error = 0;
-        u64 this_hz = measure_window(reference, &this_error);
-        if (!this_hz)
+    for (u32 i = 0; i < ATTEMPTS; i++) {
+        u64 error = 0;
+        u64 hz = measure_window(reference, &error);
+        if (!hz)
             return 0;
-        if (this_error < error) {
-            hz = this_hz;
-            error = this_error;
+        bool done = last && agree(hz, last);
+        if (error < best_error || (done && !agree(hz, best))) {
+            best = hz;
+            best_error = error;
         }
+        last = hz;
+        if (done)
+            break;
     }
-    return hz >= TSC_HZ_MIN && hz <= TSC_HZ_MAX ? hz : 0;
+    return best >= TSC_HZ_MIN && best <= TSC_HZ_MAX ? best : 0;
 }
 
 bool tsc_is_invariant(void)

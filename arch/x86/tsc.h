@@ -19,8 +19,8 @@ struct tsc_reference {
 /* In Hz, 0 if leaf 0x15 is missing or incomplete. */
 u64 tsc_hz_from_cpuid(void);
 /*
- * In Hz, busy for 10 ms (up to four times that where reading the counter is disturbed); good to 0.02 % where it is not.
- * 0 if the reference does not move or the result is absurd (below 1 MHz or above 100 GHz).
+ * In Hz, busy for 10 ms (up to three times that where reading the counter is disturbed); good to 0.05 % where it is
+ * not. 0 if the reference does not move or the result is absurd (below 1 MHz or above 100 GHz).
  */
 u64 tsc_hz_measured(const struct tsc_reference *reference);
 /* True if the TSC runs at a constant rate in all power states. */
