@@ -1,0 +1,178 @@
+/*
+ * The wiring of the PC: each device's interrupt reaches its vector, requests and console reach the host, sizes hold.
+ * links: drivers/virt/pc.c drivers/virt/pic.c drivers/virt/pit.c drivers/virt/uart.c drivers/virt/cmos.c
+ * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/bus.c kernel/vtimer.c
+ */
+#include "drivers/virt/pc.h"
+#include "test/fake/device_bench.h"
+
+static struct pc pc;
+static struct intc intc;
+static char console[64];
+static unsigned console_count, resets, poweroffs;
+static bool asserted;
+
+static void console_put(void *context, u8 character)
+{
+    assert_ptr_equal(context, &pc);
+    console[console_count++] = (char)character;
+    console[console_count] = 0;
+}
+
+static void request(void *context, enum pc_request what)
+{
+    assert_ptr_equal(context, &pc);
+    resets += what == PC_REQUEST_RESET;
+    poweroffs += what == PC_REQUEST_POWEROFF;
+}
+
+static void interrupt_changed(void *context, bool level)
+{
+    assert_ptr_equal(context, &pc);
+    assert_true(level != asserted);
+    asserted = level;
+}
+
+static const struct pc_host host = {&pc, console_put, request, interrupt_changed};
+
+static int start(void **state)
+{
+    (void)state;
+    bench_start();
+    console_count = resets = poweroffs = 0;
+    asserted = false;
+    assert_int_equal(pc_init(&pc, &host, &bench.bus, &bench.timers, 0, 64 << 20), STATUS_OK);
+    intc = pc_interrupt_controller(&pc);
+    for (u16 port = 0x20; port <= 0xa0; port += 0x80) {
+        out(port, 0x11);
+        out((u16)(port + 1), port == 0x20 ? 0x20 : 0x28);
+        out((u16)(port + 1), port == 0x20 ? 0x04 : 0x02);
+        out((u16)(port + 1), 0x01);
+    }
+    return 0;
+}
+
+static u8 next_vector(void)
+{
+    assert_true(asserted);
+    assert_true(intc.pending(intc.device));
+    u8 vector = intc.acknowledge(intc.device);
+    if (vector >= 0x28)
+        out(0xa0, 0x20);
+    out(0x20, 0x20);
+    return vector;
+}
+
+static void test_quiet_at_first(void **state)
+{
+    (void)state;
+    assert_false(intc.pending(intc.device));
+    assert_in_range(bench.timers.next_ns, 54925401, 54926240); /* 65536 PIT ticks and the one that loads: 18.2 Hz */
+}
+
+static void test_timer_interrupt(void **state)
+{
+    (void)state;
+    out(0x43, 0x34);
+    out(0x40, 0xa9); /* 11945 ticks: 99.89 Hz */
+    out(0x40, 0x2e);
+    for (unsigned n = 1; n <= 5; n++) {
+        bench_run_until(n * 10011000ull);
+        assert_int_equal(next_vector(), 0x20);
+        assert_false(asserted);
+    }
+    bench_jump_to(SECOND_NS); /* the guest did not run: one interrupt for all that it missed */
+    assert_int_equal(next_vector(), 0x20);
+    assert_false(asserted);
+}
+
+static void test_unacknowledged_ticks_are_one(void **state)
+{
+    (void)state;
+    bench_run_until(SECOND_NS);
+    assert_int_equal(next_vector(), 0x20);
+    assert_false(asserted);
+}
+
+static void test_console(void **state)
+{
+    (void)state;
+    for (const char *c = "Hi\n"; *c; c++)
+        out(0x3f8, (u8)*c);
+    assert_string_equal(console, "Hi\n");
+    out(0x3fc, 0x08);
+    out(0x3f9, 0x01);
+    assert_true(pc_console_input(&pc, 'x'));
+    assert_false(pc_console_input(&pc, 'y'));
+    assert_int_equal(next_vector(), 0x24);
+    assert_int_equal(in(0x3f8), 'x');
+    assert_true(pc_console_input(&pc, 'y'));
+    assert_int_equal(next_vector(), 0x24);
+}
+
+static void test_keyboard_and_clock(void **state)
+{
+    (void)state;
+    out(0x60, 0xee);
+    assert_int_equal(next_vector(), 0x21);
+    out(0x21, 0x01); /* the timer off */
+    out(0x70, 0x0b);
+    out(0x71, 0x12);
+    bench_run_until(SECOND_NS);
+    assert_int_equal(next_vector(), 0x28);
+    assert_false(asserted);
+    bench_run_until(3 * SECOND_NS);
+    assert_false(asserted); /* until register C is read */
+    out(0x70, 0x0c);
+    in(0x71);
+    bench_run_until(4 * SECOND_NS);
+    assert_int_equal(next_vector(), 0x28);
+}
+
+static void test_requests(void **state)
+{
+    (void)state;
+    out(0x64, 0xfe);
+    out(0x92, 0x03);
+    out(0xcf9, 0x06);
+    assert_int_equal(resets, 3);
+    bus_write_port(&bench.bus, 0x604, 2, 0x2000);
+    assert_int_equal(poweroffs, 1);
+}
+
+static void test_every_port_in_every_size(void **state)
+{
+    (void)state;
+    for (u32 port = 0; port < 0x10000; port++)
+        for (u8 bytes = 1; bytes <= 4; bytes = (u8)(bytes * 2)) {
+            u32 value = bus_read_port(&bench.bus, (u16)port, bytes);
+            assert_true(bytes == 4 || value >> (8 * bytes) == 0);
+            bus_write_port(&bench.bus, (u16)port, bytes, 0xffffffff);
+        }
+    assert_int_equal(in(0x80), 0xff);
+    assert_int_equal(in(0x2f8), 0xff);
+    assert_int_equal(in(0x1f7), 0xff);
+    bench_run_until(bench.now_ns + SECOND_NS);
+}
+
+static void test_small(void **state)
+{
+    (void)state;
+    assert_true(sizeof pc + sizeof bench.bus <= 3072);
+    assert_true(bench.timers.count <= VTIMER_MAX - 4); /* room for the vCPU's own */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_quiet_at_first, start),
+        cmocka_unit_test_setup(test_timer_interrupt, start),
+        cmocka_unit_test_setup(test_unacknowledged_ticks_are_one, start),
+        cmocka_unit_test_setup(test_console, start),
+        cmocka_unit_test_setup(test_keyboard_and_clock, start),
+        cmocka_unit_test_setup(test_requests, start),
+        cmocka_unit_test_setup(test_every_port_in_every_size, start),
+        cmocka_unit_test_setup(test_small, start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
