@@ -51,8 +51,7 @@ boot_entry:
         jz      refuse
 
         call    build_boot_tables
-        mov     eax, cr4
-        or      eax, CR4_PAE_BIT
+        mov     eax, CR4_PAE_BIT        ; nothing of the firmware's, LA57 least of all
         mov     cr4, eax
         mov     eax, physical(boot_pml4)
         mov     cr3, eax
@@ -142,9 +141,9 @@ refuse:
 
 bits 64
 long_mode:
-        mov     rax, .linked
+        mov     rax, boot_entry_linked
         jmp     rax
-.linked:
+boot_entry_linked:
         mov     ax, SELECTOR_DATA
         mov     ds, ax
         mov     es, ax

@@ -45,6 +45,20 @@ static void print_frame(u32 depth, u64 address)
         print("rootlet:   #%u 0x%016lx ?", depth, address);
 }
 
+/*
+ * A call to where no code is faults at its target, before the target makes a frame: the return address is on top of the
+ * stack.
+ */
+static void print_caller_of_nowhere(const struct trap_frame *f)
+{
+    u64 offset;
+
+    if (symbols_find(f->rip, &offset) || (f->rsp & 7) || !percpu_stack_contains(cpu_local(), f->rsp, 8))
+        return;
+    print("rootlet:   called from:");
+    print_frame(1, *(const u64 *)(uintptr_t)f->rsp);
+}
+
 /* Follows the chain of frames while it stays on this CPU's stacks and its return addresses in the kernel's text. */
 static void print_backtrace(u64 rip, u64 rbp)
 {
@@ -123,6 +137,7 @@ static NORETURN void panic_from_trap(const struct trap_frame *frame)
     else
         print("rootlet: panic: %s error=0x%lx cpu=%u", traps_vector_name(frame->vector), frame->error_code, cpu_id());
     print_registers(frame);
+    print_caller_of_nowhere(frame);
     print_backtrace(frame->rip, frame->rbp);
     end();
 }

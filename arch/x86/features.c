@@ -47,7 +47,7 @@ u64 features_efer(void)
 
 void features_enable_cpu(void)
 {
-    u64 cr4 = cr4_read();
+    u64 cr4 = CR4_PAE; /* and nothing that firmware left */
 
     /* LMA is read-only status. SYSCALL stays off: the host has no user mode. */
     msr_write(MSR_IA32_EFER, features_efer() | EFER_LMA);

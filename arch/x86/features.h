@@ -20,7 +20,10 @@ struct features {
 /* Boot CPU, once, before features_enable_cpu anywhere. */
 void features_detect(void);
 const struct features *features_get(void);
-/* Every CPU: EFER.NXE, CR0.WP and NE, caches on, and the CR4 bits of what the boot CPU has. */
+/*
+ * Every CPU, before anything else sets bits there: EFER.NXE, CR0.WP and NE, caches on, and CR4 = PAE plus the bits of
+ * what the boot CPU has.
+ */
 void features_enable_cpu(void);
 /* The EFER with which a starting CPU must enter long mode. */
 u64 features_efer(void);

@@ -155,7 +155,7 @@ static void test_low_memory_goes_last_but_on_request(void **state)
     assert_int_equal(out.raw, 0x1000);
     assert_int_equal(memory[0x1000 + 100], 0);
     assert_int_equal(frames_free_count(), 7);
-    assert_int_equal(frames_allocate_below(hpa(0x2000), &out), STATUS_NO_MEMORY);
+    assert_int_equal(frames_allocate_below(hpa(0x2fff), &out), STATUS_NO_MEMORY);
     assert_int_equal(allocate(7, 1), 0x2000);
     assert_int_equal(frames_allocate_below(hpa(MIB(1)), &out), STATUS_NO_MEMORY);
 }
