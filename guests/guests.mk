@@ -5,7 +5,7 @@
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt
 GUESTS64 := long64
-GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
+GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
 
 GUEST_CC      := $(CROSS_COMPILE)gcc
 GUEST_LD      := $(CROSS_COMPILE)ld
@@ -17,6 +17,8 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc \
 	-Wall -Wextra -Wconversion -Wshadow -Werror -I.
 GUEST_NASM := nasm -g -F dwarf -I. -Iguests/include/ -Werror
 
+GUEST_LDFLAGS32 := -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments -T guests/lib/link.ld
+
 GUEST_LIB32 := $(patsubst %,build/guests/lib32/%.o,console.c guest.c interrupts.c start.asm vectors.asm)
 GUEST_LIB64 := $(patsubst %,build/guests/lib64/%.o,console.c guest.c)
 
@@ -27,10 +29,19 @@ guests: $(GUEST_FILES)
 
 define guest32_rule
 build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB32) guests/lib/link.ld
-	$(GUEST_LD) -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments -T guests/lib/link.ld -o $$@ $$(filter %.o,$$^)
+	$(GUEST_LD) $(GUEST_LDFLAGS32) -o $$@ $$(filter %.o,$$^)
 $(call guest_objects,$(1)): GUEST_BITS := 32
 endef
 $(foreach guest,$(GUESTS32),$(eval $(call guest32_rule,$(guest))))
+
+# hello once more, with a multiboot2 header.
+build/guests/hello2.elf: $(call guest_objects,hello) $(filter-out %/start.asm.o,$(GUEST_LIB32)) \
+		build/guests/lib32/start2.asm.o guests/lib/link.ld
+	$(GUEST_LD) $(GUEST_LDFLAGS32) -o $@ $(filter %.o,$^)
+
+build/guests/lib32/start2.asm.o: guests/lib/start.asm
+	@mkdir -p $(@D)
+	$(GUEST_NASM) -DMULTIBOOT2 -f elf32 -MD $(@:.o=.d) -o $@ $<
 
 # 64-bit code in a 32-bit ELF file, as multiboot loaders want it.
 define guest64_rule

@@ -31,6 +31,16 @@ const char *guest_option(const char *key);
 /* The same as a decimal number. */
 u32 guest_option_number(const char *key, u32 otherwise);
 bool text_begins_with(const char *text, const char *prefix);
+#define GUEST_MAX_MODULES 16u
+
+struct guest_module {
+    const u8 *start;
+    u32 bytes;
+    const char *text; /* the module's own words */
+};
+
+/* The file of the VM's role=module line number `index`, from 0; NULL: there are fewer. */
+const struct guest_module *guest_module(u32 index);
 /* Bytes of RAM from address 1 MiB on, as the loader reports. */
 u64 guest_upper_memory_bytes(void);
 /* A fast pseudo-random sequence (xorshift), the same in every run. */

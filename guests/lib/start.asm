@@ -1,16 +1,25 @@
-; Guest library: the multiboot (version 1) header and the first instructions of every 32-bit C guest. The loader enters here in
+; Guest library: the multiboot header and the first instructions of every 32-bit C guest. The loader enters here in
 ; flat 32-bit protected mode, paging and interrupts off, with EAX = magic and EBX = address of its information. Its GDT
-; may be gone, so the guest brings its own.
+; may be gone, so the guest brings its own. With MULTIBOOT2 defined the header is that of version 2.
 
-MULTIBOOT_MAGIC equ 0x1badb002
-MULTIBOOT_FLAGS equ 3 ; modules page-aligned; memory sizes wanted
-STACK_BYTES     equ 16384
+STACK_BYTES equ 16384
 
 global _start, guest_load_gdt
 extern guest_start
 
+%ifdef MULTIBOOT2
+MULTIBOOT_MAGIC equ 0xe85250d6
+HEADER_BYTES    equ 24 ; the head of 16 and the end tag
+section .multiboot align=8
+    dd MULTIBOOT_MAGIC, 0, HEADER_BYTES, -(MULTIBOOT_MAGIC + HEADER_BYTES)
+    dw 0, 0
+    dd 8
+%else
+MULTIBOOT_MAGIC equ 0x1badb002
+MULTIBOOT_FLAGS equ 3 ; modules page-aligned; memory sizes wanted
 section .multiboot align=4
     dd MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
+%endif
 
 section .text
 bits 32
