@@ -151,7 +151,10 @@ static struct boot_region *find_room(struct boot_info *out, enum boot_region_kin
     return smallest;
 }
 
-/* False only if a reservation has no room. A range that wraps is cut at the top, RAM that wraps is not believed. */
+/*
+ * Adds a region, joined to the one before it if it continues it. A range that wraps is cut at the top, RAM that wraps
+ * is not believed. False only if a reservation has no room.
+ */
 static bool add_region(struct boot_info *out, u64 base, u64 size_bytes, enum boot_region_kind kind)
 {
     if (size_bytes > 0 - base && base) {
@@ -161,7 +164,7 @@ static bool add_region(struct boot_info *out, u64 base, u64 size_bytes, enum boo
     }
     if (size_bytes == 0)
         return true;
-    if (out->region_count) {
+    if (out->region_count && base) {
         struct boot_region *last = &out->regions[out->region_count - 1];
         if (last->kind == kind && last->base + last->size_bytes == base) {
             last->size_bytes += size_bytes;

@@ -192,7 +192,7 @@ static enum status make_plan(struct header *header, struct plan *plan, struct re
     if (status != STATUS_OK || !header->has_entry)
         return status;
     plan->entry = header->entry;
-    if (plan->entry < plan->low || plan->entry >= plan->high)
+    if (!plan_contains(plan, plan->entry))
         return refuse(why, STATUS_INVALID, "multiboot2 header: entry address 0x%lx lies outside the image",
                       plan->entry);
     return STATUS_OK;

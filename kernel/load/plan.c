@@ -60,9 +60,17 @@ enum status plan_from_addresses(struct plan *plan, const struct image *image, co
     if (status != STATUS_OK)
         return status;
     plan->entry = form->entry;
-    if (plan->entry < segment.address || plan->entry >= segment.address + segment.memory_bytes)
+    if (!plan_contains(plan, plan->entry))
         return refuse(why, STATUS_INVALID, "image is broken: its entry point 0x%lx lies outside", plan->entry);
     return STATUS_OK;
+}
+
+bool plan_contains(const struct plan *plan, u64 address)
+{
+    for (u32 i = 0; i < plan->count; i++)
+        if (address - plan->segments[i].address < plan->segments[i].memory_bytes)
+            return true;
+    return false;
 }
 
 bool plan_fits(const struct plan *plan, const struct guest_memory *memory, u64 delta)

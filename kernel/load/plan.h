@@ -45,6 +45,8 @@ enum status plan_add(struct plan *plan, const struct image *image, const struct 
 /* Fills an empty plan. STATUS_INVALID: the fields contradict each other. */
 enum status plan_from_addresses(struct plan *plan, const struct image *image, const struct plan_address_form *form,
                                 struct refusal *why) MUST_CHECK;
+/* True if `address` lies in one of the segments. */
+bool plan_contains(const struct plan *plan, u64 address);
 /* True if every segment, moved up by delta, lies in RAM. */
 bool plan_fits(const struct plan *plan, const struct guest_memory *memory, u64 delta);
 /*

@@ -179,6 +179,15 @@ static void test_entry_and_addresses(void **state)
     TAG(3, 0, 0x203000);
     expect_refusal(STATUS_INVALID, "entry address 0x203000 lies outside");
 
+    begin(MIB(8)); /* between two segments */
+    image_put_elf(file, false, 0x200100,
+                  (const struct image_segment[]){
+                      segments[0], {1, 0, 0x90000, 0x90000, 1, 1}
+    },
+                  2);
+    TAG(3, 0, 0xfff80);
+    expect_refusal(STATUS_INVALID, "entry address 0xfff80 lies outside");
+
     begin(MIB(8));
     memset(file, 0, 64);
     expect_refusal(STATUS_UNSUPPORTED, "neither ELF nor has an address tag");

@@ -267,6 +267,14 @@ static void test_wrapping_regions(void **state)
     assert_int_equal(info.regions[1].kind, BOOT_REGION_RAM);
 
     begin();
+    at = open_map(24);
+    map_entry(0xfffffffffffff000ull, 0x1000, 2); /* ends at 2^64: what begins at 0 does not continue it */
+    map_entry(0, 0x1000, 2);
+    close_tag(at);
+    assert_int_equal(parse(), STATUS_OK);
+    assert_int_equal(info.region_count, 2);
+
+    begin();
     at = open_tag(17);
     put(48, 4);
     put(1, 4);
