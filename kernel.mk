@@ -12,10 +12,20 @@ NM := $(CROSS_COMPILE)nm
 OBJCOPY := $(CROSS_COMPILE)objcopy
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
-KERNEL_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
 	-mcmodel=kernel -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -ffunction-sections \
 	$(WARNINGS) -I. $(EXTRA_CFLAGS)
+
+# What lies on the way from a VM exit to the next VM entry is compiled for speed, all else for size.
+FAST_C := $(addprefix vmx/,run.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
+	$(addprefix kernel/,bus.c hypercall.c sched.c vtimer.c) $(addprefix arch/x86/,irq.c lapic.c)
+$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2
+
+# The exit path goes without frame pointers, but leaves RBP alone: a backtrace passes over these functions and goes on.
+HOT_C := $(addprefix vmx/,run.c exit.c cpuid.c msr.c io.c event.c) $(addprefix kernel/,vm.c bus.c vtimer.c hypercall.c sched.c) \
+	$(addprefix drivers/virt/,pic.c pit.c)
+$(HOT_C:%.c=build/%.c.o): KERNEL_CFLAGS += -fomit-frame-pointer -ffixed-rbp
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
 build/%/offsets.inc: %/offsets.c

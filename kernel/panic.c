@@ -35,12 +35,12 @@ static void print(const char *format, ...)
 
 static void print_frame(u32 depth, u64 address)
 {
-    u64 offset = 0;
+    static struct symbol symbol; /* the owner's alone */
     /* A return address may lie just behind a function that ends in a call: look the call itself up. */
-    const char *name = symbols_find(address - (depth ? 1 : 0), &offset);
+    u64 back = depth ? 1 : 0;
 
-    if (name)
-        print("rootlet:   #%u 0x%016lx %s+0x%lx", depth, address, name, offset + (depth ? 1 : 0));
+    if (symbols_find(address - back, &symbol))
+        print("rootlet:   #%u 0x%016lx %s+0x%lx", depth, address, symbol.name, symbol.offset + back);
     else
         print("rootlet:   #%u 0x%016lx ?", depth, address);
 }
@@ -51,9 +51,7 @@ static void print_frame(u32 depth, u64 address)
  */
 static void print_caller_of_nowhere(const struct trap_frame *f)
 {
-    u64 offset;
-
-    if (symbols_find(f->rip, &offset) || (f->rsp & 7) || !percpu_stack_contains(cpu_local(), f->rsp, 8))
+    if (symbols_is_code(f->rip) || (f->rsp & 7) || !percpu_stack_contains(cpu_local(), f->rsp, 8))
         return;
     print("rootlet:   called from:");
     print_frame(1, *(const u64 *)(uintptr_t)f->rsp);
@@ -64,11 +62,10 @@ static void print_backtrace(u64 rip, u64 rbp)
 {
     print_frame(0, rip);
     for (u32 depth = 1; depth < MAX_DEPTH; depth++) {
-        u64 offset;
         if ((rbp & 7) || !percpu_stack_contains(cpu_local(), rbp, 16))
             return;
         const u64 *frame = (const u64 *)(uintptr_t)rbp;
-        if (!symbols_find(frame[1] - 1, &offset))
+        if (!symbols_is_code(frame[1] - 1))
             return;
         print_frame(depth, frame[1]);
         rbp = frame[0];
