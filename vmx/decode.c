@@ -19,7 +19,8 @@ enum row_flag {
     FROM_DWORD = 1u << 9,
     GROUP = 1u << 10, /* `operation` is a row of groups[]; ModRM.reg selects within it */
     PREFIX = 1u << 11,
-    UNDEFINED = 1u << 12 /* a memory operand here raises #UD */
+    SPECIAL = 1u << 12,  /* take_opcode looks at the byte itself; all prefixes, and few others */
+    UNDEFINED = 1u << 13 /* a memory operand here raises #UD */
 };
 
 struct row {
@@ -45,22 +46,23 @@ enum group { GROUP_ALU, GROUP_UNARY, GROUP_FE, GROUP_FF, GROUP_MOV, GROUP_BIT, G
 static const struct row one_byte[256] = {
     ALU(0x00, DECODE_ADD, LOCKABLE),
     ALU(0x08, DECODE_OR, LOCKABLE),
+    ROW(0x0f, 0, 0, SPECIAL),
     ALU(0x10, DECODE_ADC, LOCKABLE),
     ALU(0x18, DECODE_SBB, LOCKABLE),
     ALU(0x20, DECODE_AND, LOCKABLE),
     ALU(0x28, DECODE_SUB, LOCKABLE),
     ALU(0x30, DECODE_XOR, LOCKABLE),
     ALU(0x38, DECODE_CMP, 0),
-    ROW(0x26, 0, 0, PREFIX),
-    ROW(0x2e, 0, 0, PREFIX),
-    ROW(0x36, 0, 0, PREFIX),
-    ROW(0x3e, 0, 0, PREFIX),
-    ROW(0x40 ... 0x4f, 0, 0, PREFIX), /* REX; outside 64-bit mode INC and DEC of a register */
-    ROW(0x63, DECODE_MOVSX, RM, MODRM | FROM_DWORD),
-    ROW(0x64 ... 0x67, 0, 0, PREFIX),
+    ROW(0x26, 0, 0, PREFIX | SPECIAL),
+    ROW(0x2e, 0, 0, PREFIX | SPECIAL),
+    ROW(0x36, 0, 0, PREFIX | SPECIAL),
+    ROW(0x3e, 0, 0, PREFIX | SPECIAL),
+    ROW(0x40 ... 0x4f, 0, 0, PREFIX | SPECIAL), /* REX; outside 64-bit mode INC and DEC of a register */
+    ROW(0x63, DECODE_MOVSX, RM, MODRM | FROM_DWORD | SPECIAL),
+    ROW(0x64 ... 0x67, 0, 0, PREFIX | SPECIAL),
     ROW(0x80, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH),
     ROW(0x81, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE),
-    ROW(0x82, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH),
+    ROW(0x82, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH | SPECIAL),
     ROW(0x83, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8),
     PAIR(0x84, DECODE_TEST, MR, MODRM),
     PAIR(0x86, DECODE_XCHG, MR, MODRM | LOCKABLE),
@@ -74,8 +76,8 @@ static const struct row one_byte[256] = {
     PAIR(0xac, DECODE_LODS, DECODE_STRING, IMPLIED),
     PAIR(0xae, DECODE_SCAS, DECODE_STRING, IMPLIED),
     PAIR(0xc6, GROUP_MOV, MI, GROUP | MODRM | IMMEDIATE),
-    ROW(0xf0, 0, 0, PREFIX),
-    ROW(0xf2 ... 0xf3, 0, 0, PREFIX),
+    ROW(0xf0, 0, 0, PREFIX | SPECIAL),
+    ROW(0xf2 ... 0xf3, 0, 0, PREFIX | SPECIAL),
     PAIR(0xf6, GROUP_UNARY, M, GROUP | MODRM),
     ROW(0xfe, GROUP_FE, M, GROUP | MODRM | BYTE_WIDTH),
     ROW(0xff, GROUP_FF, M, GROUP | MODRM),
@@ -205,39 +207,51 @@ static void note_prefix(struct cursor *c, u8 byte, struct decode_insn *out)
     }
 }
 
+/* The opcodes whose meaning depends on mode or prefixes, and the second byte of a two-byte one. */
+static enum status take_special(struct cursor *c, u8 *byte, const struct decode_insn *out, const struct row **row)
+{
+    if (*byte == 0x63 && (out->mode != DECODE_64 || (c->operand_override && !(c->rex & REX_W))))
+        return STATUS_UNSUPPORTED; /* ARPL; and to 16 bits, where CPUs differ in what they read */
+    if (*byte == 0x82 && out->mode == DECODE_64)
+        return STATUS_INVALID;
+    if (*byte == 0x0f) {
+        if (!has(c, 1))
+            return out_of_bytes(c, 1);
+        *byte = c->bytes[c->at++];
+        *row = &two_byte[*byte];
+    }
+    return STATUS_OK;
+}
+
 /* Consumes the prefixes and the opcode; *row becomes the opcode's row. */
 static ALWAYS_INLINE enum status take_opcode(struct cursor *c, struct decode_insn *out, const struct row **row)
 {
+    u8 byte;
+
     for (;;) {
         if (!has(c, 1))
             return out_of_bytes(c, 1);
-        u8 byte = c->bytes[c->at++];
-        const struct row *r = &one_byte[byte];
-        if (r->flags & PREFIX) {
-            if ((byte & 0xf0) != 0x40) {
-                c->rex = 0; /* counts only right before the opcode */
-                note_prefix(c, byte, out);
-            } else if (out->mode == DECODE_64) {
-                c->rex = byte;
-            } else {
-                return STATUS_UNSUPPORTED;
-            }
-            continue;
+        byte = c->bytes[c->at++];
+        *row = &one_byte[byte];
+        if (LIKELY(!((*row)->flags & SPECIAL)))
+            break;
+        if (!((*row)->flags & PREFIX)) {
+            enum status status = take_special(c, &byte, out, row);
+            if (status != STATUS_OK)
+                return status;
+            break;
         }
-        if (byte == 0x63 && (out->mode != DECODE_64 || (c->operand_override && !(c->rex & REX_W))))
-            return STATUS_UNSUPPORTED; /* ARPL; and to 16 bits, where CPUs differ in what they read */
-        if (byte == 0x82 && out->mode == DECODE_64)
-            return STATUS_INVALID;
-        if (byte == 0x0f) {
-            if (!has(c, 1))
-                return out_of_bytes(c, 1);
-            byte = c->bytes[c->at++];
-            r = &two_byte[byte];
+        if ((byte & 0xf0) != 0x40) {
+            c->rex = 0; /* counts only right before the opcode */
+            note_prefix(c, byte, out);
+        } else if (out->mode == DECODE_64) {
+            c->rex = byte;
+        } else {
+            return STATUS_UNSUPPORTED;
         }
-        out->condition = byte & 0xf;
-        *row = r;
-        return r->flags ? STATUS_OK : STATUS_UNSUPPORTED;
     }
+    out->condition = byte & 0xf;
+    return (*row)->flags ? STATUS_OK : STATUS_UNSUPPORTED;
 }
 
 /* SDM 2A table 2-1 "16-Bit Addressing Forms with the ModR/M Byte" */
@@ -324,14 +338,13 @@ static enum status take_implied_memory(struct cursor *c, u32 flags, struct decod
 
 static ALWAYS_INLINE void set_widths(const struct cursor *c, u32 flags, struct decode_insn *out)
 {
-    u8 width;
+    static const u8 widths[3][4] = {
+        {2, 4, 2, 4},
+        {4, 2, 4, 2},
+        {4, 2, 8, 8}
+    }; /* [mode][REX.W, 66] */
+    u8 width = flags & BYTE_WIDTH ? 1 : widths[out->mode][(c->rex & REX_W) >> 2 | c->operand_override];
 
-    if (flags & BYTE_WIDTH)
-        width = 1;
-    else if (c->rex & REX_W)
-        width = 8;
-    else
-        width = (out->mode == DECODE_16) != c->operand_override ? 2 : 4;
     out->register_width = width;
     if (UNLIKELY(flags & (FROM_BYTE | FROM_WORD | FROM_DWORD))) {
         if (flags & FROM_BYTE)

@@ -9,6 +9,9 @@
 
 #define STATUS_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
+/* Kept out of line, so that the path of a plain MOV saves few registers. */
+#define SLOW_PATH __attribute__((noinline))
+
 enum { RAX = 0, RCX = 1, RSI = 6, RDI = 7 };
 
 static ALWAYS_INLINE u64 top_bit(u8 bytes)
@@ -136,7 +139,7 @@ static u64 subtract(u64 a, u64 b, u64 borrow, u8 bytes, u64 *flags)
 }
 
 /* One arithmetic operation on operands of `insn->width` bytes; *rflags becomes what the instruction leaves. */
-static u64 compute(const struct decode_insn *insn, u64 a, u64 b, u64 *rflags)
+static SLOW_PATH u64 compute(const struct decode_insn *insn, u64 a, u64 b, u64 *rflags)
 {
     u64 carry = *rflags & RFLAGS_CF;
     u64 changed = STATUS_FLAGS;
@@ -186,7 +189,7 @@ static u64 compute(const struct decode_insn *insn, u64 a, u64 b, u64 *rflags)
 }
 
 /* SDM 1 appendix B "EFLAGS Condition Codes" */
-static bool condition_holds(u8 condition, u64 rflags)
+static SLOW_PATH bool condition_holds(u8 condition, u64 rflags)
 {
     bool sign = rflags & RFLAGS_SF;
     bool overflow = rflags & RFLAGS_OF;
@@ -222,7 +225,8 @@ static bool condition_holds(u8 condition, u64 rflags)
 }
 
 /* ADD to CMP, TEST, NOT, NEG, INC, DEC, in every operand form. */
-static enum emulate_outcome run_arithmetic(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+static SLOW_PATH enum emulate_outcome run_arithmetic(const struct emulate_env *env, const struct decode_insn *insn,
+                                                     u64 linear)
 {
     u64 memory;
     u64 rflags = *env->rflags;
@@ -248,7 +252,8 @@ static enum emulate_outcome run_arithmetic(const struct emulate_env *env, const 
     return EMULATE_OK;
 }
 
-static enum emulate_outcome run_load(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+/* MOVZX, MOVSX and CMOVCC. */
+static enum emulate_outcome run_extension(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
 {
     u64 value;
     enum emulate_outcome outcome = load(env, insn, linear, &value);
@@ -263,7 +268,8 @@ static enum emulate_outcome run_load(const struct emulate_env *env, const struct
 }
 
 /* XCHG, XADD and CMPXCHG. The memory operand is written even if CMPXCHG's comparison fails, as the SDM says. */
-static enum emulate_outcome run_exchange(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+static SLOW_PATH enum emulate_outcome run_exchange(const struct emulate_env *env, const struct decode_insn *insn,
+                                                   u64 linear)
 {
     u64 memory;
     u64 rflags = *env->rflags;
@@ -294,7 +300,7 @@ static enum emulate_outcome run_exchange(const struct emulate_env *env, const st
 
 /* BT, BTS, BTR, BTC. A bit offset in a register reaches beyond the operand: SDM 2A "BT-Bit Test", "Bit(BitBase,
  * BitOffset)". */
-static enum emulate_outcome run_bit(const struct emulate_env *env, const struct decode_insn *insn)
+static SLOW_PATH enum emulate_outcome run_bit(const struct emulate_env *env, const struct decode_insn *insn)
 {
     unsigned bits = 8u * insn->width;
     u64 offset = effective_offset(env, insn);
@@ -369,7 +375,8 @@ static enum emulate_outcome access_string(const struct emulate_env *env, const s
 }
 
 /* One iteration; *advance stays the instruction's length, or becomes 0 if more iterations follow. */
-static enum emulate_outcome run_string(const struct emulate_env *env, const struct decode_insn *insn, u8 *advance)
+static SLOW_PATH enum emulate_outcome run_string(const struct emulate_env *env, const struct decode_insn *insn,
+                                                 u8 *advance)
 {
     u8 operation = insn->operation;
     u64 source = env->gpr[RAX] & bits_mask_of_bytes(insn->width); /* of STOS and SCAS */
@@ -402,25 +409,18 @@ static enum emulate_outcome run_string(const struct emulate_env *env, const stru
     return EMULATE_OK;
 }
 
-enum emulate_outcome emulate_instruction(const struct emulate_env *env, const struct decode_insn *insn, u8 *advance)
+/* Everything with an explicit memory operand but MOV. */
+static SLOW_PATH enum emulate_outcome run_other(const struct emulate_env *env, const struct decode_insn *insn)
 {
-    *advance = insn->length;
-    if (UNLIKELY(insn->form == DECODE_STRING))
-        return run_string(env, insn, advance);
-    if (UNLIKELY(insn->operation >= DECODE_BT && insn->operation <= DECODE_BTC))
+    if (insn->operation >= DECODE_BT && insn->operation <= DECODE_BTC)
         return run_bit(env, insn);
 
     u64 linear = to_linear(env, insn, insn->segment, effective_offset(env, insn));
     switch (insn->operation) {
-    case DECODE_MOV:
-        if (insn->form == DECODE_REGISTER_MEMORY)
-            return run_load(env, insn, linear);
-        return store(env, insn, linear,
-                     insn->form == DECODE_MEMORY_REGISTER ? read_operand(env, insn) : insn->immediate);
     case DECODE_MOVZX:
     case DECODE_MOVSX:
     case DECODE_CMOVCC:
-        return run_load(env, insn, linear);
+        return run_extension(env, insn, linear);
     case DECODE_SETCC:
         return store(env, insn, linear, condition_holds(insn->condition, *env->rflags));
     case DECODE_XCHG:
@@ -430,4 +430,21 @@ enum emulate_outcome emulate_instruction(const struct emulate_env *env, const st
     default:
         return run_arithmetic(env, insn, linear);
     }
+}
+
+enum emulate_outcome emulate_instruction(const struct emulate_env *env, const struct decode_insn *insn, u8 *advance)
+{
+    *advance = insn->length;
+    if (insn->operation != DECODE_MOV)
+        return insn->form == DECODE_STRING ? run_string(env, insn, advance) : run_other(env, insn);
+
+    u64 linear = to_linear(env, insn, insn->segment, effective_offset(env, insn));
+    if (insn->form != DECODE_REGISTER_MEMORY)
+        return store(env, insn, linear,
+                     insn->form == DECODE_MEMORY_REGISTER ? read_operand(env, insn) : insn->immediate);
+    u64 value;
+    enum emulate_outcome outcome = load(env, insn, linear, &value);
+    if (outcome == EMULATE_OK)
+        write_operand(env, insn, value);
+    return outcome;
 }

@@ -192,7 +192,7 @@ static const char *why;
 
 /*
  * Zydis 4.0 takes R13D for a base where SIB says "none" with both REX.B and 67; SDM 2A table 2-5 says that the base
- * stays unused (test_emulate runs that encoding on the CPU).
+ * stays unused (test_emulate_native runs that encoding on the CPU).
  */
 static bool is_base_wrong_in_zydis(const struct decode_insn *d, const ZydisDecodedInstruction *z)
 {
@@ -415,7 +415,7 @@ static void test_every_address_form(void **state)
 static void test_random_bytes(void **state)
 {
     (void)state;
-    for (unsigned n = 0; n < 1000000; n++) {
+    for (unsigned n = 0; n < 500000; n++) {
         u8 bytes[15];
         fill_random(bytes, sizeof bytes);
         check(bytes, sizeof bytes);
@@ -428,7 +428,7 @@ static void test_random_prefixes(void **state)
     static const u8 prefixes[] = {0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26, 0x2e, 0x36,
                                   0x3e, 0x64, 0x65, 0x48, 0x41, 0x44, 0x40, 0x4f};
     (void)state;
-    for (unsigned n = 0; n < 1000000; n++) {
+    for (unsigned n = 0; n < 500000; n++) {
         u8 bytes[15];
         unsigned count = (unsigned)(next_random() >> 40) % (n & 1 ? 15 : 5);
         fill_random(bytes, sizeof bytes);
