@@ -166,7 +166,8 @@ static bool add_region(struct boot_info *out, u64 base, u64 size_bytes, enum boo
         return true;
     if (out->region_count && base) {
         struct boot_region *last = &out->regions[out->region_count - 1];
-        if (last->kind == kind && last->base + last->size_bytes == base) {
+        bool whole = last->size_bytes > ~0ull - size_bytes; /* all 2^64 bytes: no size says that */
+        if (last->kind == kind && last->base + last->size_bytes == base && !whole) {
             last->size_bytes += size_bytes;
             return true;
         }

@@ -270,9 +270,12 @@ static void test_wrapping_regions(void **state)
     at = open_map(24);
     map_entry(0xfffffffffffff000ull, 0x1000, 2); /* ends at 2^64: what begins at 0 does not continue it */
     map_entry(0, 0x1000, 2);
+    map_entry(0, ~0ull, 3);
+    map_entry(~0ull, 1, 3); /* together 2^64 bytes, which no size can say */
     close_tag(at);
     assert_int_equal(parse(), STATUS_OK);
-    assert_int_equal(info.region_count, 2);
+    assert_int_equal(info.region_count, 4);
+    assert_true(info.regions[2].size_bytes == ~0ull);
 
     begin();
     at = open_tag(17);
