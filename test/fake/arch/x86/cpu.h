@@ -1,0 +1,42 @@
+/*
+ * Stands before the real arch/x86/cpu.h where a test has `flags: -Itest/fake`: the same names, but what needs ring 0
+ * (or would tell about the test's own machine) goes to test/fake/cpu.c and test/fake/msr.c.
+ */
+#ifndef ROOTLET_ARCH_CPU_H
+#define ROOTLET_ARCH_CPU_H
+
+#include "arch/x86/msr.h"
+#include "arch/x86/regs.h"
+#include "kernel/lib/types.h"
+
+struct cpuid_result {
+    u32 eax, ebx, ecx, edx;
+};
+
+struct cpuid_result cpu_cpuid(u32 leaf, u32 subleaf);
+u64 cpu_tsc(void);
+
+u64 msr_read(u32 index);
+void msr_write(u32 index, u64 value);
+
+#define FAKE_DECLARE_REGISTER(name)                                                                                    \
+    u64 name##_read(void);                                                                                             \
+    void name##_write(u64 value);
+
+FAKE_DECLARE_REGISTER(cr0)
+FAKE_DECLARE_REGISTER(cr2)
+FAKE_DECLARE_REGISTER(cr3)
+FAKE_DECLARE_REGISTER(cr4)
+FAKE_DECLARE_REGISTER(dr0)
+FAKE_DECLARE_REGISTER(dr1)
+FAKE_DECLARE_REGISTER(dr2)
+FAKE_DECLARE_REGISTER(dr3)
+FAKE_DECLARE_REGISTER(dr6)
+FAKE_DECLARE_REGISTER(dr7)
+
+static inline void cpu_pause(void) {}
+static inline void cpu_interrupts_disable(void) {}
+
+void cpu_sleep_until_interrupt(void);
+
+#endif

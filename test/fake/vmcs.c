@@ -1,0 +1,73 @@
+/*
+ * See vmcs.h.
+ */
+#include "test/fake/vmcs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENCODING(name, code, width, access) code,
+static const u32 encodings[] = {VMCS_FIELDS(ENCODING)};
+#define FIELD_COUNT (sizeof encodings / sizeof encodings[0])
+
+_Static_assert(FIELD_COUNT <= sizeof(struct fake_vmcs_copy) / sizeof(u64), "a copy has room for each field");
+
+static u64 values[FIELD_COUNT];
+static u32 write_count;
+
+void vmcs_access_failed(const char *instruction, u32 encoding)
+{
+    fprintf(stderr, "%s of field 0x%x fails\n", instruction, encoding);
+    abort();
+}
+
+static u64 *find(const char *instruction, u32 encoding)
+{
+    for (u32 i = 0; i < FIELD_COUNT; i++)
+        if (encodings[i] == encoding)
+            return &values[i];
+    vmcs_access_failed(instruction, encoding);
+}
+
+/* SDM 3C 24.11.2 "VMREAD, VMWRITE, and Encodings of VMCS Fields": bits 14:13 are the width. */
+static u64 width_mask(u32 encoding)
+{
+    static const u64 masks[] = {0xffff, ~0ull, 0xffffffff, ~0ull};
+    return masks[encoding >> 13 & 3];
+}
+
+void fake_vmcs_reset(void)
+{
+    memset(values, 0, sizeof values);
+    write_count = 0;
+}
+
+void fake_vmcs_set(u32 encoding, u64 value)
+{
+    *find("set-up", encoding) = value & width_mask(encoding);
+}
+
+u32 fake_vmcs_write_count(void)
+{
+    return write_count;
+}
+
+void fake_vmcs_save(struct fake_vmcs_copy *copy)
+{
+    memset(copy, 0, sizeof *copy);
+    memcpy(copy->values, values, sizeof values);
+}
+
+u64 vmcs_read_raw(u32 encoding)
+{
+    return *find("VMREAD", encoding);
+}
+
+void vmcs_write_raw(u32 encoding, u64 value)
+{
+    if ((encoding >> 10 & 3) == 1)
+        vmcs_access_failed("VMWRITE", encoding);
+    write_count++;
+    *find("VMWRITE", encoding) = value & width_mask(encoding);
+}

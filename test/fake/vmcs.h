@@ -1,0 +1,23 @@
+/*
+ * The current VMCS as an array of fields, read and written through the real vmx/vmcs.h. VMREAD of a field that nobody
+ * set yields 0; VMWRITE keeps as many bits as the field has, and aborts on a read-only field or an unknown encoding.
+ */
+#ifndef ROOTLET_TEST_FAKE_VMCS_H
+#define ROOTLET_TEST_FAKE_VMCS_H
+
+#include "vmx/vmcs.h"
+
+void fake_vmcs_reset(void);
+/* Sets any field, exit information too: what the CPU does at a VM exit. */
+void fake_vmcs_set(u32 encoding, u64 value);
+/* VMWRITEs since fake_vmcs_reset. */
+u32 fake_vmcs_write_count(void);
+/* Copies of all fields, to see whether anything changed. */
+struct fake_vmcs_copy {
+    u64 values[160];
+};
+void fake_vmcs_save(struct fake_vmcs_copy *copy);
+
+#define VMCS_SET(field, value) fake_vmcs_set((field).encoding, (value))
+
+#endif
