@@ -17,23 +17,19 @@ KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -ffunction-sections \
 	$(WARNINGS) -I. $(EXTRA_CFLAGS)
 
-# What lies on the way from a VM exit to the next VM entry is compiled for speed, all else for size.
+# What lies on the way from a VM exit to the next VM entry is compiled for speed, all else for size. It goes without frame
+# pointers but leaves RBP alone: a backtrace passes over these functions and goes on.
 FAST_C := $(addprefix vmx/,run.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
-	$(addprefix kernel/,bus.c hypercall.c sched.c vtimer.c) $(addprefix arch/x86/,irq.c lapic.c)
-$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2
-
-# The exit path goes without frame pointers, but leaves RBP alone: a backtrace passes over these functions and goes on.
-HOT_C := $(addprefix vmx/,run.c exit.c cpuid.c msr.c io.c event.c) $(addprefix kernel/,vm.c bus.c vtimer.c hypercall.c sched.c) \
-	$(addprefix drivers/virt/,pic.c pit.c)
-$(HOT_C:%.c=build/%.c.o): KERNEL_CFLAGS += -fomit-frame-pointer -ffixed-rbp
+	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c lapic.c)
+$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2 -fomit-frame-pointer -ffixed-rbp
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
-build/%/offsets.inc: %/offsets.c
+build/%/offsets.inc: %/offsets.c kernel.mk
 	@mkdir -p $(@D)
 	$(CC) $(KERNEL_CFLAGS) -MMD -MP -MF $@.d -MT $@ -S -o $@.s $<
 	sed -n 's/^[[:space:]]*->\([A-Z0-9_]*\) \$$\{0,1\}\(-\{0,1\}[0-9]*\).*/%define \1 \2/p' $@.s >$@
 
-build/%.c.o: %.c
+build/%.c.o: %.c kernel.mk
 	@mkdir -p $(@D)
 	$(CC) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
 

@@ -1,7 +1,7 @@
 ; From GRUB's jump to kernel_main: checks for CPUID and long mode while it can still refuse in plain 32-bit code, builds
 ; the boot page tables and enters 64-bit mode at the kernel's linked address with GS set to the boot CPU's block.
-; The boot tables map the first 4 GiB three times (at 0, at DIRECT_MAP_BASE, and 1 GiB of it at KERNEL_BASE), writable and
-; executable. They are left after paging_init; application processors pass through them (boot/ap.asm).
+; The boot tables map the first 4 GiB three times (at 0, at DIRECT_MAP_BASE, and 1 GiB of it at KERNEL_BASE), writable
+; and executable. They are left in paging_init; application processors pass through them (boot/ap.asm).
 ; Runs on the boot CPU, interrupts off, EAX = multiboot2 magic, EBX = address of the information block.
 ; SDM 3A 9.8.5 "Initializing IA-32e Mode".
 %include "arch/x86/offsets.inc"

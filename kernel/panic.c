@@ -46,31 +46,36 @@ static void print_frame(u32 depth, u64 address)
 }
 
 /*
- * A call to where no code is faults at its target, before the target makes a frame: the return address is on top of the
- * stack.
+ * Follows the chain of frames while it stays on this CPU's stacks and its return addresses in the kernel's code.
+ * `caller` is a return address that the chain does not have, or 0.
  */
-static void print_caller_of_nowhere(const struct trap_frame *f)
+static void print_backtrace(u64 rip, u64 caller, u64 rbp)
 {
-    if (symbols_is_code(f->rip) || (f->rsp & 7) || !percpu_stack_contains(cpu_local(), f->rsp, 8))
-        return;
-    print("rootlet:   called from:");
-    print_frame(1, *(const u64 *)(uintptr_t)f->rsp);
-}
+    u32 depth = 0;
 
-/* Follows the chain of frames while it stays on this CPU's stacks and its return addresses in the kernel's text. */
-static void print_backtrace(u64 rip, u64 rbp)
-{
-    print_frame(0, rip);
-    for (u32 depth = 1; depth < MAX_DEPTH; depth++) {
-        if ((rbp & 7) || !percpu_stack_contains(cpu_local(), rbp, 16))
-            return;
+    print_frame(depth++, rip);
+    if (caller)
+        print_frame(depth++, caller);
+    while (!(rbp & 7) && percpu_stack_contains(cpu_local(), rbp, 16)) {
         const u64 *frame = (const u64 *)(uintptr_t)rbp;
         if (!symbols_is_code(frame[1] - 1))
             return;
-        print_frame(depth, frame[1]);
+        if (depth == MAX_DEPTH) {
+            print("rootlet:   ...");
+            return;
+        }
+        print_frame(depth++, frame[1]);
         rbp = frame[0];
     }
-    print("rootlet:   ...");
+}
+
+/* A call to where no code is faults before its target makes a frame: the return address is on top of the stack. */
+static u64 caller_of_nowhere(const struct trap_frame *f)
+{
+    if (symbols_is_code(f->rip) || (f->rsp & 7) || !percpu_stack_contains(cpu_local(), f->rsp, 8))
+        return 0;
+    u64 caller = *(const u64 *)(uintptr_t)f->rsp;
+    return symbols_is_code(caller - 1) ? caller : 0;
 }
 
 static void print_registers(const struct trap_frame *f)
@@ -121,7 +126,7 @@ NORETURN void panic(const char *format, ...)
     format_list(text, sizeof text, format, arguments);
     va_end(arguments);
     print("rootlet: panic: %s cpu=%u", text, cpu_id());
-    print_backtrace((u64)(uintptr_t)__builtin_return_address(0), *(const u64 *)__builtin_frame_address(0));
+    print_backtrace((u64)(uintptr_t)__builtin_return_address(0), 0, *(const u64 *)__builtin_frame_address(0));
     end();
 }
 
@@ -134,8 +139,7 @@ static NORETURN void panic_from_trap(const struct trap_frame *frame)
     else
         print("rootlet: panic: %s error=0x%lx cpu=%u", traps_vector_name(frame->vector), frame->error_code, cpu_id());
     print_registers(frame);
-    print_caller_of_nowhere(frame);
-    print_backtrace(frame->rip, frame->rbp);
+    print_backtrace(frame->rip, caller_of_nowhere(frame), frame->rbp);
     end();
 }
 

@@ -51,7 +51,10 @@ bool msr_write_safe(u32 index, u64 value) MUST_CHECK;
         asm volatile("mov %%" #name ", %0" : "=r"(value));                                                             \
         return value;                                                                                                  \
     }                                                                                                                  \
-    static inline void name##_write(u64 value) { asm volatile("mov %0, %%" #name : : "r"(value) : "memory"); }
+    static inline void name##_write(u64 value)                                                                         \
+    {                                                                                                                  \
+        asm volatile("mov %0, %%" #name : : "r"(value) : "memory");                                                    \
+    }
 
 CPU_DEFINE_CONTROL_REGISTER(cr0)
 CPU_DEFINE_CONTROL_REGISTER(cr2)
@@ -67,7 +70,10 @@ CPU_DEFINE_CONTROL_REGISTER(dr7)
         asm volatile("in %1, %0" : "=a"(value) : "Nd"(port));                                                          \
         return value;                                                                                                  \
     }                                                                                                                  \
-    static inline void port_out##bits(u16 port, u##bits value) { asm volatile("out %0, %1" : : "a"(value), "Nd"(port)); }
+    static inline void port_out##bits(u16 port, u##bits value)                                                         \
+    {                                                                                                                  \
+        asm volatile("out %0, %1" : : "a"(value), "Nd"(port));                                                         \
+    }
 
 CPU_DEFINE_PORT(8)
 CPU_DEFINE_PORT(16)

@@ -8,11 +8,15 @@
 
 #define LEAF1_EDX_MCE    BIT(7)
 #define LEAF1_EDX_PGE    BIT(13)
+#define LEAF1_EDX_PAT    BIT(16)
 #define LEAF7_EBX_SMEP   BIT(7)
 #define LEAF7_EBX_SMAP   BIT(20)
 #define LEAF7_ECX_UMIP   BIT(2)
 #define EXTENDED1_EDX_NX BIT(20)
 #define EXTENDED1_EDX_1G BIT(26)
+
+/* As after reset: WB, WT, UC-, UC, twice. paging.c's device mappings rely on entry 3. */
+#define PAT_AFTER_RESET 0x0007040600070406ull
 
 static struct features found;
 
@@ -26,6 +30,7 @@ void features_detect(void)
         leaf7 = cpu_cpuid(7, 0);
     found = (struct features){
         .nx = extended1.edx & EXTENDED1_EDX_NX,
+        .pat = leaf1.edx & LEAF1_EDX_PAT,
         .global_pages = leaf1.edx & LEAF1_EDX_PGE,
         .pages_1g = extended1.edx & EXTENDED1_EDX_1G,
         .smep = leaf7.ebx & LEAF7_EBX_SMEP,
@@ -56,6 +61,8 @@ void features_enable_cpu(void)
     cr4 |= found.smap ? CR4_SMAP : 0;
     cr4 |= found.umip ? CR4_UMIP : 0;
     cr4 |= found.machine_check ? CR4_MCE : 0;
+    if (found.pat)
+        msr_write(MSR_IA32_PAT, PAT_AFTER_RESET);
     cr4_write(cr4);
     cr0_write((cr0_read() | CR0_WP | CR0_NE) & ~(CR0_CD | CR0_NW | CR0_AM));
 }

@@ -9,6 +9,7 @@
 
 struct features {
     bool nx;
+    bool pat;
     bool global_pages;
     bool pages_1g;
     bool smep;
@@ -21,8 +22,8 @@ struct features {
 void features_detect(void);
 const struct features *features_get(void);
 /*
- * Every CPU, before anything else sets bits there: EFER.NXE, CR0.WP and NE, caches on, and CR4 = PAE plus the bits of
- * what the boot CPU has.
+ * Every CPU, before anything else sets bits there: EFER.NXE, CR0.WP and NE, caches on, PAT as after reset, and CR4 =
+ * PAE plus the bits of what the boot CPU has.
  */
 void features_enable_cpu(void);
 /* The EFER with which a starting CPU must enter long mode. */

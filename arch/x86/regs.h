@@ -1,6 +1,7 @@
 /*
  * Bits of the control registers, RFLAGS and EFER, by the SDM's names.
- * SDM 3A 2.5 "Control Registers", 2.3 "System Flags and Fields in the EFLAGS Register", 2.2.1 "Extended Feature Enable Register".
+ * SDM 3A 2.5 "Control Registers", 2.3 "System Flags and Fields in the EFLAGS Register", 2.2.1 "Extended Feature Enable
+ * Register".
  */
 #ifndef ROOTLET_ARCH_REGS_H
 #define ROOTLET_ARCH_REGS_H
@@ -48,19 +49,19 @@
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
-#define RFLAGS_CF   BIT(0)
-#define RFLAGS_ONE  BIT(1)
-#define RFLAGS_PF   BIT(2)
-#define RFLAGS_AF   BIT(4)
-#define RFLAGS_ZF   BIT(6)
-#define RFLAGS_SF   BIT(7)
-#define RFLAGS_TF   BIT(8)
-#define RFLAGS_IF   BIT(9)
-#define RFLAGS_DF   BIT(10)
-#define RFLAGS_OF   BIT(11)
-#define RFLAGS_RF   BIT(16)
-#define RFLAGS_VM   BIT(17)
-#define RFLAGS_AC   BIT(18)
+#define RFLAGS_CF  BIT(0)
+#define RFLAGS_ONE BIT(1)
+#define RFLAGS_PF  BIT(2)
+#define RFLAGS_AF  BIT(4)
+#define RFLAGS_ZF  BIT(6)
+#define RFLAGS_SF  BIT(7)
+#define RFLAGS_TF  BIT(8)
+#define RFLAGS_IF  BIT(9)
+#define RFLAGS_DF  BIT(10)
+#define RFLAGS_OF  BIT(11)
+#define RFLAGS_RF  BIT(16)
+#define RFLAGS_VM  BIT(17)
+#define RFLAGS_AC  BIT(18)
 
 /* Exception vectors: SDM 3A 6.15 "Exception and Interrupt Reference". */
 enum x86_vector {
