@@ -8,7 +8,8 @@
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 
-#define PORTS 0x10000u
+#define PORTS           0x10000u
+#define PORTS_PER_BLOCK 1024u
 
 void bus_init(struct bus *bus)
 {
@@ -40,6 +41,8 @@ enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, c
         bus->low[port] = (u8)(index + 1);
     if (end > BUS_LOW_PORTS)
         bus->high[bus->high_count++] = index;
+    for (u32 block = first / PORTS_PER_BLOCK; block <= (end - 1) / PORTS_PER_BLOCK; block++)
+        bus->high_blocks |= BIT(block);
     return STATUS_OK;
 }
 
@@ -63,9 +66,11 @@ enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes
 static ALWAYS_INLINE const struct bus_port_range *find_port(const struct bus *bus, u32 port)
 {
     if (LIKELY(port < BUS_LOW_PORTS)) {
-        u8 index = bus->low[port];
+        size_t index = bus->low[port];
         return index ? &bus->ports[index - 1] : NULL;
     }
+    if (LIKELY(!(bus->high_blocks >> (port / PORTS_PER_BLOCK) & 1)))
+        return NULL;
     for (u8 i = 0; i < bus->high_count; i++) {
         const struct bus_port_range *range = &bus->ports[bus->high[i]];
         if (port - range->first < range->count)
@@ -126,25 +131,35 @@ static COLD void write_port_split(const struct bus *bus, u16 port, u8 bytes, u32
     }
 }
 
+static const u32 mask_of_bytes[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
+
 u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes)
 {
     const struct bus_port_range *range = find_port(bus, port);
 
-    if (LIKELY(range && takes_port(range, (u32)port - range->first, bytes)))
-        return (u32)range->ops->read(range->device, (u32)port - range->first, bytes) & (u32)bits_mask_of_bytes(bytes);
-    if (!range && bytes == 1)
-        return 0xff;
-    return read_port_split(bus, port, bytes);
+    if (!range)
+        return bytes == 1 ? 0xff : read_port_split(bus, port, bytes);
+    u32 offset = (u32)port - range->first;
+    if (UNLIKELY(!takes_port(range, offset, bytes)))
+        return read_port_split(bus, port, bytes);
+    return (u32)range->ops->read(range->device, offset, bytes) & mask_of_bytes[bytes];
 }
 
 void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value)
 {
     const struct bus_port_range *range = find_port(bus, port);
 
-    if (LIKELY(range && takes_port(range, (u32)port - range->first, bytes)))
-        range->ops->write(range->device, (u32)port - range->first, bytes, value & (u32)bits_mask_of_bytes(bytes));
-    else if (range || bytes > 1)
+    if (!range) {
+        if (bytes != 1)
+            write_port_split(bus, port, bytes, value);
+        return;
+    }
+    u32 offset = (u32)port - range->first;
+    if (UNLIKELY(!takes_port(range, offset, bytes))) {
         write_port_split(bus, port, bytes, value);
+        return;
+    }
+    range->ops->write(range->device, offset, bytes, value & mask_of_bytes[bytes]);
 }
 
 static const struct bus_memory_range *find_memory(const struct bus *bus, u64 address)

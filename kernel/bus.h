@@ -40,6 +40,7 @@ struct bus {
     struct bus_port_range ports[BUS_MAX_PORT_RANGES];
     struct bus_memory_range memory[BUS_MAX_MEMORY_RANGES];
     u8 high[BUS_MAX_PORT_RANGES]; /* indexes into ports of the ranges that reach beyond BUS_LOW_PORTS */
+    u64 high_blocks;              /* bit n: a range reaches into ports n * 1024 to n * 1024 + 1023 */
     u8 port_count;
     u8 high_count;
     u8 memory_count;

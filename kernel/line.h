@@ -8,6 +8,7 @@
 
 struct line {
     void (*set)(void *controller, u8 pin, bool level);
+    void (*pulse)(void *controller, u8 pin); /* low and high again; needed only by devices that pulse */
     void *controller;
     u8 pin;
 };
@@ -19,10 +20,18 @@ static inline void line_set(const struct line *line, bool level)
         line->set(line->controller, line->pin, level);
 }
 
-/* What the boot vCPU asks of the interrupt controller (SDM 3A 6.3.1 "External Interrupts"; the 8259A's INTR and INTA). */
+/* One rising edge: the line drops, if it is high, and rises. As short as possible, since each timer tick does it. */
+static inline void line_pulse(const struct line *line)
+{
+    if (line->pulse)
+        line->pulse(line->controller, line->pin);
+}
+
+/* What the boot vCPU asks of the interrupt controller (SDM 3A 6.3.1 "External Interrupts"; the 8259A's INTR and INTA).
+ */
 struct intc {
-    bool (*pending)(void *device);    /* INTR is asserted */
-    u8 (*acknowledge)(void *device);  /* the INTA cycle: the vector; the request becomes in-service */
+    bool (*pending)(void *device);   /* INTR is asserted */
+    u8 (*acknowledge)(void *device); /* the INTA cycle: the vector; the request becomes in-service */
     void *device;
 };
 

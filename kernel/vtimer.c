@@ -1,6 +1,7 @@
 /*
  * Timers of virtual devices. Few per set, so a scan is the queue; next_ns is kept up to date on every change, so that
- * the question "is anything due, and when?" is one load. Invariant: next_ns is the least deadline of the set. Runs in
+ * the question "is anything due, and when?" is one load. Invariant, but while a timer
+ * fires: next_ns is the deadline of `first` and the least of the set, others_ns the least of the rest. Runs in
  * VMX root operation under the VM's device lock; also on the host in tests.
  */
 #include "kernel/vtimer.h"
@@ -9,7 +10,9 @@
 void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void *clock)
 {
     set->count = 0;
+    set->first = 0;
     set->next_ns = VTIMER_NEVER;
+    set->others_ns = VTIMER_NEVER;
     set->clock_ns = clock_ns;
     set->clock = clock;
 }
@@ -21,35 +24,32 @@ u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), vo
     return set->count++;
 }
 
-static u64 earliest(const struct vtimer_set *set)
+void vtimer_update(struct vtimer_set *set)
 {
-    u64 least = VTIMER_NEVER;
-    for (u8 i = 0; i < set->count; i++)
-        if (set->timers[i].deadline_ns < least)
-            least = set->timers[i].deadline_ns;
-    return least;
-}
-
-void vtimer_arm(struct vtimer_set *set, u8 timer, u64 deadline_ns)
-{
-    u64 old = set->timers[timer].deadline_ns;
-
-    set->timers[timer].deadline_ns = deadline_ns;
-    if (deadline_ns <= set->next_ns)
-        set->next_ns = deadline_ns;
-    else if (old == set->next_ns)
-        set->next_ns = earliest(set);
+    set->first = 0;
+    set->next_ns = VTIMER_NEVER;
+    set->others_ns = VTIMER_NEVER;
+    for (u8 i = 0; i < set->count; i++) {
+        u64 deadline_ns = set->timers[i].deadline_ns;
+        if (deadline_ns < set->next_ns) {
+            set->others_ns = set->next_ns;
+            set->next_ns = deadline_ns;
+            set->first = i;
+        } else if (deadline_ns < set->others_ns) {
+            set->others_ns = deadline_ns;
+        }
+    }
 }
 
 void vtimer_run(struct vtimer_set *set, u64 now_ns)
 {
     /* At most `count` fire at once: a timer that arms itself for the past waits for the next run instead of looping. */
-    for (u8 fired = 0; fired < set->count && set->next_ns <= now_ns && set->next_ns != VTIMER_NEVER; fired++) {
-        u8 due = 0;
-        while (set->timers[due].deadline_ns != set->next_ns)
-            due++;
-        set->timers[due].deadline_ns = VTIMER_NEVER;
-        set->next_ns = earliest(set);
-        set->timers[due].fire(set->timers[due].device, now_ns);
+    for (unsigned left = set->count; set->next_ns <= now_ns && left; left--) {
+        struct vtimer *due = &set->timers[set->first];
+        due->deadline_ns = VTIMER_NEVER;
+        set->next_ns = VTIMER_NEVER;
+        due->fire(due->device, now_ns);
+        if (set->next_ns > set->others_ns)
+            vtimer_update(set); /* it did not arm itself again */
     }
 }

@@ -19,7 +19,9 @@ struct vtimer {
 struct vtimer_set {
     struct vtimer timers[VTIMER_MAX];
     u8 count;
-    u64 next_ns; /* the earliest deadline of all: VTIMER_NEVER if none is armed */
+    u8 first;      /* index of a timer with the earliest deadline */
+    u64 next_ns;   /* its deadline, the earliest of all: VTIMER_NEVER if none is armed */
+    u64 others_ns; /* the earliest deadline of the other timers */
     u64 (*clock_ns)(void *clock);
     void *clock;
 };
@@ -27,11 +29,23 @@ struct vtimer_set {
 void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void *clock);
 /* Adds an unarmed timer; returns its index, the handle for vtimer_arm. Panics when the table is full: a host bug. */
 u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), void *device);
-/* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
-void vtimer_arm(struct vtimer_set *set, u8 timer, u64 deadline_ns);
-/* Disarms and fires each timer whose deadline has come, earliest first; a timer may arm itself again, for later than
- * now. */
+/*
+ * Disarms and fires each timer whose deadline has come, earliest first, each at most once unless it arms itself for the
+ * past. A timer may arm itself and others. now_ns: below VTIMER_NEVER.
+ */
 void vtimer_run(struct vtimer_set *set, u64 now_ns);
+/* Recomputes what the set keeps about its earliest timers. */
+void vtimer_update(struct vtimer_set *set);
+
+/* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
+static inline void vtimer_arm(struct vtimer_set *set, u8 timer, u64 deadline_ns)
+{
+    set->timers[timer].deadline_ns = deadline_ns;
+    if (timer == set->first && deadline_ns <= set->others_ns)
+        set->next_ns = deadline_ns; /* it was the earliest and stays so: a periodic timer's common case */
+    else
+        vtimer_update(set);
+}
 
 static inline u64 vtimer_now(const struct vtimer_set *set)
 {

@@ -14,7 +14,7 @@
 
 static struct line pic_line(struct pc *pc, u8 pin)
 {
-    return (struct line){pic_set_line, &pc->pic, pin};
+    return (struct line){pic_set_line, pic_pulse_line, &pc->pic, pin};
 }
 
 enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,

@@ -54,7 +54,7 @@ static ALWAYS_INLINE unsigned rank(const struct pic_chip *chip, unsigned levels)
 }
 
 /* The level for which the chip asserts INT, or NO_LEVEL. */
-static ALWAYS_INLINE unsigned requested_level(const struct pic_chip *chip)
+static unsigned requested_level(const struct pic_chip *chip)
 {
     unsigned requests = chip->irr & ~(unsigned)chip->imr;
 
@@ -74,9 +74,19 @@ static ALWAYS_INLINE unsigned requested_level(const struct pic_chip *chip)
     return level;
 }
 
+/* True if the chip asserts INT. With nothing in service any open request does: no need for its level. */
+static ALWAYS_INLINE bool is_requesting(const struct pic_chip *chip)
+{
+    if (!(chip->irr & ~(unsigned)chip->imr))
+        return false;
+    if (LIKELY(!(chip->isr | chip->init)))
+        return true;
+    return requested_level(chip) != NO_LEVEL;
+}
+
 static ALWAYS_INLINE void update_master(struct pic *pic)
 {
-    bool output = requested_level(&pic->master) != NO_LEVEL;
+    bool output = is_requesting(&pic->master);
 
     if (output != pic->output) {
         pic->output = output;
@@ -88,36 +98,51 @@ static ALWAYS_INLINE void update_master(struct pic *pic)
 static ALWAYS_INLINE bool set_input(struct pic_chip *chip, unsigned bit, bool level)
 {
     unsigned irr = chip->irr;
+    unsigned lines = chip->lines;
 
     if (!level) {
-        chip->lines &= (u8)~bit;
-        chip->irr &= (u8)~bit;
-    } else {
-        if (!(chip->lines & bit))
-            chip->irr |= (u8)bit;
-        chip->lines |= (u8)bit;
+        chip->lines = (u8)(lines & ~bit);
+        chip->irr = (u8)(irr & ~bit);
+        return irr & bit;
     }
-    return chip->irr != irr;
+    if (lines & bit)
+        return false;
+    chip->lines = (u8)(lines | bit);
+    chip->irr = (u8)(irr | bit);
+    return true;
 }
 
 static void update(struct pic *pic)
 {
-    set_input(&pic->master, CASCADE_BIT, requested_level(&pic->slave) != NO_LEVEL);
+    set_input(&pic->master, CASCADE_BIT, is_requesting(&pic->slave));
     update_master(pic);
 }
 
 void pic_set_line(void *device, u8 pin, bool level)
 {
     struct pic *pic = device;
+    struct pic_chip *chip = pin < 8 ? &pic->master : &pic->slave;
 
-    if (pin == CASCADE_PIN || pin > 15)
+    if (!set_input(chip, 1u << (pin & 7), level))
         return;
-    if (pin < 8) {
-        if (set_input(&pic->master, 1u << pin, level))
-            update_master(pic);
-    } else if (set_input(&pic->slave, 1u << (pin - 8), level)) {
+    if (pin < 8)
+        update_master(pic);
+    else
         update(pic);
-    }
+}
+
+void pic_pulse_line(void *device, u8 pin)
+{
+    struct pic *pic = device;
+    struct pic_chip *chip = pin < 8 ? &pic->master : &pic->slave;
+    u8 bit = (u8)(1u << (pin & 7));
+
+    chip->lines |= bit;
+    chip->irr |= bit;
+    if (LIKELY(pin < 8))
+        update_master(pic);
+    else
+        update(pic);
 }
 
 bool pic_pending(void *device)
@@ -155,14 +180,19 @@ static unsigned acknowledge_slave(struct pic *pic)
 u8 pic_acknowledge(void *device)
 {
     struct pic *pic = device;
-    unsigned level = requested_level(&pic->master);
+    struct pic_chip *master = &pic->master;
+    unsigned level;
 
-    if (level == NO_LEVEL)
-        return pic->master.base | SPURIOUS_LEVEL;
-    take(&pic->master, level);
-    if (level != CASCADE_PIN || pic->master.single) {
+    if (UNLIKELY(!pic->output))
+        return master->base | SPURIOUS_LEVEL;
+    if (LIKELY(!master->isr))
+        level = (rank(master, master->irr & ~(unsigned)master->imr) + master->first) & 7;
+    else
+        level = requested_level(master);
+    take(master, level);
+    if (LIKELY(level != CASCADE_PIN || master->single)) {
         update_master(pic);
-        return (u8)(pic->master.base | level);
+        return (u8)(master->base | level);
     }
     unsigned vector = acknowledge_slave(pic);
     update(pic);
@@ -293,7 +323,10 @@ static void write_chip(struct pic *pic, struct pic_chip *chip, u64 offset, u8 va
         write_ocw3(chip, value);
     else
         write_ocw2(chip, value);
-    update(pic);
+    if (chip == &pic->slave)
+        update(pic);
+    else
+        update_master(pic);
 }
 
 static u64 read_master(void *device, u64 offset, u8 bytes)

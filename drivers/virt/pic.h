@@ -41,8 +41,10 @@ struct pic {
  */
 enum status pic_init(struct pic *pic, struct bus *bus, void (*output_changed)(void *context, bool asserted),
                      void *context) MUST_CHECK;
-/* The input of pin 0..15 (a struct line's `set`); pin 2 is the cascade and, like those above 15, wired to nothing. */
+/* A struct line's `set`. pin: 0 to 15 but not 2, to which no device is wired: it is the cascade. */
 void pic_set_line(void *pic, u8 pin, bool level);
+/* And its `pulse`: as low and high again, but a request that is still latched stays so without INTR moving. */
+void pic_pulse_line(void *pic, u8 pin);
 /* INTR: a struct intc's `pending`. */
 bool pic_pending(void *pic);
 /* The INTA cycle: a struct intc's `acknowledge`. With no request left it is IR7, not put in service, as hardware does.

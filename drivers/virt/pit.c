@@ -39,14 +39,6 @@ static s64 tick_at(u64 ns)
     return (s64)(seconds * PIT_HZ + rest * PIT_HZ / NS_PER_SECOND);
 }
 
-/* The first nanosecond at which tick_at() is `tick`. */
-static u64 ns_of(s64 tick)
-{
-    u64 seconds = (u64)tick / PIT_HZ;
-    u64 rest = (u64)tick % PIT_HZ;
-    return seconds * NS_PER_SECOND + (rest * NS_PER_SECOND + PIT_HZ - 1) / PIT_HZ;
-}
-
 static s64 tick_now(const struct pit *pit)
 {
     return tick_at(vtimer_now(pit->timers));
@@ -158,37 +150,57 @@ static s64 next_edge(const struct pit_channel *c, s64 tick)
     return edge > tick ? edge : -1;
 }
 
-/* Arms the timer for channel 0's next edge after `tick`. */
+/* Arms the timer for channel 0's next edge after `tick`; every change of the channel ends here. */
 static void arm(struct pit *pit, s64 tick)
 {
-    s64 edge = next_edge(&pit->channels[0], tick);
+    const struct pit_channel *c = &pit->channels[0];
+    s64 edge = next_edge(c, tick);
+    u64 edge_scaled = (u64)edge % PIT_HZ * NS_PER_SECOND;
+    u64 period_scaled = (u64)c->count * NS_PER_SECOND;
+    bool steady = is_periodic(c) && !c->next_count && c->count >= PIT_MIN_PERIOD_TICKS;
 
-    pit->edge_tick = edge;
-    vtimer_arm(pit->timers, pit->timer, edge < 0 ? VTIMER_NEVER : ns_of(edge));
+    pit->edge_ns = (u64)edge / PIT_HZ * NS_PER_SECOND + edge_scaled / PIT_HZ;
+    pit->edge_rest = (u32)(edge_scaled % PIT_HZ);
+    pit->period_ns = steady ? period_scaled / PIT_HZ : 0;
+    pit->period_rest = (u32)(period_scaled % PIT_HZ);
+    vtimer_arm(pit->timers, pit->timer, edge < 0 ? VTIMER_NEVER : pit->edge_ns + (pit->edge_rest != 0));
+}
+
+/* Steps to the edge after this one without a division. False if that one has passed too. */
+static ALWAYS_INLINE bool arm_following(struct pit *pit, u64 now_ns)
+{
+    u64 ns = pit->edge_ns + pit->period_ns;
+    u32 rest = pit->edge_rest + pit->period_rest;
+
+    if (rest >= PIT_HZ) {
+        rest -= PIT_HZ;
+        ns++;
+    }
+    if (UNLIKELY(ns + (rest != 0) <= now_ns))
+        return false;
+    pit->edge_ns = ns;
+    pit->edge_rest = rest;
+    vtimer_arm(pit->timers, pit->timer, ns + (rest != 0));
+    return true;
+}
+
+/* The guest was late, or the channel is not steady. */
+static COLD void arm_after(struct pit *pit, u64 now_ns)
+{
+    struct pit_channel *c = &pit->channels[0];
+    s64 tick = tick_at(now_ns);
+
+    sync(c, tick);
+    arm(pit, c->count < PIT_MIN_PERIOD_TICKS && is_periodic(c) ? tick + PIT_MIN_PERIOD_TICKS : tick);
 }
 
 static void fire(void *device, u64 now_ns)
 {
     struct pit *pit = device;
-    struct pit_channel *c = &pit->channels[0];
 
-    /* The common case: the guest is in time, and nothing changed since the last edge. */
-    if (LIKELY(is_periodic(c) && !c->next_count && c->count >= PIT_MIN_PERIOD_TICKS)) {
-        s64 edge = pit->edge_tick + c->count;
-        u64 deadline_ns = ns_of(edge);
-        if (LIKELY(deadline_ns > now_ns)) {
-            pit->edge_tick = edge;
-            vtimer_arm(pit->timers, pit->timer, deadline_ns);
-        } else {
-            arm(pit, tick_at(now_ns));
-        }
-    } else {
-        s64 tick = tick_at(now_ns);
-        sync(c, tick);
-        arm(pit, c->count < PIT_MIN_PERIOD_TICKS && is_periodic(c) ? tick + PIT_MIN_PERIOD_TICKS : tick);
-    }
-    line_set(&pit->irq, false);
-    line_set(&pit->irq, true);
+    if (!pit->period_ns || !arm_following(pit, now_ns))
+        arm_after(pit, now_ns);
+    line_pulse(&pit->irq);
 }
 
 /* A whole count has been written. */

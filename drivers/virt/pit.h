@@ -41,7 +41,11 @@ struct pit {
     struct pit_channel channels[3];
     struct vtimer_set *timers;
     struct line irq;
-    s64 edge_tick; /* the rising edge of channel 0's output for which the timer is armed */
+    u64 edge_ns; /* the rising edge of channel 0's output for which the timer is armed: edge_ns + edge_rest / PIT_HZ */
+    u64 period_ns; /* from one edge to the next, likewise in two parts; 0: not steady, the next edge must be worked out
+                    */
+    u32 edge_rest;
+    u32 period_rest;
     u8 timer;
     u8 port61; /* the writable bits 0 to 3 */
 };

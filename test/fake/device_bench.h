@@ -49,9 +49,15 @@ static inline void bench_set_line(void *controller, u8 pin, bool level)
     bench.level = level;
 }
 
+static inline void bench_pulse_line(void *controller, u8 pin)
+{
+    bench_set_line(controller, pin, false);
+    bench_set_line(controller, pin, true);
+}
+
 static inline struct line bench_line(void)
 {
-    return (struct line){bench_set_line, NULL, 0};
+    return (struct line){bench_set_line, bench_pulse_line, NULL, 0};
 }
 
 static inline void bench_start(void)

@@ -56,7 +56,7 @@ static void test_earliest_first(void **state)
     vtimer_run(&bench.timers, 30);
     assert_string_equal(fired, "bca");
     assert_true(bench.timers.next_ns == VTIMER_NEVER);
-    vtimer_run(&bench.timers, VTIMER_NEVER);
+    vtimer_run(&bench.timers, VTIMER_NEVER - 1);
     assert_string_equal(fired, "bca");
 }
 
@@ -109,6 +109,29 @@ static void test_equal_deadlines_all_fire(void **state)
     assert_true(bench.timers.next_ns == VTIMER_NEVER);
 }
 
+/* The set's short cuts against a plain search, over a long mix of arming, disarming and running. */
+static void test_against_a_plain_search(void **state)
+{
+    (void)state;
+    u64 random = 1, now = 0;
+    for (unsigned i = 0; i < 20000; i++) {
+        random = random * 6364136223846793005ull + 1442695040888963407ull;
+        u64 value = random >> 33;
+        fired_count = 0;
+        recorders[value % 3].rearm_ns = value >> 8 & 1 ? 1 + (value >> 9 & 31) : 0;
+        if (value & 4)
+            arm(value % 3, value & 8 ? now + (value >> 4 & 31) : VTIMER_NEVER);
+        else
+            vtimer_run(&bench.timers, now += value >> 4 & 15);
+        u64 least = VTIMER_NEVER;
+        for (unsigned t = 0; t < 3; t++)
+            if (bench.timers.timers[t].deadline_ns < least)
+                least = bench.timers.timers[t].deadline_ns;
+        assert_true(bench.timers.next_ns == least);
+        assert_true(value & 4 || least > now);
+    }
+}
+
 static void test_clock(void **state)
 {
     (void)state;
@@ -124,6 +147,7 @@ int main(void)
         cmocka_unit_test_setup(test_rearming_while_firing, start),
         cmocka_unit_test_setup(test_past_deadline_ends, start),
         cmocka_unit_test_setup(test_equal_deadlines_all_fire, start),
+        cmocka_unit_test_setup(test_against_a_plain_search, start),
         cmocka_unit_test_setup(test_clock, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
