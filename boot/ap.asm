@@ -1,7 +1,8 @@
 ; Where an application processor starts: a page below 1 MiB that smp_start_all copies this code to. Real mode, straight
 ; into long mode through the boot page tables (the only ones that still map that page at its own address), then up to
 ; the linked kernel, over to the kernel's own tables and into the C entry on a stack of its own.
-; Position-independent: reaches its data through CS. Interrupts off. SDM 3A 8.4 "Multiple-Processor (MP) Initialization".
+; Position-independent: reaches its data through CS. Interrupts off.
+; SDM 3A 8.4 "Multiple-Processor (MP) Initialization".
 %include "arch/x86/offsets.inc"
 
 SELECTOR_CODE   equ 8
