@@ -1,5 +1,6 @@
 ; The IDT's stubs. Exceptions build a struct trap_frame and call trap_handle; vectors from 32 on save what C may change
-; and call irq_dispatch(vector). Interrupts are off in all of them (interrupt gates); DF may be set in the code interrupted.
+; and call irq_dispatch(vector). Interrupts are off in all of them (interrupt gates); DF may be set in what they
+; interrupt.
 ; The NMI entry moves its own IST pointer down while it runs: should something end the blocking of NMIs early
 ; (an IRET from a #GP that msr_read_safe repairs), a nested NMI does not overwrite the first one's frame.
 ; SDM 3A 6.14.2 "64-Bit Mode Stack Frame", 6.7.1 "Handling Multiple NMIs".
