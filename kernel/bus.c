@@ -82,7 +82,7 @@ static ALWAYS_INLINE const struct bus_port_range *find_port(const struct bus *bu
 /* True if the device takes the access whole. */
 static ALWAYS_INLINE bool takes_port(const struct bus_port_range *range, u32 offset, u8 bytes)
 {
-    return bytes <= range->max_bytes && offset + bytes <= range->count;
+    return bytes == 1 || (bytes <= range->max_bytes && offset + bytes <= range->count);
 }
 
 /* The widest piece of `bytes` bytes that one device, limited to max_bytes and `room` bytes, takes at once. */

@@ -12,21 +12,27 @@ static u64 pair(u32 low, u32 high)
     return (u64)high << 32 | low;
 }
 
-static u32 answer(struct hypercall *call, u32 ebx, u32 ecx, u32 edx)
+static u32 ebx(const u64 *registers)
 {
-    call->ebx = ebx;
-    call->ecx = ecx;
-    call->edx = edx;
-    call->changed = true;
-    return ROOTLET_OK;
+    return (u32)registers[HYPERCALL_EBX];
+}
+
+static u32 ecx(const u64 *registers)
+{
+    return (u32)registers[HYPERCALL_ECX];
+}
+
+static u32 edx(const u64 *registers)
+{
+    return (u32)registers[HYPERCALL_EDX];
 }
 
 /* Copied out in small pieces: guest memory is read through the checked function only, and the stack stays small. */
-static u32 console_write(struct vcpu *vcpu, struct hypercall *call)
+static NOINLINE u32 console_write(struct vcpu *vcpu, u64 *registers)
 {
     struct vm *vm = vcpu->vm;
-    u64 address = pair(call->ebx, call->ecx);
-    u32 bytes = call->edx;
+    u64 address = pair(ebx(registers), ecx(registers));
+    u32 bytes = edx(registers);
     u8 probe;
 
     if (bytes > ROOTLET_CONSOLE_WRITE_MAX)
@@ -42,25 +48,29 @@ static u32 console_write(struct vcpu *vcpu, struct hypercall *call)
         u32 n = bytes - done < sizeof piece ? bytes - done : (u32)sizeof piece;
         if (guest_memory_read(&vm->memory, gpa(address + done), piece, n) != STATUS_OK)
             return ROOTLET_ERROR_POINTER;
-        spin_lock(&vm->lock);
+        vm_lock(vm);
         for (u32 i = 0; i < n; i++)
             vm_console_put(vm, piece[i]);
-        spin_unlock(&vm->lock);
+        vm_unlock(vm);
         done += n;
     }
     vm_console_throttle(vcpu);
-    return answer(call, bytes, call->ecx, call->edx);
+    registers[HYPERCALL_EBX] = bytes;
+    return ROOTLET_OK;
 }
 
-static u32 clock(struct vcpu *vcpu, struct hypercall *call)
+static NOINLINE u32 clock(struct vcpu *vcpu, u64 *registers)
 {
     u64 now = vm_clock_ns(vcpu->vm);
-    return answer(call, (u32)now, (u32)(now >> 32), (u32)(clock_tsc_hz() / 1000));
+    registers[HYPERCALL_EBX] = (u32)now;
+    registers[HYPERCALL_ECX] = now >> 32;
+    registers[HYPERCALL_EDX] = (u32)(clock_tsc_hz() / 1000);
+    return ROOTLET_OK;
 }
 
-static u32 sleep_until(struct vcpu *vcpu, struct hypercall *call)
+static NOINLINE u32 sleep_until(struct vcpu *vcpu, u64 *registers)
 {
-    u64 until = vm_tsc_of_ns(vcpu->vm, pair(call->ebx, call->ecx));
+    u64 until = vm_tsc_of_ns(vcpu->vm, pair(ebx(registers), ecx(registers)));
 
     if (until > cpu_tsc()) {
         vcpu->sleep_until_tsc = until;
@@ -69,41 +79,57 @@ static u32 sleep_until(struct vcpu *vcpu, struct hypercall *call)
     return ROOTLET_OK;
 }
 
-static u32 start_vcpu(struct vcpu *vcpu, struct hypercall *call)
+static NOINLINE u32 start_vcpu(struct vcpu *vcpu, u64 *registers)
 {
-    struct start_state start = {.mode = START_PROTECTED32, .rip = call->ecx, .rbx = call->edx};
+    struct start_state start = {.mode = START_PROTECTED32, .rip = ecx(registers), .rbx = edx(registers)};
 
-    if (call->ebx >= vcpu->vm->spec.cpus)
+    if (ebx(registers) >= vcpu->vm->spec.cpus)
         return ROOTLET_ERROR_ARGUMENT;
-    return vm_start_vcpu(vcpu->vm, call->ebx, &start) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
+    return vm_start_vcpu(vcpu->vm, ebx(registers), &start) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
 }
 
-u32 hypercall_execute(struct vcpu *vcpu, struct hypercall *call)
+static NOINLINE u32 identity(struct vcpu *vcpu, u64 *registers)
 {
-    struct vm *vm = vcpu->vm;
+    registers[HYPERCALL_EBX] = vcpu->vm->id;
+    registers[HYPERCALL_ECX] = vcpu->index;
+    registers[HYPERCALL_EDX] = vcpu->vm->spec.cpus;
+    return ROOTLET_OK;
+}
 
-    call->changed = false;
-    switch (call->number) {
+static NOINLINE u32 exit_vm(struct vcpu *vcpu, u64 *registers)
+{
+    vm_exit(vcpu->vm, ebx(registers));
+    return ROOTLET_OK;
+}
+
+static NOINLINE u32 yield(struct vcpu *vcpu)
+{
+    vcpu->yielded = true;
+    vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    return ROOTLET_OK;
+}
+
+/* Each call is in tail position, so that the null call needs no stack frame. */
+u32 hypercall_execute(struct vcpu *vcpu, u64 *registers)
+{
+    switch ((u32)registers[HYPERCALL_EAX]) {
     case ROOTLET_CALL_VERSION:
-        return answer(call, ROOTLET_ABI_VERSION, call->ecx, call->edx);
+        registers[HYPERCALL_EBX] = ROOTLET_ABI_VERSION;
+        return ROOTLET_OK;
     case ROOTLET_CALL_CONSOLE_WRITE:
-        return console_write(vcpu, call);
+        return console_write(vcpu, registers);
     case ROOTLET_CALL_YIELD:
-        vcpu->yielded = true;
-        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
-        return ROOTLET_OK;
+        return yield(vcpu);
     case ROOTLET_CALL_CLOCK:
-        return clock(vcpu, call);
+        return clock(vcpu, registers);
     case ROOTLET_CALL_SLEEP_UNTIL:
-        return sleep_until(vcpu, call);
+        return sleep_until(vcpu, registers);
     case ROOTLET_CALL_EXIT:
-        vm->exit_status = call->ebx;
-        vm_stop(vm, VM_STOP_EXIT, "status=%u", call->ebx);
-        return ROOTLET_OK;
+        return exit_vm(vcpu, registers);
     case ROOTLET_CALL_IDENTITY:
-        return answer(call, vm->id, vcpu->index, vm->spec.cpus);
+        return identity(vcpu, registers);
     case ROOTLET_CALL_START_VCPU:
-        return start_vcpu(vcpu, call);
+        return start_vcpu(vcpu, registers);
     default:
         return ROOTLET_ERROR_UNKNOWN;
     }

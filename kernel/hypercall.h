@@ -6,16 +6,13 @@
 
 #include "kernel/vm.h"
 
-struct hypercall {
-    u32 number;
-    u32 ebx, ecx, edx; /* in; out if `changed` */
-    bool changed;
-};
+/* The registers of a call, numbered as instructions encode them. Only the low 32 bits carry arguments. */
+enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL_EBX };
 
 /*
- * Executes one call of the running vCPU, on its CPU, with no lock held; returns the status for EAX. Bad numbers, values
- * and pointers are errors for the guest; nothing here can fail for the host.
+ * Executes one call of the running vCPU, on its CPU, with no lock held; returns the status for EAX and writes results
+ * into registers[]. Bad numbers, values and pointers are errors for the guest; nothing here can fail for the host.
  */
-u32 hypercall_execute(struct vcpu *vcpu, struct hypercall *call);
+u32 hypercall_execute(struct vcpu *vcpu, u64 *registers);
 
 #endif

@@ -109,6 +109,7 @@ static void board_request(void *context, enum pc_request request)
 {
     struct vm *vm = context;
     vm->requested = request == PC_REQUEST_RESET ? VM_STOP_RESET : VM_STOP_POWEROFF;
+    vm->write_effect = true;
 }
 
 static void board_interrupt_changed(void *context, bool asserted)

@@ -153,9 +153,14 @@ static void push_work(struct sched_cpu *cpu)
 
 /* ---- blocking and waking ---- */
 
-static u64 tsc_of_timers(const struct vcpu *vcpu)
+static void refresh_timer(struct vcpu *vcpu)
 {
-    return vcpu->timers.next_ns == VTIMER_NEVER ? UINT64_MAX : vm_tsc_of_ns(vcpu->vm, vcpu->timers.next_ns);
+    u64 next_ns = vcpu->timers.next_ns;
+
+    if (next_ns == vcpu->timer_ns)
+        return;
+    vcpu->timer_ns = next_ns;
+    vcpu->timer_tsc = next_ns == VTIMER_NEVER ? UINT64_MAX : vm_tsc_of_ns(vcpu->vm, next_ns);
 }
 
 /* limit=: time in the guest or asleep by its own will; waiting for a CPU does not count. */
@@ -198,7 +203,7 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     vcpu->state = VCPU_BLOCKED;
     vcpu->block_tsc = now;
-    vcpu->timer_tsc = tsc_of_timers(vcpu);
+    refresh_timer(vcpu);
     vcpu->wake_tsc = wake_time(vcpu);
     vcpu->next = cpu->blocked;
     cpu->blocked = vcpu;
@@ -283,7 +288,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
             wake(cpu, v, now);
             continue;
         }
-        v->timer_tsc = tsc_of_timers(v);
+        refresh_timer(v);
         v->wake_tsc = wake_time(v);
     }
     update_next_wake(cpu);
@@ -397,7 +402,7 @@ static u64 cap_budget(struct vcpu *vcpu, u64 now)
 
 void sched_update_deadline(struct vcpu *vcpu)
 {
-    vcpu->timer_tsc = tsc_of_timers(vcpu);
+    refresh_timer(vcpu);
     vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, vcpu->timer_tsc), here()->next_wake_tsc);
     sched_arm_host_timer(vcpu->deadline_tsc);
 }

@@ -23,6 +23,8 @@ enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STO
 #define VCPU_REQUEST_RESCHEDULE 2u /* leave the guest and ask the scheduler */
 #define VCPU_REQUEST_DEADLINE   4u /* timers changed: compute the deadline anew */
 
+#define VCPU_REQUEST_NO_TIMER   8u /* set for good by vmx/run.c where the CPU has no preemption timer */
+
 #define VCPU_NO_CPU UINT32_MAX
 
 struct vcpu {
@@ -35,7 +37,8 @@ struct vcpu {
 
     u64 deadline_tsc;  /* leave the guest by then: the earliest of slice, limit, timers and this CPU's sleepers */
     u64 slice_end_tsc; /* end of slice, of the VM's limit or of its cap, whichever is first */
-    u64 timer_tsc;     /* the earliest timer of `timers`, as a host TSC value */
+    u64 timer_ns;      /* the earliest of `timers` when it was last looked at... */
+    u64 timer_tsc;     /* ... and as a host TSC value */
 
     bool halted;         /* in HLT: an interrupt makes it ready */
     bool halted_forever; /* in HLT with nothing that could ever wake it */

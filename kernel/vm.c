@@ -59,77 +59,6 @@ static u64 timer_clock(void *clock)
     return vm_clock_ns(clock);
 }
 
-void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
-{
-    struct vm *vm = vcpu->vm;
-
-    spin_lock(&vm->lock);
-    vtimer_run(&vcpu->timers, clock_ns_from_tsc(now_tsc - vm->start_tsc));
-    spin_unlock(&vm->lock);
-}
-
-/* ---- buses ---- */
-
-/* The devices' timers belong to vCPU 0: if an access moved them, its deadline moves too. */
-static void after_access(struct vcpu *vcpu, u64 timer_before)
-{
-    struct vcpu *owner = vcpu->vm->vcpus[0];
-
-    if (UNLIKELY(owner->timers.next_ns != timer_before))
-        sched_notify(owner, VCPU_REQUEST_DEADLINE);
-}
-
-u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
-{
-    struct vm *vm = vcpu->vm;
-
-    spin_lock(&vm->lock);
-    u64 timer = vm->vcpus[0]->timers.next_ns;
-    u32 value = bus_read_port(&vm->bus, port, bytes);
-    spin_unlock(&vm->lock);
-    after_access(vcpu, timer);
-    return value;
-}
-
-void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
-{
-    struct vm *vm = vcpu->vm;
-
-    spin_lock(&vm->lock);
-    u64 timer = vm->vcpus[0]->timers.next_ns;
-    bus_write_port(&vm->bus, port, bytes, value);
-    bool printed = vm->line_printed;
-    spin_unlock(&vm->lock);
-    after_access(vcpu, timer);
-    if (UNLIKELY(printed))
-        vm_console_throttle(vcpu);
-    if (UNLIKELY(vm->requested != VM_RUNNING))
-        vm_stop(vm, vm->requested, NULL);
-}
-
-u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
-{
-    struct vm *vm = vcpu->vm;
-
-    spin_lock(&vm->lock);
-    u64 timer = vm->vcpus[0]->timers.next_ns;
-    u64 value = bus_read_memory(&vm->bus, address, bytes);
-    spin_unlock(&vm->lock);
-    after_access(vcpu, timer);
-    return value;
-}
-
-void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
-{
-    struct vm *vm = vcpu->vm;
-
-    spin_lock(&vm->lock);
-    u64 timer = vm->vcpus[0]->timers.next_ns;
-    bus_write_memory(&vm->bus, address, bytes, value);
-    spin_unlock(&vm->lock);
-    after_access(vcpu, timer);
-}
-
 /* ---- console ---- */
 
 void vm_console_flush(struct vm *vm)
@@ -142,6 +71,7 @@ void vm_console_flush(struct vm *vm)
     console_write(text, n);
     vm->line_length = 0;
     vm->line_printed = true;
+    vm->write_effect = true;
 }
 
 /* A guest's bytes reach a terminal: nothing but printable characters and tabs gets there as it is. */
@@ -197,6 +127,7 @@ static enum status create_vcpus(struct vm *vm, const struct start_state *start, 
         if (status != STATUS_OK)
             return status;
         vtimer_set_init(&vm->vcpus[i]->timers, timer_clock, vm);
+        vm->vcpus[i]->timer_ns = VTIMER_NEVER;
     }
     virt_vcpu_set_start(vm->vcpus[0], start);
     return STATUS_OK;
@@ -296,14 +227,30 @@ static bool wants_report(const struct vm *vm)
     return vm->spec.dump == VM_DUMP_REGS || vm->reason == VM_STOP_TRIPLE_FAULT || vm->reason >= VM_STOP_ENTRY_FAILURE;
 }
 
-void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
+/* True for the first caller, who alone writes the reason. */
+static bool claim_stop(struct vm *vm)
 {
     u32 expected = 0;
+    return __atomic_compare_exchange_n(&vm->stop_claimed, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static void publish_stop(struct vm *vm, enum vm_stop_reason reason);
+
+void vm_exit(struct vm *vm, u32 status)
+{
+    if (!claim_stop(vm))
+        return;
+    vm->exit_status = status;
+    format_text(vm->detail, sizeof vm->detail, " status=%u", status);
+    publish_stop(vm, VM_STOP_EXIT);
+}
+
+void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
+{
     va_list arguments;
 
-    if (!__atomic_compare_exchange_n(&vm->stop_claimed, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    if (!claim_stop(vm))
         return;
-    vm->reason = reason;
     vm->detail[0] = 0;
     if (detail) {
         vm->detail[0] = ' ';
@@ -311,6 +258,12 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
         format_list(vm->detail + 1, sizeof vm->detail - 1, detail, arguments);
         va_end(arguments);
     }
+    publish_stop(vm, reason);
+}
+
+static void publish_stop(struct vm *vm, enum vm_stop_reason reason)
+{
+    vm->reason = reason;
     __atomic_store_n(&vm->stopping, 1, __ATOMIC_SEQ_CST);
     /* vCPUs that never started have no home CPU: they are retired here. */
     for (u32 i = 1; i < vm->spec.cpus; i++) {
@@ -353,9 +306,9 @@ static void dump_screen(struct vm *vm)
 
 static void finish(struct vm *vm)
 {
-    spin_lock(&vm->lock);
+    vm_lock(vm);
     vm_console_flush(vm);
-    spin_unlock(&vm->lock);
+    vm_unlock(vm);
     if (vm->spec.dump == VM_DUMP_SCREEN)
         dump_screen(vm);
     vm->clean = is_clean(vm);

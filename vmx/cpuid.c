@@ -187,7 +187,8 @@ static struct cpuid_result hypervisor(u32 leaf)
     return (struct cpuid_result){ROOTLET_ABI_VERSION, 0, 0, 0};
 }
 
-static struct cpuid_result features(const struct vmx_vcpu *v)
+/* The guest's own leaf 1; cr.c keeps OSXSAVE true to CR4. */
+void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
 {
     struct cpuid_result r = table.basic[1];
     u32 cpus = v->base.vm->spec.cpus;
@@ -199,9 +200,12 @@ static struct cpuid_result features(const struct vmx_vcpu *v)
     }
     if (!v->base.vm->spec.stealth)
         r.ecx |= (u32)LEAF1_ECX_HYPERVISOR;
-    if (vmcs_read(GUEST_CR4) & CR4_OSXSAVE)
-        r.ecx |= (u32)LEAF1_ECX_OSXSAVE;
-    return r;
+    v->cpuid_leaf1 = r;
+}
+
+void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on)
+{
+    v->cpuid_leaf1.ecx = (v->cpuid_leaf1.ecx & ~(u32)LEAF1_ECX_OSXSAVE) | (on ? (u32)LEAF1_ECX_OSXSAVE : 0);
 }
 
 static COLD struct cpuid_result other_range(const struct vmx_vcpu *v, u32 leaf)
@@ -213,13 +217,10 @@ static COLD struct cpuid_result other_range(const struct vmx_vcpu *v, u32 leaf)
     return table.basic[table.max_basic]; /* "the highest basic information leaf" */
 }
 
-static struct cpuid_result look_up(const struct vmx_vcpu *v, u32 leaf, u32 subleaf)
+/* Leaves whose answer depends on the subleaf or on state that changes. */
+static COLD struct cpuid_result compute(const struct vmx_vcpu *v, u32 leaf, u32 subleaf)
 {
-    if (UNLIKELY(leaf >= BASIC_LEAVES))
-        return other_range(v, leaf);
     switch (leaf) {
-    case 1:
-        return features(v);
     case 4:
         return cache(v, subleaf);
     case 7:
@@ -229,17 +230,34 @@ static struct cpuid_result look_up(const struct vmx_vcpu *v, u32 leaf, u32 suble
     case 0xd:
         return states(subleaf);
     default:
-        return table.basic[leaf];
+        return other_range(v, leaf);
     }
+}
+
+#define COMPUTED_LEAVES (BIT(4) | BIT(7) | BIT(0xb) | BIT(0xd))
+
+static ALWAYS_INLINE enum outcome answer(struct vmx_vcpu *v, const struct cpuid_result *r)
+{
+    v->gpr[GPR_RAX] = r->eax;
+    v->gpr[GPR_RBX] = r->ebx;
+    v->gpr[GPR_RCX] = r->ecx;
+    v->gpr[GPR_RDX] = r->edx;
+    return OUTCOME_SKIP;
+}
+
+static COLD enum outcome answer_computed(struct vmx_vcpu *v, u32 leaf)
+{
+    struct cpuid_result r = compute(v, leaf, (u32)v->gpr[GPR_RCX]);
+    return answer(v, &r);
 }
 
 enum outcome vmx_cpuid_exit(struct vmx_vcpu *v)
 {
-    struct cpuid_result r = look_up(v, (u32)v->gpr[GPR_RAX], (u32)v->gpr[GPR_RCX]);
+    u32 leaf = (u32)v->gpr[GPR_RAX];
 
-    v->gpr[GPR_RAX] = r.eax;
-    v->gpr[GPR_RBX] = r.ebx;
-    v->gpr[GPR_RCX] = r.ecx;
-    v->gpr[GPR_RDX] = r.edx;
-    return OUTCOME_SKIP;
+    if (leaf == 1)
+        return answer(v, &v->cpuid_leaf1);
+    if (UNLIKELY(leaf >= BASIC_LEAVES || BIT(leaf) & COMPUTED_LEAVES))
+        return answer_computed(v, leaf);
+    return answer(v, &table.basic[leaf]);
 }

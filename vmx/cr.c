@@ -108,6 +108,34 @@ static enum outcome write_cr3(struct vmx_vcpu *v, u64 value)
     return OUTCOME_SKIP;
 }
 
+/*
+ * Exits for bits that the guest may not have, which are reserved by the CPUID that it sees, and for OSXSAVE, which its
+ * CPUID shows. PAE cannot change with it: what is not ours the guest writes without an exit, and an exit finds the old
+ * value.
+ */
+static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
+{
+    u64 old = vmcs_read(GUEST_CR4);
+    u64 efer = vmcs_read(GUEST_EFER);
+    bool paging = vmcs_read(GUEST_CR0) & CR0_PG;
+
+    if (value & ~vmx_machine.guest_cr4_allowed)
+        return vmx_inject_gp(v);
+    if ((efer & EFER_LMA) && !(value & CR4_PAE))
+        return vmx_inject_gp(v);
+    if ((value & ~old & CR4_PCIDE) && (!(efer & EFER_LMA) || vmcs_read(GUEST_CR3) & 0xfff))
+        return vmx_inject_gp(v);
+    if (paging && (value & CR4_PAE) && !(efer & EFER_LMA) &&
+        ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && !load_pdptes(v, vmcs_read(GUEST_CR3)))
+        return vmx_inject_gp(v);
+    vmcs_write(GUEST_CR4, value | vmx_machine.caps.cr4_fixed0);
+    vmcs_write(CR4_SHADOW, value);
+    vmx_cpuid_set_osxsave(v, value & CR4_OSXSAVE);
+    if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP))
+        vmx_vcpu_flush_tlb(v);
+    return OUTCOME_SKIP;
+}
+
 /* CR8 without a local APIC: the register exists and masks nothing. SDM 3A 10.8.6.1 "Interaction of Task Priorities
  * between CR8 and APIC" */
 static enum outcome write_cr8(struct vmx_vcpu *v, u64 value)
@@ -125,8 +153,8 @@ static enum outcome move_to(struct vmx_vcpu *v, unsigned cr, u64 value)
         return write_cr0(v, value);
     case 3:
         return write_cr3(v, value);
-    case 4: /* exits only for bits that the guest may not have: reserved, by the CPUID it sees */
-        return vmx_inject_gp(v);
+    case 4:
+        return write_cr4(v, value);
     default:
         return write_cr8(v, value);
     }

@@ -6,6 +6,25 @@ default rel
 
 %define GPR(n) [rdi + VCPU_GPR + 8 * (n)]
 
+; rdi = v. MOV leaves the flags alone.
+%macro LOAD_GUEST_REGISTERS 0
+        mov     rax, GPR(0)
+        mov     rcx, GPR(1)
+        mov     rdx, GPR(2)
+        mov     rbx, GPR(3)
+        mov     rbp, GPR(5)
+        mov     rsi, GPR(6)
+        mov     r8, GPR(8)
+        mov     r9, GPR(9)
+        mov     r10, GPR(10)
+        mov     r11, GPR(11)
+        mov     r12, GPR(12)
+        mov     r13, GPR(13)
+        mov     r14, GPR(14)
+        mov     r15, GPR(15)
+        mov     rdi, GPR(7)
+%endmacro
+
 section .text
 
 extern vmx_after_exit
@@ -24,30 +43,23 @@ vmx_enter_guest:
         mov     eax, FIELD_HOST_RSP
         vmwrite rax, rsp
         jbe     failed
-
-enter:                                  ; rdi = v
         cmp     dword [rdi + VCPU_LAUNCHED], 0
-        mov     rax, GPR(0)             ; MOV leaves the flags alone
-        mov     rcx, GPR(1)
-        mov     rdx, GPR(2)
-        mov     rbx, GPR(3)
-        mov     rbp, GPR(5)
-        mov     rsi, GPR(6)
-        mov     r8, GPR(8)
-        mov     r9, GPR(9)
-        mov     r10, GPR(10)
-        mov     r11, GPR(11)
-        mov     r12, GPR(12)
-        mov     r13, GPR(13)
-        mov     r14, GPR(14)
-        mov     r15, GPR(15)
-        mov     rdi, GPR(7)
-        je      launch
+        jne     resume
+        mov     dword [rdi + VCPU_LAUNCHED], 1
+        LOAD_GUEST_REGISTERS
+        vmlaunch
+        jmp     failed_launch
+
+resume:
+        LOAD_GUEST_REGISTERS
         vmresume
         jmp     failed
-launch:
-        vmlaunch
-failed:                                 ; SDM 3C 30.2: CF set is VMfailInvalid, ZF set is VMfailValid
+
+; SDM 3C 30.2: CF set is VMfailInvalid, ZF set is VMfailValid.
+failed_launch:
+        mov     rdi, [rsp]
+        mov     dword [rdi + VCPU_LAUNCHED], 0
+failed:
         mov     eax, 2
         jc      leave
         mov     eax, 1
@@ -73,12 +85,11 @@ vmx_exit_entry:
         mov     GPR(14), r14
         mov     GPR(15), r15
         pop     qword GPR(7)
-        mov     dword [rdi + VCPU_LAUNCHED], 1
-        xor     ebp, ebp                ; ends backtraces, and no guest value reaches speculation through it
+        xor     ebp, ebp                ; ends backtraces: no guest value is taken for a frame
         call    vmx_after_exit
         mov     rdi, [rsp]
         test    al, al
-        jnz     enter
+        jnz     resume
         xor     eax, eax
 leave:
         add     rsp, 8

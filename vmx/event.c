@@ -86,10 +86,10 @@ static void inject_external(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
 
-    spin_lock(&vm->lock);
+    vm_lock(vm);
     u8 vector = vm->intc.acknowledge(vm->intc.device);
     bool more = vm->intc.pending(vm->intc.device);
-    spin_unlock(&vm->lock);
+    vm_unlock(vm);
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
     if (UNLIKELY(more))
         set_windows(v, &(struct event_choice){.interrupt_window = true});

@@ -140,7 +140,7 @@ const char *vmx_exit_name(u32 reason)
  * guest's, they exit only so that their delivery can be interrupted. SDM 3C 27.2.2 "Information for VM Exits Due to
  * Vectored Events".
  */
-static enum outcome exception_exit(struct vmx_vcpu *v)
+static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v)
 {
     u32 info = vmcs_read(EXIT_INTERRUPTION_INFO);
     u8 vector = (u8)info;
@@ -172,7 +172,7 @@ static enum outcome exception_exit(struct vmx_vcpu *v)
     return OUTCOME_RESUME;
 }
 
-static enum outcome external_interrupt_exit(struct vmx_vcpu *v)
+static NOINLINE enum outcome external_interrupt_exit(struct vmx_vcpu *v)
 {
     irq_dispatch((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
     if (!vmx_machine.has_timer && cpu_tsc() >= v->base.deadline_tsc)
@@ -181,7 +181,7 @@ static enum outcome external_interrupt_exit(struct vmx_vcpu *v)
 }
 
 /* Interrupts off and none pending: for good, unless another vCPU restarts it, which nothing can do. */
-static enum outcome hlt_exit(struct vmx_vcpu *v)
+static NOINLINE enum outcome hlt_exit(struct vmx_vcpu *v)
 {
     v->base.halted = true;
     v->base.halted_forever = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
@@ -189,8 +189,16 @@ static enum outcome hlt_exit(struct vmx_vcpu *v)
     return OUTCOME_SKIP;
 }
 
-static COLD enum outcome entry_failure(struct vmx_vcpu *v, u32 reason)
+static COLD enum outcome entry_failure(struct vmx_vcpu *v)
 {
+    u32 reason = (u16)vmcs_read(EXIT_REASON);
+    u64 rip = vmcs_read(GUEST_RIP);
+
+    /* Code that runs over the end of 4 GiB: the CPU wraps EIP, skip_instruction() leaves that to us. */
+    if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !(vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)) {
+        vmcs_write(GUEST_RIP, (u32)rip);
+        return OUTCOME_RESUME;
+    }
     v->last_entry_error = 0;
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "exit=%u what=\"VM entry refused: %s\" qualification=%lu", reason,
             vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
@@ -203,56 +211,78 @@ static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason,
     return OUTCOME_STOP;
 }
 
-static enum outcome vmcall_exit(struct vmx_vcpu *v)
+static NOINLINE enum outcome vmcall_exit(struct vmx_vcpu *v)
 {
     u32 cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3;
-    struct hypercall call;
 
-    if (v->base.vm->spec.stealth || cpl)
+    if (UNLIKELY(cpl || v->base.vm->spec.stealth))
         return vmx_inject_ud(v);
-    call = (struct hypercall){.number = (u32)v->gpr[GPR_RAX],
-                              .ebx = (u32)v->gpr[GPR_RBX],
-                              .ecx = (u32)v->gpr[GPR_RCX],
-                              .edx = (u32)v->gpr[GPR_RDX]};
-    v->gpr[GPR_RAX] = hypercall_execute(&v->base, &call);
-    if (call.changed) {
-        v->gpr[GPR_RBX] = call.ebx;
-        v->gpr[GPR_RCX] = call.ecx;
-        v->gpr[GPR_RDX] = call.edx;
-    }
+    v->gpr[GPR_RAX] = hypercall_execute(&v->base, v->gpr);
     return OUTCOME_SKIP;
 }
 
-static COLD enum outcome unknown_exit(struct vmx_vcpu *v, u32 reason)
+/* Bit 31 set: the entry failed. Else a reason that we did not ask for, or one newer than this table. */
+static COLD enum outcome unknown_exit(struct vmx_vcpu *v)
 {
+    u32 reason = (u16)vmcs_read(EXIT_REASON);
+
+    if (vmcs_read(EXIT_REASON) & ENTRY_FAILED)
+        return entry_failure(v);
     vm_stop(v->base.vm, VM_STOP_UNKNOWN_EXIT, "exit=%u name=%s qualification=0x%lx rip=0x%lx", reason,
             vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION), vmcs_read(GUEST_RIP));
     return OUTCOME_STOP;
 }
 
+static NOINLINE enum outcome window_exit(struct vmx_vcpu *v)
+{
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    return OUTCOME_RESUME;
+}
+
+static NOINLINE enum outcome timer_exit(struct vmx_vcpu *v)
+{
+    sched_deadline_reached(&v->base);
+    return OUTCOME_RESUME;
+}
+
+static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v)
+{
+    return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
+}
+
+static COLD enum outcome task_switch_exit(struct vmx_vcpu *v)
+{
+    return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"hardware task switch\"");
+}
+
+static COLD enum outcome rdpmc_exit(struct vmx_vcpu *v)
+{
+    return vmx_inject_gp(v);
+}
+
+static COLD enum outcome undefined_exit(struct vmx_vcpu *v)
+{
+    return vmx_inject_ud(v);
+}
+
+/* Every case is a call in tail position, so that the dispatch itself needs no stack frame. */
 enum outcome vmx_exit_handle(struct vmx_vcpu *v)
 {
-    u32 reason = vmcs_read(EXIT_REASON);
+    u64 reason = vmcs_read(EXIT_REASON);
 
-    if (UNLIKELY(reason >= EXIT_REASONS)) { /* bit 31: the entry failed; or a reason newer than this table */
-        if (reason & ENTRY_FAILED)
-            return entry_failure(v, (u16)reason);
-        return unknown_exit(v, (u16)reason);
-    }
-    v->exits[reason]++;
+    v->exits[reason % EXIT_REASONS]++;
     switch (reason) {
     case EXIT_EXCEPTION_OR_NMI:
         return exception_exit(v);
     case EXIT_EXTERNAL_INTERRUPT:
         return external_interrupt_exit(v);
     case EXIT_TRIPLE_FAULT:
-        return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
+        return triple_fault_exit(v);
     case EXIT_INTERRUPT_WINDOW:
     case EXIT_NMI_WINDOW:
-        vcpu_request(&v->base, VCPU_REQUEST_EVENT);
-        return OUTCOME_RESUME;
+        return window_exit(v);
     case EXIT_TASK_SWITCH:
-        return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"hardware task switch\"");
+        return task_switch_exit(v);
     case EXIT_CPUID:
         return vmx_cpuid_exit(v);
     case EXIT_HLT:
@@ -261,7 +291,7 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
     case EXIT_WBINVD:
         return OUTCOME_SKIP;
     case EXIT_RDPMC: /* no counter exists: SDM 2B "RDPMC" */
-        return vmx_inject_gp(v);
+        return rdpmc_exit(v);
     case EXIT_VMCALL:
         return vmcall_exit(v);
     case EXIT_GETSEC:
@@ -280,7 +310,7 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
     case EXIT_VMFUNC:
     case EXIT_MONITOR:
     case EXIT_MWAIT: /* as on a CPU whose CPUID does not have them */
-        return vmx_inject_ud(v);
+        return undefined_exit(v);
     case EXIT_CR_ACCESS:
         return vmx_cr_exit(v);
     case EXIT_MOV_DR:
@@ -294,11 +324,10 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
     case EXIT_EPT_VIOLATION:
         return vmx_ept_violation_exit(v);
     case EXIT_PREEMPTION_TIMER:
-        sched_deadline_reached(&v->base);
-        return OUTCOME_RESUME;
+        return timer_exit(v);
     case EXIT_XSETBV:
         return vmx_xsetbv_exit(v);
     default:
-        return unknown_exit(v, reason);
+        return unknown_exit(v);
     }
 }

@@ -59,7 +59,7 @@ static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, u64 lin
     return access;
 }
 
-static enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
+static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
 {
     unsigned index = qualification & IO_IN ? GPR_RDI : GPR_RSI;
     u64 mask = address_mask();
@@ -91,6 +91,11 @@ static enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
     return v->gpr[GPR_RCX] & mask ? OUTCOME_RESUME : OUTCOME_SKIP;
 }
 
+/* By size in bytes: what goes out, and what of RAX an IN leaves (a 32-bit result clears the upper half: SDM 1 3.4.1.1).
+ */
+static const u32 size_masks[] = {[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff};
+static const u64 kept_masks[] = {[1] = ~0xffull, [2] = ~0xffffull, [4] = 0};
+
 enum outcome vmx_io_exit(struct vmx_vcpu *v)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
@@ -100,11 +105,12 @@ enum outcome vmx_io_exit(struct vmx_vcpu *v)
 
     u8 size = IO_SIZE(qualification);
     u16 port = IO_PORT(qualification);
+    u64 mask = size_masks[size];
     if (!(qualification & IO_IN)) {
-        vm_port_write(&v->base, port, size, (u32)(v->gpr[GPR_RAX] & bits_mask_of_bytes(size)));
+        vm_port_write(&v->base, port, size, (u32)(v->gpr[GPR_RAX] & mask));
         return OUTCOME_SKIP;
     }
     u32 value = vm_port_read(&v->base, port, size);
-    v->gpr[GPR_RAX] = size == 4 ? value : (v->gpr[GPR_RAX] & ~bits_mask_of_bytes(size)) | value;
+    v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & kept_masks[size]) | value;
     return OUTCOME_SKIP;
 }

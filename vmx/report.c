@@ -43,7 +43,8 @@ static u64 sum_of(const struct vm *vm, u32 reason)
     return sum;
 }
 
-/* Every entry that succeeds is followed by exactly one exit, so the exits are the count of both. */
+/* Every entry that succeeds is followed by exactly one exit, so the exits are the count of both; a failed entry counts
+ * as an exit. */
 u64 virt_vm_entries(const struct vm *vm)
 {
     u64 sum = 0;

@@ -12,11 +12,18 @@
 u32 vmx_enter_guest(struct vmx_vcpu *v);
 bool vmx_after_exit(struct vmx_vcpu *v);
 
+/* Without a preemption timer there is no field to arm: a request that never ends keeps such machines off the short
+ * path. */
+static u32 standing_requests(void)
+{
+    return vmx_machine.has_timer ? 0 : VCPU_REQUEST_NO_TIMER;
+}
+
 /* What is rare between two entries. False: leave the guest. */
 static COLD bool serve_requests(struct vmx_vcpu *v)
 {
     struct vcpu *vcpu = &v->base;
-    u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    u32 requests = __atomic_exchange_n(&vcpu->requests, standing_requests(), __ATOMIC_SEQ_CST);
 
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
@@ -27,42 +34,72 @@ static COLD bool serve_requests(struct vmx_vcpu *v)
     return !(requests & VCPU_REQUEST_RESCHEDULE) && !vcpu->halted && !vcpu->sleep_until_tsc;
 }
 
-/* SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC.
+static COLD void expire_at_once(void)
+{
+    vmcs_write(PREEMPTION_TIMER_VALUE, 0);
+}
+
+/*
+ * SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC. A
+ * deadline is at most one slice away, so 32 bits of difference decide, and a negative one means that it has passed.
  */
 static ALWAYS_INLINE void arm_preemption_timer(const struct vmx_vcpu *v)
 {
-    s64 left = (s64)(v->base.deadline_tsc - cpu_tsc());
-    u64 count = left > 0 ? (u64)left >> vmx_machine.timer_shift : 0;
-    vmcs_write(PREEMPTION_TIMER_VALUE, count > UINT32_MAX ? UINT32_MAX : (u32)count);
+    u32 left = (u32)v->base.deadline_tsc - (u32)cpu_tsc();
+    if (UNLIKELY((s32)left < 0))
+        expire_at_once();
+    else
+        vmcs_write(PREEMPTION_TIMER_VALUE, left >> vmx_machine.timer_shift);
 }
 
-static ALWAYS_INLINE bool prepare(struct vmx_vcpu *v)
+static COLD bool prepare_with_requests(struct vmx_vcpu *v)
 {
-    if (UNLIKELY(v->base.requests) && !serve_requests(v))
+    if (!serve_requests(v))
         return false;
-    if (LIKELY(vmx_machine.has_timer))
+    if (vmx_machine.has_timer)
         arm_preemption_timer(v);
     return true;
 }
 
-/*
- * The instruction that caused the exit is done. SDM 3C 27.2.4 "Information for VM Exits Due to Instruction Execution";
- * blocking by STI or MOV SS ends with it, and RFLAGS.TF asks for a debug trap after it (24.4.2 "Guest Non-Register
- * State").
- */
-static ALWAYS_INLINE void skip_instruction(u32 length)
+static ALWAYS_INLINE bool prepare(struct vmx_vcpu *v)
 {
-    u64 rip = vmcs_read(GUEST_RIP);
-    u64 next = rip + length;
+    if (UNLIKELY(v->base.requests))
+        return prepare_with_requests(v);
+    arm_preemption_timer(v);
+    return true;
+}
+
+/*
+ * The rare part of finishing an instruction: RFLAGS.TF asks for a debug trap after it, and blocking by STI or MOV SS
+ * has ended. SDM 3C 24.4.2 "Guest Non-Register State".
+ */
+static COLD void end_blocking(void)
+{
     u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
 
-    if (UNLIKELY((rip ^ next) >> 32) && !(vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG))
-        next = (u32)next;
-    vmcs_write(GUEST_RIP, next);
-    if (UNLIKELY(blocking & INTERRUPTIBILITY_STI_MOV_SS))
+    if (blocking & INTERRUPTIBILITY_STI_MOV_SS)
         vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
+}
+
+static COLD void trap_single_step(void)
+{
+    end_blocking();
+    vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
+}
+
+/*
+ * The instruction that caused the exit is done. SDM 3C 27.2.4 "Information for VM Exits Due to Instruction Execution".
+ * Blocking by STI or MOV SS matters only to an event or a trap that is about to be delivered, so it is ended only then:
+ * else the guest's next instruction ends it. Outside 64-bit mode RIP may leave 32 bits here: entry_failure() in exit.c
+ * wraps it.
+ */
+static ALWAYS_INLINE void skip_instruction(const struct vmx_vcpu *v, u32 length)
+{
+    vmcs_write(GUEST_RIP, vmcs_read(GUEST_RIP) + length);
     if (UNLIKELY(vmcs_read(GUEST_RFLAGS) & RFLAGS_TF))
-        vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
+        trap_single_step();
+    else if (UNLIKELY(v->base.requests))
+        end_blocking();
 }
 
 /* Called by entry.asm after each VM exit; true: enter again. */
@@ -71,9 +108,9 @@ bool vmx_after_exit(struct vmx_vcpu *v)
     enum outcome outcome = vmx_exit_handle(v);
 
     if (LIKELY(outcome == OUTCOME_SKIP))
-        skip_instruction(vmcs_read(EXIT_INSTRUCTION_LENGTH));
+        skip_instruction(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
     else if (outcome == OUTCOME_SKIP_DECODED)
-        skip_instruction(v->skip_bytes);
+        skip_instruction(v, v->skip_bytes);
     else if (outcome == OUTCOME_STOP)
         return false;
     return prepare(v);
@@ -103,7 +140,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
 
     vmx_load(v);
-    vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    vcpu_request(vcpu, VCPU_REQUEST_EVENT | standing_requests());
     if (!prepare(v))
         return;
     u32 failed = vmx_enter_guest(v);

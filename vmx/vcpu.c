@@ -274,7 +274,7 @@ static void write_guest_state(struct vmx_vcpu *v)
     vmcs_write(GUEST_CR3, 0);
     vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0);
     vmcs_write(CR4_SHADOW, 0);
-    vmcs_write(CR4_MASK, ~vmx_machine.guest_cr4_allowed);
+    vmcs_write(CR4_MASK, ~(vmx_machine.guest_cr4_allowed & ~CR4_OSXSAVE));
     vmcs_write(GUEST_EFER, 0);
     vmcs_write(GUEST_PAT, 0x0007040600070406ull); /* the reset value: SDM 3A 11.12.4 "Programming the PAT" */
     vmcs_write(GUEST_DR7, 0x400);
@@ -300,6 +300,7 @@ static void write_guest_state(struct vmx_vcpu *v)
 static void configure(struct vmx_vcpu *v)
 {
     v->tsc_offset = 0 - v->base.vm->start_tsc;
+    vmx_cpuid_init_vcpu(v);
     write_controls(v);
     write_host_state();
     write_guest_state(v);

@@ -8,6 +8,7 @@
 #ifndef ROOTLET_VMX_VCPU_H
 #define ROOTLET_VMX_VCPU_H
 
+#include "arch/x86/cpu.h"
 #include "kernel/virt.h"
 #include "vmx/caps.h"
 #include "vmx/controls.h"
@@ -17,7 +18,7 @@
 enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 
 /* Basic exit reasons: SDM 3D Appendix C "VMX Basic Exit Reasons". */
-#define EXIT_REASONS 70u
+#define EXIT_REASONS 128u /* a power of two above the highest, so that counting needs no bounds check */
 
 #define VMX_SWITCHED_MSRS 6u
 
@@ -56,6 +57,7 @@ struct vmx_vcpu {
     hpa_t vmcs;
     void *xsave_area;
     u32 xsave_frames;
+    struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;
 };
 
@@ -92,6 +94,8 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v);
 const char *vmx_exit_name(u32 reason);
 /* cpuid.c */
 void vmx_cpuid_build(void);
+void vmx_cpuid_init_vcpu(struct vmx_vcpu *v);
+void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on);
 enum outcome vmx_cpuid_exit(struct vmx_vcpu *v);
 /* msr.c */
 void vmx_msr_bitmap_fill(u8 *bitmap);

@@ -15,7 +15,7 @@ NORETURN COLD void vmcs_access_failed(const char *instruction, u32 encoding);
 static ALWAYS_INLINE u64 vmcs_read_raw(u32 encoding)
 {
     u64 value;
-    asm goto("vmread %1, %0\n\tjbe %l2" : "=r"(value) : "r"((u64)encoding) : "cc" : failed);
+    asm goto("vmread %1, %0\n\tjbe %l2" : "=&r"(value) : "r"((u64)encoding) : "cc" : failed);
     return value;
 failed:
     vmcs_access_failed("VMREAD", encoding);
@@ -37,7 +37,10 @@ void vmcs_write_raw(u32 encoding, u64 value);
 #define VMCS_DEFINE_READ(width, access, type)                                                                          \
     static ALWAYS_INLINE type vmcs_read_##width##_##access(struct vmcs_##width##_##access field)                       \
     {                                                                                                                  \
-        return (type)vmcs_read_raw(field.encoding);                                                                    \
+        u64 value = vmcs_read_raw(field.encoding);                                                                     \
+        if (value != (type)value) /* VMREAD clears the bits above the field: no masking is needed */                   \
+            __builtin_unreachable();                                                                                   \
+        return (type)value;                                                                                            \
     }
 #define VMCS_DEFINE_WRITE(width, type)                                                                                 \
     static ALWAYS_INLINE void vmcs_write_##width(struct vmcs_##width##_rw field, type value)                           \

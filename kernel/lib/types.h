@@ -25,6 +25,7 @@ typedef int64_t s64;
 #define ALIGNED(n)     __attribute__((aligned(n)))
 #define NORETURN       __attribute__((noreturn))
 #define ALWAYS_INLINE  inline __attribute__((always_inline))
+#define NOINLINE       __attribute__((noinline))
 #define COLD           __attribute__((cold, noinline))
 #define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
 #define LIKELY(x)      __builtin_expect(!!(x), 1)
