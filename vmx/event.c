@@ -117,7 +117,7 @@ void vmx_event_prepare(struct vmx_vcpu *v)
     case EVENT_REINJECT:
         write_event(&v->reinject);
         v->reinject.info = 0;
-        /* A software exception or an exception of ours on top: it comes again when the instruction runs again. */
+        v->exception.info = 0; /* it comes again when its instruction runs again */
         break;
     case EVENT_EXCEPTION:
         write_event(&v->exception);

@@ -1,0 +1,132 @@
+/*
+ * A VM with one vCPU for tests of vmx/: its VMCS, MSRs and CPU are the fakes, its interrupt controller is a variable.
+ * Each test program includes it once; it stands in for vmx/root.c, vmx/vcpu.c and the kernel's panic().
+ */
+#ifndef ROOTLET_TEST_FAKE_VMX_BENCH_H
+#define ROOTLET_TEST_FAKE_VMX_BENCH_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernel/panic.h"
+#include "test/fake/cpu.h"
+#include "test/fake/msr.h"
+#include "test/fake/vmcs.h"
+#include "vmx/event.h"
+#include "vmx/vcpu.h"
+
+struct vmx_machine vmx_machine;
+
+static struct {
+    struct vm vm;
+    struct vmx_vcpu v;
+    bool interrupt; /* the controller asserts INTR */
+    bool another;   /* and will do so again after the next acknowledge */
+    u8 vector;
+    u32 acknowledged;
+    u32 flushes; /* of the TLB */
+} bench;
+
+void panic(const char *format, ...)
+{
+    print_error("panic: %s\n", format);
+    abort();
+}
+
+void vmx_vcpu_flush_tlb(struct vmx_vcpu *v)
+{
+    (void)v;
+    bench.flushes++;
+}
+
+u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index)
+{
+    return index == GPR_RSP ? vmcs_read(GUEST_RSP) : v->gpr[index];
+}
+
+void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
+{
+    if (index == GPR_RSP)
+        vmcs_write(GUEST_RSP, value);
+    else
+        v->gpr[index] = value;
+}
+
+static bool bench_pending(void *device)
+{
+    (void)device;
+    return bench.interrupt;
+}
+
+static u8 bench_acknowledge(void *device)
+{
+    (void)device;
+    assert_true(bench.interrupt);
+    bench.acknowledged++;
+    bench.interrupt = bench.another;
+    bench.another = false;
+    return bench.vector;
+}
+
+/* A Skylake-X, and a vCPU in 32-bit protected mode without paging, as a multiboot guest begins. */
+static inline void bench_start(void)
+{
+    struct refusal why;
+
+    memset(&bench, 0, sizeof bench);
+    memset(&vmx_machine, 0, sizeof vmx_machine);
+    fake_cpu_reset();
+    fake_cpuid_skylake();
+    fake_msr_reset();
+    fake_msr_skylake();
+    fake_vmcs_reset();
+    bench.vm.spec = (struct vm_spec){.name = "test", .cpus = 1, .weight = VM_DEFAULT_WEIGHT, .affinity = ~0ull};
+    bench.vm.intc.pending = bench_pending;
+    bench.vm.intc.acknowledge = bench_acknowledge;
+    bench.vm.vcpus[0] = &bench.v.base;
+    bench.v.base.vm = &bench.vm;
+    bench.v.xcr0 = 1;
+    bench.v.dr6 = 0xffff0ff0;
+    for (u32 reason = VMX_PIN; reason < VMX_GROUPS; reason++) {
+        static const u32 msrs[] = {MSR_IA32_VMX_TRUE_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
+                                   MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_TRUE_EXIT_CTLS,
+                                   MSR_IA32_VMX_TRUE_ENTRY_CTLS};
+        u64 value = fake_msr_get(msrs[reason]);
+        vmx_machine.caps.group[reason] = (struct vmx_allowed){(u32)value, (u32)(value >> 32)};
+    }
+    vmx_machine.caps.ept_vpid = fake_msr_get(MSR_IA32_VMX_EPT_VPID_CAP);
+    vmx_machine.caps.cr0_fixed0 = 0x80000021;
+    vmx_machine.caps.cr0_fixed1 = 0xffffffff;
+    vmx_machine.caps.cr4_fixed0 = CR4_VMXE;
+    vmx_machine.caps.cr4_fixed1 = fake_msr_get(MSR_IA32_VMX_CR4_FIXED1);
+    assert_int_equal(vmx_controls_resolve(&vmx_machine.caps, &vmx_machine.controls, &why), STATUS_OK);
+    vmx_machine.has_timer = vmx_machine.has_vpid = vmx_machine.has_rdtscp = true;
+    VMCS_SET(PROC_CONTROLS, vmx_machine.controls.value[VMX_PROC]);
+    VMCS_SET(ENTRY_CONTROLS, vmx_machine.controls.value[VMX_ENTRY]);
+    VMCS_SET(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE);
+    VMCS_SET(CR0_SHADOW, CR0_PE | CR0_ET);
+    VMCS_SET(GUEST_CR4, CR4_VMXE);
+    VMCS_SET(GUEST_CS_ACCESS, 0xc09b);
+    VMCS_SET(GUEST_SS_ACCESS, 0xc093);
+    VMCS_SET(GUEST_TR_ACCESS, 0x8b);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+}
+
+#define bench_assert_no_exception() assert_int_equal(bench.v.exception.info, 0)
+
+/* The exception queued for the next entry is this one; it is taken away. */
+#define bench_assert_exception(vector, code)                                                                           \
+    do {                                                                                                               \
+        assert_int_equal(bench.v.exception.info & ~EVENT_HAS_ERROR, 0x80000300u | (vector));                           \
+        assert_int_equal(bench.v.exception.error_code, (code));                                                        \
+        assert_true(bench.v.base.requests &VCPU_REQUEST_EVENT);                                                        \
+        bench.v.exception.info = 0;                                                                                    \
+        bench.v.base.requests = 0;                                                                                     \
+    } while (0)
+
+#endif
