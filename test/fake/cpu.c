@@ -11,6 +11,12 @@
 
 struct fake_cpu fake_cpu;
 
+/* A test that simulates several CPUs has a clock of its own. */
+__attribute__((weak)) u64 cpu_tsc(void)
+{
+    return fake_cpu.tsc;
+}
+
 static struct {
     u32 leaf, subleaf;
     struct cpuid_result result;
