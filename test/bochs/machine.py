@@ -5,7 +5,6 @@ import subprocess
 import tempfile
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# Event names of two words; all others are the first word after "rootlet: ".
 PAIR = re.compile(r'([A-Za-z0-9_.-]+)=("[^"]*"|\S*)')
 
 
@@ -33,6 +32,7 @@ class Run:
         """The key=value pairs of each host line that begins with these words, where the given keys have these values."""
         found = []
         for line in self.host_lines:
+            line = line.removeprefix("info: ")
             if line == kind or line.startswith(kind + " "):
                 pairs = {key: value.strip('"') for key, value in PAIR.findall(line[len(kind) :])}
                 if all(pairs.get(key) == str(value) for key, value in wanted.items()):
