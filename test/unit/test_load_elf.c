@@ -40,7 +40,7 @@ static void expect_refusal(u64 size, enum status status, const char *text)
 
 static const struct image_segment two[] = {
     {1, 0x1000, 0xc0100000, 0x100000, 0x400, 0x400 },
-    {6, 0,      0,          0,        0,     0     }, /* PT_PHDR: not loaded, whatever it says */
+    {6, 0x34,   0x34,       0x34,     0x40,  0x40  }, /* PT_PHDR: not loaded, whatever it says */
     {1, 0x1400, 0xc0200000, 0x200000, 0x100, 0x3000},
 };
 
@@ -195,6 +195,7 @@ static void test_address_form(void **state)
     f = good;
     f.bss_end = 0x100fff;
     assert_int_equal(plan_addresses(&f), STATUS_INVALID);
+    assert_non_null(strstr(why.text, "bss_end_addr 0x100fff is below the loaded end 0x101000"));
     f = good;
     f.entry = 0x104000;
     assert_int_equal(plan_addresses(&f), STATUS_INVALID);
@@ -294,8 +295,10 @@ static void test_placing(void **state)
     assert_int_equal(at, MIB(1) + 0x3000);
     /* An image at the top of RAM: the gap below it is used, then low memory. */
     assert_int_equal(layout_claim(&layout, MIB(4) - 0x1000, 0x1000, &why), STATUS_OK);
-    assert_int_equal(layout_place(&layout, MIB(3) - 0x5000, "it", &at, &why), STATUS_OK);
+    assert_int_equal(layout_place(&layout, 0x1000, "it", &at, &why), STATUS_OK);
     assert_int_equal(at, MIB(1) + 0x4000);
+    assert_int_equal(layout_place(&layout, MIB(3) - 0x6000, "it", &at, &why), STATUS_OK);
+    assert_int_equal(at, MIB(1) + 0x5000);
     assert_int_equal(layout_place(&layout, KIB(512), "it", &at, &why), STATUS_OK);
     assert_int_equal(at, 0x10000);
     assert_int_equal(layout_place(&layout, KIB(512), "a module", &at, &why), STATUS_NO_MEMORY);

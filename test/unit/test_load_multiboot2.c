@@ -218,6 +218,11 @@ static void test_relocation(void **state)
     assert_int_equal(start.rip, 0x200100);
     assert_int_equal(word(find_tag(21, 0) + 8, 4), 0x200000);
 
+    begin(MIB(8)); /* only its end is outside the range that the header allows */
+    TAG(10, 0, MIB(1), 0x202ffe, 0x1000, 0);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.rip, MIB(1) + 0x100);
+
     begin(MIB(8)); /* outside the range that the header allows */
     TAG(10, 0, MIB(3) + 1, 0xffffffff, MIB(1), 1);
     assert_int_equal(load(), STATUS_OK);

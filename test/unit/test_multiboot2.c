@@ -298,7 +298,7 @@ static void test_full_region_table(void **state)
     u32 at = open_map(24);
     for (u64 i = 0; i < BOOT_MAX_REGIONS; i++)
         map_entry(i * 0x10000, 0x1000 + i * 8, 1);
-    map_entry(0x40000000, 0x1000, 1);
+    map_entry(0x40000000, 0x100000, 1);
     map_entry(0x50000000, 0x1000, 2);
     map_entry(0x60000000, 0x1000, 3);
     close_tag(at);
