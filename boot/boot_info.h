@@ -51,6 +51,7 @@ struct boot_info {
  * STATUS_TRUNCATED: the block, a tag or a string ends too early. STATUS_INVALID: a field breaks the format (module end
  * before its start, entry size too small, no memory map at all). *out is complete only with STATUS_OK.
  */
-enum status boot_info_parse(const void *block, size_t size_bytes, struct boot_info *out, struct refusal *why) MUST_CHECK;
+enum status boot_info_parse(const void *block, size_t size_bytes, struct boot_info *out,
+                            struct refusal *why) MUST_CHECK;
 
 #endif

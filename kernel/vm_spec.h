@@ -23,10 +23,10 @@ struct vm_spec {
     enum image_kind kind;
     u64 mem_bytes;
     u32 cpus;
-    u32 weight;        /* 1..10000 */
-    u32 cap_percent;   /* 1..1600; 0: no cap */
-    u64 affinity;      /* bit n: CPU n may run it; all ones by default */
-    u64 limit_ms;      /* run time, VM_LIMIT_NONE: none */
+    u32 weight;      /* 1..10000 */
+    u32 cap_percent; /* 1..1600; 0: no cap */
+    u64 affinity;    /* bit n: CPU n may run it; all ones by default */
+    u64 limit_ms;    /* run time, VM_LIMIT_NONE: none */
     enum vm_dump dump;
     bool stealth;
     const char *guest_command_line; /* what follows " -- ", "" if nothing; points into the parsed line */
@@ -34,9 +34,9 @@ struct vm_spec {
 
 /*
  * Parses one module line. A line without vm=, an unknown or repeated key, a value that is not one of those accepted or
- * out of range: STATUS_INVALID with *why naming the key and the accepted values. name is filled in even then, if the line
- * has a usable one, so that the refusal can name the VM.
- * With role other than boot, only vm= and role= may stand before " -- ".
+ * out of range: STATUS_INVALID with *why naming the key and the accepted values. name is filled in even then, if the
+ * line has a usable one, so that the refusal can name the VM. With role other than boot, only vm= and role= may stand
+ * before " -- ".
  */
 enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why) MUST_CHECK;
 
