@@ -53,8 +53,7 @@ def test_invaders_screen(demo):
     screen = demo.screen(name)
     assert len(screen) == 25, str(demo)
     text = "\n".join(screen)
-    assert re.search(r"(?i)score|invaders|lives", text), text
-    assert len(re.findall(r"\S", text)) > 60, text
+    assert text.count("-*-") >= 20 and "/ \\" in text, text  # the invaders in their rows, and the player's ship
 
 
 def test_every_line_belongs_to_someone(demo):

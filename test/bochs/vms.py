@@ -10,6 +10,7 @@ MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
 # One guest for each thing that the CPU's features touch: short ones, since many boots run them.
 SMALL = """\
 build/guests/hello.elf       vm=hello mem=8M -- one two
+build/guests/hello2.elf      vm=hello2 mem=8M
 build/guests/bootsector.bin  vm=real mem=2M
 build/guests/long64.elf      vm=long mem=8M
 build/guests/timer.elf       vm=timer mem=4M -- ticks=30
@@ -22,6 +23,7 @@ build/guests/smp.elf         vm=smp mem=4M cpus=2
 # Payload -> the reasons with which its VM may stop and a line that it must have printed.
 GUESTS = {
     "hello.elf": ("exit", r"hello from a 32-bit multiboot guest"),
+    "hello2.elf": ("exit", r"hello"),
     "long64.elf": ("exit", r"long64 ok"),
     "bootsector.bin": ("poweroff", r"bootsector ok"),
     "timer.elf": ("halt", r"timer ok"),
