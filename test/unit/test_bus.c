@@ -117,9 +117,11 @@ static void test_last_port(void **state)
 {
     (void)state;
     assert_int_equal(bus_add_ports(&bus, 0xfffe, 2, 2, &ops, &a), STATUS_OK);
+    assert_int_equal(bus_add_ports(&bus, 0, 2, 1, &ops, &b), STATUS_OK);
     assert_int_equal(bus_read_port(&bus, 0xfffe, 4), 0xffff4140);
     bus_write_port(&bus, 0xffff, 2, 0x1234);
     assert_int_equal(a.value[a.accesses - 1], 0x34);
+    assert_int_equal(b.accesses, 0); /* ports do not wrap */
 }
 
 static void test_refused_ranges(void **state)

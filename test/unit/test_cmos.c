@@ -271,6 +271,9 @@ static void test_memory_registers(void **state)
     assert_int_equal(get(0x17) | get(0x18) << 8, 65535);
     assert_int_equal(get(0x34) | get(0x35) << 8, 240 * 16);
     assert_int_equal(get(0x5b) | get(0x5c) << 8 | get(0x5d) << 16, 0);
+    start_at(WALL_START, 7ull << 29); /* 3.5 GiB: the half lies above 4 GiB */
+    assert_int_equal(get(0x34) | get(0x35) << 8, (3072 - 16) * 16);
+    assert_int_equal(get(0x5b) | get(0x5c) << 8 | get(0x5d) << 16, 8192);
     start_at(WALL_START, 8ull << 30);
     assert_int_equal(get(0x34) | get(0x35) << 8, (3072 - 16) * 16);
     assert_int_equal(get(0x5b) | get(0x5c) << 8 | get(0x5d) << 16, 5 * 16384);

@@ -33,6 +33,9 @@ static void test_cursor(void **state)
 static void test_registers_that_are_not(void **state)
 {
     (void)state;
+    in(0x3da);
+    out(0x3c0, 0x00);
+    out(0x3c0, 0x15); /* lies behind the CRT controller's registers */
     for (unsigned i = 25; i < 256; i++) {
         out(0x3d4, (u8)i);
         out(0x3d5, 0xaa);
@@ -45,6 +48,8 @@ static void test_registers_that_are_not(void **state)
     out(0x3cf, 0xff);
     assert_int_equal(in(0x3c5) | in(0x3cf), 0);
     assert_int_equal(in(0x3c3), 0xff);
+    out(0x3c0, 0x00);
+    assert_int_equal(in(0x3c1), 0x15);
 }
 
 static void test_colour_or_mono(void **state)
@@ -105,6 +110,10 @@ static void test_palette(void **state)
         out(0x3c9, 0x11); /* beyond what is kept, and around */
     out(0x3c7, 0x00);
     assert_int_equal(in(0x3c9), 0x11);
+    out(0x3c8, CRTC_PALETTE_ENTRIES);
+    out(0x3c9, 0x22);
+    out(0x3c7, CRTC_PALETTE_ENTRIES);
+    assert_int_equal(in(0x3c9), 0);
 }
 
 /* A guest that waits for the retrace to begin and to end sees 70 frames a second. */

@@ -111,6 +111,8 @@ static void test_simple_interrupt(void **state)
     out(MASTER, 0x20);
     assert_int_equal(isr(MASTER), 0);
     assert_false(pending()); /* edge: the line is still high */
+    raise(3);
+    assert_false(pending());
     pulse(3);
     assert_true(pending());
     assert_int_equal(changes, 3);
@@ -177,6 +179,14 @@ static void test_two_slave_requests(void **state)
     assert_true(pending());
     assert_int_equal(acknowledge(), 0x2e);
     assert_int_equal(isr(SLAVE), 0x40);
+    lower(12);
+    lower(14);
+    initialise(0x03, 0x03); /* automatic EOI: the second is due at once, and so its edge */
+    raise(14);
+    raise(12);
+    assert_int_equal(acknowledge(), 0x2c);
+    assert_int_equal(acknowledge(), 0x2e);
+    assert_false(pending());
 }
 
 static void test_specific_eoi(void **state)
@@ -245,6 +255,9 @@ static void test_special_mask_mode(void **state)
     assert_false(pending());
     out(MASTER, 0x68);                     /* special mask mode */
     assert_int_equal(acknowledge(), 0x25); /* lower than 3, which is in service but masked */
+    pulse(5);
+    assert_false(pending()); /* but not a level that is itself in service */
+    lower(5);
     out(MASTER, 0x20);
     assert_int_equal(isr(MASTER), 0x08); /* a masked level in service is not ended by a non-specific EOI */
     out(MASTER, 0x63);

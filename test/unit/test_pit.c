@@ -222,6 +222,10 @@ static void test_mode0(void **state)
     run_until_tick(200100);
     out(0x40, 0);
     assert_int_equal(bench.timers.next_ns, tick_ns(200111));
+    out(0x40, 10); /* stopped in the middle of its count */
+    run_until_tick(200200);
+    assert_false(bench.level);
+    assert_int_equal(status_of(0) >> 7, 0);
 }
 
 static void test_mode4(void **state)

@@ -215,6 +215,9 @@ static void test_out2_gates_the_line(void **state)
     assert_int_equal(in(IIR), 0x04);
     out(MCR, 0x0b);
     assert_true(bench.level);
+    out(MCR, 0x1b); /* loopback makes the pin inactive */
+    assert_false(bench.level);
+    assert_int_equal(in(IIR), 0x04);
 }
 
 static void test_loopback(void **state)
