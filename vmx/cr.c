@@ -26,12 +26,18 @@ u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_
     return allowed & caps->cr4_fixed1;
 }
 
+/* Address bits that the CPU does not have: reserved in CR3 and in PDPTEs. SDM 3A 4.1.4. */
+static u64 reserved_address_bits(void)
+{
+    return ~((1ull << (cpu_cpuid(0x80000008, 0).eax & 0xff)) - 1);
+}
+
 /* SDM 3A 4.4.1 "PDPTE Registers": four entries, loaded with CR3 in PAE paging; reserved bits in a present one are #GP.
  */
 static bool load_pdptes(struct vmx_vcpu *v, u64 cr3)
 {
     u64 pdpte[4];
-    u64 reserved = ~((1ull << (cpu_cpuid(0x80000008, 0).eax & 0xff)) - 1) | 0x1e6;
+    u64 reserved = reserved_address_bits() | 0x1e6;
 
     if (guest_memory_read(&v->base.vm->memory, gpa(cr3 & 0xffffffe0), pdpte, sizeof pdpte) != STATUS_OK)
         return false;
@@ -45,13 +51,17 @@ static bool load_pdptes(struct vmx_vcpu *v, u64 cr3)
     return true;
 }
 
+#define ACCESS_TYPE       0xfu
+#define ACCESS_TSS16_BUSY 3u /* IA-32e mode cannot begin with one: SDM 3A 9.8.5.4 */
+
 static bool enable_paging(struct vmx_vcpu *v)
 {
     u64 efer = vmcs_read(GUEST_EFER);
     bool pae = vmcs_read(GUEST_CR4) & CR4_PAE;
 
     if (efer & EFER_LME) {
-        if (!pae || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)
+        if (!pae || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG ||
+            (vmcs_read(GUEST_TR_ACCESS) & ACCESS_TYPE) == ACCESS_TSS16_BUSY)
             return false;
         vmcs_write(GUEST_EFER, efer | EFER_LMA);
         vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) | ENTRY_IA32E_GUEST);
@@ -101,9 +111,13 @@ static enum outcome write_cr3(struct vmx_vcpu *v, u64 value)
     u64 cr4 = vmcs_read(GUEST_CR4);
     bool long_mode = vmcs_read(GUEST_EFER) & EFER_LMA;
 
+    if (long_mode && (cr4 & CR4_PCIDE))
+        value &= ~BIT(63);
+    if (long_mode && (value & reserved_address_bits()))
+        return vmx_inject_gp(v);
     if ((vmcs_read(GUEST_CR0) & CR0_PG) && (cr4 & CR4_PAE) && !long_mode && !load_pdptes(v, value))
         return vmx_inject_gp(v);
-    vmcs_write(GUEST_CR3, long_mode && (cr4 & CR4_PCIDE) ? value & ~BIT(63) : value);
+    vmcs_write(GUEST_CR3, value);
     vmx_vcpu_flush_tlb(v);
     return OUTCOME_SKIP;
 }
@@ -192,10 +206,10 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v)
 enum outcome vmx_dr_exit(struct vmx_vcpu *v)
 {
     v->debug_used = true;
-    asm volatile("mov %0, %%dr0" : : "r"(v->dr[0]));
-    asm volatile("mov %0, %%dr1" : : "r"(v->dr[1]));
-    asm volatile("mov %0, %%dr2" : : "r"(v->dr[2]));
-    asm volatile("mov %0, %%dr3" : : "r"(v->dr[3]));
+    dr0_write(v->dr[0]);
+    dr1_write(v->dr[1]);
+    dr2_write(v->dr[2]);
+    dr3_write(v->dr[3]);
     dr6_write(v->dr6);
     vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     return OUTCOME_RESUME;
