@@ -6,6 +6,7 @@
  */
 #include "arch/x86/traps.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
 #include "kernel/lib/string.h"
 
 /* Both are distances from the field itself. */
@@ -156,6 +157,9 @@ bool traps_provoke(const char *kind)
     } else if (string_equal(kind, "wp")) {
         volatile u32 *word = (volatile u32 *)(uintptr_t)&read_only_word;
         asm volatile("" : "+r"(word));
+        *word = 1;
+    } else if (string_equal(kind, "alias")) {
+        volatile u32 *word = phys_to_virt(virt_to_phys(&read_only_word));
         *word = 1;
     } else if (string_equal(kind, "stack")) {
         return overflow_stack(0) == 1;

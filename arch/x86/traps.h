@@ -28,8 +28,9 @@ void traps_set_nmi_handler(void (*handler)(void));
 /* "#PF page fault" and so on; for vectors of 32 and more "interrupt". */
 const char *traps_vector_name(u64 vector);
 /*
- * Breaks a rule on purpose, for tests of the dump: "ud", "pf", "nx" (run data), "wp" (write read-only data), "stack"
- * (run into a guard page), "nmi" (the NMI handler, which returns). False if the kind is unknown, or nothing stopped it.
+ * Breaks a rule on purpose, for tests of the dump: "ud", "pf", "nx" (run data), "wp" (write read-only data), "alias"
+ * (the same through the direct map), "stack" (run into a guard page), "nmi" (the NMI handler, which returns). False if
+ * the kind is unknown, or nothing stopped it.
  */
 bool traps_provoke(const char *kind);
 
