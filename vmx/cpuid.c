@@ -7,6 +7,7 @@
 #include "arch/x86/xsave.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
+#include "kernel/lib/string.h"
 #include "vmx/event.h"
 #include "vmx/vcpu.h"
 
@@ -14,6 +15,8 @@
 #define EXTENDED_LEAVES 9u
 #define CACHE_LEAVES    5u
 #define STATE_LEAVES    10u
+
+#define XSAVE_FIXED_BYTES 576u /* legacy region and header */
 
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF1_ECX_HYPERVISOR BIT(31)
@@ -81,6 +84,32 @@ static void build_features(void)
     table.basic[7] = seven;
 }
 
+/* SDM 1 13.4.3 "Extended Region of an XSAVE Area". */
+static u32 standard_bytes(u64 xcr0)
+{
+    u32 bytes = XSAVE_FIXED_BYTES;
+
+    for (u32 i = 2; i < STATE_LEAVES; i++)
+        if ((xcr0 & BIT(i)) && table.state[i].ebx + table.state[i].eax > bytes)
+            bytes = table.state[i].ebx + table.state[i].eax;
+    return bytes;
+}
+
+/* In the compacted format the states follow each other, some aligned. */
+static u32 compacted_bytes(u64 xcr0)
+{
+    u32 bytes = XSAVE_FIXED_BYTES;
+
+    for (u32 i = 2; i < STATE_LEAVES; i++) {
+        if (!(xcr0 & BIT(i)))
+            continue;
+        if (table.state[i].ecx & 2)
+            bytes = (u32)bits_align_up(bytes, XSAVE_ALIGNMENT);
+        bytes += table.state[i].eax;
+    }
+    return bytes;
+}
+
 /* SDM 1 13.2 "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported Features". */
 static void build_states(void)
 {
@@ -88,11 +117,11 @@ static void build_states(void)
 
     if (!xsave_is_available())
         return;
-    table.state[0] = (struct cpuid_result){(u32)mask, 0, xsave_area_bytes(mask), 0};
     table.state[1] = (struct cpuid_result){host(0xd, 1).eax & LEAFD1_EAX, 0, 0, 0};
     for (u32 i = 2; i < STATE_LEAVES; i++)
         if (mask & BIT(i))
             table.state[i] = host(0xd, i);
+    table.state[0] = (struct cpuid_result){(u32)mask, 0, standard_bytes(mask), 0};
 }
 
 /* The truth about the TSC, in the form that needs no division: SDM 3B 18.7.3. Leaf 0x16 in MHz, rounded. */
@@ -124,6 +153,7 @@ void vmx_cpuid_build(void)
 {
     struct cpuid_result zero = host(0, 0);
 
+    memset(&table, 0, sizeof table);
     table.basic[0] = zero;
     table.max_basic = 0x16;
     table.basic[0].eax = table.max_basic;
@@ -175,7 +205,9 @@ static struct cpuid_result states(u32 subleaf)
     struct cpuid_result r = subleaf < STATE_LEAVES ? table.state[subleaf] : (struct cpuid_result){0};
 
     if (subleaf == 0 && r.eax)
-        r.ebx = xsave_area_bytes(xcr0_read());
+        r.ebx = standard_bytes(xcr0_read());
+    if (subleaf == 1 && r.eax)
+        r.ebx = compacted_bytes(xcr0_read());
     return r;
 }
 

@@ -39,6 +39,8 @@ void xsave_detect(void)
 {
     struct cpuid_result leaf;
 
+    memset(&features, 0, sizeof features);
+    features.mask = XCR0_X87 | XCR0_SSE;
     features.has_xsave = (cpu_cpuid(1, 0).ecx & BIT(26)) && cpu_cpuid(0, 0).eax >= 0xd;
     if (!features.has_xsave)
         return;

@@ -79,7 +79,7 @@ void fake_msr_skylake(void)
         {MSR_IA32_VMX_CR0_FIXED0,          0x80000021        },
         {MSR_IA32_VMX_CR0_FIXED1,          0xffffffff        },
         {MSR_IA32_VMX_CR4_FIXED0,          0x2000            },
-        {MSR_IA32_VMX_CR4_FIXED1,          0x003727ff        },
+        {MSR_IA32_VMX_CR4_FIXED1,          0x00372fff        },
         {MSR_IA32_VMX_PROCBASED_CTLS2,     0x02177fff00000000},
         {MSR_IA32_VMX_EPT_VPID_CAP,        0x00000f0106334141},
         {MSR_IA32_VMX_TRUE_PINBASED_CTLS,  0x0000007f00000016},
