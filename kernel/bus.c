@@ -82,7 +82,7 @@ static ALWAYS_INLINE const struct bus_port_range *find_port(const struct bus *bu
 /* True if the device takes the access whole. */
 static ALWAYS_INLINE bool takes_port(const struct bus_port_range *range, u32 offset, u8 bytes)
 {
-    return bytes == 1 || (bytes <= range->max_bytes && offset + bytes <= range->count);
+    return bytes <= range->max_bytes && offset + bytes <= range->count;
 }
 
 /* The widest piece of `bytes` bytes that one device, limited to max_bytes and `room` bytes, takes at once. */
@@ -140,6 +140,8 @@ u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes)
     if (!range)
         return bytes == 1 ? 0xff : read_port_split(bus, port, bytes);
     u32 offset = (u32)port - range->first;
+    if (LIKELY(bytes == 1))
+        return (u8)range->ops->read(range->device, offset, 1);
     if (UNLIKELY(!takes_port(range, offset, bytes)))
         return read_port_split(bus, port, bytes);
     return (u32)range->ops->read(range->device, offset, bytes) & mask_of_bytes[bytes];
@@ -155,7 +157,7 @@ void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value)
         return;
     }
     u32 offset = (u32)port - range->first;
-    if (UNLIKELY(!takes_port(range, offset, bytes))) {
+    if (UNLIKELY(bytes != 1 && !takes_port(range, offset, bytes))) {
         write_port_split(bus, port, bytes, value);
         return;
     }

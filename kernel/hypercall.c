@@ -28,7 +28,7 @@ static u32 edx(const u64 *registers)
 }
 
 /* Copied out in small pieces: guest memory is read through the checked function only, and the stack stays small. */
-static NOINLINE u32 console_write(struct vcpu *vcpu, u64 *registers)
+static u32 console_write(struct vcpu *vcpu, u64 *registers)
 {
     struct vm *vm = vcpu->vm;
     u64 address = pair(ebx(registers), ecx(registers));
@@ -59,7 +59,7 @@ static NOINLINE u32 console_write(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static NOINLINE u32 clock(struct vcpu *vcpu, u64 *registers)
+static u32 clock(struct vcpu *vcpu, u64 *registers)
 {
     u64 now = vm_clock_ns(vcpu->vm);
     registers[HYPERCALL_EBX] = (u32)now;
@@ -68,7 +68,7 @@ static NOINLINE u32 clock(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static NOINLINE u32 sleep_until(struct vcpu *vcpu, u64 *registers)
+static u32 sleep_until(struct vcpu *vcpu, u64 *registers)
 {
     u64 until = vm_tsc_of_ns(vcpu->vm, pair(ebx(registers), ecx(registers)));
 
@@ -79,7 +79,7 @@ static NOINLINE u32 sleep_until(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static NOINLINE u32 start_vcpu(struct vcpu *vcpu, u64 *registers)
+static u32 start_vcpu(struct vcpu *vcpu, u64 *registers)
 {
     struct start_state start = {.mode = START_PROTECTED32, .rip = ecx(registers), .rbx = edx(registers)};
 
@@ -88,7 +88,7 @@ static NOINLINE u32 start_vcpu(struct vcpu *vcpu, u64 *registers)
     return vm_start_vcpu(vcpu->vm, ebx(registers), &start) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
 }
 
-static NOINLINE u32 identity(struct vcpu *vcpu, u64 *registers)
+static u32 identity(struct vcpu *vcpu, u64 *registers)
 {
     registers[HYPERCALL_EBX] = vcpu->vm->id;
     registers[HYPERCALL_ECX] = vcpu->index;
@@ -96,41 +96,37 @@ static NOINLINE u32 identity(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static NOINLINE u32 exit_vm(struct vcpu *vcpu, u64 *registers)
+static u32 exit_vm(struct vcpu *vcpu, u64 *registers)
 {
     vm_exit(vcpu->vm, ebx(registers));
     return ROOTLET_OK;
 }
 
-static NOINLINE u32 yield(struct vcpu *vcpu)
+static u32 yield(struct vcpu *vcpu, u64 *registers)
 {
+    (void)registers;
     vcpu->yielded = true;
     vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
     return ROOTLET_OK;
 }
 
-/* Each call is in tail position, so that the null call needs no stack frame. */
-u32 hypercall_execute(struct vcpu *vcpu, u64 *registers)
+static u32 version(struct vcpu *vcpu, u64 *registers)
 {
-    switch ((u32)registers[HYPERCALL_EAX]) {
-    case ROOTLET_CALL_VERSION:
-        registers[HYPERCALL_EBX] = ROOTLET_ABI_VERSION;
-        return ROOTLET_OK;
-    case ROOTLET_CALL_CONSOLE_WRITE:
-        return console_write(vcpu, registers);
-    case ROOTLET_CALL_YIELD:
-        return yield(vcpu);
-    case ROOTLET_CALL_CLOCK:
-        return clock(vcpu, registers);
-    case ROOTLET_CALL_SLEEP_UNTIL:
-        return sleep_until(vcpu, registers);
-    case ROOTLET_CALL_EXIT:
-        return exit_vm(vcpu, registers);
-    case ROOTLET_CALL_IDENTITY:
-        return identity(vcpu, registers);
-    case ROOTLET_CALL_START_VCPU:
-        return start_vcpu(vcpu, registers);
-    default:
-        return ROOTLET_ERROR_UNKNOWN;
-    }
+    (void)vcpu;
+    registers[HYPERCALL_EBX] = ROOTLET_ABI_VERSION;
+    return ROOTLET_OK;
+}
+
+static u32 (*const calls[ROOTLET_CALL_COUNT])(struct vcpu *vcpu, u64 *registers) = {
+    [ROOTLET_CALL_VERSION] = version,   [ROOTLET_CALL_CONSOLE_WRITE] = console_write, [ROOTLET_CALL_YIELD] = yield,
+    [ROOTLET_CALL_CLOCK] = clock,       [ROOTLET_CALL_SLEEP_UNTIL] = sleep_until,     [ROOTLET_CALL_EXIT] = exit_vm,
+    [ROOTLET_CALL_IDENTITY] = identity, [ROOTLET_CALL_START_VCPU] = start_vcpu,
+};
+
+void hypercall_execute(struct vcpu *vcpu, u64 *registers)
+{
+    u32 number = (u32)registers[HYPERCALL_EAX];
+
+    registers[HYPERCALL_EAX] =
+        LIKELY(number < ARRAY_SIZE(calls)) ? calls[number](vcpu, registers) : ROOTLET_ERROR_UNKNOWN;
 }

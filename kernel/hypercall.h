@@ -13,6 +13,6 @@ enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL
  * Executes one call of the running vCPU, on its CPU, with no lock held; returns the status for EAX and writes results
  * into registers[]. Bad numbers, values and pointers are errors for the guest; nothing here can fail for the host.
  */
-u32 hypercall_execute(struct vcpu *vcpu, u64 *registers);
+void hypercall_execute(struct vcpu *vcpu, u64 *registers);
 
 #endif

@@ -35,6 +35,7 @@ struct sched_cpu {
 static struct sched_cpu cpus[CPU_MAX];
 static u64 idle_mask; /* atomic; bit n: CPU n sleeps or is about to */
 static bool finishing;
+static bool needs_host_timer; /* what virt_needs_host_timer() says */
 static u64 slice_tsc, cap_period_tsc;
 static u64 first_run_tsc; /* atomic */
 
@@ -522,6 +523,7 @@ void sched_run(void)
 {
     struct sched_cpu *cpu = here();
 
+    needs_host_timer = virt_needs_host_timer();
     while (!__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
         smp_mailbox_run();
         attend_here(cpu);
@@ -545,7 +547,7 @@ u64 sched_first_run_tsc(void)
 
 void sched_arm_host_timer(u64 deadline_tsc)
 {
-    if (virt_needs_host_timer())
+    if (UNLIKELY(needs_host_timer))
         lapic_timer_arm(deadline_tsc);
 }
 

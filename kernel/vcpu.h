@@ -23,7 +23,7 @@ enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STO
 #define VCPU_REQUEST_RESCHEDULE 2u /* leave the guest and ask the scheduler */
 #define VCPU_REQUEST_DEADLINE   4u /* timers changed: compute the deadline anew */
 
-#define VCPU_REQUEST_NO_TIMER   8u /* set for good by vmx/run.c where the CPU has no preemption timer */
+#define VCPU_REQUEST_NO_TIMER 8u /* set for good by vmx/run.c where the CPU has no preemption timer */
 
 #define VCPU_NO_CPU UINT32_MAX
 

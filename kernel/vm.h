@@ -120,6 +120,39 @@ static inline void vm_unlock(struct vm *vm)
         spin_unlock(&vm->lock);
 }
 
+/* The devices' timers belong to vCPU 0: if an access moved the earliest, its deadline moves too. */
+static inline bool vm_timers_moved(const struct vm *vm)
+{
+    return vm->vcpus[0]->timers.next_ns != vm->vcpus[0]->timer_ns;
+}
+
+/* Off the short path of an access: passes on that timers moved, and returns `value`. */
+COLD u64 vm_note_moved_timers(struct vm *vm, u64 value);
+/* What a write can cause beyond the device: moved timers, a printed line that fills the console, the end of the VM. */
+COLD void vm_write_effects(struct vcpu *vcpu);
+
+/* Port accesses of a vCPU, under the VM's lock; bytes: 1, 2 or 4. */
+static ALWAYS_INLINE u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
+{
+    struct vm *vm = vcpu->vm;
+
+    vm_lock(vm);
+    u32 value = bus_read_port(&vm->bus, port, bytes);
+    vm_unlock(vm);
+    return LIKELY(!vm_timers_moved(vm)) ? value : (u32)vm_note_moved_timers(vm, value);
+}
+
+static ALWAYS_INLINE void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
+{
+    struct vm *vm = vcpu->vm;
+
+    vm_lock(vm);
+    bus_write_port(&vm->bus, port, bytes, value);
+    vm_unlock(vm);
+    if (UNLIKELY(vm->write_effect || vm_timers_moved(vm)))
+        vm_write_effects(vcpu);
+}
+
 const char *vm_stop_reason_name(enum vm_stop_reason reason);
 /* Guest time: nanoseconds since the VM started. */
 u64 vm_clock_ns(const struct vm *vm);
@@ -127,8 +160,6 @@ u64 vm_clock_ns(const struct vm *vm);
 u64 vm_tsc_of_ns(const struct vm *vm, u64 ns);
 
 /* Bus accesses of a vCPU, under the VM's lock; timers that they changed take effect. */
-u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes);
-void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value);
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes);
 void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value);
 /* Fires the timers of a vCPU that have come due at host TSC `now`. */

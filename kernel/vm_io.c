@@ -7,18 +7,6 @@
 #include "kernel/sched.h"
 #include "kernel/vm.h"
 
-/* The devices' timers belong to vCPU 0: if an access moved the earliest, its deadline moves too. */
-static ALWAYS_INLINE bool timers_moved(const struct vm *vm)
-{
-    return vm->vcpus[0]->timers.next_ns != vm->vcpus[0]->timer_ns;
-}
-
-static COLD u64 note_moved_timers(struct vm *vm, u64 value)
-{
-    sched_notify(vm->vcpus[0], VCPU_REQUEST_DEADLINE);
-    return value;
-}
-
 void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
 {
     struct vm *vm = vcpu->vm;
@@ -28,25 +16,19 @@ void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
     vm_unlock(vm);
 }
 
-u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
+u64 vm_note_moved_timers(struct vm *vm, u64 value)
 {
-    struct vm *vm = vcpu->vm;
-
-    vm_lock(vm);
-    u32 value = bus_read_port(&vm->bus, port, bytes);
-    vm_unlock(vm);
-    if (UNLIKELY(timers_moved(vm)))
-        return (u32)note_moved_timers(vm, value);
+    sched_notify(vm->vcpus[0], VCPU_REQUEST_DEADLINE);
     return value;
 }
 
 /* What a write can cause beyond the device: a printed line that fills the console, or the end of the VM. */
-static COLD void write_effects(struct vcpu *vcpu)
+void vm_write_effects(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
 
-    if (timers_moved(vm))
-        note_moved_timers(vm, 0);
+    if (vm_timers_moved(vm))
+        vm_note_moved_timers(vm, 0);
     if (!vm->write_effect)
         return;
     vm->write_effect = false;
@@ -56,17 +38,6 @@ static COLD void write_effects(struct vcpu *vcpu)
         vm_stop(vm, vm->requested, NULL);
 }
 
-void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
-{
-    struct vm *vm = vcpu->vm;
-
-    vm_lock(vm);
-    bus_write_port(&vm->bus, port, bytes, value);
-    vm_unlock(vm);
-    if (UNLIKELY(vm->write_effect || timers_moved(vm)))
-        write_effects(vcpu);
-}
-
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
 {
     struct vm *vm = vcpu->vm;
@@ -74,8 +45,8 @@ u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
     vm_lock(vm);
     u64 value = bus_read_memory(&vm->bus, address, bytes);
     vm_unlock(vm);
-    if (UNLIKELY(timers_moved(vm)))
-        return note_moved_timers(vm, value);
+    if (UNLIKELY(vm_timers_moved(vm)))
+        return vm_note_moved_timers(vm, value);
     return value;
 }
 
@@ -86,6 +57,6 @@ void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
     vm_lock(vm);
     bus_write_memory(&vm->bus, address, bytes, value);
     vm_unlock(vm);
-    if (UNLIKELY(timers_moved(vm)))
-        note_moved_timers(vm, 0);
+    if (UNLIKELY(vm_timers_moved(vm)))
+        vm_note_moved_timers(vm, 0);
 }

@@ -30,7 +30,8 @@ section .text
 extern vmx_after_exit
 
 ; u32 vmx_enter_guest(struct vmx_vcpu *v)
-; Enters the guest again and again until vmx_after_exit returns false. Returns 0 then; 1 for VMfailValid, 2 for VMfailInvalid.
+; Enters the guest, and again after each exit until vmx_after_exit returns 0, which it then returns too. 1 and 2: the entry
+; failed with VMfailValid or VMfailInvalid.
 global vmx_enter_guest
 vmx_enter_guest:
         push    rbp
@@ -42,28 +43,34 @@ vmx_enter_guest:
         push    rdi                     ; [rsp] = v for the exit; the stack is 16-byte aligned here
         mov     eax, FIELD_HOST_RSP
         vmwrite rax, rsp
-        jbe     failed
+        jbe     .failed
         cmp     dword [rdi + VCPU_LAUNCHED], 0
-        jne     resume
+        je      .launch
+        call    vmx_resume_guest
+        jmp     leave
+.launch:
         mov     dword [rdi + VCPU_LAUNCHED], 1
         LOAD_GUEST_REGISTERS
         vmlaunch
-        jmp     failed_launch
-
-resume:
-        LOAD_GUEST_REGISTERS
-        vmresume
-        jmp     failed
-
-; SDM 3C 30.2: CF set is VMfailInvalid, ZF set is VMfailValid.
-failed_launch:
         mov     rdi, [rsp]
         mov     dword [rdi + VCPU_LAUNCHED], 0
-failed:
-        mov     eax, 2
-        jc      leave
-        mov     eax, 1
+.failed:
+        call    failed
         jmp     leave
+
+; u32 vmx_resume_guest(struct vmx_vcpu *v)
+; Returns only if VMRESUME fails: the exit takes its stack from HOST_RSP, and what lies below is forgotten. The registers
+; that the caller wants kept are those that vmx_enter_guest saved: whoever called us must return to it at once.
+global vmx_resume_guest
+vmx_resume_guest:
+        LOAD_GUEST_REGISTERS
+        vmresume
+failed:                                 ; SDM 3C 30.2: CF set is VMfailInvalid, ZF set is VMfailValid
+        mov     eax, 2
+        jc      .done
+        mov     eax, 1
+.done:
+        ret
 
 ; HOST_RIP: every VM exit arrives here with HOST_RSP loaded.
 global vmx_exit_entry
@@ -87,10 +94,6 @@ vmx_exit_entry:
         pop     qword GPR(7)
         xor     ebp, ebp                ; ends backtraces: no guest value is taken for a frame
         call    vmx_after_exit
-        mov     rdi, [rsp]
-        test    al, al
-        jnz     resume
-        xor     eax, eax
 leave:
         add     rsp, 8
         pop     r15

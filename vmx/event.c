@@ -6,25 +6,6 @@
 #include "vmx/event.h"
 #include "arch/x86/regs.h"
 
-struct event_choice vmx_event_choose(const struct event_inputs *in)
-{
-    struct event_choice choice = {.kind = EVENT_NONE};
-    bool nmi_blocked = in->interruptibility & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_STI_MOV_SS);
-    bool external_blocked = !in->interrupt_flag || (in->interruptibility & INTERRUPTIBILITY_STI_MOV_SS);
-
-    if (in->reinject)
-        choice.kind = EVENT_REINJECT;
-    else if (in->exception)
-        choice.kind = EVENT_EXCEPTION;
-    else if (in->nmi && !nmi_blocked)
-        choice.kind = EVENT_NMI;
-    else if (in->external && !external_blocked)
-        choice.kind = EVENT_EXTERNAL;
-    choice.nmi_window = in->nmi && choice.kind != EVENT_NMI;
-    choice.interrupt_window = in->external && choice.kind != EVENT_EXTERNAL;
-    return choice;
-}
-
 /* SDM 3A 6.13 "Error Code": #DF #TS #NP #SS #GP #PF #AC. */
 static bool has_error_code(u8 vector)
 {
@@ -67,22 +48,16 @@ static void write_event(const struct vmx_event *event)
         vmcs_write(ENTRY_INSTRUCTION_LENGTH, event->length);
 }
 
-static void set_windows(struct vmx_vcpu *v, const struct event_choice *choice)
+static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
 {
-    bool wanted = choice->interrupt_window || choice->nmi_window;
-    if (LIKELY(!wanted && !v->window_open))
-        return;
     u32 controls = vmcs_read(PROC_CONTROLS) & ~(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
-    if (choice->interrupt_window)
-        controls |= PROC_INTERRUPT_WINDOW;
-    if (choice->nmi_window)
-        controls |= PROC_NMI_WINDOW;
-    vmcs_write(PROC_CONTROLS, controls);
-    v->window_open = wanted;
+
+    vmcs_write(PROC_CONTROLS, controls | windows);
+    v->windows = windows;
 }
 
 /* The INTA cycle changes the controller, so it needs the VM's lock. */
-static void inject_external(struct vmx_vcpu *v)
+static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
 
@@ -91,8 +66,26 @@ static void inject_external(struct vmx_vcpu *v)
     bool more = vm->intc.pending(vm->intc.device);
     vm_unlock(vm);
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
-    if (UNLIKELY(more))
-        set_windows(v, &(struct event_choice){.interrupt_window = true});
+    if (UNLIKELY(more && !(v->windows & PROC_INTERRUPT_WINDOW)))
+        set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);
+}
+
+static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
+{
+    switch (kind) {
+    case EVENT_REINJECT:
+        write_event(&v->reinject);
+        v->reinject.info = 0;
+        break;
+    case EVENT_EXCEPTION:
+        write_event(&v->exception);
+        v->exception.info = 0;
+        break;
+    default:
+        write_event(&(struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI});
+        v->nmi_pending = false;
+        break;
+    }
 }
 
 void vmx_event_prepare(struct vmx_vcpu *v)
@@ -104,32 +97,19 @@ void vmx_event_prepare(struct vmx_vcpu *v)
         .nmi = v->nmi_pending,
         .external = v->base.index == 0 && vm->intc.pending(vm->intc.device),
     };
-    if (LIKELY(!in.reinject && !in.exception && !in.nmi && !in.external && !v->window_open))
+    if (!in.reinject && !in.exception && !in.nmi && !in.external && !v->windows)
         return;
     in.interrupt_flag = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF;
     in.interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY);
 
     struct event_choice choice = vmx_event_choose(&in);
-    set_windows(v, &choice);
-    switch (choice.kind) {
-    case EVENT_NONE:
+    if (UNLIKELY(choice.windows != v->windows))
+        set_windows(v, choice.windows);
+    if (choice.kind == EVENT_NONE)
         return;
-    case EVENT_REINJECT:
-        write_event(&v->reinject);
-        v->reinject.info = 0;
-        v->exception.info = 0; /* it comes again when its instruction runs again */
-        break;
-    case EVENT_EXCEPTION:
-        write_event(&v->exception);
-        v->exception.info = 0;
-        break;
-    case EVENT_NMI:
-        write_event(&(struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI});
-        v->nmi_pending = false;
-        break;
-    case EVENT_EXTERNAL:
+    if (LIKELY(choice.kind == EVENT_EXTERNAL))
         inject_external(v);
-        break;
-    }
+    else
+        inject_other(v, choice.kind);
     v->base.halted = false;
 }

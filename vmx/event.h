@@ -37,12 +37,30 @@ enum event_kind { EVENT_NONE, EVENT_REINJECT, EVENT_EXCEPTION, EVENT_NMI, EVENT_
 
 struct event_choice {
     enum event_kind kind;
-    bool interrupt_window; /* exit as soon as an external interrupt could be taken */
-    bool nmi_window;
+    u32 windows; /* PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW: exit as soon as what waits could be taken */
 };
 
 /* Pure. One event per entry; what must wait arms its window. */
-struct event_choice vmx_event_choose(const struct event_inputs *in);
+static inline struct event_choice vmx_event_choose(const struct event_inputs *in)
+{
+    struct event_choice choice = {.kind = EVENT_NONE};
+    bool nmi_blocked = in->interruptibility & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_STI_MOV_SS);
+    bool external_blocked = !in->interrupt_flag || (in->interruptibility & INTERRUPTIBILITY_STI_MOV_SS);
+
+    if (in->reinject)
+        choice.kind = EVENT_REINJECT;
+    else if (in->exception)
+        choice.kind = EVENT_EXCEPTION;
+    else if (in->nmi && !nmi_blocked)
+        choice.kind = EVENT_NMI;
+    else if (in->external && !external_blocked)
+        choice.kind = EVENT_EXTERNAL;
+    if (in->nmi && choice.kind != EVENT_NMI)
+        choice.windows |= PROC_NMI_WINDOW;
+    if (in->external && choice.kind != EVENT_EXTERNAL)
+        choice.windows |= PROC_INTERRUPT_WINDOW;
+    return choice;
+}
 /* Chooses and writes the VM-entry fields and the window controls of the current VMCS. */
 void vmx_event_prepare(struct vmx_vcpu *v);
 /* After an exit that can interrupt an event's delivery: keeps that event for the next entry. */

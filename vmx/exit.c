@@ -14,6 +14,7 @@
 #include "vmx/vcpu.h"
 
 #define ENTRY_FAILED 0x80000000u
+#define EXIT_HANDLED 60u /* the dispatcher's cases lie below */
 
 enum exit_reason {
     EXIT_EXCEPTION_OR_NMI = 0,
@@ -211,13 +212,18 @@ static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason,
     return OUTCOME_STOP;
 }
 
+static COLD enum outcome undefined_exit(struct vmx_vcpu *v)
+{
+    return vmx_inject_ud(v);
+}
+
 static NOINLINE enum outcome vmcall_exit(struct vmx_vcpu *v)
 {
     u32 cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3;
 
     if (UNLIKELY(cpl || v->base.vm->spec.stealth))
-        return vmx_inject_ud(v);
-    v->gpr[GPR_RAX] = hypercall_execute(&v->base, v->gpr);
+        return undefined_exit(v);
+    hypercall_execute(&v->base, v->gpr);
     return OUTCOME_SKIP;
 }
 
@@ -226,6 +232,8 @@ static COLD enum outcome unknown_exit(struct vmx_vcpu *v)
 {
     u32 reason = (u16)vmcs_read(EXIT_REASON);
 
+    if (reason < EXIT_REASONS)
+        v->exits[reason]++;
     if (vmcs_read(EXIT_REASON) & ENTRY_FAILED)
         return entry_failure(v);
     vm_stop(v->base.vm, VM_STOP_UNKNOWN_EXIT, "exit=%u name=%s qualification=0x%lx rip=0x%lx", reason,
@@ -260,17 +268,14 @@ static COLD enum outcome rdpmc_exit(struct vmx_vcpu *v)
     return vmx_inject_gp(v);
 }
 
-static COLD enum outcome undefined_exit(struct vmx_vcpu *v)
-{
-    return vmx_inject_ud(v);
-}
-
 /* Every case is a call in tail position, so that the dispatch itself needs no stack frame. */
 enum outcome vmx_exit_handle(struct vmx_vcpu *v)
 {
     u64 reason = vmcs_read(EXIT_REASON);
 
-    v->exits[reason % EXIT_REASONS]++;
+    if (UNLIKELY(reason >= EXIT_HANDLED))
+        return unknown_exit(v);
+    v->exits[reason]++;
     switch (reason) {
     case EXIT_EXCEPTION_OR_NMI:
         return exception_exit(v);
@@ -327,7 +332,8 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
         return timer_exit(v);
     case EXIT_XSETBV:
         return vmx_xsetbv_exit(v);
-    default:
+    default: /* one that we did not ask for */
+        v->exits[reason]--;
         return unknown_exit(v);
     }
 }

@@ -9,8 +9,13 @@
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
 
+/* entry.asm. Enters the guest; returns when vmx_after_exit has said 0, or an entry failed (1: VMfailValid, 2:
+ * VMfailInvalid). */
 u32 vmx_enter_guest(struct vmx_vcpu *v);
-bool vmx_after_exit(struct vmx_vcpu *v);
+/* entry.asm. Enters again after an exit: returns only if that fails. The next exit begins afresh on the stack of
+ * vmx_enter_guest. */
+u32 vmx_resume_guest(struct vmx_vcpu *v);
+u32 vmx_after_exit(struct vmx_vcpu *v);
 
 /* Without a preemption timer there is no field to arm: a request that never ends keeps such machines off the short
  * path. */
@@ -20,7 +25,7 @@ static u32 standing_requests(void)
 }
 
 /* What is rare between two entries. False: leave the guest. */
-static COLD bool serve_requests(struct vmx_vcpu *v)
+static bool serve_requests(struct vmx_vcpu *v)
 {
     struct vcpu *vcpu = &v->base;
     u32 requests = __atomic_exchange_n(&vcpu->requests, standing_requests(), __ATOMIC_SEQ_CST);
@@ -52,7 +57,7 @@ static ALWAYS_INLINE void arm_preemption_timer(const struct vmx_vcpu *v)
         vmcs_write(PREEMPTION_TIMER_VALUE, left >> vmx_machine.timer_shift);
 }
 
-static COLD bool prepare_with_requests(struct vmx_vcpu *v)
+static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v)
 {
     if (!serve_requests(v))
         return false;
@@ -102,8 +107,9 @@ static ALWAYS_INLINE void skip_instruction(const struct vmx_vcpu *v, u32 length)
         end_blocking();
 }
 
-/* Called by entry.asm after each VM exit; true: enter again. */
-bool vmx_after_exit(struct vmx_vcpu *v)
+/* Called by entry.asm after each VM exit: handles it, and enters again unless there is a reason to leave (returns 0).
+ */
+u32 vmx_after_exit(struct vmx_vcpu *v)
 {
     enum outcome outcome = vmx_exit_handle(v);
 
@@ -112,8 +118,8 @@ bool vmx_after_exit(struct vmx_vcpu *v)
     else if (outcome == OUTCOME_SKIP_DECODED)
         skip_instruction(v, v->skip_bytes);
     else if (outcome == OUTCOME_STOP)
-        return false;
-    return prepare(v);
+        return 0;
+    return prepare(v) ? vmx_resume_guest(v) : 0;
 }
 
 /* SDM 3C 30.4 "VM Instruction Error Numbers", those that an entry can give. */

@@ -18,7 +18,7 @@
 enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 
 /* Basic exit reasons: SDM 3D Appendix C "VMX Basic Exit Reasons". */
-#define EXIT_REASONS 128u /* a power of two above the highest, so that counting needs no bounds check */
+#define EXIT_REASONS 70u
 
 #define VMX_SWITCHED_MSRS 6u
 
@@ -41,10 +41,10 @@ struct vmx_vcpu {
     struct vmx_event reinject; /* an event whose delivery an exit interrupted */
     struct vmx_event exception;
     bool nmi_pending;
-    bool window_open; /* interrupt-window exiting is on */
-    bool debug_used;  /* DR0-DR3 and DR6 are switched with this vCPU */
-    bool configured;  /* the VMCS has been written for the first time */
-    u8 skip_bytes;    /* length of the instruction that mmio.c emulated */
+    u32 windows;     /* window exits that are armed: PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW */
+    bool debug_used; /* DR0-DR3 and DR6 are switched with this vCPU */
+    bool configured; /* the VMCS has been written for the first time */
+    u8 skip_bytes;   /* length of the instruction that mmio.c emulated */
     u16 vpid;
     u64 xcr0;
     u64 cr2;

@@ -198,8 +198,8 @@ static void fire(void *device, u64 now_ns)
 {
     struct pit *pit = device;
 
-    if (!pit->period_ns || !arm_following(pit, now_ns))
-        arm_after(pit, now_ns);
+    if (pit->period_ns ? !arm_following(pit, now_ns) : is_periodic(&pit->channels[0]))
+        arm_after(pit, now_ns); /* a one-shot's edge was its last */
     line_pulse(&pit->irq);
 }
 
