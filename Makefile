@@ -10,6 +10,8 @@ MODEL   ?= corei7_skylake_x
 MEMORY  ?= 512
 ISO     ?= build/rootlet.iso
 LIMIT   ?= 180
+SOAK_MINUTES ?= 10
+FUZZ_SECONDS ?= 60
 # The VM entry: where make debug stops first.
 ENTRY_SYMBOL ?= vmx_enter_guest
 
@@ -56,9 +58,6 @@ qemu bench lint unit fuzz soak:
 
 clean:
 	rm -rf build
-
-SOAK_MINUTES ?= 10
-FUZZ_SECONDS ?= 20
 
 # Everything below needs the compiler.
 ifneq ($(filter-out $(FRONT),$(or $(MAKECMDGOALS),all)),)
