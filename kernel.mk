@@ -21,7 +21,7 @@ KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $
 # pointers but leaves RBP alone: a backtrace passes over these functions and goes on.
 FAST_C := $(addprefix vmx/,run.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
 	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c)
-$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2 -fomit-frame-pointer -ffixed-rbp
+$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2 -fomit-frame-pointer -ffixed-rbp -fno-peephole2
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
 build/%/offsets.inc: %/offsets.c kernel.mk

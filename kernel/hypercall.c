@@ -28,7 +28,7 @@ static u32 edx(const u64 *registers)
 }
 
 /* Copied out in small pieces: guest memory is read through the checked function only, and the stack stays small. */
-static u32 console_write(struct vcpu *vcpu, u64 *registers)
+static u64 console_write(struct vcpu *vcpu, u64 *registers)
 {
     struct vm *vm = vcpu->vm;
     u64 address = pair(ebx(registers), ecx(registers));
@@ -59,7 +59,7 @@ static u32 console_write(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static u32 clock(struct vcpu *vcpu, u64 *registers)
+static u64 clock(struct vcpu *vcpu, u64 *registers)
 {
     u64 now = vm_clock_ns(vcpu->vm);
     registers[HYPERCALL_EBX] = (u32)now;
@@ -68,7 +68,7 @@ static u32 clock(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static u32 sleep_until(struct vcpu *vcpu, u64 *registers)
+static u64 sleep_until(struct vcpu *vcpu, u64 *registers)
 {
     u64 until = vm_tsc_of_ns(vcpu->vm, pair(ebx(registers), ecx(registers)));
 
@@ -79,7 +79,7 @@ static u32 sleep_until(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static u32 start_vcpu(struct vcpu *vcpu, u64 *registers)
+static u64 start_vcpu(struct vcpu *vcpu, u64 *registers)
 {
     struct start_state start = {.mode = START_PROTECTED32, .rip = ecx(registers), .rbx = edx(registers)};
 
@@ -88,7 +88,7 @@ static u32 start_vcpu(struct vcpu *vcpu, u64 *registers)
     return vm_start_vcpu(vcpu->vm, ebx(registers), &start) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
 }
 
-static u32 identity(struct vcpu *vcpu, u64 *registers)
+static u64 identity(struct vcpu *vcpu, u64 *registers)
 {
     registers[HYPERCALL_EBX] = vcpu->vm->id;
     registers[HYPERCALL_ECX] = vcpu->index;
@@ -96,13 +96,13 @@ static u32 identity(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static u32 exit_vm(struct vcpu *vcpu, u64 *registers)
+static u64 exit_vm(struct vcpu *vcpu, u64 *registers)
 {
     vm_exit(vcpu->vm, ebx(registers));
     return ROOTLET_OK;
 }
 
-static u32 yield(struct vcpu *vcpu, u64 *registers)
+static u64 yield(struct vcpu *vcpu, u64 *registers)
 {
     (void)registers;
     vcpu->yielded = true;
@@ -110,23 +110,18 @@ static u32 yield(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-static u32 version(struct vcpu *vcpu, u64 *registers)
+static u64 version(struct vcpu *vcpu, u64 *registers)
 {
     (void)vcpu;
     registers[HYPERCALL_EBX] = ROOTLET_ABI_VERSION;
     return ROOTLET_OK;
 }
 
-static u32 (*const calls[ROOTLET_CALL_COUNT])(struct vcpu *vcpu, u64 *registers) = {
+_Static_assert(HYPERCALL_COUNT == ROOTLET_CALL_COUNT, "every call of the ABI has a row");
+_Static_assert(HYPERCALL_UNKNOWN == ROOTLET_ERROR_UNKNOWN, "the ABI's status for an unknown call");
+
+hypercall_t *const hypercall_table[HYPERCALL_COUNT] = {
     [ROOTLET_CALL_VERSION] = version,   [ROOTLET_CALL_CONSOLE_WRITE] = console_write, [ROOTLET_CALL_YIELD] = yield,
     [ROOTLET_CALL_CLOCK] = clock,       [ROOTLET_CALL_SLEEP_UNTIL] = sleep_until,     [ROOTLET_CALL_EXIT] = exit_vm,
     [ROOTLET_CALL_IDENTITY] = identity, [ROOTLET_CALL_START_VCPU] = start_vcpu,
 };
-
-void hypercall_execute(struct vcpu *vcpu, u64 *registers)
-{
-    u32 number = (u32)registers[HYPERCALL_EAX];
-
-    registers[HYPERCALL_EAX] =
-        LIKELY(number < ARRAY_SIZE(calls)) ? calls[number](vcpu, registers) : ROOTLET_ERROR_UNKNOWN;
-}

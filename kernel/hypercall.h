@@ -9,10 +9,15 @@
 /* The registers of a call, numbered as instructions encode them. Only the low 32 bits carry arguments. */
 enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL_EBX };
 
+#define HYPERCALL_COUNT   8u
+#define HYPERCALL_UNKNOWN 1u /* the status of a number without a call */
+
 /*
- * Executes one call of the running vCPU, on its CPU, with no lock held; returns the status for EAX and writes results
- * into registers[]. Bad numbers, values and pointers are errors for the guest; nothing here can fail for the host.
+ * Executes one call of the running vCPU, on its CPU, with no lock held: returns the status for EAX and writes results
+ * into registers[]. Bad values and pointers are errors for the guest; nothing here can fail for the host. Precondition:
+ * the number is below vcpu->hypercalls (0 for a stealthy VM, else HYPERCALL_COUNT), the guest's CPL is 0.
  */
-void hypercall_execute(struct vcpu *vcpu, u64 *registers);
+typedef u64 hypercall_t(struct vcpu *vcpu, u64 *registers);
+extern hypercall_t *const hypercall_table[HYPERCALL_COUNT];
 
 #endif

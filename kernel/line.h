@@ -30,7 +30,7 @@ static inline void line_pulse(const struct line *line)
 /* What the boot vCPU asks of the interrupt controller (SDM 3A 6.3.1 "External Interrupts"; the 8259A's INTR and INTA).
  */
 struct intc {
-    bool (*pending)(void *device);   /* INTR is asserted */
+    const bool *pending;             /* INTR is asserted */
     u8 (*acknowledge)(void *device); /* the INTA cycle: the vector; the request becomes in-service */
     void *device;
 };

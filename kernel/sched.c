@@ -196,8 +196,7 @@ static u64 wake_time(const struct vcpu *vcpu)
 
 static bool event_waiting(const struct vcpu *vcpu)
 {
-    const struct intc *intc = &vcpu->vm->intc;
-    return vcpu->index == 0 && intc->pending(intc->device);
+    return vcpu->index == 0 && *vcpu->vm->intc.pending;
 }
 
 static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
@@ -401,11 +400,26 @@ static u64 cap_budget(struct vcpu *vcpu, u64 now)
     return vcpu->period_used_tsc < budget ? budget - vcpu->period_used_tsc : 0;
 }
 
-void sched_update_deadline(struct vcpu *vcpu)
+static ALWAYS_INLINE void update_deadline(const struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     refresh_timer(vcpu);
-    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, vcpu->timer_tsc), here()->next_wake_tsc);
-    sched_arm_host_timer(vcpu->deadline_tsc);
+    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, vcpu->timer_tsc), cpu->next_wake_tsc);
+    if (UNLIKELY(needs_host_timer))
+        lapic_timer_arm(vcpu->deadline_tsc);
+}
+
+void sched_update_deadline(struct vcpu *vcpu)
+{
+    update_deadline(here(), vcpu);
+}
+
+/* Something else than the vCPU's own timers is due: other vCPUs, or the end of the slice. */
+static COLD void other_deadlines(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    if (now >= cpu->next_wake_tsc)
+        wake_due(cpu, now);
+    if (now >= vcpu->slice_end_tsc)
+        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
 }
 
 void sched_deadline_reached(struct vcpu *vcpu)
@@ -413,13 +427,11 @@ void sched_deadline_reached(struct vcpu *vcpu)
     struct sched_cpu *cpu = here();
     u64 now = cpu_tsc();
 
-    if (now >= vcpu->timer_tsc)
+    if (LIKELY(now >= vcpu->timer_tsc))
         vm_run_timers(vcpu, now);
-    if (UNLIKELY(now >= cpu->next_wake_tsc))
-        wake_due(cpu, now);
-    if (UNLIKELY(now >= vcpu->slice_end_tsc))
-        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
-    sched_update_deadline(vcpu);
+    if (UNLIKELY(now >= minimum(cpu->next_wake_tsc, vcpu->slice_end_tsc)))
+        other_deadlines(cpu, vcpu, now);
+    update_deadline(cpu, vcpu);
 }
 
 static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
@@ -545,12 +557,6 @@ u64 sched_first_run_tsc(void)
     return first_run_tsc;
 }
 
-void sched_arm_host_timer(u64 deadline_tsc)
-{
-    if (UNLIKELY(needs_host_timer))
-        lapic_timer_arm(deadline_tsc);
-}
-
 void sched_add(struct vcpu *vcpu)
 {
     u32 best = VCPU_NO_CPU;
@@ -567,12 +573,10 @@ void sched_add(struct vcpu *vcpu)
 
 void sched_notify(struct vcpu *vcpu, u32 requests)
 {
-    u32 home = vcpu->home_cpu;
-
     vcpu_request(vcpu, requests);
-    if (home == VCPU_NO_CPU || (home == cpu_id() && here()->current == vcpu))
+    if (LIKELY(here()->current == vcpu) || vcpu->home_cpu == VCPU_NO_CPU)
         return;
-    attend(home, ATTEND_WAKE);
+    attend(vcpu->home_cpu, ATTEND_WAKE);
 }
 
 void sched_init(void)

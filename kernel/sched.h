@@ -32,7 +32,5 @@ void sched_stop_vm(struct vm *vm);
 void sched_deadline_reached(struct vcpu *vcpu);
 /* Computes deadline_tsc anew after its timers changed. */
 void sched_update_deadline(struct vcpu *vcpu);
-/* Without a preemption timer the local APIC timer ends the run. */
-void sched_arm_host_timer(u64 deadline_tsc);
 
 #endif

@@ -23,7 +23,8 @@ enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STO
 #define VCPU_REQUEST_RESCHEDULE 2u /* leave the guest and ask the scheduler */
 #define VCPU_REQUEST_DEADLINE   4u /* timers changed: compute the deadline anew */
 
-#define VCPU_REQUEST_NO_TIMER 8u /* set for good by vmx/run.c where the CPU has no preemption timer */
+#define VCPU_REQUEST_HALT     16u /* HLT: leave unless an event ends it at once */
+#define VCPU_REQUEST_NO_TIMER 8u  /* set for good by vmx/run.c where the CPU has no preemption timer */
 
 #define VCPU_NO_CPU UINT32_MAX
 
@@ -33,7 +34,8 @@ struct vcpu {
     struct vm *vm;
     u32 index;
     u32 home_cpu;
-    u32 started; /* atomic: set by the one who starts it, or retires it unstarted */
+    u32 hypercalls; /* how many there are for this vCPU: 0 if its VM is stealthy */
+    u32 started;    /* atomic: set by the one who starts it, or retires it unstarted */
 
     u64 deadline_tsc;  /* leave the guest by then: the earliest of slice, limit, timers and this CPU's sleepers */
     u64 slice_end_tsc; /* end of slice, of the VM's limit or of its cap, whichever is first */

@@ -131,14 +131,17 @@ COLD u64 vm_note_moved_timers(struct vm *vm, u64 value);
 /* What a write can cause beyond the device: moved timers, a printed line that fills the console, the end of the VM. */
 COLD void vm_write_effects(struct vcpu *vcpu);
 
-/* Port accesses of a vCPU, under the VM's lock; bytes: 1, 2 or 4. */
+/* Port accesses of a VM with several vCPUs: under its lock. */
+u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes);
+void vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value);
+
+/* Port accesses of a vCPU; bytes: 1, 2 or 4. */
 static ALWAYS_INLINE u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
 {
     struct vm *vm = vcpu->vm;
+    u32 value =
+        LIKELY(vm->spec.cpus == 1) ? bus_read_port(&vm->bus, port, bytes) : vm_port_read_locked(vm, port, bytes);
 
-    vm_lock(vm);
-    u32 value = bus_read_port(&vm->bus, port, bytes);
-    vm_unlock(vm);
     return LIKELY(!vm_timers_moved(vm)) ? value : (u32)vm_note_moved_timers(vm, value);
 }
 
@@ -146,9 +149,10 @@ static ALWAYS_INLINE void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u
 {
     struct vm *vm = vcpu->vm;
 
-    vm_lock(vm);
-    bus_write_port(&vm->bus, port, bytes, value);
-    vm_unlock(vm);
+    if (LIKELY(vm->spec.cpus == 1))
+        bus_write_port(&vm->bus, port, bytes, value);
+    else
+        vm_port_write_locked(vm, port, bytes, value);
     if (UNLIKELY(vm->write_effect || vm_timers_moved(vm)))
         vm_write_effects(vcpu);
 }

@@ -16,6 +16,21 @@ void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
     vm_unlock(vm);
 }
 
+u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
+{
+    vm_lock(vm);
+    u32 value = bus_read_port(&vm->bus, port, bytes);
+    vm_unlock(vm);
+    return value;
+}
+
+void vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
+{
+    vm_lock(vm);
+    bus_write_port(&vm->bus, port, bytes, value);
+    vm_unlock(vm);
+}
+
 u64 vm_note_moved_timers(struct vm *vm, u64 value)
 {
     sched_notify(vm->vcpus[0], VCPU_REQUEST_DEADLINE);

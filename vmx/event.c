@@ -63,7 +63,7 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v)
 
     vm_lock(vm);
     u8 vector = vm->intc.acknowledge(vm->intc.device);
-    bool more = vm->intc.pending(vm->intc.device);
+    bool more = *vm->intc.pending;
     vm_unlock(vm);
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
     if (UNLIKELY(more && !(v->windows & PROC_INTERRUPT_WINDOW)))
@@ -95,7 +95,7 @@ void vmx_event_prepare(struct vmx_vcpu *v)
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
         .nmi = v->nmi_pending,
-        .external = v->base.index == 0 && vm->intc.pending(vm->intc.device),
+        .external = v->base.index == 0 && *vm->intc.pending,
     };
     if (!in.reinject && !in.exception && !in.nmi && !in.external && !v->windows)
         return;

@@ -186,7 +186,7 @@ static NOINLINE enum outcome hlt_exit(struct vmx_vcpu *v)
 {
     v->base.halted = true;
     v->base.halted_forever = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
-    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
     return OUTCOME_SKIP;
 }
 
@@ -217,25 +217,30 @@ static COLD enum outcome undefined_exit(struct vmx_vcpu *v)
     return vmx_inject_ud(v);
 }
 
-static NOINLINE enum outcome vmcall_exit(struct vmx_vcpu *v)
+static COLD enum outcome refused_hypercall(struct vmx_vcpu *v, u32 cpl)
 {
-    u32 cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3;
-
-    if (UNLIKELY(cpl || v->base.vm->spec.stealth))
-        return undefined_exit(v);
-    hypercall_execute(&v->base, v->gpr);
+    if (cpl || v->base.vm->spec.stealth)
+        return vmx_inject_ud(v);
+    v->gpr[GPR_RAX] = HYPERCALL_UNKNOWN;
     return OUTCOME_SKIP;
 }
 
-/* Bit 31 set: the entry failed. Else a reason that we did not ask for, or one newer than this table. */
+static NOINLINE enum outcome vmcall_exit(struct vmx_vcpu *v)
+{
+    u32 cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3;
+    u32 number = (u32)v->gpr[GPR_RAX];
+
+    if (UNLIKELY(cpl || number >= v->base.hypercalls))
+        return refused_hypercall(v, cpl);
+    v->gpr[GPR_RAX] = hypercall_table[number](&v->base, v->gpr);
+    return OUTCOME_SKIP;
+}
+
+/* A reason that we did not ask for. */
 static COLD enum outcome unknown_exit(struct vmx_vcpu *v)
 {
     u32 reason = (u16)vmcs_read(EXIT_REASON);
 
-    if (reason < EXIT_REASONS)
-        v->exits[reason]++;
-    if (vmcs_read(EXIT_REASON) & ENTRY_FAILED)
-        return entry_failure(v);
     vm_stop(v->base.vm, VM_STOP_UNKNOWN_EXIT, "exit=%u name=%s qualification=0x%lx rip=0x%lx", reason,
             vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION), vmcs_read(GUEST_RIP));
     return OUTCOME_STOP;
@@ -268,13 +273,23 @@ static COLD enum outcome rdpmc_exit(struct vmx_vcpu *v)
     return vmx_inject_gp(v);
 }
 
+/* Bit 31 set: the entry failed. Else a reason newer than this table. */
+static COLD enum outcome uncounted_exit(struct vmx_vcpu *v)
+{
+    u32 reason = vmcs_read(EXIT_REASON);
+
+    if ((u16)reason < EXIT_REASONS)
+        v->exits[(u16)reason]++;
+    return reason & ENTRY_FAILED ? entry_failure(v) : unknown_exit(v);
+}
+
 /* Every case is a call in tail position, so that the dispatch itself needs no stack frame. */
 enum outcome vmx_exit_handle(struct vmx_vcpu *v)
 {
     u64 reason = vmcs_read(EXIT_REASON);
 
     if (UNLIKELY(reason >= EXIT_HANDLED))
-        return unknown_exit(v);
+        return uncounted_exit(v);
     v->exits[reason]++;
     switch (reason) {
     case EXIT_EXCEPTION_OR_NMI:
@@ -333,7 +348,6 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
     case EXIT_XSETBV:
         return vmx_xsetbv_exit(v);
     default: /* one that we did not ask for */
-        v->exits[reason]--;
         return unknown_exit(v);
     }
 }

@@ -24,19 +24,27 @@ static u32 standing_requests(void)
     return vmx_machine.has_timer ? 0 : VCPU_REQUEST_NO_TIMER;
 }
 
-/* What is rare between two entries. False: leave the guest. */
-static bool serve_requests(struct vmx_vcpu *v)
+/* Blocking by STI or MOV SS ends with the instruction. SDM 3C 24.4.2 "Guest Non-Register State" */
+static COLD void end_blocking(void)
+{
+    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
+
+    if (blocking & INTERRUPTIBILITY_STI_MOV_SS)
+        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
+}
+
+/* All but the plain event. False: leave the guest. */
+static COLD bool serve_other_requests(struct vmx_vcpu *v, u32 requests)
 {
     struct vcpu *vcpu = &v->base;
-    u32 requests = __atomic_exchange_n(&vcpu->requests, standing_requests(), __ATOMIC_SEQ_CST);
 
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
     if (requests & VCPU_REQUEST_EVENT)
         vmx_event_prepare(v);
-    if (vm_is_stopping(vcpu->vm))
+    if (requests & VCPU_REQUEST_RESCHEDULE)
         return false;
-    return !(requests & VCPU_REQUEST_RESCHEDULE) && !vcpu->halted && !vcpu->sleep_until_tsc;
+    return !((requests & VCPU_REQUEST_HALT) && vcpu->halted);
 }
 
 static COLD void expire_at_once(void)
@@ -57,35 +65,31 @@ static ALWAYS_INLINE void arm_preemption_timer(const struct vmx_vcpu *v)
         vmcs_write(PREEMPTION_TIMER_VALUE, left >> vmx_machine.timer_shift);
 }
 
-static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v)
+/* What is rare between two entries; `skipped`: an instruction was finished, whose blocking has ended. */
+static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, bool skipped)
 {
-    if (!serve_requests(v))
+    u32 requests = __atomic_exchange_n(&v->base.requests, standing_requests(), __ATOMIC_SEQ_CST);
+
+    if (skipped)
+        end_blocking();
+    if (LIKELY(requests == VCPU_REQUEST_EVENT))
+        vmx_event_prepare(v);
+    else if (!serve_other_requests(v, requests))
         return false;
     if (vmx_machine.has_timer)
         arm_preemption_timer(v);
     return true;
 }
 
-static ALWAYS_INLINE bool prepare(struct vmx_vcpu *v)
+static ALWAYS_INLINE bool prepare(struct vmx_vcpu *v, bool skipped)
 {
     if (UNLIKELY(v->base.requests))
-        return prepare_with_requests(v);
+        return prepare_with_requests(v, skipped);
     arm_preemption_timer(v);
     return true;
 }
 
-/*
- * The rare part of finishing an instruction: RFLAGS.TF asks for a debug trap after it, and blocking by STI or MOV SS
- * has ended. SDM 3C 24.4.2 "Guest Non-Register State".
- */
-static COLD void end_blocking(void)
-{
-    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
-
-    if (blocking & INTERRUPTIBILITY_STI_MOV_SS)
-        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
-}
-
+/* RFLAGS.TF asks for a debug trap after the instruction. SDM 3C 24.4.2 "Guest Non-Register State" */
 static COLD void trap_single_step(void)
 {
     end_blocking();
@@ -98,13 +102,16 @@ static COLD void trap_single_step(void)
  * else the guest's next instruction ends it. Outside 64-bit mode RIP may leave 32 bits here: entry_failure() in exit.c
  * wraps it.
  */
-static ALWAYS_INLINE void skip_instruction(const struct vmx_vcpu *v, u32 length)
+static ALWAYS_INLINE void skip_instruction(u32 length)
 {
     vmcs_write(GUEST_RIP, vmcs_read(GUEST_RIP) + length);
     if (UNLIKELY(vmcs_read(GUEST_RFLAGS) & RFLAGS_TF))
         trap_single_step();
-    else if (UNLIKELY(v->base.requests))
-        end_blocking();
+}
+
+static ALWAYS_INLINE u32 enter_again(struct vmx_vcpu *v, bool skipped)
+{
+    return prepare(v, skipped) ? vmx_resume_guest(v) : 0;
 }
 
 /* Called by entry.asm after each VM exit: handles it, and enters again unless there is a reason to leave (returns 0).
@@ -113,13 +120,16 @@ u32 vmx_after_exit(struct vmx_vcpu *v)
 {
     enum outcome outcome = vmx_exit_handle(v);
 
-    if (LIKELY(outcome == OUTCOME_SKIP))
-        skip_instruction(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
-    else if (outcome == OUTCOME_SKIP_DECODED)
-        skip_instruction(v, v->skip_bytes);
-    else if (outcome == OUTCOME_STOP)
+    if (LIKELY(outcome == OUTCOME_SKIP)) {
+        skip_instruction(vmcs_read(EXIT_INSTRUCTION_LENGTH));
+        return enter_again(v, true);
+    }
+    if (LIKELY(outcome == OUTCOME_RESUME))
+        return enter_again(v, false);
+    if (outcome == OUTCOME_STOP)
         return 0;
-    return prepare(v) ? vmx_resume_guest(v) : 0;
+    skip_instruction(v->skip_bytes); /* OUTCOME_SKIP_DECODED */
+    return enter_again(v, true);
 }
 
 /* SDM 3C 30.4 "VM Instruction Error Numbers", those that an entry can give. */
@@ -147,7 +157,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
 
     vmx_load(v);
     vcpu_request(vcpu, VCPU_REQUEST_EVENT | standing_requests());
-    if (!prepare(v))
+    if (!prepare(v, false))
         return;
     u32 failed = vmx_enter_guest(v);
     if (!failed)

@@ -8,6 +8,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
+#include "kernel/hypercall.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
@@ -106,6 +107,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     xsave_area_init(v->xsave_area);
     v->base.vm = vm;
     v->base.index = index;
+    v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
     vm->overhead_frames += 2 + area_frames;

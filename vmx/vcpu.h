@@ -83,9 +83,9 @@ extern struct vmx_machine vmx_machine;
 
 /* What to do after an exit: only run.c moves RIP. */
 enum outcome {
-    OUTCOME_RESUME,       /* enter again at the same RIP */
     OUTCOME_SKIP,         /* the instruction is done: move RIP past it */
-    OUTCOME_SKIP_DECODED, /* likewise, by skip_bytes: the VMCS does not know the length */
+    OUTCOME_RESUME,       /* enter again at the same RIP */
+    OUTCOME_SKIP_DECODED, /* as OUTCOME_SKIP, by skip_bytes: the VMCS does not know the length */
     OUTCOME_STOP          /* vm_stop has been called */
 };
 

@@ -44,7 +44,7 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
 
 struct intc pc_interrupt_controller(struct pc *pc)
 {
-    return (struct intc){pic_pending, pic_acknowledge, &pc->pic};
+    return (struct intc){&pc->pic.output, pic_acknowledge, &pc->pic};
 }
 
 bool pc_console_input(struct pc *pc, u8 character)

@@ -57,12 +57,6 @@ void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
         v->gpr[index] = value;
 }
 
-static bool bench_pending(void *device)
-{
-    (void)device;
-    return bench.interrupt;
-}
-
 static u8 bench_acknowledge(void *device)
 {
     (void)device;
@@ -86,7 +80,7 @@ static inline void bench_start(void)
     fake_msr_skylake();
     fake_vmcs_reset();
     bench.vm.spec = (struct vm_spec){.name = "test", .cpus = 1, .weight = VM_DEFAULT_WEIGHT, .affinity = ~0ull};
-    bench.vm.intc.pending = bench_pending;
+    bench.vm.intc.pending = &bench.interrupt;
     bench.vm.intc.acknowledge = bench_acknowledge;
     bench.vm.vcpus[0] = &bench.v.base;
     bench.v.base.vm = &bench.vm;
