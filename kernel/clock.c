@@ -9,18 +9,14 @@
 
 #define NS_A_SECOND 1000000000ull
 
-struct factor {
-    u64 multiplier;
-    u32 shift;
-};
+struct clock_factor clock_ns_of_tsc;
 
 static u64 tsc_hz;
-static struct factor ns_of_tsc;
-static struct factor tsc_of_ns;
+static struct clock_factor tsc_of_ns;
 static u64 wall_at_tsc_zero;
 
 /* multiplier / 2^shift = numerator / denominator, rounded up; denominator < 2^63. */
-static struct factor make_factor(u64 numerator, u64 denominator)
+static struct clock_factor make_factor(u64 numerator, u64 denominator)
 {
     u64 quotient = numerator / denominator;
     u64 rest = numerator % denominator;
@@ -34,7 +30,7 @@ static struct factor make_factor(u64 numerator, u64 denominator)
     }
     if (rest && quotient != UINT64_MAX)
         quotient++;
-    return (struct factor){quotient, shift};
+    return (struct clock_factor){quotient, shift};
 }
 
 static u64 saturate(unsigned __int128 value)
@@ -47,7 +43,7 @@ void clock_init(u64 hz)
     u64 wall_now;
 
     tsc_hz = hz;
-    ns_of_tsc = make_factor(NS_A_SECOND, hz);
+    clock_ns_of_tsc = make_factor(NS_A_SECOND, hz);
     tsc_of_ns = make_factor(hz, NS_A_SECOND);
     wall_now = rtc_read_seconds(hz);
     u64 up = cpu_tsc() / hz;
@@ -57,11 +53,6 @@ void clock_init(u64 hz)
 u64 clock_tsc_hz(void)
 {
     return tsc_hz;
-}
-
-u64 clock_ns_from_tsc(u64 tsc)
-{
-    return saturate((unsigned __int128)tsc * ns_of_tsc.multiplier >> ns_of_tsc.shift);
 }
 
 u64 clock_tsc_from_ns(u64 ns)

@@ -9,8 +9,19 @@
 /* Takes the frequency that arch/x86/tsc.c found, in Hz. */
 void clock_init(u64 tsc_hz);
 u64 clock_tsc_hz(void);
+/* value * multiplier / 2^shift; constant after clock_init. */
+struct clock_factor {
+    u64 multiplier;
+    u32 shift;
+};
+extern struct clock_factor clock_ns_of_tsc;
+
 /* Spans, not points: both work on differences. Saturate instead of wrapping. */
-u64 clock_ns_from_tsc(u64 tsc);
+static inline u64 clock_ns_from_tsc(u64 tsc)
+{
+    unsigned __int128 product = (unsigned __int128)tsc * clock_ns_of_tsc.multiplier >> clock_ns_of_tsc.shift;
+    return UNLIKELY(product >> 64) ? UINT64_MAX : (u64)product;
+}
 u64 clock_tsc_from_ns(u64 ns);
 /* Seconds since 1970-01-01 UTC when the TSC was 0, by the CMOS clock: now is this plus the TSC in seconds. 0: no clock.
  */

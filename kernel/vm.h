@@ -8,6 +8,7 @@
 
 #include "arch/x86/spinlock.h"
 #include "kernel/bus.h"
+#include "kernel/clock.h"
 #include "kernel/guest_memory.h"
 #include "kernel/line.h"
 #include "kernel/load/load.h"
@@ -157,6 +158,16 @@ static ALWAYS_INLINE void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u
         vm_write_effects(vcpu);
 }
 
+/* Fires the timers of a vCPU that have come due at host TSC `now_tsc`. */
+static ALWAYS_INLINE void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
+{
+    struct vm *vm = vcpu->vm;
+
+    vm_lock(vm);
+    vtimer_run(&vcpu->timers, clock_ns_from_tsc(now_tsc - vm->start_tsc));
+    vm_unlock(vm);
+}
+
 const char *vm_stop_reason_name(enum vm_stop_reason reason);
 /* Guest time: nanoseconds since the VM started. */
 u64 vm_clock_ns(const struct vm *vm);
@@ -166,8 +177,6 @@ u64 vm_tsc_of_ns(const struct vm *vm, u64 ns);
 /* Bus accesses of a vCPU, under the VM's lock; timers that they changed take effect. */
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes);
 void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value);
-/* Fires the timers of a vCPU that have come due at host TSC `now`. */
-void vm_run_timers(struct vcpu *vcpu, u64 now_tsc);
 
 /* One character, or a block, for the VM's console; whole lines go out as "[name] text". VM lock held by the caller. */
 void vm_console_put(struct vm *vm, u8 character);

@@ -7,15 +7,6 @@
 #include "kernel/sched.h"
 #include "kernel/vm.h"
 
-void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
-{
-    struct vm *vm = vcpu->vm;
-
-    vm_lock(vm);
-    vtimer_run(&vcpu->timers, clock_ns_from_tsc(now_tsc - vm->start_tsc));
-    vm_unlock(vm);
-}
-
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
 {
     vm_lock(vm);

@@ -217,9 +217,11 @@ static COLD enum outcome undefined_exit(struct vmx_vcpu *v)
     return vmx_inject_ud(v);
 }
 
-static COLD enum outcome refused_hypercall(struct vmx_vcpu *v, u32 cpl)
+#define SEGMENT_DPL 0x60u /* access rights: SS.DPL is the CPL */
+
+static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
 {
-    if (cpl || v->base.vm->spec.stealth)
+    if ((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || v->base.vm->spec.stealth)
         return vmx_inject_ud(v);
     v->gpr[GPR_RAX] = HYPERCALL_UNKNOWN;
     return OUTCOME_SKIP;
@@ -227,11 +229,10 @@ static COLD enum outcome refused_hypercall(struct vmx_vcpu *v, u32 cpl)
 
 static NOINLINE enum outcome vmcall_exit(struct vmx_vcpu *v)
 {
-    u32 cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3;
-    u32 number = (u32)v->gpr[GPR_RAX];
+    u32 number = *(const volatile u32 *)&v->gpr[GPR_RAX]; /* EAX */
 
-    if (UNLIKELY(cpl || number >= v->base.hypercalls))
-        return refused_hypercall(v, cpl);
+    if (UNLIKELY((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || number >= v->base.hypercalls))
+        return refused_hypercall(v);
     v->gpr[GPR_RAX] = hypercall_table[number](&v->base, v->gpr);
     return OUTCOME_SKIP;
 }
