@@ -38,6 +38,7 @@ setup:
 
 run:
 	@tools/setup run
+	@echo "make: building" >&2
 	@$(AGAIN) do-run
 
 test:
@@ -59,6 +60,11 @@ qemu bench lint unit fuzz soak:
 clean:
 	rm -rf build
 
+# make V=1 shows the commands.
+ifndef V
+.SILENT:
+endif
+
 # Everything below needs the compiler.
 ifneq ($(filter-out $(FRONT),$(or $(MAKECMDGOALS),all)),)
 
@@ -77,6 +83,7 @@ do-iso: all payloads
 	tools/mkiso $(VMS) -o $(ISO) --options '$(OPTIONS)'
 
 do-run: do-iso
+	@echo "make: $(ISO) boots in Bochs, $(CPUS) CPUs; the serial console follows" >&2
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT)
 
 do-debug: do-iso
