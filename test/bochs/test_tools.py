@@ -97,3 +97,13 @@ def test_help():
     for tool in ("run-bochs", "run-qemu", "mkiso", "bench"):
         result = subprocess.run([os.path.join(TOOLS, tool), "--help"], capture_output=True, text=True, check=False)
         assert result.returncode == 0 and "usage:" in result.stdout
+
+
+def test_debugger_stops_at_the_first_vm_entry(tmp_path):
+    """What make debug does, with the keyboard played: symbols are loaded, the breakpoint is hit in 64-bit code."""
+    vms = tmp_path / "debug.vms"
+    vms.write_text("build/guests/hello.elf vm=hello mem=8M\n")
+    command = [os.path.join(TOOLS, "run-bochs"), str(vms), "--debug", "--symbols", "build/rootlet.elf"]
+    command += ["--break", "vmx_enter_guest", "--command", "c"]
+    result = subprocess.run(command, cwd=machine.TREE, input="q\n", capture_output=True, text=True, timeout=60, check=False)
+    assert "Breakpoint 1" in result.stdout and "(vmx_enter_guest+0)" in result.stdout, result.stdout[-2000:]
