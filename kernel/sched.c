@@ -531,12 +531,20 @@ static void idle(struct sched_cpu *cpu)
     __atomic_fetch_and(&idle_mask, ~bit, __ATOMIC_SEQ_CST);
 }
 
+static void take_interrupts(void)
+{
+    cpu_interrupts_enable();
+    cpu_pause(); /* STI's shadow covers one instruction */
+    cpu_interrupts_disable();
+}
+
 void sched_run(void)
 {
     struct sched_cpu *cpu = here();
 
     needs_host_timer = virt_needs_host_timer();
     while (!__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
+        take_interrupts(); /* what a guest that never lets one in has held up */
         smp_mailbox_run();
         attend_here(cpu);
         u64 now = cpu_tsc();

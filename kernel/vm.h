@@ -31,7 +31,7 @@ enum vm_stop_reason {
     VM_STOP_UNSUPPORTED_INSTRUCTION,
 };
 
-#define VM_CONSOLE_LINE_BYTES 200
+#define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       120
 
 struct pc;

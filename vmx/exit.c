@@ -136,6 +136,12 @@ const char *vmx_exit_name(u32 reason)
     return reason < EXIT_REASONS && names[reason] ? names[reason] : "unknown";
 }
 
+static void check_deadline(struct vmx_vcpu *v)
+{
+    if (cpu_tsc() >= v->base.deadline_tsc)
+        sched_deadline_reached(&v->base);
+}
+
 /*
  * NMI: the host's own, taken again as an interrupt so that IRET ends the blocking. #MC: the host's. #DB and #AC: the
  * guest's, they exit only so that their delivery can be interrupted. SDM 3C 27.2.2 "Information for VM Exits Due to
@@ -163,6 +169,8 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v)
             dr6_write(dr6);
         vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~BIT(13)); /* delivery clears GD */
     }
+    /* #DB comes before the preemption timer and interrupts: a guest whose #DB delivery traps again would keep the CPU. */
+    check_deadline(v);
     u32 error = info & EVENT_HAS_ERROR ? vmcs_read(EXIT_INTERRUPTION_ERROR_CODE) : 0;
     vmx_inject_exception(v, vector, error);
     /* A privileged software exception (INT1) needs its length: SDM 3C 24.8.3. */
@@ -176,8 +184,8 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v)
 static NOINLINE enum outcome external_interrupt_exit(struct vmx_vcpu *v)
 {
     irq_dispatch((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
-    if (!vmx_machine.has_timer && cpu_tsc() >= v->base.deadline_tsc)
-        sched_deadline_reached(&v->base);
+    if (!vmx_machine.has_timer)
+        check_deadline(v);
     return OUTCOME_RESUME;
 }
 
