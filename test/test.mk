@@ -41,16 +41,16 @@ test-programs: $(UNIT_TESTS) $(FUZZERS)
 
 # test/run builds what it needs itself, so that a program that does not compile is a failed test and not the end.
 do-test:
-	+@test/run all
+	@test/run all
 
 do-unit:
-	+@test/run unit
+	@test/run unit
 
 do-lint:
-	+@test/run lint
+	@test/run lint
 
 do-fuzz:
-	+@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
 do-soak: all payloads
 	@test/soak $(SOAK_MINUTES)
