@@ -60,6 +60,8 @@ static void attend(u32 id, u32 bits)
     __atomic_fetch_or(&cpus[id].attention, bits, __ATOMIC_SEQ_CST);
     if (id != cpu_id())
         smp_kick(id);
+    else if (bits && cpus[id].current) /* sched_run() looks at it, not at the end of the slice */
+        vcpu_request(cpus[id].current, VCPU_REQUEST_RESCHEDULE);
 }
 
 /* ---- queues ---- */
@@ -184,10 +186,12 @@ static void update_next_wake(struct sched_cpu *cpu)
 
 static u64 wake_time(const struct vcpu *vcpu)
 {
-    u64 wake = vcpu->throttled ? vcpu->period_tsc + cap_period_tsc : vcpu->timer_tsc;
+    u64 wake = vcpu->timer_tsc;
     u64 left = limit_left_tsc(vcpu);
 
-    if (!vcpu->throttled && vcpu->sleep_until_tsc)
+    if (vcpu->throttled) /* its limit does not go on meanwhile */
+        return vcpu->period_tsc + cap_period_tsc;
+    if (vcpu->sleep_until_tsc)
         wake = minimum(wake, vcpu->sleep_until_tsc);
     if (left != UINT64_MAX)
         wake = minimum(wake, vcpu->block_tsc + left);
@@ -199,6 +203,25 @@ static bool event_waiting(const struct vcpu *vcpu)
     return vcpu->index == 0 && *vcpu->vm->intc.pending;
 }
 
+/* Interrupts off; or on, but no timer runs and no device can speak by itself: final, unless another vCPU changes it. */
+static bool is_halted_for_good(const struct vcpu *vcpu)
+{
+    if (!vcpu->halted || vcpu->sleep_until_tsc)
+        return false;
+    return vcpu->halted_forever || (vcpu->timer_tsc == UINT64_MAX && !event_waiting(vcpu));
+}
+
+static void count_halted(struct vcpu *vcpu, bool for_good)
+{
+    if (vcpu->halted_counted == for_good)
+        return;
+    vcpu->halted_counted = for_good;
+    if (for_good)
+        vm_note_halted_forever(vcpu);
+    else
+        __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
+}
+
 static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     vcpu->state = VCPU_BLOCKED;
@@ -208,11 +231,7 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     vcpu->next = cpu->blocked;
     cpu->blocked = vcpu;
     update_next_wake(cpu);
-    /* HLT with interrupts on, but no timer runs and no device can speak by itself: as final as with interrupts off. */
-    if (vcpu->halted && !vcpu->sleep_until_tsc && vcpu->timer_tsc == UINT64_MAX && !event_waiting(vcpu))
-        vcpu->halted_forever = true;
-    if (vcpu->halted_forever)
-        vm_note_halted_forever(vcpu);
+    count_halted(vcpu, is_halted_for_good(vcpu));
 }
 
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
@@ -249,10 +268,7 @@ static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     if (!vcpu->throttled)
         vcpu->slept_tsc += now - vcpu->block_tsc;
     vcpu->throttled = false;
-    if (vcpu->halted_forever) {
-        vcpu->halted_forever = false;
-        __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
-    }
+    count_halted(vcpu, false);
     if (vcpu->vruntime < floor)
         vcpu->vruntime = floor;
     place_ready(cpu, vcpu);
@@ -290,6 +306,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
         }
         refresh_timer(v);
         v->wake_tsc = wake_time(v);
+        count_halted(v, is_halted_for_good(v));
     }
     update_next_wake(cpu);
 }

@@ -277,10 +277,20 @@ static void publish_stop(struct vm *vm, enum vm_stop_reason reason)
     sched_stop_vm(vm);
 }
 
+/* What another vCPU has just done to the devices may wake vCPU 0, whose CPU has not yet looked. */
+static bool is_boot_vcpu_about_to_wake(const struct vm *vm)
+{
+    const struct vcpu *boot = vm->vcpus[0];
+    return !boot->halted_forever && (boot->timers.next_ns != VTIMER_NEVER || *vm->intc.pending);
+}
+
 void vm_note_halted_forever(struct vcpu *vcpu)
 {
-    if (__atomic_add_fetch(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST) == vcpu->vm->spec.cpus)
-        vm_stop(vcpu->vm, VM_STOP_HALT, NULL);
+    struct vm *vm = vcpu->vm;
+    u32 count = __atomic_add_fetch(&vm->halted_count, 1, __ATOMIC_SEQ_CST);
+
+    if (count == vm->spec.cpus && !is_boot_vcpu_about_to_wake(vm))
+        vm_stop(vm, VM_STOP_HALT, NULL);
 }
 
 /* The guest's 80x25 text page, each line after "[name] |". */

@@ -37,6 +37,9 @@ FAKE_DECLARE_REGISTER(dr7)
 static inline void cpu_pause(void) {}
 static inline void cpu_interrupts_disable(void) {}
 
+/* What is pending is taken here. */
+void cpu_interrupts_enable(void);
+
 void cpu_sleep_until_interrupt(void);
 
 #endif

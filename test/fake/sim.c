@@ -1,0 +1,635 @@
+/*
+ * See sim.h. Threads only hold the CPUs' stacks: the baton (a semaphore for each) lets one run, always the one whose
+ * next event is the earliest, so every run of a scenario is the same.
+ */
+#include "test/fake/sim.h"
+
+#include "arch/x86/cpu.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/smp.h"
+#include "drivers/host/rtc.h"
+#include "kernel/clock.h"
+#include "kernel/console.h"
+#include "kernel/log.h"
+#include "kernel/machine.h"
+#include "kernel/panic.h"
+#include "kernel/sched.h"
+#include "kernel/virt.h"
+#include "test/fake/host_memory.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define ARCH_SET_GS  0x1001
+#define KICK_LATENCY 500u
+#define ACT_TICKS    200u
+#define TIMER_PORT   0x40u
+
+#define RULE(condition)                                                                                                \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            broken(__LINE__, #condition);                                                                              \
+    } while (0)
+
+struct guest {
+    struct vcpu base;
+    const struct sim_step *script;
+    u32 step;
+    u64 left; /* of the current SIM_RUN, once it has begun */
+    bool begun;
+    u64 again;
+    bool pending; /* the timer's interrupt */
+    u64 timer_due, pending_since;
+    u32 on_cpu;     /* whose thread is in virt_vcpu_run */
+    u32 loaded_cpu; /* where its VMCS is active */
+    u64 movable_to; /* CPUs that slept when it was taken off its last one */
+    bool detached;
+    struct sim_vcpu_result *result;
+};
+
+static struct cpu {
+    struct cpu_local local;
+    pthread_t thread;
+    sem_t go;
+    u64 wake_tsc;
+    u64 timer_tsc;
+    bool kicked, sleeping, done;
+} cpus[SIM_MAX_CPUS];
+
+static struct sim_result *result;
+static struct vm *vms[SIM_MAX_VMS];
+static const struct sim_step *const *scripts_of[SIM_MAX_VMS];
+static u32 vm_count, cpu_count = 1;
+static u64 now, end_tsc = UINT64_MAX;
+static bool end_reached, host_timer;
+static void (*handlers[256])(void);
+
+static NORETURN void broken(int line, const char *rule)
+{
+    fprintf(stderr, "test/fake/sim.c:%d: broken at tick %lu: %s\n", line, (unsigned long)now, rule);
+    _exit(1);
+}
+
+void panic(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, " (panic at tick %lu)\n", (unsigned long)now);
+    _exit(1);
+}
+
+/* ---- the machine ---- */
+
+static struct cpu *here(void)
+{
+    return &cpus[cpu_id()];
+}
+
+u64 cpu_tsc(void)
+{
+    return now++;
+}
+
+static void pass_baton(struct cpu *self)
+{
+    struct cpu *next = NULL;
+
+    for (u32 i = 0; i < cpu_count; i++)
+        if (!cpus[i].done && (!next || cpus[i].wake_tsc < next->wake_tsc))
+            next = &cpus[i];
+    if (!next)
+        return; /* the last one has returned from sched_run */
+    if (next->wake_tsc == UINT64_MAX) {
+        result->deadlock = true;
+        _exit(0);
+    }
+    if (next == self)
+        return;
+    sem_post(&next->go);
+    if (!self->done)
+        sem_wait(&self->go);
+}
+
+static void wait_until(struct cpu *self, u64 tsc)
+{
+    self->wake_tsc = self->kicked ? now : tsc;
+    if (!end_reached && self->wake_tsc > end_tsc)
+        self->wake_tsc = end_tsc;
+    pass_baton(self);
+    if (now < self->wake_tsc)
+        now = self->wake_tsc;
+    self->wake_tsc = now;
+    if (now >= end_tsc && !end_reached) {
+        end_reached = true;
+        for (u32 i = 0; i < vm_count; i++)
+            vm_stop(vms[i], VM_STOP_KILLED, NULL);
+    }
+}
+
+static void deliver_interrupts(struct cpu *self)
+{
+    if (self->kicked) {
+        self->kicked = false;
+        handlers[IRQ_VECTOR_KICK]();
+    }
+    if (self->timer_tsc <= now) {
+        self->timer_tsc = UINT64_MAX;
+        handlers[IRQ_VECTOR_TIMER]();
+    }
+}
+
+void cpu_sleep_until_interrupt(void)
+{
+    struct cpu *self = here();
+
+    self->sleeping = true;
+    result->sleeps[self->local.id]++;
+    wait_until(self, self->timer_tsc);
+    self->sleeping = false;
+    deliver_interrupts(self);
+}
+
+void cpu_interrupts_enable(void)
+{
+    deliver_interrupts(here());
+}
+
+u32 smp_cpu_count(void)
+{
+    return cpu_count;
+}
+
+void smp_kick(u32 id)
+{
+    struct cpu *target = &cpus[id];
+
+    RULE(id < cpu_count && target != here());
+    target->kicked = true;
+    if (target->wake_tsc > now + KICK_LATENCY)
+        target->wake_tsc = now + KICK_LATENCY;
+}
+
+void smp_mailbox_run(void) {}
+
+void irq_set_handler(u8 vector, void (*handler)(void))
+{
+    handlers[vector] = handler;
+}
+
+void lapic_timer_arm(u64 deadline_tsc)
+{
+    here()->timer_tsc = deadline_tsc;
+}
+
+void lapic_timer_disarm(void)
+{
+    here()->timer_tsc = UINT64_MAX;
+}
+
+u64 rtc_read_seconds(u64 tsc_hz)
+{
+    (void)tsc_hz;
+    return 0;
+}
+
+void console_write(const char *text, size_t length)
+{
+    (void)text;
+    (void)length;
+}
+
+s64 console_room(void)
+{
+    return 0;
+}
+
+u64 console_drain_estimate_ns(void)
+{
+    return 0;
+}
+
+void log_event(const char *format, ...)
+{
+    (void)format;
+}
+
+void log_info(const char *format, ...)
+{
+    (void)format;
+}
+
+/* ---- guests ---- */
+
+static struct guest *guest_of(struct vcpu *vcpu)
+{
+    return container_of(vcpu, struct guest, base);
+}
+
+enum status load_image(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
+                       enum image_kind *kind, struct refusal *why)
+{
+    (void)request;
+    (void)memory;
+    (void)why;
+    *start = (struct start_state){.rip = 0x7c00};
+    *kind = IMAGE_FLAT16;
+    return STATUS_OK;
+}
+
+enum status virt_vm_create(struct vm *vm, struct refusal *why)
+{
+    (void)vm;
+    (void)why;
+    return STATUS_OK;
+}
+
+void virt_vm_release(struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        RULE(guest_of(vm->vcpus[i])->loaded_cpu == VCPU_NO_CPU);
+}
+
+enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
+{
+    struct guest *guest = calloc(1, sizeof *guest);
+
+    (void)why;
+    guest->base.vm = vm;
+    guest->base.index = index;
+    guest->base.home_cpu = VCPU_NO_CPU;
+    guest->base.timer_tsc = UINT64_MAX;
+    guest->on_cpu = guest->loaded_cpu = VCPU_NO_CPU;
+    guest->script = scripts_of[vm_count][index];
+    guest->again = UINT64_MAX;
+    guest->result = &result->vms[vm_count].vcpus[index];
+    *out = &guest->base;
+    return STATUS_OK;
+}
+
+void virt_vcpu_destroy(struct vcpu *vcpu)
+{
+    free(guest_of(vcpu));
+}
+
+void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
+{
+    (void)vcpu;
+    (void)start;
+}
+
+bool virt_needs_host_timer(void)
+{
+    return host_timer;
+}
+
+void virt_vcpu_report(struct vcpu *vcpu)
+{
+    RULE(guest_of(vcpu)->loaded_cpu == VCPU_NO_CPU || guest_of(vcpu)->loaded_cpu == cpu_id());
+}
+
+void virt_vcpu_detach(struct vcpu *vcpu)
+{
+    struct guest *guest = guest_of(vcpu);
+
+    RULE(guest->on_cpu == VCPU_NO_CPU);
+    guest->detached = true;
+    guest->movable_to = 0;
+    for (u32 i = 0; i < cpu_count; i++)
+        if (cpus[i].sleeping)
+            guest->movable_to |= BIT(i);
+    RULE(guest->loaded_cpu == VCPU_NO_CPU || guest->loaded_cpu == cpu_id());
+    guest->loaded_cpu = VCPU_NO_CPU;
+}
+
+static void check_entry(struct guest *guest, u32 cpu)
+{
+    const struct vcpu *vcpu = &guest->base;
+
+    RULE(guest->on_cpu == VCPU_NO_CPU);
+    RULE(vcpu->state == VCPU_RUNNING);
+    RULE(vcpu->home_cpu == cpu);
+    RULE(vcpu->vm->spec.affinity >> cpu & 1);
+    RULE(guest->loaded_cpu == VCPU_NO_CPU || guest->loaded_cpu == cpu);
+    if (guest->detached)
+        RULE(guest->movable_to >> cpu & 1); /* moved only to a CPU that had nothing to do */
+    guest->detached = false;
+    guest->loaded_cpu = cpu;
+    guest->result->cpus |= BIT(cpu);
+}
+
+static void take_event(struct guest *guest)
+{
+    u64 waited = now - guest->pending_since;
+
+    guest->pending = false;
+    guest->base.halted = false;
+    guest->result->events++;
+    if (waited > guest->result->worst_event)
+        guest->result->worst_event = waited;
+}
+
+/* As vmx/run.c between two entries; false: leave the guest. */
+static bool serve_requests(struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->base;
+    u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+
+    if (requests & VCPU_REQUEST_DEADLINE)
+        sched_update_deadline(vcpu);
+    if ((requests & VCPU_REQUEST_EVENT) && guest->pending)
+        take_event(guest);
+    if (vm_is_stopping(vcpu->vm))
+        return false;
+    return !(requests & VCPU_REQUEST_RESCHEDULE) && !vcpu->halted && !vcpu->sleep_until_tsc;
+}
+
+static void next_step(struct guest *guest)
+{
+    guest->step++;
+    guest->begun = false;
+}
+
+static void compute(struct cpu *self, struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->base;
+    const struct sim_step *step = &guest->script[guest->step];
+    if (!guest->begun)
+        guest->left = step->value;
+    guest->begun = true;
+    u64 start = now;
+    u64 room = host_timer ? UINT64_MAX - now : vcpu->deadline_tsc > now ? vcpu->deadline_tsc - now : 0;
+    u64 wanted = step->act == SIM_SPIN ? UINT64_MAX - now : guest->left;
+    u64 until = now + (room < wanted ? room : wanted);
+
+    if (room == 0) {
+        guest->result->idle_entries++;
+        now++;
+    }
+    if (host_timer && self->timer_tsc < until)
+        until = self->timer_tsc;
+    wait_until(self, until);
+    u64 done = now - start < wanted ? now - start : wanted;
+    if (room) {
+        guest->result->work += done;
+        guest->left -= step->act == SIM_SPIN ? 0 : done;
+    }
+    if (step->act == SIM_RUN && guest->left == 0)
+        next_step(guest);
+    deliver_interrupts(self);
+    if (now >= vcpu->deadline_tsc)
+        sched_deadline_reached(vcpu);
+}
+
+static void act(struct cpu *self, struct guest *guest)
+{
+    const struct sim_step *step = &guest->script[guest->step];
+    struct vcpu *vcpu = &guest->base;
+    struct start_state start = {0};
+
+    wait_until(self, now + ACT_TICKS);
+    next_step(guest);
+    switch (step->act) {
+    case SIM_HLT:
+    case SIM_CLI_HLT:
+        vcpu->halted = true;
+        vcpu->halted_forever = step->act == SIM_CLI_HLT;
+        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+        break;
+    case SIM_SLEEP:
+        vcpu->sleep_until_tsc = now + step->value;
+        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+        break;
+    case SIM_YIELD:
+        vcpu->yielded = true;
+        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+        break;
+    case SIM_ARM:
+        vm_port_write(vcpu, TIMER_PORT, 4, (u32)step->value);
+        break;
+    case SIM_START:
+        RULE(vm_start_vcpu(vcpu->vm, (u32)step->value, &start));
+        RULE(!vm_start_vcpu(vcpu->vm, (u32)step->value, &start));
+        break;
+    case SIM_EXIT:
+        vm_exit(vcpu->vm, (u32)step->value);
+        break;
+    case SIM_STOP:
+        vm_stop(vcpu->vm, (enum vm_stop_reason)step->value, "by=%u", vcpu->index);
+        break;
+    default:
+        guest->result->rounds++;
+        if (guest->again == UINT64_MAX)
+            guest->again = step->value ? step->value : UINT64_MAX - 1;
+        if (guest->again--) {
+            guest->step = 0;
+        } else {
+            guest->again = UINT64_MAX;
+        }
+    }
+}
+
+void virt_vcpu_run(struct vcpu *vcpu)
+{
+    struct guest *guest = guest_of(vcpu);
+    struct cpu *self = here();
+    u64 start = now;
+
+    check_entry(guest, self->local.id);
+    guest->on_cpu = self->local.id;
+    vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    while (serve_requests(guest)) {
+        enum sim_act what = guest->script[guest->step].act;
+        guest->result->entries++;
+        if (what == SIM_RUN || what == SIM_SPIN)
+            compute(self, guest);
+        else
+            act(self, guest);
+        if (vm_is_stopping(vcpu->vm))
+            break;
+    }
+    guest->on_cpu = VCPU_NO_CPU;
+    result->busy_tsc[self->local.id] += now - start;
+}
+
+/* ---- the PC's timer ---- */
+
+static void timer_fires(void *device, u64 now_ns)
+{
+    struct vm *vm = device;
+    struct guest *guest = guest_of(vm->vcpus[0]);
+
+    (void)now_ns;
+    if (!guest->pending)
+        guest->pending_since = guest->timer_due;
+    guest->pending = true;
+    sched_notify(vm->vcpus[0], VCPU_REQUEST_EVENT);
+}
+
+static void timer_write(void *device, u64 offset, u8 bytes, u64 value)
+{
+    struct vm *vm = device;
+    struct vtimer_set *timers = &vm->vcpus[0]->timers;
+
+    (void)offset;
+    (void)bytes;
+    guest_of(vm->vcpus[0])->timer_due = now + value;
+    vtimer_arm(timers, 0, vtimer_now(timers) + value);
+}
+
+static enum status attach(struct vm *vm, void *room)
+{
+    static const struct bus_ops ops = {.write = timer_write};
+
+    (void)room;
+    vm->intc = (struct intc){.pending = &guest_of(vm->vcpus[0])->pending, .device = vm};
+    vtimer_add(&vm->vcpus[0]->timers, timer_fires, vm);
+    return bus_add_ports(&vm->bus, TIMER_PORT, 4, 4, &ops, vm);
+}
+
+/* ---- scenarios ---- */
+
+struct vm_spec sim_spec(void)
+{
+    return (struct vm_spec){.name = "vm",
+                            .kind = IMAGE_FLAT16,
+                            .mem_bytes = MIB(1),
+                            .cpus = 1,
+                            .weight = VM_DEFAULT_WEIGHT,
+                            .affinity = ~0ull,
+                            .guest_command_line = ""};
+}
+
+struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts)
+{
+    static const struct vm_platform platform = {.device_bytes = 64, .attach = attach};
+    struct load_request request = {.vm_name = spec->name};
+    struct refusal why;
+
+    scripts_of[vm_count] = scripts;
+    RULE(vm_count < SIM_MAX_VMS);
+    RULE(vm_create(spec, &request, &platform, &vms[vm_count], &why) == STATUS_OK);
+    return vms[vm_count++];
+}
+
+void sim_end_at(u64 tsc)
+{
+    end_tsc = tsc;
+}
+
+void sim_without_preemption_timer(void)
+{
+    host_timer = true;
+}
+
+void machine_vm_ended(bool clean)
+{
+    (void)clean;
+    for (u32 i = 0; i < vm_count; i++)
+        if (vms[i]->vcpus_live == 0 && vms[i]->stop_tsc && result->vms[i].stop_tsc == 0) {
+            result->vms[i].stop_tsc = vms[i]->stop_tsc;
+            result->vms[i].ends++;
+        }
+    if (++result->ended_vms == vm_count)
+        sched_finish();
+}
+
+static void become(struct cpu *cpu)
+{
+    cpu->local.self = &cpu->local;
+    RULE(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu->local) == 0);
+}
+
+static void *cpu_thread(void *argument)
+{
+    struct cpu *self = argument;
+
+    become(self);
+    sem_wait(&self->go);
+    sched_run();
+    self->done = true;
+    pass_baton(self);
+    return NULL;
+}
+
+static void note_results(void)
+{
+    for (u32 i = 0; i < vm_count; i++) {
+        result->vms[i].reason = vms[i]->reason;
+        result->vms[i].exit_status = vms[i]->exit_status;
+        result->vms[i].clean = vms[i]->clean;
+        memcpy(result->vms[i].detail, vms[i]->detail, VM_DETAIL_BYTES);
+        for (u32 k = 0; k < vms[i]->spec.cpus; k++) {
+            const struct vcpu *vcpu = vms[i]->vcpus[k];
+            struct sim_vcpu_result *out = &result->vms[i].vcpus[k];
+            out->run_tsc = vcpu->run_tsc;
+            out->slept_tsc = vcpu->slept_tsc;
+            out->slices = vcpu->slices;
+            out->migrations = vcpu->migrations;
+            out->state = vcpu->state;
+        }
+        vm_destroy(vms[i]);
+    }
+    result->end_tsc = now;
+    result->free_frames_after = frames_free_count();
+}
+
+void sim_begin(u32 count)
+{
+    for (u32 i = 0; i < count; i++) {
+        cpus[i].local.id = i;
+        cpus[i].timer_tsc = UINT64_MAX;
+        sem_init(&cpus[i].go, 0, 0);
+    }
+    cpu_count = count;
+    become(&cpus[0]);
+    host_memory_init(MIB(1), MIB(256));
+    result->free_frames_before = frames_free_count();
+    clock_init(1000000000);
+    sched_init();
+}
+
+void sim_run(void)
+{
+    for (u32 i = 0; i < vm_count; i++)
+        vm_start(vms[i]);
+    for (u32 i = 0; i < cpu_count; i++)
+        RULE(pthread_create(&cpus[i].thread, NULL, cpu_thread, &cpus[i]) == 0);
+    sem_post(&cpus[0].go);
+    for (u32 i = 0; i < cpu_count; i++)
+        pthread_join(cpus[i].thread, NULL);
+    note_results();
+}
+
+const struct sim_result *sim_scenario(void (*scenario)(void))
+{
+    int status;
+
+    if (!result)
+        result = mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    memset(result, 0, sizeof *result);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        scenario();
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return result;
+}

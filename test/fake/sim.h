@@ -1,0 +1,84 @@
+/*
+ * A simulated machine for the scheduler: CPUs as threads of which one runs at a time, a clock that jumps from one event
+ * to the next, kicks and timers with handlers, and guests that follow a script. The real kernel/sched.c and kernel/vm.c
+ * run on it unchanged; the rules that every schedule must keep are checked at each entry. One tick is a nanosecond.
+ */
+#ifndef ROOTLET_TEST_FAKE_SIM_H
+#define ROOTLET_TEST_FAKE_SIM_H
+
+#include "kernel/vm.h"
+
+#define SIM_MAX_CPUS 8u
+#define SIM_MAX_VMS  110u
+#define MS           1000000ull
+
+enum sim_act {
+    SIM_RUN,     /* computes for `value` ticks */
+    SIM_SPIN,    /* computes for ever */
+    SIM_HLT,     /* interrupts on */
+    SIM_CLI_HLT, /* interrupts off: for good */
+    SIM_SLEEP,   /* the hypercall, for `value` ns */
+    SIM_YIELD,
+    SIM_ARM,   /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
+    SIM_START, /* vCPU `value` */
+    SIM_EXIT,  /* with status `value` */
+    SIM_STOP,  /* vm_stop with reason `value` */
+    SIM_AGAIN  /* the script from its first step, `value` times more (0: for ever) */
+};
+
+struct sim_step {
+    enum sim_act act;
+    u64 value;
+};
+
+/* What came of a vCPU, and of a VM (at vCPU 0). Lives in memory that the test sees. */
+struct sim_vcpu_result {
+    u64 run_tsc, slept_tsc, slices, migrations;
+    u64 work;         /* ticks computed in the guest */
+    u64 entries;      /* VM entries */
+    u64 idle_entries; /* of these: with no time left, so that the guest did not move */
+    u64 events;       /* timer interrupts delivered */
+    u64 worst_event;  /* the longest wait for one, in ticks */
+    u64 rounds;       /* of the script */
+    u64 cpus;         /* bit n: has run on CPU n */
+    u32 state;
+};
+
+struct sim_result {
+    bool deadlock; /* all CPUs sleep for ever and a VM still runs */
+    u64 end_tsc;
+    u64 busy_tsc[SIM_MAX_CPUS]; /* in guests */
+    u64 sleeps[SIM_MAX_CPUS];   /* times that it went to sleep */
+    u64 free_frames_before, free_frames_after;
+    u32 ended_vms;
+    struct {
+        enum vm_stop_reason reason;
+        u32 exit_status;
+        u32 ends; /* how often its end was announced */
+        bool clean;
+        u64 stop_tsc;
+        char detail[VM_DETAIL_BYTES];
+        struct sim_vcpu_result vcpus[VM_MAX_VCPUS];
+    } vms[SIM_MAX_VMS];
+};
+
+/* A machine with so many CPUs: first of all in a scenario. */
+void sim_begin(u32 cpus);
+/* Adds a VM; scripts[i] is vCPU i's. */
+struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts);
+/* A spec with one vCPU, weight 100, all CPUs, no limit. */
+struct vm_spec sim_spec(void);
+/* Stops every VM (reason=killed) at this time. */
+void sim_end_at(u64 tsc);
+/* Runs the machine until all VMs have ended. */
+void sim_run(void);
+/* After sim_begin: the CPUs have no preemption timer, the APIC timer ends a guest's run. */
+void sim_without_preemption_timer(void);
+
+/*
+ * Runs a scenario in a process of its own, since the scheduler's state is static; returns what came of it. A broken
+ * rule, a crash or no end within 60 s fails the test.
+ */
+const struct sim_result *sim_scenario(void (*scenario)(void));
+
+#endif
