@@ -1,16 +1,7 @@
 """Each CPU model with 1, 2 and 4 CPUs, and each optional VMX feature masked: the same guests come to the same answers."""
-import re
-
 import pytest
 
 import vms
-
-
-def optional_features():
-    """The names that vmx.disable= takes, from the tables that define them."""
-    names = re.findall(r'^\s*\{"([a-z0-9-]+)",\s*EPT_CAP', vms.read("vmx/caps.c"), re.MULTILINE)
-    names += re.findall(r'^\s*\{VMX_\w+,.*"([a-z0-9-]+)"\s*\},', vms.read("vmx/controls.c"), re.MULTILINE)
-    return sorted(names)
 
 
 def check(run, cpus):
@@ -29,18 +20,18 @@ def test_model(boot, model, cpus):
     check(boot(vms.SMALL, model=model, cpus=cpus, limit=240), cpus)
 
 
-@pytest.mark.parametrize("feature", optional_features())
+@pytest.mark.parametrize("feature", vms.optional_features())
 def test_without(boot, feature):
     check(boot(vms.SMALL, f"vmx.disable={feature}"), 1)
 
 
 def test_without_any(boot):
     """All at once, and on two CPUs, where the timer and the kick have the most to do."""
-    check(boot(vms.SMALL, "vmx.disable=" + ",".join(optional_features()), cpus=2), 2)
+    check(boot(vms.SMALL, "vmx.disable=" + ",".join(vms.optional_features()), cpus=2), 2)
 
 
 def test_the_list_is_complete():
-    assert {"vpid", "preemption-timer", "ept-1g", "ept-2m", "msr-bitmap", "io-bitmap"} <= set(optional_features())
+    assert {"vpid", "preemption-timer", "ept-1g", "ept-2m", "msr-bitmap", "io-bitmap"} <= set(vms.optional_features())
 
 
 def test_unknown_msrs_fault(boot):

@@ -55,6 +55,13 @@ def read(path):
         return file.read()
 
 
+def optional_features():
+    """The names that vmx.disable= takes, from the tables that define them."""
+    names = re.findall(r'^\s*\{"([a-z0-9-]+)",\s*EPT_CAP', read("vmx/caps.c"), re.MULTILINE)
+    names += re.findall(r'^\s*\{VMX_\w+,.*"([a-z0-9-]+)"\s*\},', read("vmx/controls.c"), re.MULTILINE)
+    return sorted(names)
+
+
 def payloads(text):
     """VM name -> file name of its boot image."""
     found = {}

@@ -349,11 +349,11 @@ static bool serve_requests(struct guest *guest)
 
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
-    if ((requests & VCPU_REQUEST_EVENT) && guest->pending)
+    if ((requests & VCPU_REQUEST_EVENT) && guest->pending && !vcpu->halted_forever)
         take_event(guest);
-    if (vm_is_stopping(vcpu->vm))
+    if (requests & VCPU_REQUEST_RESCHEDULE)
         return false;
-    return !(requests & VCPU_REQUEST_RESCHEDULE) && !vcpu->halted && !vcpu->sleep_until_tsc;
+    return !((requests & VCPU_REQUEST_HALT) && vcpu->halted);
 }
 
 static void next_step(struct guest *guest)
@@ -406,7 +406,7 @@ static void act(struct cpu *self, struct guest *guest)
     case SIM_CLI_HLT:
         vcpu->halted = true;
         vcpu->halted_forever = step->act == SIM_CLI_HLT;
-        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+        vcpu_request(vcpu, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
         break;
     case SIM_SLEEP:
         vcpu->sleep_until_tsc = now + step->value;
@@ -457,8 +457,6 @@ void virt_vcpu_run(struct vcpu *vcpu)
             compute(self, guest);
         else
             act(self, guest);
-        if (vm_is_stopping(vcpu->vm))
-            break;
     }
     guest->on_cpu = VCPU_NO_CPU;
     result->busy_tsc[self->local.id] += now - start;

@@ -44,8 +44,9 @@ static void check_choice(const struct event_inputs *in, const struct event_choic
     for (enum event_kind higher = EVENT_REINJECT; higher <= EVENT_EXTERNAL; higher++)
         if (c->kind == EVENT_NONE || higher < c->kind)
             assert_false(may[higher]);
-    assert_int_equal(c->nmi_window, in->nmi && c->kind != EVENT_NMI);
-    assert_int_equal(c->interrupt_window, in->external && c->kind != EVENT_EXTERNAL);
+    assert_int_equal(!!(c->windows & PROC_NMI_WINDOW), in->nmi && c->kind != EVENT_NMI);
+    assert_int_equal(!!(c->windows & PROC_INTERRUPT_WINDOW), in->external && c->kind != EVENT_EXTERNAL);
+    assert_int_equal(c->windows & ~(PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW), 0);
 }
 
 static void test_choice_over_all_inputs(void **state)
