@@ -53,12 +53,14 @@ $(call guest_objects,$(1)): GUEST_BITS := 64
 endef
 $(foreach guest,$(GUESTS64),$(eval $(call guest64_rule,$(guest))))
 
-build/guests/lib32/%: GUEST_BITS := 32
-build/guests/lib64/%: GUEST_BITS := 64
-
-build/guests/lib32/%.c.o build/guests/lib64/%.c.o: guests/lib/%.c
+# Two rules: make takes a pattern rule with two targets for one that makes both at once.
+build/guests/lib32/%.c.o: guests/lib/%.c
 	@mkdir -p $(@D)
-	$(GUEST_CC) -m$(GUEST_BITS) $(GUEST_CFLAGS) $(if $(filter 64,$(GUEST_BITS)),-mno-red-zone) -MMD -MP -c -o $@ $<
+	$(GUEST_CC) -m32 $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+build/guests/lib64/%.c.o: guests/lib/%.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) -m64 $(GUEST_CFLAGS) -mno-red-zone -MMD -MP -c -o $@ $<
 
 build/guests/lib32/%.asm.o: guests/lib/%.asm
 	@mkdir -p $(@D)

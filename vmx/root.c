@@ -18,9 +18,14 @@ struct vmx_machine vmx_machine;
 
 static hpa_t vmxon_region[CPU_MAX];
 
-void vmcs_access_failed(const char *instruction, u32 encoding)
+void vmcs_read_failed(u64 encoding)
 {
-    panic("%s of field 0x%x failed", instruction, encoding);
+    panic("VMREAD of field 0x%lx failed", encoding);
+}
+
+void vmcs_write_failed(u64 encoding)
+{
+    panic("VMWRITE of field 0x%lx failed", encoding);
 }
 
 bool vmcs_clear(hpa_t region)

@@ -9,7 +9,8 @@
 #include "kernel/lib/addr.h"
 #include "vmx/fields.h"
 
-NORETURN COLD void vmcs_access_failed(const char *instruction, u32 encoding);
+NORETURN COLD void vmcs_read_failed(u64 encoding);
+NORETURN COLD void vmcs_write_failed(u64 encoding);
 
 #ifndef ROOTLET_HOST_TEST
 static ALWAYS_INLINE u64 vmcs_read_raw(u32 encoding)
@@ -18,7 +19,7 @@ static ALWAYS_INLINE u64 vmcs_read_raw(u32 encoding)
     asm goto("vmread %1, %0\n\tjbe %l2" : "=&r"(value) : "r"((u64)encoding) : "cc" : failed);
     return value;
 failed:
-    vmcs_access_failed("VMREAD", encoding);
+    vmcs_read_failed(encoding);
 }
 
 static ALWAYS_INLINE void vmcs_write_raw(u32 encoding, u64 value)
@@ -26,7 +27,7 @@ static ALWAYS_INLINE void vmcs_write_raw(u32 encoding, u64 value)
     asm goto("vmwrite %1, %0\n\tjbe %l2" : : "r"((u64)encoding), "r"(value) : "cc", "memory" : failed);
     return;
 failed:
-    vmcs_access_failed("VMWRITE", encoding);
+    vmcs_write_failed(encoding);
 }
 #else
 /* test/fake: the VMCS as an array. */

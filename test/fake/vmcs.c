@@ -16,7 +16,7 @@ _Static_assert(FIELD_COUNT <= sizeof(struct fake_vmcs_copy) / sizeof(u64), "a co
 static u64 values[FIELD_COUNT];
 static u32 write_count;
 
-void vmcs_access_failed(const char *instruction, u32 encoding)
+static NORETURN void access_failed(const char *instruction, u32 encoding)
 {
     fprintf(stderr, "%s of field 0x%x fails\n", instruction, encoding);
     abort();
@@ -27,7 +27,7 @@ static u64 *find(const char *instruction, u32 encoding)
     for (u32 i = 0; i < FIELD_COUNT; i++)
         if (encodings[i] == encoding)
             return &values[i];
-    vmcs_access_failed(instruction, encoding);
+    access_failed(instruction, encoding);
 }
 
 /* SDM 3C 24.11.2 "VMREAD, VMWRITE, and Encodings of VMCS Fields": bits 14:13 are the width. */
@@ -67,7 +67,7 @@ u64 vmcs_read_raw(u32 encoding)
 void vmcs_write_raw(u32 encoding, u64 value)
 {
     if ((encoding >> 10 & 3) == 1)
-        vmcs_access_failed("VMWRITE", encoding);
+        access_failed("VMWRITE", encoding);
     write_count++;
     *find("VMWRITE", encoding) = value & width_mask(encoding);
 }
