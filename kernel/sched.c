@@ -245,9 +245,8 @@ static bool should_wake(struct vcpu *vcpu, u64 now)
         if (now < vcpu->sleep_until_tsc)
             return false;
         vcpu->sleep_until_tsc = 0;
-        return !vcpu->halted || event_waiting(vcpu);
     }
-    return !vcpu->halted || event_waiting(vcpu);
+    return !vcpu->halted || (!vcpu->halted_forever && event_waiting(vcpu));
 }
 
 /* The running vCPU gives way if the one that woke is behind it. */

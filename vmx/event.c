@@ -39,6 +39,16 @@ void vmx_event_save_interrupted(struct vmx_vcpu *v)
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
 }
 
+void vmx_event_take_back(struct vmx_vcpu *v)
+{
+    u32 info = vmcs_read(ENTRY_INTERRUPTION_INFO);
+
+    if (LIKELY(!(info & EVENT_VALID)))
+        return;
+    v->reinject = (struct vmx_event){info, vmcs_read(ENTRY_EXCEPTION_ERROR_CODE), vmcs_read(ENTRY_INSTRUCTION_LENGTH)};
+    vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
+}
+
 static void write_event(const struct vmx_event *event)
 {
     vmcs_write(ENTRY_INTERRUPTION_INFO, event->info);
@@ -76,6 +86,7 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
     case EVENT_REINJECT:
         write_event(&v->reinject);
         v->reinject.info = 0;
+        v->exception.info = 0; /* it comes again when its instruction runs again */
         break;
     case EVENT_EXCEPTION:
         write_event(&v->exception);

@@ -63,6 +63,11 @@ static inline struct event_choice vmx_event_choose(const struct event_inputs *in
 }
 /* Chooses and writes the VM-entry fields and the window controls of the current VMCS. */
 void vmx_event_prepare(struct vmx_vcpu *v);
+/*
+ * An event that was prepared, but the vCPU left its CPU instead of entering: makes room for the next choice, in which
+ * it comes first. An acknowledged interrupt would be lost otherwise.
+ */
+void vmx_event_take_back(struct vmx_vcpu *v);
 /* After an exit that can interrupt an event's delivery: keeps that event for the next entry. */
 void vmx_event_save_interrupted(struct vmx_vcpu *v);
 

@@ -156,6 +156,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
 
     vmx_load(v);
+    vmx_event_take_back(v);
     vcpu_request(vcpu, VCPU_REQUEST_EVENT | standing_requests());
     if (!prepare(v, false))
         return;

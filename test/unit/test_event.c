@@ -220,6 +220,36 @@ static void test_reinjection(void **state)
     }
 }
 
+/* Prepared, but the vCPU was sent off its CPU before the entry: the next preparation must not overwrite it. */
+static void test_prepared_event_survives_a_lost_turn(void **state)
+{
+    (void)state;
+    bench.interrupt = bench.another = true;
+    bench.vector = 0x24;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    vmx_event_prepare(&bench.v);
+    bench.vector = 0x20;
+    vmx_event_take_back(&bench.v);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000024);
+    assert_int_equal(bench.acknowledged, 1);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_INTERRUPT_WINDOW);
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, 0x24); /* entered this time */
+    vmx_event_take_back(&bench.v);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000020);
+
+    bench_start();
+    vmx_inject_exception(&bench.v, VECTOR_PF, 7);
+    vmx_event_prepare(&bench.v);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    bench.interrupt = true;
+    vmx_event_take_back(&bench.v);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000b0e);
+    assert_int_equal(vmcs_read(ENTRY_EXCEPTION_ERROR_CODE), 7);
+}
+
 /* Delivery had set blocking by NMI; the NMI that goes in again must find it off: SDM 3C 26.3.1.5. */
 static void test_interrupted_nmi(void **state)
 {
@@ -275,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup(test_other_vcpus_see_no_interrupt, set_up),
         cmocka_unit_test_setup(test_nmi, set_up),
         cmocka_unit_test_setup(test_reinjection, set_up),
+        cmocka_unit_test_setup(test_prepared_event_survives_a_lost_turn, set_up),
         cmocka_unit_test_setup(test_interrupted_nmi, set_up),
         cmocka_unit_test_setup(test_nothing_was_interrupted, set_up),
         cmocka_unit_test_setup(test_reinjection_drops_a_stale_exception, set_up),

@@ -682,10 +682,22 @@ static void halts(void)
     static const struct sim_step *const living[] = {alive, off};
 
     sim_begin(2);
+    static const struct sim_step deaf[] = {
+        {SIM_START,   1     },
+        {SIM_ARM,     5 * MS},
+        {SIM_CLI_HLT, 0     }
+    };
+    static const struct sim_step slow[] = {
+        {SIM_RUN,     30 * MS},
+        {SIM_CLI_HLT, 0      }
+    };
+    static const struct sim_step *const deaf_and_slow[] = {deaf, slow};
+
     add(one_off, 100, ~0ull);
     add(one_waits, 100, ~0ull);
     add_vcpus(both, 3);
     add_vcpus(living, 2);
+    add_vcpus(deaf_and_slow, 2);
     sim_run();
 }
 
@@ -693,7 +705,10 @@ static void test_halt_for_good(void **state)
 {
     (void)state;
     r = sim_scenario(halts);
-    assert_orderly_end(4);
+    assert_orderly_end(5);
+    assert_int_equal(r->vms[4].reason, VM_STOP_HALT); /* an interrupt comes, but nobody lets it in */
+    assert_int_equal(r->vms[4].vcpus[0].events, 0);
+    assert_int_equal(r->vms[4].vcpus[0].slices, 1);
     for (u32 i = 0; i < 3; i++) {
         assert_int_equal(r->vms[i].reason, VM_STOP_HALT);
         assert_true(r->vms[i].clean);
