@@ -169,7 +169,8 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v)
             dr6_write(dr6);
         vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~BIT(13)); /* delivery clears GD */
     }
-    /* #DB comes before the preemption timer and interrupts: a guest whose #DB delivery traps again would keep the CPU. */
+    /* #DB comes before the preemption timer and interrupts: a guest whose #DB delivery traps again would keep the CPU.
+     */
     check_deadline(v);
     u32 error = info & EVENT_HAS_ERROR ? vmcs_read(EXIT_INTERRUPTION_ERROR_CODE) : 0;
     vmx_inject_exception(v, vector, error);

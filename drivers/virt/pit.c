@@ -279,6 +279,7 @@ static void set_mode(struct pit *pit, unsigned index, u8 word)
 {
     struct pit_channel *c = &pit->channels[index];
     u8 mode = word >> 1 & 7;
+    bool was_high = output(c, tick_now(pit));
 
     c->mode = mode > 5 ? mode & 3 : mode; /* 6 and 7 are 2 and 3: the top bit is "don't care" */
     c->access = word >> 4 & 3;
@@ -293,7 +294,9 @@ static void set_mode(struct pit *pit, unsigned index, u8 word)
     c->status_latched = false;
     if (index == 0) {
         arm(pit, 0);
-        line_set(&pit->irq, c->mode != 0);
+        /* Only an output that was low rises now: one that is high already makes no edge for the 8259A. */
+        if (c->mode == 0 || !was_high)
+            line_set(&pit->irq, c->mode != 0);
     }
 }
 

@@ -19,17 +19,17 @@ typedef int16_t s16;
 typedef int32_t s32;
 typedef int64_t s64;
 
-#define MUST_CHECK     __attribute__((warn_unused_result))
-#define PRINTF(f, a)   __attribute__((format(printf, f, a)))
-#define PACKED         __attribute__((packed))
-#define ALIGNED(n)     __attribute__((aligned(n)))
-#define NORETURN       __attribute__((noreturn))
-#define ALWAYS_INLINE  inline __attribute__((always_inline))
-#define NOINLINE       __attribute__((noinline))
-#define COLD           __attribute__((cold, noinline))
-#define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
-#define LIKELY(x)      __builtin_expect(!!(x), 1)
-#define UNLIKELY(x)    __builtin_expect(!!(x), 0)
-#define container_of(pointer, type, member) ((type *)(void *)((u8 *)(pointer) - offsetof(type, member)))
+#define MUST_CHECK                          __attribute__((warn_unused_result))
+#define PRINTF(f, a)                        __attribute__((format(printf, f, a)))
+#define PACKED                              __attribute__((packed))
+#define ALIGNED(n)                          __attribute__((aligned(n)))
+#define NORETURN                            __attribute__((noreturn))
+#define ALWAYS_INLINE                       inline __attribute__((always_inline))
+#define NOINLINE                            __attribute__((noinline))
+#define COLD                                __attribute__((cold, noinline))
+#define ARRAY_SIZE(a)                       (sizeof(a) / sizeof((a)[0]))
+#define LIKELY(x)                           __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)                         __builtin_expect(!!(x), 0)
+#define container_of(pointer, type, member) ((type *)(void *)((u8 *)(pointer)-offsetof(type, member)))
 
 #endif
