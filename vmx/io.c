@@ -47,8 +47,11 @@ static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, u64 lin
     enum guest_access access;
 
     if (qualification & IO_IN) {
-        access =
-            guest_translate(v, linear, GVA_WRITE, &probe); /* before the port is read, which may change the device */
+        /* All of the operand, before the port is read, which may change the device. */
+        u64 last_page = bits_align_down(linear + size - 1, FRAME_BYTES);
+        access = guest_translate(v, linear, GVA_WRITE, &probe);
+        if (access == GUEST_ACCESS_OK && last_page > linear)
+            access = guest_translate(v, last_page, GVA_WRITE, &probe);
         if (access != GUEST_ACCESS_OK)
             return access;
         return guest_write(v, linear, size, vm_port_read(&v->base, port, size));
