@@ -1,0 +1,227 @@
+/*
+ * Extended page tables on a fake frame allocator: every byte of every region goes to its frame, by the largest page
+ * that alignment and the CPU allow, and nothing else is mapped. SDM 3C 28.2.2 "EPT Translation Mechanism".
+ *
+ * links: vmx/ept.c kernel/guest_memory.c test/fake/host_memory.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernel/lib/bits.h"
+#include "test/fake/host_memory.h"
+#include "vmx/ept.h"
+
+static struct guest_memory memory;
+static struct refusal why;
+static u64 root;
+
+static const struct ept_options all = {true, true};
+
+/* The entry that maps an address, read from the tables by hand; 0: none. */
+static u64 leaf_of(u64 address)
+{
+    u64 table = root;
+
+    for (unsigned shift = 39;; shift -= 9) {
+        u64 entry = ((u64 *)phys_to_virt(hpa(table)))[address >> shift & 511];
+        if (!(entry & 7) || shift == 12 || (entry & 0x80))
+            return entry;
+        table = entry & 0xffffffffff000;
+    }
+}
+
+static void add_region(u64 base, u64 frames, u64 bytes, enum guest_region_kind kind)
+{
+    memory.regions[memory.region_count++] = (struct guest_region){gpa(base), bytes, hpa(frames), kind};
+}
+
+static u64 build(struct ept_options options)
+{
+    u64 before = frames_free_count();
+    assert_true(guest_memory_check(&memory));
+    assert_int_equal(ept_build(&memory, options, &root), STATUS_OK);
+    return before - frames_free_count();
+}
+
+static u64 largest(u64 from, u64 to, u64 begin, u64 end, struct ept_options options)
+{
+    static const u64 sizes[] = {GIB(1), MIB(2)};
+
+    for (unsigned i = 0; i < 2; i++) {
+        bool allowed = i == 0 ? options.pages_1g : options.pages_2m;
+        u64 start = from & ~(sizes[i] - 1);
+        if (allowed && start >= begin && start + sizes[i] <= end && ((from ^ to) & (sizes[i] - 1)) == 0)
+            return sizes[i];
+    }
+    return 4096;
+}
+
+/* Looks at both ends of each page of each region, and just outside. */
+static void check_mapping(struct ept_options options)
+{
+    for (u32 i = 0; i < memory.region_count; i++) {
+        const struct guest_region *region = &memory.regions[i];
+        u64 begin = region->base.raw, end = begin + region->size_bytes;
+        for (u64 at = begin; at < end;) {
+            u64 to = region->frames.raw + (at - begin);
+            u64 page = largest(at, to, begin, end, options);
+            hpa_t out;
+            u64 bytes;
+            assert_true(ept_lookup(root, gpa(at), &out, &bytes));
+            assert_int_equal(out.raw, to);
+            assert_int_equal(bytes, page);
+            assert_true(ept_lookup(root, gpa(at + page - 1), &out, &bytes));
+            assert_int_equal(out.raw, to + page - 1);
+            u64 leaf = leaf_of(at);
+            assert_int_equal(leaf & 7, region->kind == GUEST_REGION_ROM ? 5 : 7);
+            assert_int_equal(leaf >> 3 & 7, 6); /* write-back */
+            assert_int_equal(leaf & 0x80, page > 4096 ? 0x80 : 0);
+            assert_int_equal(leaf & ~0xffffffffff0bfull, 0);
+            at += page;
+        }
+        if (!guest_memory_find(&memory, gpa(end)))
+            assert_int_equal(leaf_of(end), 0);
+        if (begin && !guest_memory_find(&memory, gpa(begin - 1)))
+            assert_int_equal(leaf_of(begin - 1), 0);
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&memory, 0, sizeof memory);
+    host_memory_init(MIB(1), MIB(64));
+    return 0;
+}
+
+static void test_a_pc(void **state)
+{
+    u64 bytes;
+    hpa_t out;
+
+    (void)state;
+    u64 before = frames_free_count();
+    assert_int_equal(guest_memory_allocate(&memory, MIB(9), &why), STATUS_OK);
+    build(all);
+    check_mapping(all);
+    assert_false(ept_lookup(root, gpa(0xa0000), &out, &bytes));
+    assert_false(ept_lookup(root, gpa(0xfee00000), &out, &bytes));
+    assert_false(ept_lookup(root, gpa(MIB(9)), &out, &bytes));
+    ept_release(root);
+    guest_memory_release(&memory);
+    assert_int_equal(frames_free_count(), before);
+}
+
+/* All distances of guest and host address modulo 2 MiB matter only in whether they are equal. */
+static void test_alignments(void **state)
+{
+    static const u64 offsets[] = {0, 0x1000, 0x2000, 0x7f000, 0x100000, 0x1fe000, 0x1ff000};
+    static const u64 sizes[] = {0x1000, 0x3000, MIB(2) - 0x1000, MIB(2), MIB(2) + 0x1000, MIB(4), MIB(5) + 0x3000};
+
+    (void)state;
+    for (u32 g = 0; g < ARRAY_SIZE(offsets); g++) {
+        for (u32 h = 0; h < ARRAY_SIZE(offsets); h++) {
+            for (u32 s = 0; s < ARRAY_SIZE(sizes); s++) {
+                for (u32 options = 0; options < 2; options++) {
+                    struct ept_options o = {options & 1, false};
+                    u64 before = frames_free_count();
+                    memory.region_count = 0;
+                    add_region(MIB(2) + offsets[g], GIB(5) + offsets[h], sizes[s], GUEST_REGION_RAM);
+                    build(o);
+                    check_mapping(o);
+                    ept_release(root);
+                    assert_int_equal(frames_free_count(), before);
+                }
+            }
+        }
+    }
+}
+
+static void test_gigabyte_pages(void **state)
+{
+    (void)state;
+    add_region(0, GIB(8), KIB(640), GUEST_REGION_RAM);
+    add_region(MIB(1), GIB(8) + MIB(1), MIB(1), GUEST_REGION_RAM);
+    add_region(MIB(2), GIB(9) + MIB(2), GIB(2) - MIB(2) + MIB(4), GUEST_REGION_RAM);
+    add_region(GIB(4), GIB(16), GIB(3), GUEST_REGION_RAM);
+    assert_int_equal(build(all), 1 + 1 + 2 + 1); /* PML4, PDPT; PDs of 0 and 2 GiB; PT of the first 2 MiB */
+    check_mapping(all);
+    ept_release(root);
+    /* VMware's nested EPT and vmx.disable=ept-1g: the same map with 2 MiB pages. */
+    struct ept_options no_1g = {true, false};
+    assert_int_equal(build(no_1g), 1 + 1 + 3 + 3 + 1);
+    check_mapping(no_1g);
+    ept_release(root);
+}
+
+/* The same frames with and without large pages; 4 KiB tables for 8 MiB are four. */
+static void test_without_large_pages(void **state)
+{
+    struct ept_options none = {false, false};
+
+    (void)state;
+    add_region(MIB(4), GIB(2), MIB(8), GUEST_REGION_RAM);
+    assert_int_equal(build(none), 1 + 1 + 1 + 4);
+    check_mapping(none);
+    ept_release(root);
+    /* 1 GiB pages without 2 MiB pages do not exist; asking for them must still be right. */
+    struct ept_options odd = {false, true};
+    build(odd);
+    check_mapping(odd);
+    ept_release(root);
+}
+
+static void test_rom_is_not_writable(void **state)
+{
+    (void)state;
+    add_region(0xe0000, GIB(1) + 0xe0000, KIB(128), GUEST_REGION_ROM);
+    add_region(MIB(1), GIB(1) + MIB(1), MIB(1), GUEST_REGION_RAM);
+    add_region(MIB(2), GIB(1) + MIB(2), MIB(2), GUEST_REGION_ROM);
+    build(all);
+    check_mapping(all);
+    assert_int_equal(leaf_of(0xe0000) & 7, 5);
+    assert_int_equal(leaf_of(0x100000) & 7, 7);
+    assert_int_equal(leaf_of(MIB(2)) & 0x87, 0x85);
+    ept_release(root);
+}
+
+/* Whatever frame is the one too many: nothing is held. */
+static void test_no_memory_at_each_frame(void **state)
+{
+    (void)state;
+    for (u64 available = 0; available < 12; available++) {
+        memset(&memory, 0, sizeof memory);
+        host_memory_init(MIB(1), MIB(1) + available * 4096);
+        host_memory_take(MIB(1), MIB(1));
+        add_region(0, GIB(1), MIB(8), GUEST_REGION_RAM);
+        add_region(GIB(4), GIB(2), MIB(8), GUEST_REGION_RAM);
+        struct ept_options none = {false, false};
+        enum status status = ept_build(&memory, none, &root);
+        assert_int_equal(status, STATUS_NO_MEMORY); /* 12 would do */
+        assert_int_equal(frames_free_count(), available);
+    }
+}
+
+static void test_pointer(void **state)
+{
+    (void)state;
+    assert_int_equal(ept_pointer(0x12345000), 0x12345000 | 6 | 3 << 3); /* write-back, page-walk length 4, no A/D */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_a_pc, set_up),
+        cmocka_unit_test_setup(test_alignments, set_up),
+        cmocka_unit_test_setup(test_gigabyte_pages, set_up),
+        cmocka_unit_test_setup(test_without_large_pages, set_up),
+        cmocka_unit_test_setup(test_rom_is_not_writable, set_up),
+        cmocka_unit_test_setup(test_no_memory_at_each_frame, set_up),
+        cmocka_unit_test_setup(test_pointer, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
