@@ -112,18 +112,17 @@ static void board_request(void *context, enum pc_request request)
     vm->write_effect = true;
 }
 
-static void board_interrupt_changed(void *context, bool asserted)
+static void board_interrupt_raised(void *context)
 {
     struct vm *vm = context;
-    if (asserted)
-        sched_notify(vm->vcpus[0], VCPU_REQUEST_EVENT);
+    sched_notify(vm->vcpus[0], VCPU_REQUEST_EVENT);
 }
 
 static enum status board_attach(struct vm *vm, void *room)
 {
     struct board *board = room;
 
-    board->host = (struct pc_host){vm, board_console_put, board_request, board_interrupt_changed};
+    board->host = (struct pc_host){vm, board_console_put, board_request, board_interrupt_raised};
     vm->intc = pc_interrupt_controller(&board->pc);
     return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds_at_boot(),
                    vm->spec.mem_bytes);

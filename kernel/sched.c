@@ -416,38 +416,40 @@ static u64 cap_budget(struct vcpu *vcpu, u64 now)
     return vcpu->period_used_tsc < budget ? budget - vcpu->period_used_tsc : 0;
 }
 
-static ALWAYS_INLINE void update_deadline(const struct sched_cpu *cpu, struct vcpu *vcpu)
+static ALWAYS_INLINE void update_deadline(struct vcpu *vcpu)
 {
     refresh_timer(vcpu);
-    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, vcpu->timer_tsc), cpu->next_wake_tsc);
+    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, here()->next_wake_tsc), vcpu->timer_tsc);
     if (UNLIKELY(needs_host_timer))
         lapic_timer_arm(vcpu->deadline_tsc);
 }
 
 void sched_update_deadline(struct vcpu *vcpu)
 {
-    update_deadline(here(), vcpu);
+    update_deadline(vcpu);
 }
 
 /* Something else than the vCPU's own timers is due: other vCPUs, or the end of the slice. */
-static COLD void other_deadlines(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+static COLD void other_deadlines(struct vcpu *vcpu, u64 now)
 {
+    struct sched_cpu *cpu = here();
+
     if (now >= cpu->next_wake_tsc)
         wake_due(cpu, now);
     if (now >= vcpu->slice_end_tsc)
         vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
 }
 
+/* Serves the earliest. If another has passed as well, the next entry exits at once: so timers cannot starve a slice. */
 void sched_deadline_reached(struct vcpu *vcpu)
 {
-    struct sched_cpu *cpu = here();
     u64 now = cpu_tsc();
 
-    if (LIKELY(now >= vcpu->timer_tsc))
+    if (LIKELY(vcpu->deadline_tsc == vcpu->timer_tsc))
         vm_run_timers(vcpu, now);
-    if (UNLIKELY(now >= minimum(cpu->next_wake_tsc, vcpu->slice_end_tsc)))
-        other_deadlines(cpu, vcpu, now);
-    update_deadline(cpu, vcpu);
+    else
+        other_deadlines(vcpu, now);
+    update_deadline(vcpu);
 }
 
 static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)

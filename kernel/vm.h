@@ -158,14 +158,19 @@ static ALWAYS_INLINE void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u
         vm_write_effects(vcpu);
 }
 
+/* Timers of a VM with several vCPUs: under its lock. */
+void vm_run_timers_locked(struct vcpu *vcpu, u64 now_ns);
+
 /* Fires the timers of a vCPU that have come due at host TSC `now_tsc`. */
 static ALWAYS_INLINE void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
 {
-    struct vm *vm = vcpu->vm;
+    const struct vm *vm = vcpu->vm;
+    u64 now_ns = clock_ns_from_tsc(now_tsc - vm->start_tsc);
 
-    vm_lock(vm);
-    vtimer_run(&vcpu->timers, clock_ns_from_tsc(now_tsc - vm->start_tsc));
-    vm_unlock(vm);
+    if (LIKELY(vm->spec.cpus == 1))
+        vtimer_run(&vcpu->timers, now_ns);
+    else
+        vm_run_timers_locked(vcpu, now_ns);
 }
 
 const char *vm_stop_reason_name(enum vm_stop_reason reason);

@@ -15,6 +15,13 @@ u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
     return value;
 }
 
+void vm_run_timers_locked(struct vcpu *vcpu, u64 now_ns)
+{
+    spin_lock(&vcpu->vm->lock);
+    vtimer_run(&vcpu->timers, now_ns);
+    spin_unlock(&vcpu->vm->lock);
+}
+
 void vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
 {
     vm_lock(vm);

@@ -10,7 +10,7 @@
 void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void *clock)
 {
     set->count = 0;
-    set->first = 0;
+    set->first = set->timers;
     set->next_ns = VTIMER_NEVER;
     set->others_ns = VTIMER_NEVER;
     set->clock_ns = clock_ns;
@@ -26,7 +26,7 @@ u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), vo
 
 void vtimer_update(struct vtimer_set *set)
 {
-    set->first = 0;
+    set->first = set->timers;
     set->next_ns = VTIMER_NEVER;
     set->others_ns = VTIMER_NEVER;
     for (u8 i = 0; i < set->count; i++) {
@@ -34,22 +34,36 @@ void vtimer_update(struct vtimer_set *set)
         if (deadline_ns < set->next_ns) {
             set->others_ns = set->next_ns;
             set->next_ns = deadline_ns;
-            set->first = i;
+            set->first = &set->timers[i];
         } else if (deadline_ns < set->others_ns) {
             set->others_ns = deadline_ns;
         }
     }
 }
 
+static ALWAYS_INLINE void fire_first(struct vtimer_set *set, u64 now_ns)
+{
+    struct vtimer *due = set->first;
+
+    due->deadline_ns = VTIMER_NEVER;
+    set->next_ns = VTIMER_NEVER;
+    due->fire(due->device, now_ns);
+    if (UNLIKELY(set->next_ns > set->others_ns))
+        vtimer_update(set); /* it did not arm itself again */
+}
+
+/* At most `count` fire in one run: a timer that arms itself for the past waits for the next one instead of looping. */
+static COLD void run_others(struct vtimer_set *set, u64 now_ns)
+{
+    for (unsigned left = set->count - 1u; set->next_ns <= now_ns && left; left--)
+        fire_first(set, now_ns);
+}
+
 void vtimer_run(struct vtimer_set *set, u64 now_ns)
 {
-    /* At most `count` fire at once: a timer that arms itself for the past waits for the next run instead of looping. */
-    for (unsigned left = set->count; set->next_ns <= now_ns && left; left--) {
-        struct vtimer *due = &set->timers[set->first];
-        due->deadline_ns = VTIMER_NEVER;
-        set->next_ns = VTIMER_NEVER;
-        due->fire(due->device, now_ns);
-        if (set->next_ns > set->others_ns)
-            vtimer_update(set); /* it did not arm itself again */
-    }
+    if (UNLIKELY(set->next_ns > now_ns))
+        return;
+    fire_first(set, now_ns);
+    if (UNLIKELY(set->next_ns <= now_ns))
+        run_others(set, now_ns);
 }

@@ -19,9 +19,9 @@ struct vtimer {
 struct vtimer_set {
     struct vtimer timers[VTIMER_MAX];
     u8 count;
-    u8 first;      /* index of a timer with the earliest deadline */
-    u64 next_ns;   /* its deadline, the earliest of all: VTIMER_NEVER if none is armed */
-    u64 others_ns; /* the earliest deadline of the other timers */
+    struct vtimer *first; /* one with the earliest deadline */
+    u64 next_ns;          /* its deadline, the earliest of all: VTIMER_NEVER if none is armed */
+    u64 others_ns;        /* the earliest deadline of the other timers */
     u64 (*clock_ns)(void *clock);
     void *clock;
 };
@@ -40,8 +40,10 @@ void vtimer_update(struct vtimer_set *set);
 /* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
 static inline void vtimer_arm(struct vtimer_set *set, u8 timer, u64 deadline_ns)
 {
-    set->timers[timer].deadline_ns = deadline_ns;
-    if (timer == set->first && deadline_ns <= set->others_ns)
+    struct vtimer *armed = &set->timers[timer];
+
+    armed->deadline_ns = deadline_ns;
+    if (armed == set->first && deadline_ns <= set->others_ns)
         set->next_ns = deadline_ns; /* it was the earliest and stays so: a periodic timer's common case */
     else
         vtimer_update(set);

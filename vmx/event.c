@@ -66,23 +66,31 @@ static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
     v->windows = windows;
 }
 
-/* The INTA cycle changes the controller, so it needs the VM's lock. */
+/* The INTA cycle changes the controller, so it needs the lock of a VM with several vCPUs. */
+static COLD u8 acknowledge_locked(struct vm *vm)
+{
+    spin_lock(&vm->lock);
+    u8 vector = vm->intc.acknowledge(vm->intc.device);
+    spin_unlock(&vm->lock);
+    return vector;
+}
+
 static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
+    u32 vector = LIKELY(vm->spec.cpus == 1) ? vm->intc.acknowledge(vm->intc.device) : acknowledge_locked(vm);
 
-    vm_lock(vm);
-    u8 vector = vm->intc.acknowledge(vm->intc.device);
-    bool more = *vm->intc.pending;
-    vm_unlock(vm);
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
-    if (UNLIKELY(more && !(v->windows & PROC_INTERRUPT_WINDOW)))
+    v->base.halted = false;
+    if (UNLIKELY(*v->base.vm->intc.pending)) /* there are more */
         set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);
 }
 
 static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
 {
     switch (kind) {
+    case EVENT_NONE:
+        return;
     case EVENT_REINJECT:
         write_event(&v->reinject);
         v->reinject.info = 0;
@@ -97,18 +105,18 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
         v->nmi_pending = false;
         break;
     }
+    v->base.halted = false;
 }
 
 void vmx_event_prepare(struct vmx_vcpu *v)
 {
-    struct vm *vm = v->base.vm;
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
         .nmi = v->nmi_pending,
-        .external = v->base.index == 0 && *vm->intc.pending,
+        .external = v->base.index == 0 && *v->base.vm->intc.pending,
     };
-    if (!in.reinject && !in.exception && !in.nmi && !in.external && !v->windows)
+    if (UNLIKELY(!in.external) && !in.reinject && !in.exception && !in.nmi && !v->windows)
         return;
     in.interrupt_flag = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF;
     in.interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY);
@@ -116,11 +124,8 @@ void vmx_event_prepare(struct vmx_vcpu *v)
     struct event_choice choice = vmx_event_choose(&in);
     if (UNLIKELY(choice.windows != v->windows))
         set_windows(v, choice.windows);
-    if (choice.kind == EVENT_NONE)
-        return;
     if (LIKELY(choice.kind == EVENT_EXTERNAL))
         inject_external(v);
     else
         inject_other(v, choice.kind);
-    v->base.halted = false;
 }

@@ -44,16 +44,14 @@ struct event_choice {
 static inline struct event_choice vmx_event_choose(const struct event_inputs *in)
 {
     struct event_choice choice = {.kind = EVENT_NONE};
-    bool nmi_blocked = in->interruptibility & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_STI_MOV_SS);
-    bool external_blocked = !in->interrupt_flag || (in->interruptibility & INTERRUPTIBILITY_STI_MOV_SS);
 
     if (in->reinject)
         choice.kind = EVENT_REINJECT;
     else if (in->exception)
         choice.kind = EVENT_EXCEPTION;
-    else if (in->nmi && !nmi_blocked)
+    else if (in->nmi && !(in->interruptibility & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_STI_MOV_SS)))
         choice.kind = EVENT_NMI;
-    else if (in->external && !external_blocked)
+    else if (in->external && in->interrupt_flag && !(in->interruptibility & INTERRUPTIBILITY_STI_MOV_SS))
         choice.kind = EVENT_EXTERNAL;
     if (in->nmi && choice.kind != EVENT_NMI)
         choice.windows |= PROC_NMI_WINDOW;

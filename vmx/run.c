@@ -33,20 +33,6 @@ static COLD void end_blocking(void)
         vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
 }
 
-/* All but the plain event. False: leave the guest. */
-static COLD bool serve_other_requests(struct vmx_vcpu *v, u32 requests)
-{
-    struct vcpu *vcpu = &v->base;
-
-    if (requests & VCPU_REQUEST_DEADLINE)
-        sched_update_deadline(vcpu);
-    if (requests & VCPU_REQUEST_EVENT)
-        vmx_event_prepare(v);
-    if (requests & VCPU_REQUEST_RESCHEDULE)
-        return false;
-    return !((requests & VCPU_REQUEST_HALT) && vcpu->halted);
-}
-
 static COLD void expire_at_once(void)
 {
     vmcs_write(PREEMPTION_TIMER_VALUE, 0);
@@ -65,27 +51,22 @@ static ALWAYS_INLINE void arm_preemption_timer(const struct vmx_vcpu *v)
         vmcs_write(PREEMPTION_TIMER_VALUE, left >> vmx_machine.timer_shift);
 }
 
-/* What is rare between two entries; `skipped`: an instruction was finished, whose blocking has ended. */
-static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, bool skipped)
+/* Any requests but the plain event. False: leave the guest. */
+static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
 {
-    u32 requests = __atomic_exchange_n(&v->base.requests, standing_requests(), __ATOMIC_SEQ_CST);
+    struct vcpu *vcpu = &v->base;
 
-    if (skipped)
-        end_blocking();
-    if (LIKELY(requests == VCPU_REQUEST_EVENT))
+    vcpu_request(vcpu, standing_requests());
+    if (requests & VCPU_REQUEST_DEADLINE)
+        sched_update_deadline(vcpu);
+    if (requests & VCPU_REQUEST_EVENT)
         vmx_event_prepare(v);
-    else if (!serve_other_requests(v, requests))
+    if (requests & VCPU_REQUEST_RESCHEDULE)
+        return false;
+    if ((requests & VCPU_REQUEST_HALT) && vcpu->halted)
         return false;
     if (vmx_machine.has_timer)
         arm_preemption_timer(v);
-    return true;
-}
-
-static ALWAYS_INLINE bool prepare(struct vmx_vcpu *v, bool skipped)
-{
-    if (UNLIKELY(v->base.requests))
-        return prepare_with_requests(v, skipped);
-    arm_preemption_timer(v);
     return true;
 }
 
@@ -109,9 +90,25 @@ static ALWAYS_INLINE void skip_instruction(u32 length)
         trap_single_step();
 }
 
+/* What is rare between two entries; `skipped`: an instruction was finished, whose blocking has ended. */
+static NOINLINE u32 enter_with_requests(struct vmx_vcpu *v, bool skipped)
+{
+    if (skipped)
+        end_blocking();
+    u32 requests = __atomic_exchange_n(&v->base.requests, 0, __ATOMIC_SEQ_CST);
+    if (UNLIKELY(requests != VCPU_REQUEST_EVENT))
+        return prepare_with_requests(v, requests) ? vmx_resume_guest(v) : 0;
+    vmx_event_prepare(v); /* and there is a preemption timer, or a request would be standing */
+    arm_preemption_timer(v);
+    return vmx_resume_guest(v);
+}
+
 static ALWAYS_INLINE u32 enter_again(struct vmx_vcpu *v, bool skipped)
 {
-    return prepare(v, skipped) ? vmx_resume_guest(v) : 0;
+    if (UNLIKELY(v->base.requests))
+        return enter_with_requests(v, skipped);
+    arm_preemption_timer(v);
+    return vmx_resume_guest(v);
 }
 
 /* Called by entry.asm after each VM exit: handles it, and enters again unless there is a reason to leave (returns 0).
@@ -157,8 +154,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
 
     vmx_load(v);
     vmx_event_take_back(v);
-    vcpu_request(vcpu, VCPU_REQUEST_EVENT | standing_requests());
-    if (!prepare(v, false))
+    if (!prepare_with_requests(v, VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
         return;
     u32 failed = vmx_enter_guest(v);
     if (!failed)

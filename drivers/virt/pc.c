@@ -24,7 +24,7 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
     const struct cmos_setup setup = {wall_seconds, mem_bytes};
 
     pc->host = host;
-    enum status status = pic_init(&pc->pic, bus, host->interrupt_changed, host->context);
+    enum status status = pic_init(&pc->pic, bus, host->interrupt_raised, host->context);
     if (status == STATUS_OK)
         status = pit_init(&pc->pit, bus, timers, pic_line(pc, IRQ_PIT));
     if (status == STATUS_OK)

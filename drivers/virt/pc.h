@@ -21,7 +21,7 @@ struct pc_host {
     void *context;
     void (*console_put)(void *context, u8 character);        /* a byte that the guest sent on COM1 */
     void (*request)(void *context, enum pc_request request); /* power off or reset this VM after this exit */
-    void (*interrupt_changed)(void *context, bool asserted); /* the PIC's INTR output changed */
+    void (*interrupt_raised)(void *context);                 /* the PIC's INTR output rose */
 };
 
 struct pc {

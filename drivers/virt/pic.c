@@ -1,6 +1,6 @@
 /*
  * The two 8259As. Each change of state ends in update(), which runs the priority logic once and tells the host if INTR
- * changed; reading and the pending test then cost a load. IRR bits follow the data sheet: an edge input's request is
+ * rose; reading and the pending test then cost a load. IRR bits follow the data sheet: an edge input's request is
  * set by the rising edge and lost when the input falls before INTA, a level input's request is the input. Runs in VMX
  * root operation under the VM's device lock; also on the host in tests.
  */
@@ -53,6 +53,12 @@ static ALWAYS_INLINE unsigned rank(const struct pic_chip *chip, unsigned levels)
     return (unsigned)__builtin_ctz((levels | levels << 8) >> chip->first);
 }
 
+/* That level itself. */
+static ALWAYS_INLINE unsigned highest(const struct pic_chip *chip, unsigned levels)
+{
+    return LIKELY(!chip->first) ? (unsigned)__builtin_ctz(levels) : (rank(chip, levels) + chip->first) & 7;
+}
+
 /* The level for which the chip asserts INT, or NO_LEVEL. */
 static unsigned requested_level(const struct pic_chip *chip)
 {
@@ -88,10 +94,11 @@ static ALWAYS_INLINE void update_master(struct pic *pic)
 {
     bool output = is_requesting(&pic->master);
 
-    if (output != pic->output) {
-        pic->output = output;
-        pic->output_changed(pic->context, output);
-    }
+    if (output == pic->output)
+        return;
+    pic->output = output;
+    if (output)
+        pic->output_raised(pic->context);
 }
 
 /* True if IRR changed. */
@@ -131,18 +138,25 @@ void pic_set_line(void *device, u8 pin, bool level)
         update(pic);
 }
 
-void pic_pulse_line(void *device, u8 pin)
+static ALWAYS_INLINE void latch_edge(struct pic_chip *chip, unsigned level)
 {
-    struct pic *pic = device;
-    struct pic_chip *chip = pin < 8 ? &pic->master : &pic->slave;
-    u8 bit = (u8)(1u << (pin & 7));
+    u8 bit = (u8)(1u << level);
 
     chip->lines |= bit;
     chip->irr |= bit;
-    if (LIKELY(pin < 8))
-        update_master(pic);
-    else
+}
+
+void pic_pulse_line(void *device, u8 pin)
+{
+    struct pic *pic = device;
+
+    if (UNLIKELY(pin >= 8)) {
+        latch_edge(&pic->slave, pin - 8);
         update(pic);
+    } else {
+        latch_edge(&pic->master, pin);
+        update_master(pic);
+    }
 }
 
 bool pic_pending(void *device)
@@ -154,18 +168,17 @@ bool pic_pending(void *device)
 /* Puts `level` in service, as the first INTA pulse or a poll does. */
 static ALWAYS_INLINE void take(struct pic_chip *chip, unsigned level)
 {
-    unsigned bit = 1u << level;
+    u8 bit = (u8)(1u << level);
 
-    if (!(chip->level & bit))
-        chip->irr &= (u8)~bit;
-    if (!chip->auto_eoi)
-        chip->isr |= (u8)bit;
+    chip->irr &= (u8)(~bit | chip->level); /* a level input's request stays */
+    if (LIKELY(!chip->auto_eoi))
+        chip->isr |= bit;
     else if (chip->rotate_on_auto_eoi)
         chip->first = (level + 1) & 7;
 }
 
 /* The slave's part of INTA. Its INT drops until the priority logic has run again: a new edge for the master. */
-static unsigned acknowledge_slave(struct pic *pic)
+static COLD u8 acknowledge_slave(struct pic *pic)
 {
     unsigned level = requested_level(&pic->slave);
 
@@ -174,29 +187,37 @@ static unsigned acknowledge_slave(struct pic *pic)
     else
         take(&pic->slave, level);
     set_input(&pic->master, CASCADE_BIT, false);
-    return pic->slave.base | level;
+    update(pic);
+    return (u8)(pic->slave.base | level);
+}
+
+/* INTR is asserted for `level`. It falls, or stays if there is another request: nothing to tell. */
+static ALWAYS_INLINE u8 acknowledge_level(struct pic *pic, unsigned level)
+{
+    struct pic_chip *master = &pic->master;
+
+    take(master, level);
+    if (UNLIKELY(level == CASCADE_PIN && !master->single))
+        return acknowledge_slave(pic);
+    pic->output = is_requesting(master);
+    return (u8)(master->base | level);
+}
+
+static COLD u8 acknowledge_nested(struct pic *pic)
+{
+    return acknowledge_level(pic, requested_level(&pic->master));
 }
 
 u8 pic_acknowledge(void *device)
 {
     struct pic *pic = device;
     struct pic_chip *master = &pic->master;
-    unsigned level;
 
     if (UNLIKELY(!pic->output))
         return master->base | SPURIOUS_LEVEL;
-    if (LIKELY(!master->isr))
-        level = (rank(master, master->irr & ~(unsigned)master->imr) + master->first) & 7;
-    else
-        level = requested_level(master);
-    take(master, level);
-    if (LIKELY(level != CASCADE_PIN || master->single)) {
-        update_master(pic);
-        return (u8)(master->base | level);
-    }
-    unsigned vector = acknowledge_slave(pic);
-    update(pic);
-    return (u8)vector;
+    if (UNLIKELY(master->isr))
+        return acknowledge_nested(pic);
+    return acknowledge_level(pic, highest(master, master->irr & ~(unsigned)master->imr));
 }
 
 /* The poll command: the next read is an INTA that returns the level instead of driving a vector. */
@@ -248,7 +269,7 @@ static unsigned end_highest(struct pic_chip *chip)
 
     if (serving == 0)
         return NO_LEVEL;
-    unsigned level = (rank(chip, serving) + chip->first) & 7;
+    unsigned level = highest(chip, serving);
     chip->isr &= (u8) ~(1u << level);
     return level;
 }
@@ -381,11 +402,10 @@ static const struct bus_ops master_ops = {read_master, write_master};
 static const struct bus_ops slave_ops = {read_slave, write_slave};
 static const struct bus_ops elcr_ops = {read_elcr, write_elcr};
 
-enum status pic_init(struct pic *pic, struct bus *bus, void (*output_changed)(void *context, bool asserted),
-                     void *context)
+enum status pic_init(struct pic *pic, struct bus *bus, void (*output_raised)(void *context), void *context)
 {
     memset(pic, 0, sizeof *pic);
-    pic->output_changed = output_changed;
+    pic->output_raised = output_raised;
     pic->context = context;
     pic->master.base = 0x08;
     pic->master.imr = FIRMWARE_MASK;

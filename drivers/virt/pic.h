@@ -1,6 +1,6 @@
 /*
  * The PC's pair of 8259A interrupt controllers with the ELCR of a PCI chipset: ports 0x20-0x21, 0xA0-0xA1, 0x4D0-0x4D1.
- * Invariant: `output` is INTR, the result of the priority logic on the present state; each change is told to the host
+ * Invariant: `output` is INTR, the result of the priority logic on the present state; each rise is told to the host
  * once. Intel 8259A data sheet (231468); the ELCR as in the 82371SB (PIIX3), which disables ICW1's LTIM bit.
  */
 #ifndef ROOTLET_DRIVERS_VIRT_PIC_H
@@ -31,16 +31,15 @@ struct pic {
     bool output;
     struct pic_chip master;
     struct pic_chip slave;
-    void (*output_changed)(void *context, bool asserted);
+    void (*output_raised)(void *context);
     void *context;
 };
 
 /*
  * Registers the ports. The pair begins as a PC's firmware leaves it: vectors 0x08 and 0x70, IRQ 0 and 1 not masked.
- * output_changed is called at each change of INTR. Status: as of bus_add_ports.
+ * output_raised is called at each rise of INTR. Status: as of bus_add_ports.
  */
-enum status pic_init(struct pic *pic, struct bus *bus, void (*output_changed)(void *context, bool asserted),
-                     void *context) MUST_CHECK;
+enum status pic_init(struct pic *pic, struct bus *bus, void (*output_raised)(void *context), void *context) MUST_CHECK;
 /* A struct line's `set`. pin: 0 to 15 but not 2, to which no device is wired: it is the cascade. */
 void pic_set_line(void *pic, u8 pin, bool level);
 /* And its `pulse`: as low and high again, but a request that is still latched stays so without INTR moving. */

@@ -194,13 +194,21 @@ static COLD void arm_after(struct pit *pit, u64 now_ns)
     arm(pit, c->count < PIT_MIN_PERIOD_TICKS && is_periodic(c) ? tick + PIT_MIN_PERIOD_TICKS : tick);
 }
 
+static NOINLINE void fire_periodic(struct pit *pit, u64 now_ns)
+{
+    if (!pit->period_ns || !arm_following(pit, now_ns))
+        arm_after(pit, now_ns);
+    line_pulse(&pit->irq);
+}
+
 static void fire(void *device, u64 now_ns)
 {
     struct pit *pit = device;
 
-    if (pit->period_ns ? !arm_following(pit, now_ns) : is_periodic(&pit->channels[0]))
-        arm_after(pit, now_ns); /* a one-shot's edge was its last */
-    line_pulse(&pit->irq);
+    if (is_periodic(&pit->channels[0]))
+        fire_periodic(pit, now_ns);
+    else
+        line_pulse(&pit->irq); /* a one-shot's edge was its last */
 }
 
 /* A whole count has been written. */
