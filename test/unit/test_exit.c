@@ -1,0 +1,383 @@
+/*
+ * The dispatcher over every exit reason: which handler gets it, what is refused, and that nothing unknown is skipped.
+ * SDM 3D Appendix C "VMX Basic Exit Reasons".
+ *
+ * links: vmx/exit.c vmx/event.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ *
+ * flags: -Itest/fake
+ */
+#include "test/fake/vmx_bench.h"
+
+#include "arch/x86/irq.h"
+#include "guests/include/rootlet_abi.h"
+#include "kernel/hypercall.h"
+#include "kernel/lib/format.h"
+#include "kernel/sched.h"
+
+static const char *called;
+static enum vm_stop_reason stop_reason;
+static char stop_detail[VM_DETAIL_BYTES];
+static u32 stops, deadlines;
+static u8 dispatched;
+
+void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
+{
+    va_list arguments;
+
+    assert_ptr_equal(vm, &bench.vm);
+    va_start(arguments, detail);
+    format_list(stop_detail, sizeof stop_detail, detail, arguments);
+    va_end(arguments);
+    stop_reason = reason;
+    stops++;
+}
+
+void irq_dispatch(u8 vector)
+{
+    dispatched = vector;
+}
+
+void sched_deadline_reached(struct vcpu *vcpu)
+{
+    assert_ptr_equal(vcpu, &bench.v.base);
+    deadlines++;
+}
+
+#define HANDLER(function, name)                                                                                        \
+    enum outcome function(struct vmx_vcpu *v)                                                                          \
+    {                                                                                                                  \
+        assert_ptr_equal(v, &bench.v);                                                                                 \
+        called = name;                                                                                                 \
+        return OUTCOME_SKIP_DECODED;                                                                                   \
+    }
+HANDLER(vmx_cpuid_exit, "cpuid")
+HANDLER(vmx_cr_exit, "cr")
+HANDLER(vmx_dr_exit, "dr")
+HANDLER(vmx_io_exit, "io")
+HANDLER(vmx_msr_read_exit, "rdmsr")
+HANDLER(vmx_msr_write_exit, "wrmsr")
+HANDLER(vmx_ept_violation_exit, "ept")
+HANDLER(vmx_xsetbv_exit, "xsetbv")
+
+static u64 test_call(struct vcpu *vcpu, u64 *registers)
+{
+    assert_ptr_equal(vcpu, &bench.v.base);
+    registers[HYPERCALL_EBX]++;
+    called = "hypercall";
+    return ROOTLET_OK;
+}
+
+hypercall_t *const hypercall_table[HYPERCALL_COUNT] = {test_call, test_call, test_call, test_call,
+                                                       test_call, test_call, test_call, test_call};
+
+static int set_up(void **state)
+{
+    (void)state;
+    bench_start();
+    bench.v.base.hypercalls = HYPERCALL_COUNT;
+    bench.v.base.deadline_tsc = UINT64_MAX;
+    called = NULL;
+    stops = deadlines = 0;
+    dispatched = 0;
+    stop_detail[0] = 0;
+    return 0;
+}
+
+static enum outcome exit_with(u32 reason)
+{
+    VMCS_SET(EXIT_REASON, reason);
+    return vmx_exit_handle(&bench.v);
+}
+
+enum expected { HANDLED, UNDEFINED, PROTECTION, SKIPPED, RESUMED, STOPPED };
+
+static const struct {
+    u32 reason;
+    enum expected expected;
+    const char *handler;
+    enum vm_stop_reason stop;
+} known[] = {
+    {1,  RESUMED,    NULL,     0                              },
+    {2,  STOPPED,    NULL,     VM_STOP_TRIPLE_FAULT           },
+    {7,  RESUMED,    NULL,     0                              },
+    {8,  RESUMED,    NULL,     0                              },
+    {9,  STOPPED,    NULL,     VM_STOP_UNSUPPORTED_INSTRUCTION},
+    {10, HANDLED,    "cpuid",  0                              },
+    {11, UNDEFINED,  NULL,     0                              }, /* GETSEC */
+    {12, SKIPPED,    NULL,     0                              }, /* HLT */
+    {13, SKIPPED,    NULL,     0                              }, /* INVD */
+    {15, PROTECTION, NULL,     0                              }, /* RDPMC */
+    {17, UNDEFINED,  NULL,     0                              }, /* RSM */
+    {19, UNDEFINED,  NULL,     0                              }, /* VMCLEAR to VMXON */
+    {20, UNDEFINED,  NULL,     0                              },
+    {21, UNDEFINED,  NULL,     0                              },
+    {22, UNDEFINED,  NULL,     0                              },
+    {23, UNDEFINED,  NULL,     0                              },
+    {24, UNDEFINED,  NULL,     0                              },
+    {25, UNDEFINED,  NULL,     0                              },
+    {26, UNDEFINED,  NULL,     0                              },
+    {27, UNDEFINED,  NULL,     0                              },
+    {28, HANDLED,    "cr",     0                              },
+    {29, HANDLED,    "dr",     0                              },
+    {30, HANDLED,    "io",     0                              },
+    {31, HANDLED,    "rdmsr",  0                              },
+    {32, HANDLED,    "wrmsr",  0                              },
+    {36, UNDEFINED,  NULL,     0                              }, /* MWAIT */
+    {39, UNDEFINED,  NULL,     0                              }, /* MONITOR */
+    {48, HANDLED,    "ept",    0                              },
+    {50, UNDEFINED,  NULL,     0                              }, /* INVEPT */
+    {52, RESUMED,    NULL,     0                              }, /* preemption timer */
+    {53, UNDEFINED,  NULL,     0                              }, /* INVVPID */
+    {54, SKIPPED,    NULL,     0                              }, /* WBINVD */
+    {55, HANDLED,    "xsetbv", 0                              },
+    {59, UNDEFINED,  NULL,     0                              }, /* VMFUNC */
+};
+
+static void check_known(u32 at)
+{
+    enum outcome outcome = exit_with(known[at].reason);
+
+    assert_int_equal(stops, known[at].expected == STOPPED);
+    switch (known[at].expected) {
+    case HANDLED:
+        assert_int_equal(outcome, OUTCOME_SKIP_DECODED);
+        assert_string_equal(called, known[at].handler);
+        break;
+    case UNDEFINED:
+        assert_int_equal(outcome, OUTCOME_RESUME);
+        bench_assert_exception(VECTOR_UD, 0);
+        break;
+    case PROTECTION:
+        assert_int_equal(outcome, OUTCOME_RESUME);
+        bench_assert_exception(VECTOR_GP, 0);
+        break;
+    case SKIPPED:
+        assert_int_equal(outcome, OUTCOME_SKIP);
+        break;
+    case RESUMED:
+        assert_int_equal(outcome, OUTCOME_RESUME);
+        break;
+    case STOPPED:
+        assert_int_equal(outcome, OUTCOME_STOP);
+        assert_int_equal(stop_reason, known[at].stop);
+        break;
+    }
+    bench_assert_no_exception();
+}
+
+/* Every number up to 16 bits: a known one does what the table says, any other stops the VM and says which it was. */
+static void test_every_reason(void **state)
+{
+    for (u32 reason = 0; reason < 0x10000; reason++) {
+        u32 at = 0;
+        while (at < ARRAY_SIZE(known) && known[at].reason != reason)
+            at++;
+        if (reason == 0 || reason == 18)
+            continue; /* tested below */
+        set_up(state);
+        if (at < ARRAY_SIZE(known)) {
+            check_known(at);
+        } else {
+            char expected[32];
+            assert_int_equal(exit_with(reason), OUTCOME_STOP);
+            assert_int_equal(stops, 1);
+            assert_int_equal(stop_reason, VM_STOP_UNKNOWN_EXIT);
+            format_text(expected, sizeof expected, "exit=%u ", reason);
+            assert_memory_equal(stop_detail, expected, strlen(expected));
+        }
+        if (reason < 65)
+            assert_int_equal(bench.v.exits[reason], 1);
+    }
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        assert_string_not_equal(vmx_exit_name(known[i].reason), "unknown");
+    assert_string_equal(vmx_exit_name(10), "cpuid");
+    assert_string_equal(vmx_exit_name(64), "xrstors");
+    assert_string_equal(vmx_exit_name(35), "unknown");
+    assert_string_equal(vmx_exit_name(~0u), "unknown");
+}
+
+static void test_failed_entries(void **state)
+{
+    static const u32 reasons[] = {33, 34, 41};
+
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        set_up(state);
+        assert_int_equal(exit_with(0x80000000 | reasons[i]), OUTCOME_STOP);
+        assert_int_equal(stop_reason, VM_STOP_ENTRY_FAILURE);
+        assert_non_null(strstr(stop_detail, vmx_exit_name(reasons[i])));
+    }
+}
+
+/* Code that runs over the end of 4 GiB outside 64-bit mode: RIP wraps as EIP does; in 64-bit mode it is a failure. */
+static void test_eip_wraps(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RIP, 0x100000002);
+    assert_int_equal(exit_with(0x80000021), OUTCOME_RESUME);
+    assert_int_equal(vmcs_read(GUEST_RIP), 2);
+    assert_int_equal(exit_with(0x80000021), OUTCOME_STOP); /* only once: a second failure has another cause */
+    set_up(state);
+    VMCS_SET(GUEST_RIP, 0x100000002);
+    VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
+    assert_int_equal(exit_with(0x80000021), OUTCOME_STOP);
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x100000002);
+}
+
+static enum outcome vmcall(u64 number, u32 cpl)
+{
+    VMCS_SET(GUEST_SS_ACCESS, 0xc093 | cpl << 5);
+    bench.v.gpr[GPR_RAX] = number;
+    bench.v.gpr[GPR_RBX] = 5;
+    called = NULL;
+    return exit_with(18);
+}
+
+static void test_vmcall(void **state)
+{
+    (void)state;
+    for (u32 number = 0; number < ROOTLET_CALL_COUNT; number++) {
+        assert_int_equal(vmcall(0xdead00000000 | number, 0), OUTCOME_SKIP);
+        assert_string_equal(called, "hypercall");
+        assert_int_equal(bench.v.gpr[GPR_RAX], ROOTLET_OK);
+        assert_int_equal(bench.v.gpr[GPR_RBX], 6);
+    }
+    static const u32 unknown[] = {ROOTLET_CALL_COUNT, 100, 0x7fffffff, ROOTLET_CALL_RESERVED, 0xffffffff};
+    for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
+        assert_int_equal(vmcall(unknown[i], 0), OUTCOME_SKIP);
+        assert_null(called);
+        assert_int_equal(bench.v.gpr[GPR_RAX], ROOTLET_ERROR_UNKNOWN);
+        assert_int_equal(bench.v.gpr[GPR_RBX], 5);
+    }
+    bench_assert_no_exception();
+}
+
+/* Not for user code, and not there at all in a stealthy VM: #UD as on a CPU without VMX, whatever the number. */
+static void test_vmcall_refused(void **state)
+{
+    static const u32 numbers[] = {0, ROOTLET_CALL_EXIT, ROOTLET_CALL_COUNT, 0xffffffff};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        for (u32 cpl = 1; cpl < 4; cpl++) {
+            assert_int_equal(vmcall(numbers[i], cpl), OUTCOME_RESUME);
+            assert_null(called);
+            assert_int_equal(bench.v.gpr[GPR_RAX], numbers[i]);
+            bench_assert_exception(VECTOR_UD, 0);
+        }
+    }
+    bench.vm.spec.stealth = true;
+    bench.v.base.hypercalls = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        assert_int_equal(vmcall(numbers[i], 0), OUTCOME_RESUME);
+        assert_null(called);
+        bench_assert_exception(VECTOR_UD, 0);
+    }
+}
+
+static void test_hlt(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    assert_int_equal(exit_with(12), OUTCOME_SKIP);
+    assert_true(bench.v.base.halted);
+    assert_false(bench.v.base.halted_forever);
+    assert_true(bench.v.base.requests & VCPU_REQUEST_EVENT);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+    assert_int_equal(exit_with(12), OUTCOME_SKIP);
+    assert_true(bench.v.base.halted_forever);
+}
+
+static void test_interrupts_and_deadlines(void **state)
+{
+    (void)state;
+    fake_cpu.tsc = 1000;
+    bench.v.base.deadline_tsc = 500;
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x800000f1);
+    assert_int_equal(exit_with(1), OUTCOME_RESUME);
+    assert_int_equal(dispatched, 0xf1);
+    assert_int_equal(deadlines, 0); /* the preemption timer says so itself */
+    assert_int_equal(exit_with(52), OUTCOME_RESUME);
+    assert_int_equal(deadlines, 1);
+    vmx_machine.has_timer = false;
+    assert_int_equal(exit_with(1), OUTCOME_RESUME);
+    assert_int_equal(deadlines, 2);
+    bench.v.base.deadline_tsc = 1001;
+    assert_int_equal(exit_with(1), OUTCOME_RESUME);
+    assert_int_equal(deadlines, 2);
+}
+
+static void test_windows_ask_for_an_event(void **state)
+{
+    (void)state;
+    for (u32 reason = 7; reason <= 8; reason++) {
+        bench.v.base.requests = 0;
+        assert_int_equal(exit_with(reason), OUTCOME_RESUME);
+        assert_int_equal(bench.v.base.requests, VCPU_REQUEST_EVENT);
+    }
+}
+
+/* #AC and #DB exit only so that their delivery can be interrupted: the guest gets them as they were. */
+static void test_reflected_exceptions(void **state)
+{
+    (void)state;
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000b11); /* #AC(0) */
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(bench.v.exception.info, 0x80000b11);
+    bench_assert_exception(VECTOR_AC, 0);
+
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000301); /* #DB: breakpoint 1, single step */
+    VMCS_SET(EXIT_QUALIFICATION, 0x4002);
+    VMCS_SET(GUEST_DR7, 0x2400);
+    bench.v.dr6 = 0xffff0ff1; /* an older B0 */
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(bench.v.dr6, 0xffff4ff2);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x400);
+    bench_assert_exception(VECTOR_DB, 0);
+
+    bench.v.debug_used = true; /* DR6 is the guest's own now */
+    fake_cpu.dr6 = 0xffff0ff0;
+    VMCS_SET(EXIT_QUALIFICATION, 8);
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(fake_cpu.dr6, 0xffff0ff8);
+    bench_assert_exception(VECTOR_DB, 0);
+
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000501); /* INT1: a privileged software exception, with its length */
+    VMCS_SET(EXIT_INSTRUCTION_LENGTH, 1);
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(bench.v.exception.info, 0x80000501);
+    assert_int_equal(bench.v.exception.length, 1);
+}
+
+/* A guest whose #DB handler traps again and again must still lose the CPU at its deadline. */
+static void test_exceptions_do_not_outrun_the_deadline(void **state)
+{
+    (void)state;
+    fake_cpu.tsc = 1000;
+    bench.v.base.deadline_tsc = 1000;
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000301);
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(deadlines, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_every_reason, set_up),
+        cmocka_unit_test_setup(test_names, set_up),
+        cmocka_unit_test_setup(test_failed_entries, set_up),
+        cmocka_unit_test_setup(test_eip_wraps, set_up),
+        cmocka_unit_test_setup(test_vmcall, set_up),
+        cmocka_unit_test_setup(test_vmcall_refused, set_up),
+        cmocka_unit_test_setup(test_hlt, set_up),
+        cmocka_unit_test_setup(test_interrupts_and_deadlines, set_up),
+        cmocka_unit_test_setup(test_windows_ask_for_an_event, set_up),
+        cmocka_unit_test_setup(test_reflected_exceptions, set_up),
+        cmocka_unit_test_setup(test_exceptions_do_not_outrun_the_deadline, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
