@@ -108,6 +108,8 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     if (status != STATUS_OK)
         return status;
     vmx_caps_read(caps);
+    /* Machine checks are the host's: with CR4.MCE clear, one in a guest would shut the CPU down. SDM 3B 15.10.4 */
+    caps->cr4_fixed0 |= cr4_read() & CR4_MCE;
     enum status disable = vmx_caps_disable(caps, options->vmx_disable, why);
     if (disable != STATUS_OK)
         return disable;
