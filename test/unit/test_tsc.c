@@ -1,6 +1,10 @@
 /*
- * Measuring the TSC against counters that this test makes up out of the real TSC: the right answer is then known.
- * links: arch/x86/tsc.c
+ * Measuring the TSC against counters that this test makes up out of a TSC of its own, so that the right answer is known and
+ * no other process of the machine disturbs it: the time that a reading takes is what the test says.
+ *
+ * links: arch/x86/tsc.c test/fake/cpu.c
+ *
+ * flags: -Itest/fake
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +16,10 @@
 
 #include "arch/x86/cpu.h"
 #include "arch/x86/tsc.h"
+#include "test/fake/cpu.h"
 
-#define TICKS_A_COUNT 700u
+#define TICKS_A_COUNT   700u
+#define TICKS_A_READING 97u /* no divisor of TICKS_A_COUNT: readings fall anywhere between two counts */
 
 static u32 bits;
 static u32 reads;
@@ -24,17 +30,15 @@ static u64 first_count; /* with what */
 /* One count for each TICKS_A_COUNT ticks; every third reading takes long. */
 static u64 read_counter(void)
 {
-    u64 start = cpu_tsc();
-    u64 count = first_count + (start - first_tsc) / TICKS_A_COUNT;
+    u64 count = first_count + (fake_cpu.tsc - first_tsc) / TICKS_A_COUNT;
 
-    if (disturbance_tsc && ++reads % 3 == 0)
-        while (cpu_tsc() - start < disturbance_tsc)
-            ;
+    fake_cpu.tsc += disturbance_tsc && ++reads % 3 == 0 ? disturbance_tsc : TICKS_A_READING;
     return count & (~0ull >> (64 - bits));
 }
 
 static u64 read_dead_counter(void)
 {
+    fake_cpu.tsc += TICKS_A_READING;
     return 0xffff;
 }
 
