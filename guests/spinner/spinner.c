@@ -8,7 +8,8 @@
 
 int guest_main(void)
 {
-    /* Interrupts on, as in most guests that compute (guests/spincli has them off), but none can come: the PICs are masked. */
+    /* Interrupts on, as in most guests that compute (guests/spincli has them off), but none can come: the PICs are
+     * masked. */
     cpu_out8(0x21, 0xff);
     cpu_out8(0xa1, 0xff);
     cpu_interrupts_on();

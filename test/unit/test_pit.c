@@ -233,7 +233,7 @@ static void test_mode4(void **state)
     (void)state;
     bench.rises = 0;
     set(0, 4, 10);
-    assert_int_equal(bench.rises, 0); /* the output was high and stays high: no edge */
+    assert_int_equal(bench.rises, 0);                    /* the output was high and stays high: no edge */
     assert_int_equal(bench.timers.next_ns, tick_ns(12)); /* low for tick 11, the rise ends the strobe */
     run_until_tick(10);
     assert_int_equal(status_of(0) >> 7, 1);
