@@ -105,3 +105,17 @@ enum status vmx_caps_disable(struct vmx_caps *caps, const char *list, struct ref
     }
     return STATUS_OK;
 }
+
+enum status vmx_feature_control_check(u64 control, u64 *to_write, struct refusal *why)
+{
+    *to_write = 0;
+    if (!(control & FEATURE_CONTROL_LOCKED)) {
+        *to_write = control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE;
+        return STATUS_OK;
+    }
+    if (!(control & FEATURE_CONTROL_VMX_OUTSIDE))
+        return refuse(why, STATUS_UNSUPPORTED,
+                      "firmware has disabled and locked VMX (IA32_FEATURE_CONTROL 0x%lx); enable it in the setup",
+                      control);
+    return STATUS_OK;
+}

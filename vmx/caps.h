@@ -47,6 +47,13 @@ void vmx_caps_read(struct vmx_caps *caps);
  */
 enum status vmx_caps_disable(struct vmx_caps *caps, const char *list, struct refusal *why) MUST_CHECK;
 
+/*
+ * What IA32_FEATURE_CONTROL, as firmware left it, lets us do: *to_write is the value to write first, 0 for none (a
+ * locked MSR must not be written). STATUS_UNSUPPORTED: firmware has disabled and locked VMX. SDM 3C 23.7 "Enabling and
+ * Entering VMX Operation".
+ */
+enum status vmx_feature_control_check(u64 control, u64 *to_write, struct refusal *why) MUST_CHECK;
+
 static inline u32 vmx_caps_revision(const struct vmx_caps *caps)
 {
     return (u32)bits_field(caps->basic, 30, 0);

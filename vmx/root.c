@@ -87,17 +87,12 @@ static enum status check_cpu(struct refusal *why)
 
 static enum status unlock_vmx(struct refusal *why)
 {
-    u64 control = msr_read(MSR_IA32_FEATURE_CONTROL);
+    u64 to_write;
+    enum status status = vmx_feature_control_check(msr_read(MSR_IA32_FEATURE_CONTROL), &to_write, why);
 
-    if (!(control & FEATURE_CONTROL_LOCKED)) {
-        msr_write(MSR_IA32_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE);
-        control = msr_read(MSR_IA32_FEATURE_CONTROL);
-    }
-    if (!(control & FEATURE_CONTROL_VMX_OUTSIDE))
-        return refuse(why, STATUS_UNSUPPORTED,
-                      "firmware has disabled and locked VMX (IA32_FEATURE_CONTROL 0x%lx); enable it in the setup",
-                      control);
-    return STATUS_OK;
+    if (status == STATUS_OK && to_write)
+        msr_write(MSR_IA32_FEATURE_CONTROL, to_write);
+    return status;
 }
 
 enum status virt_init(const struct host_options *options, struct refusal *why)

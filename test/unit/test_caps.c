@@ -163,6 +163,25 @@ static void test_unknown_name_lists_the_known_ones(void **state)
     assert_int_equal(vmx_caps_disable(&caps, "preemption-timerpreemption-timer", &why), STATUS_INVALID);
 }
 
+/* Bit 0: locked; bit 2: VMX outside SMX operation. Other bits are firmware's and stay. */
+static void test_feature_control(void **state)
+{
+    struct refusal why = {""};
+    u64 to_write = 1;
+
+    (void)state;
+    assert_int_equal(vmx_feature_control_check(0x5, &to_write, &why), STATUS_OK);
+    assert_int_equal(to_write, 0); /* a locked MSR is never written: that would be #GP */
+    assert_int_equal(vmx_feature_control_check(0x0, &to_write, &why), STATUS_OK);
+    assert_int_equal(to_write, 0x5);
+    assert_int_equal(vmx_feature_control_check(0x20000, &to_write, &why), STATUS_OK);
+    assert_int_equal(to_write, 0x20005);
+    assert_int_equal(vmx_feature_control_check(0x1, &to_write, &why), STATUS_UNSUPPORTED);
+    assert_int_equal(to_write, 0);
+    assert_non_null(strstr(why.text, "firmware has disabled and locked VMX"));
+    assert_int_equal(vmx_feature_control_check(0x3, &to_write, &why), STATUS_UNSUPPORTED); /* inside SMX only */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +192,7 @@ int main(void)
         cmocka_unit_test_setup(test_names_belong_to_optional_controls, set_up),
         cmocka_unit_test_setup(test_lists, set_up),
         cmocka_unit_test_setup(test_unknown_name_lists_the_known_ones, set_up),
+        cmocka_unit_test(test_feature_control),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
