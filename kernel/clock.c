@@ -10,6 +10,7 @@
 #define NS_A_SECOND 1000000000ull
 
 struct clock_factor clock_ns_of_tsc;
+u64 clock_tsc_scale;
 
 static u64 tsc_hz;
 static struct clock_factor tsc_of_ns;
@@ -33,6 +34,14 @@ static struct clock_factor make_factor(u64 numerator, u64 denominator)
     return (struct clock_factor){quotient, shift};
 }
 
+/* hz * 2^60 / 10^9, rounded up, in two steps of 30 bits: hz below 2^34 keeps each product within 64 bits. */
+static u64 scale_of(u64 hz)
+{
+    u64 high = (hz << 30) / NS_A_SECOND;
+    u64 rest = (hz << 30) % NS_A_SECOND;
+    return (high << 30) + (rest << 30) / NS_A_SECOND + 1;
+}
+
 static u64 saturate(unsigned __int128 value)
 {
     return value >> 64 ? UINT64_MAX : (u64)value;
@@ -44,6 +53,7 @@ void clock_init(u64 hz)
 
     tsc_hz = hz;
     clock_ns_of_tsc = make_factor(NS_A_SECOND, hz);
+    clock_tsc_scale = scale_of(hz);
     tsc_of_ns = make_factor(hz, NS_A_SECOND);
     wall_now = rtc_read_seconds(hz);
     u64 up = cpu_tsc() / hz;

@@ -15,6 +15,7 @@ struct clock_factor {
     u32 shift;
 };
 extern struct clock_factor clock_ns_of_tsc;
+extern u64 clock_tsc_scale; /* TSC ticks in a nanosecond * 2^60, rounded up; below 16 GHz */
 
 /* Spans, not points: both work on differences. Saturate instead of wrapping. */
 static inline u64 clock_ns_from_tsc(u64 tsc)
@@ -23,6 +24,16 @@ static inline u64 clock_ns_from_tsc(u64 tsc)
     return UNLIKELY(product >> 64) ? UINT64_MAX : (u64)product;
 }
 u64 clock_tsc_from_ns(u64 ns);
+/*
+ * For deadlines, on the exit path: a TSC span after which `ns` have passed for sure, at most two ticks more than that.
+ * UINT64_MAX for 2^60 ns (36 years) and more.
+ */
+static inline u64 clock_deadline_span(u64 ns)
+{
+    if (UNLIKELY(ns >> 60))
+        return UINT64_MAX;
+    return (u64)((unsigned __int128)ns * clock_tsc_scale >> 60) + 1;
+}
 /* Seconds since 1970-01-01 UTC when the TSC was 0, by the CMOS clock: now is this plus the TSC in seconds. 0: no clock.
  */
 u64 clock_wall_seconds_at_boot(void);

@@ -163,7 +163,7 @@ static void refresh_timer(struct vcpu *vcpu)
     if (next_ns == vcpu->timer_ns)
         return;
     vcpu->timer_ns = next_ns;
-    vcpu->timer_tsc = next_ns == VTIMER_NEVER ? UINT64_MAX : vm_tsc_of_ns(vcpu->vm, next_ns);
+    vcpu->timer_tsc = vm_tsc_of_ns(vcpu->vm, next_ns); /* VTIMER_NEVER: UINT64_MAX */
 }
 
 /* limit=: time in the guest or asleep by its own will; waiting for a CPU does not count. */

@@ -48,12 +48,6 @@ u64 vm_clock_ns(const struct vm *vm)
     return clock_ns_from_tsc(cpu_tsc() - vm->start_tsc);
 }
 
-u64 vm_tsc_of_ns(const struct vm *vm, u64 ns)
-{
-    u64 span = clock_tsc_from_ns(ns);
-    return span > UINT64_MAX - vm->start_tsc ? UINT64_MAX : vm->start_tsc + span;
-}
-
 static u64 timer_clock(void *clock)
 {
     return vm_clock_ns(clock);

@@ -177,7 +177,11 @@ const char *vm_stop_reason_name(enum vm_stop_reason reason);
 /* Guest time: nanoseconds since the VM started. */
 u64 vm_clock_ns(const struct vm *vm);
 /* Host TSC value at which guest time `ns` is reached (rounded up, saturating). */
-u64 vm_tsc_of_ns(const struct vm *vm, u64 ns);
+static inline u64 vm_tsc_of_ns(const struct vm *vm, u64 ns)
+{
+    u64 span = clock_deadline_span(ns);
+    return UNLIKELY(span == UINT64_MAX) ? UINT64_MAX : vm->start_tsc + span;
+}
 
 /* Bus accesses of a vCPU, under the VM's lock; timers that they changed take effect. */
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes);

@@ -95,6 +95,26 @@ static void wall_time_is_that_of_tsc_zero(void **state)
     assert_int_equal(clock_wall_seconds_at_boot(), 0);
 }
 
+/* Never early, at most two ticks late, and monotonous up to where it saturates. */
+static void deadline_spans(void **state)
+{
+    static const u64 frequencies[] = {1000000, 50000000, 999999999, 1000000000, 2096037123, 15999999999};
+    static const u64 spans[] = {0, 1, 19, 20, 1000, 999999999, 86400000000000, 31557600000000000, (1ull << 60) - 1};
+
+    (void)state;
+    for (size_t f = 0; f < sizeof frequencies / sizeof *frequencies; f++) {
+        clock_init(frequencies[f]);
+        for (size_t i = 0; i < sizeof spans / sizeof *spans; i++) {
+            unsigned __int128 exact = ((unsigned __int128)spans[i] * frequencies[f] + 999999999) / 1000000000;
+            u64 span = clock_deadline_span(spans[i]);
+            assert_true(span >= (u64)exact);
+            assert_true(span <= (u64)exact + 2);
+        }
+        assert_true(clock_deadline_span(1ull << 60) == UINT64_MAX);
+        assert_true(clock_deadline_span(UINT64_MAX) == UINT64_MAX);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +123,7 @@ int main(void)
         cmocka_unit_test(whole_ratios_are_exact),
         cmocka_unit_test(large_values_saturate),
         cmocka_unit_test(wall_time_is_that_of_tsc_zero),
+        cmocka_unit_test(deadline_spans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
