@@ -10,6 +10,7 @@
 #define NS_A_SECOND 1000000000ull
 
 struct clock_factor clock_ns_of_tsc;
+u64 clock_ns_scale;
 u64 clock_tsc_scale;
 
 static u64 tsc_hz;
@@ -42,6 +43,19 @@ static u64 scale_of(u64 hz)
     return (high << 30) + (rest << 30) / NS_A_SECOND + 1;
 }
 
+/* 10^9 * 2^54 / hz, rounded up: the quotient, then 54 more bits of it, 9 at a time. */
+static u64 ns_scale_of(u64 hz)
+{
+    u64 scale = NS_A_SECOND / hz;
+    u64 rest = NS_A_SECOND % hz;
+
+    for (unsigned bits = 0; bits < 54; bits += 9) {
+        scale = (scale << 9) + (rest << 9) / hz;
+        rest = (rest << 9) % hz;
+    }
+    return scale + 1;
+}
+
 static u64 saturate(unsigned __int128 value)
 {
     return value >> 64 ? UINT64_MAX : (u64)value;
@@ -54,6 +68,7 @@ void clock_init(u64 hz)
     tsc_hz = hz;
     clock_ns_of_tsc = make_factor(NS_A_SECOND, hz);
     clock_tsc_scale = scale_of(hz);
+    clock_ns_scale = ns_scale_of(hz);
     tsc_of_ns = make_factor(hz, NS_A_SECOND);
     wall_now = rtc_read_seconds(hz);
     u64 up = cpu_tsc() / hz;

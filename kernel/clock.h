@@ -15,6 +15,7 @@ struct clock_factor {
     u32 shift;
 };
 extern struct clock_factor clock_ns_of_tsc;
+extern u64 clock_ns_scale;  /* nanoseconds in a TSC tick * 2^54, rounded up; from 1 MHz on */
 extern u64 clock_tsc_scale; /* TSC ticks in a nanosecond * 2^60, rounded up; below 16 GHz */
 
 /* Spans, not points: both work on differences. Saturate instead of wrapping. */
@@ -24,6 +25,14 @@ static inline u64 clock_ns_from_tsc(u64 tsc)
     return UNLIKELY(product >> 64) ? UINT64_MAX : (u64)product;
 }
 u64 clock_tsc_from_ns(u64 ns);
+/*
+ * For clocks, on the exit path: as clock_ns_from_tsc for a span whose result fits 64 bits (584 years), at most a few ns
+ * more, never less: when clock_deadline_span(n) has passed, this says at least n.
+ */
+static inline u64 clock_elapsed_ns(u64 tsc)
+{
+    return (u64)((unsigned __int128)tsc * clock_ns_scale >> 54);
+}
 /*
  * For deadlines, on the exit path: a TSC span after which `ns` have passed for sure, at most two ticks more than that.
  * UINT64_MAX for 2^60 ns (36 years) and more.

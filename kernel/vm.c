@@ -45,7 +45,7 @@ const char *vm_stop_reason_name(enum vm_stop_reason reason)
 
 u64 vm_clock_ns(const struct vm *vm)
 {
-    return clock_ns_from_tsc(cpu_tsc() - vm->start_tsc);
+    return clock_elapsed_ns(cpu_tsc() - vm->start_tsc);
 }
 
 static u64 timer_clock(void *clock)

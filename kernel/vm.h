@@ -165,7 +165,7 @@ void vm_run_timers_locked(struct vcpu *vcpu, u64 now_ns);
 static ALWAYS_INLINE void vm_run_timers(struct vcpu *vcpu, u64 now_tsc)
 {
     const struct vm *vm = vcpu->vm;
-    u64 now_ns = clock_ns_from_tsc(now_tsc - vm->start_tsc);
+    u64 now_ns = clock_elapsed_ns(now_tsc - vm->start_tsc);
 
     if (LIKELY(vm->spec.cpus == 1))
         vtimer_run(&vcpu->timers, now_ns);

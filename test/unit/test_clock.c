@@ -109,6 +109,9 @@ static void deadline_spans(void **state)
             u64 span = clock_deadline_span(spans[i]);
             assert_true(span >= (u64)exact);
             assert_true(span <= (u64)exact + 2);
+            assert_true(clock_elapsed_ns(span) >= spans[i]); /* or the timer would wait for itself for ever */
+            unsigned __int128 ns = ((unsigned __int128)span * 1000000000 + frequencies[f] - 1) / frequencies[f];
+            assert_true(clock_elapsed_ns(span) <= (u64)ns + 1 + (u64)(ns >> 48));
         }
         assert_true(clock_deadline_span(1ull << 60) == UINT64_MAX);
         assert_true(clock_deadline_span(UINT64_MAX) == UINT64_MAX);
