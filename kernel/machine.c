@@ -113,8 +113,12 @@ static void start_vm(const struct boot_info *boot, u32 index, const struct vm_pl
 
 static void check_orphan(const struct boot_info *boot, u32 index)
 {
-    if (!boot_line_of(lines[index].spec.name, boot->module_count))
-        refuse_vm(lines[index].spec.name, "role=module, but no module without role= defines this VM");
+    if (boot_line_of(lines[index].spec.name, boot->module_count))
+        return; /* gather() gives the VM its modules, and refuses it for a bad one */
+    refuse_vm(lines[index].spec.name, lines[index].bad
+                                          ? lines[index].why.text
+                                          : "role=module, but no line defines this VM; add its boot image with "
+                                            "the same vm= and no role=");
 }
 
 void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform)

@@ -126,7 +126,8 @@ NORETURN void panic(const char *format, ...)
     format_list(text, sizeof text, format, arguments);
     va_end(arguments);
     print("rootlet: panic: %s cpu=%u", text, cpu_id());
-    print_backtrace((u64)(uintptr_t)__builtin_return_address(0), 0, *(const u64 *)__builtin_frame_address(0));
+    /* The call itself: the return address may be the next function's first byte, since this one does not return. */
+    print_backtrace((u64)(uintptr_t)__builtin_return_address(0) - 1, 0, *(const u64 *)__builtin_frame_address(0));
     end();
 }
 

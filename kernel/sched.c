@@ -351,12 +351,26 @@ static void reap(struct sched_cpu *cpu)
         vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
 }
 
+/*
+ * Retiring loads and clears VMCSs, so it must not happen inside the exit of another vCPU, whose VMCS has to stay
+ * current: that one leaves its guest, and sched_run() reaps.
+ */
+static void reap_soon(struct sched_cpu *cpu)
+{
+    if (!cpu->current) {
+        reap(cpu);
+        return;
+    }
+    __atomic_fetch_or(&cpu->attention, ATTEND_REAP, __ATOMIC_SEQ_CST);
+    vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
+}
+
 static void attend_here(struct sched_cpu *cpu)
 {
     u32 bits = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
 
     if (bits & ATTEND_REAP)
-        reap(cpu);
+        reap_soon(cpu);
     if (bits & ATTEND_WAKE)
         wake_due(cpu, cpu_tsc());
     if (bits & ATTEND_PUSH)
@@ -599,8 +613,16 @@ void sched_add(struct vcpu *vcpu)
 
 void sched_notify(struct vcpu *vcpu, u32 requests)
 {
-    vcpu_request(vcpu, requests);
+    u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
+
     if (LIKELY(here()->current == vcpu) || vcpu->home_cpu == VCPU_NO_CPU)
+        return;
+    /*
+     * A ready vCPU looks at its requests when its turn comes, and a request that still stands has been announced:
+     * without these two a guest could make its other vCPU's CPU, which may run somebody else, take an interrupt for
+     * each of its own exits.
+     */
+    if ((before & requests) == requests || __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) == VCPU_READY)
         return;
     attend(vcpu->home_cpu, ATTEND_WAKE);
 }

@@ -42,9 +42,8 @@ void vm_write_effects(struct vcpu *vcpu)
 
     if (vm_timers_moved(vm))
         vm_note_moved_timers(vm, 0);
-    if (!vm->write_effect)
+    if (!__atomic_exchange_n(&vm->write_effect, false, __ATOMIC_SEQ_CST))
         return;
-    vm->write_effect = false;
     if (vm->line_printed)
         vm_console_throttle(vcpu);
     if (vm->requested != VM_RUNNING)

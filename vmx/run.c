@@ -154,7 +154,10 @@ void virt_vcpu_run(struct vcpu *vcpu)
 
     vmx_load(v);
     vmx_event_take_back(v);
-    if (!prepare_with_requests(v, VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
+    u32 requests = VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    if (vcpu->halted) /* it woke for an interrupt: if that is gone again, it is still in HLT */
+        requests |= VCPU_REQUEST_HALT;
+    if (!prepare_with_requests(v, requests))
         return;
     u32 failed = vmx_enter_guest(v);
     if (!failed)

@@ -51,7 +51,9 @@ enum status load_detect(const struct image *image, enum image_kind *kind, struct
     if (elf_is(image))
         return refuse(
             why, STATUS_UNSUPPORTED,
-            "module is an ELF file without a multiboot or multiboot2 header (right checksum, first 8 or 32 KiB)");
+            "module is an ELF file without a multiboot or multiboot2 header in its first 8 or 32 KiB; check that the "
+            "file is complete (it has %lu bytes) and linked with such a header",
+            image->size_bytes);
     return refuse(
         why, STATUS_UNSUPPORTED,
         "module is not a guest image: no multiboot, multiboot2 or boot sector signature; give kind=flat16 for a "

@@ -36,3 +36,15 @@ def test_well_behaved_guests_have_the_right_answer(contained):
 
 def test_no_guest_causes_an_error_line(contained):
     assert not [line for line in contained.host_lines if line.startswith("error")], str(contained)
+
+
+def test_a_vm_with_several_vcpus_ends_beside_a_running_one(boot):
+    """The second vCPU is retired, with a report, on a CPU that is inside the exit of another VM's vCPU."""
+    run = boot(
+        "build/guests/spinner.elf vm=spin mem=4M affinity=1 weight=50 limit=300\n"
+        "build/guests/smp.elf vm=smp mem=4M cpus=2 dump=regs\n",
+        cpus=2,
+    )
+    run.check_good_end()
+    assert run.event("vm stop", name="spin")["reason"] == "limit", str(run)
+    assert {line["vcpu"] for line in run.events("vm regs", name="smp") if "vcpu" in line} == {"0", "1"}, str(run)
