@@ -36,6 +36,8 @@ endef
 $(foreach test,$(notdir $(UNIT_TESTS)),$(eval $(call unit_rule,$(test))))
 $(foreach fuzzer,$(notdir $(FUZZERS)),$(eval $(call fuzz_rule,$(fuzzer))))
 
+build/test/test_guest_acpi: build/kernel/dsdt.aml
+
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(FUZZERS)
 

@@ -71,6 +71,37 @@ static inline void image_put_multiboot2(u8 *bytes, u64 offset, u32 tag_bytes)
     image_put(bytes, offset + 12, 0u - 0xe85250d6u - length, 4);
 }
 
+/* A setup header of protocol 2.15 for a 64-bit kernel like Debian's: one setup sector, `payload_bytes` behind it. */
+static inline void image_put_linux(u8 *bytes, u32 payload_bytes)
+{
+    image_put(bytes, 0x1f1, 1, 1);
+    image_put(bytes, 0x1f4, payload_bytes / 16, 4);
+    image_put(bytes, 0x1fe, 0xaa55, 2);
+    image_put(bytes, 0x200, 0x6aeb, 2);
+    memcpy(bytes + 0x202, "HdrS", 4);
+    image_put(bytes, 0x206, 0x20f, 2);
+    image_put(bytes, 0x211, 1, 1);
+    image_put(bytes, 0x214, 0x100000, 4);
+    image_put(bytes, 0x22c, 0x7fffffff, 4);
+    image_put(bytes, 0x230, 0x200000, 4);
+    image_put(bytes, 0x234, 1, 1);
+    image_put(bytes, 0x236, 3, 2);
+    image_put(bytes, 0x238, 2047, 4);
+    image_put(bytes, 0x258, 0x1000000, 8);
+    image_put(bytes, 0x260, 0x400000, 4);
+}
+
+/* A note whose owner has at most three letters; returns the offset of the next. */
+static inline u64 image_put_note(u8 *bytes, u64 offset, const char *name, u32 type, u64 value, u32 value_bytes)
+{
+    image_put(bytes, offset, strlen(name) + 1, 4);
+    image_put(bytes, offset + 4, value_bytes, 4);
+    image_put(bytes, offset + 8, type, 4);
+    memcpy(bytes + offset + 12, name, strlen(name) + 1);
+    image_put(bytes, offset + 16, value, value_bytes);
+    return offset + 16 + ((value_bytes + 3) & ~3u);
+}
+
 /* One header tag of up to four u32 values; returns the offset of the next. */
 static inline u64 image_put_tag(u8 *bytes, u64 offset, u16 type, u16 flags, const u32 *values, u32 count)
 {

@@ -1,0 +1,34 @@
+/*
+ * The ACPI power-management block: PM1a status and enable at 0x600, the PM timer (32 bits, 3.579545 MHz) at 0x608. The
+ * PM1a control register between them, at 0x604, is power.c's, which has SCI_EN always set: this PC is never out of ACPI
+ * mode. ACPI Specification 4.8.3 "Fixed Hardware Registers". Callers hold the VM's device lock.
+ */
+#ifndef ROOTLET_DRIVERS_VIRT_PM_H
+#define ROOTLET_DRIVERS_VIRT_PM_H
+
+#include "kernel/bus.h"
+#include "kernel/line.h"
+#include "kernel/vtimer.h"
+
+#define PM_PORT_EVENT 0x600u /* status, 2 bytes; enable, 2 bytes */
+#define PM_PORT_TIMER 0x608u
+#define PM_TIMER_HZ   3579545u
+#define PM_SCI_IRQ    9u /* level-triggered */
+
+#define PM_TIMER_EVENT        0x0001u /* bit 31 of the timer changed */
+#define PM_GLOBAL_EVENT       0x0020u /* these can be enabled, but never happen */
+#define PM_POWER_BUTTON_EVENT 0x0100u
+#define PM_RTC_EVENT          0x0400u
+
+struct pm {
+    u16 enable;
+    u64 timer_epoch; /* the timer's bits from 31 on when PM_TIMER_EVENT was last cleared */
+    u8 timer;        /* the vtimer; armed while the timer's event can interrupt */
+    struct vtimer_set *timers;
+    struct line sci;
+};
+
+/* Registers the ports and one timer. Status: as of bus_add_ports. */
+enum status pm_init(struct pm *pm, struct bus *bus, struct vtimer_set *timers, struct line sci) MUST_CHECK;
+
+#endif

@@ -1,0 +1,527 @@
+/*
+ * The local APIC. Every change of IRR, ISR or TPR ends in vlapic_update(), which runs the priority logic once; asking
+ * for what is pending then costs a load. Which registers exist in which mode stands in bitmaps over offset / 16. Bits
+ * that a register does not have are ignored in xAPIC mode and #GP in x2APIC mode. Runs in VMX root operation under the
+ * VM's device lock; also on the host in tests. SDM 3A 10.4 to 10.8, 10.12.
+ */
+#include "drivers/virt/vlapic.h"
+#include "drivers/virt/vlapic_timer.h"
+#include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
+
+#define VERSION        0x00050014u /* integrated, six LVT entries, no suppression of the EOI broadcast */
+#define SVR_RESET      0xffu
+#define SVR_ENABLED    0x100u
+#define LOWEST_VECTOR  16u
+#define PRIORITY_CLASS 0xf0
+
+#define ERROR_SEND_VECTOR    0x20u
+#define ERROR_RECEIVE_VECTOR 0x40u
+#define ERROR_REGISTER       0x80u
+
+#define LVT_MODE       0x700u
+#define LVT_STATUS     0x1000u
+#define LVT_REMOTE_IRR 0x4000u
+#define LVT_LEVEL      0x8000u
+
+#define ICR_LOGICAL  0x800u
+#define ICR_STATUS   0x1000u
+#define ICR_ASSERT   0x4000u
+#define ICR_LEVEL    0x8000u
+#define ICR_WRITABLE 0xccfffu
+
+#define DFR_ONES 0x0fffffffu
+#define DFR_FLAT 0xfu
+
+#define AT(offset)       BIT((offset) >> 4)
+#define LVT_REGISTERS    (0x3full << (VLAPIC_LVT_TIMER >> 4))
+#define VECTOR_REGISTERS (0xffffffull << (VLAPIC_ISR >> 4))
+#define BOTH_MODES_WRITE                                                                                               \
+    (AT(VLAPIC_TPR) | AT(VLAPIC_EOI) | AT(VLAPIC_SVR) | AT(VLAPIC_ESR) | AT(VLAPIC_ICR) | LVT_REGISTERS |              \
+     AT(VLAPIC_TIMER_INITIAL) | AT(VLAPIC_TIMER_DIVIDE))
+#define BOTH_MODES_READ                                                                                                \
+    ((BOTH_MODES_WRITE & ~AT(VLAPIC_EOI)) | AT(VLAPIC_ID) | AT(VLAPIC_VERSION) | AT(VLAPIC_PPR) | AT(VLAPIC_LDR) |     \
+     VECTOR_REGISTERS | AT(VLAPIC_TIMER_CURRENT))
+#define XAPIC_WRITE  (BOTH_MODES_WRITE | AT(VLAPIC_LDR) | AT(VLAPIC_DFR) | AT(VLAPIC_ICR_HIGH))
+#define XAPIC_EXISTS (XAPIC_WRITE | BOTH_MODES_READ)
+#define X2APIC_WRITE (BOTH_MODES_WRITE | AT(VLAPIC_SELF_IPI))
+#define REGISTERS    64u
+
+/* ---- the vector registers ---- */
+
+static ALWAYS_INLINE u32 *vector_word(const struct vlapic *v, u32 bank, unsigned vector)
+{
+    return vlapic_register(v, bank + vector / 32 * 16);
+}
+
+static ALWAYS_INLINE void set_vector(struct vlapic *v, u32 bank, u8 *words, unsigned vector)
+{
+    *vector_word(v, bank, vector) |= 1u << vector % 32;
+    *words |= (u8)(1u << vector / 32);
+}
+
+static ALWAYS_INLINE void clear_vector(struct vlapic *v, u32 bank, u8 *words, unsigned vector)
+{
+    u32 *word = vector_word(v, bank, vector);
+
+    *word &= ~(1u << vector % 32);
+    if (*word == 0)
+        *words &= (u8) ~(1u << vector / 32);
+}
+
+/* The highest vector of a bank, or -1. */
+static ALWAYS_INLINE int top_vector(const struct vlapic *v, u32 bank, unsigned words)
+{
+    if (words == 0)
+        return -1;
+    int high = 31 - __builtin_clz(words);
+    return high * 32 + 31 - __builtin_clz(*vector_word(v, bank, (unsigned)high * 32));
+}
+
+static u8 words_in_use(const struct vlapic *v, u32 bank)
+{
+    unsigned words = 0;
+
+    for (unsigned i = 0; i < 8; i++)
+        words |= (unsigned)(*vector_word(v, bank, i * 32) != 0) << i;
+    return (u8)words;
+}
+
+int vlapic_top_request(const struct vlapic *v)
+{
+    return top_vector(v, VLAPIC_IRR, words_in_use(v, VLAPIC_IRR));
+}
+
+int vlapic_top_in_service(const struct vlapic *v)
+{
+    return top_vector(v, VLAPIC_ISR, words_in_use(v, VLAPIC_ISR));
+}
+
+/* ---- priorities (SDM 3A 10.8.3 "Interrupt, Task, and Processor Priority") ---- */
+
+static void notify(const struct vlapic *v)
+{
+    v->setup.host->notify(v->setup.context);
+}
+
+void vlapic_update(struct vlapic *v)
+{
+    int serving = top_vector(v, VLAPIC_ISR, v->isr_words) & ~15; /* -16 if none: below all */
+    int priority = (int)*vlapic_register(v, VLAPIC_TPR);
+    int before = v->pending;
+
+    if (v->virtual_delivery)
+        return;
+    if (serving > (priority & PRIORITY_CLASS))
+        priority = serving;
+    *vlapic_register(v, VLAPIC_PPR) = (u32)priority;
+
+    int request = top_vector(v, VLAPIC_IRR, v->irr_words);
+    v->pending = (s16)((request & ~15) > (priority & PRIORITY_CLASS) ? request : -1);
+    if (v->pending > before)
+        notify(v);
+}
+
+void vlapic_sync(struct vlapic *v)
+{
+    v->irr_words = words_in_use(v, VLAPIC_IRR);
+    v->isr_words = words_in_use(v, VLAPIC_ISR);
+    v->pending = -1;
+    vlapic_update(v);
+}
+
+u8 vlapic_acknowledge(struct vlapic *v)
+{
+    int vector = v->pending;
+
+    if (UNLIKELY(vector < 0))
+        return (u8)*vlapic_register(v, VLAPIC_SVR);
+    clear_vector(v, VLAPIC_IRR, &v->irr_words, (unsigned)vector);
+    set_vector(v, VLAPIC_ISR, &v->isr_words, (unsigned)vector);
+    v->pending = -1;
+    vlapic_update(v);
+    return (u8)vector;
+}
+
+/* ---- acceptance ---- */
+
+static bool is_enabled(const struct vlapic *v)
+{
+    return v->base & VLAPIC_BASE_EN && *vlapic_register(v, VLAPIC_SVR) & SVR_ENABLED;
+}
+
+/* The first error after a write to ESR interrupts. */
+static void note_error(struct vlapic *v, unsigned error)
+{
+    u32 lvt = *vlapic_register(v, VLAPIC_LVT_ERROR);
+    bool first = v->errors == 0;
+
+    v->errors |= (u8)error;
+    if (first && !(lvt & VLAPIC_LVT_MASKED))
+        vlapic_accept(v, (u8)lvt, false);
+}
+
+bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
+{
+    u32 *trigger = vector_word(v, VLAPIC_TMR, vector);
+    u32 bit = 1u << vector % 32;
+
+    if (!is_enabled(v))
+        return false;
+    if (vector < LOWEST_VECTOR) {
+        note_error(v, ERROR_RECEIVE_VECTOR);
+        return false;
+    }
+    *trigger = level ? *trigger | bit : *trigger & ~bit;
+    set_vector(v, VLAPIC_IRR, &v->irr_words, vector);
+    if (v->virtual_delivery)
+        notify(v);
+    else
+        vlapic_update(v);
+    return true;
+}
+
+/* Acts on a local interrupt pin after its level, its LVT entry or the mode has changed. */
+static void evaluate_lint(struct vlapic *v, unsigned pin, bool rises)
+{
+    u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0 + pin * 16);
+    bool present = v->base & VLAPIC_BASE_EN;
+    bool level = v->lint >> pin & 1;
+    unsigned mode = present ? *lvt >> 8 & 7 : pin == 0 ? VLAPIC_EXTINT : VLAPIC_NMI; /* without APIC: INTR and NMI */
+
+    if (present && *lvt & VLAPIC_LVT_MASKED)
+        level = false;
+    if (pin == 0) {
+        bool before = v->extint;
+        v->extint = level && mode == VLAPIC_EXTINT;
+        if (v->extint && !before)
+            notify(v);
+    }
+    if (level && rises && mode == VLAPIC_NMI)
+        v->setup.host->nmi(v->setup.context);
+    if (!level || mode != VLAPIC_FIXED)
+        return;
+    bool by_level = pin == 0 && *lvt & LVT_LEVEL; /* LINT1 knows edges only */
+    if (by_level ? *lvt & LVT_REMOTE_IRR : !rises)
+        return;
+    if (vlapic_accept(v, (u8)*lvt, by_level) && by_level)
+        *lvt |= LVT_REMOTE_IRR;
+}
+
+void vlapic_set_lint(struct vlapic *v, u8 pin, bool level)
+{
+    u8 bit = (u8)(1u << pin);
+    bool rises = level && !(v->lint & bit);
+
+    v->lint = level ? v->lint | bit : v->lint & (u8)~bit;
+    evaluate_lint(v, pin, rises);
+}
+
+void vlapic_end_level(struct vlapic *v, u8 vector)
+{
+    u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0);
+
+    if (*lvt & LVT_REMOTE_IRR && (u8)*lvt == vector) {
+        *lvt &= ~LVT_REMOTE_IRR;
+        evaluate_lint(v, 0, false);
+    }
+    v->setup.host->eoi(v->setup.context, vector);
+}
+
+void vlapic_end_interrupt(struct vlapic *v)
+{
+    int vector = top_vector(v, VLAPIC_ISR, v->isr_words);
+
+    if (vector < 0)
+        return;
+    clear_vector(v, VLAPIC_ISR, &v->isr_words, (unsigned)vector);
+    if (UNLIKELY(*vector_word(v, VLAPIC_TMR, (unsigned)vector) >> vector % 32 & 1))
+        vlapic_end_level(v, (u8)vector);
+    vlapic_update(v);
+}
+
+/* ---- interprocessor interrupts ---- */
+
+static u32 x2apic_logical_id(u32 id)
+{
+    return (id >> 4) << 16 | 1u << (id & 15);
+}
+
+bool vlapic_matches(const struct vlapic *v, u32 destination, bool logical)
+{
+    u32 own = *vlapic_register(v, VLAPIC_LDR);
+
+    if (!(v->base & VLAPIC_BASE_EN))
+        return false;
+    if (destination == VLAPIC_BROADCAST)
+        return true;
+    if (!logical)
+        return destination == v->setup.id;
+    if (v->base & VLAPIC_BASE_EXTD)
+        return destination >> 16 == own >> 16 && destination & own & 0xffff;
+    own >>= 24;
+    switch (*vlapic_register(v, VLAPIC_DFR) >> 28) {
+    case DFR_FLAT:
+        return destination & own;
+    case 0: /* clusters */
+        return destination >> 4 == own >> 4 && destination & own & 15;
+    default:
+        return false;
+    }
+}
+
+bool vlapic_receives(const struct vlapic *v, const struct vlapic *sender, const struct vlapic_ipi *ipi)
+{
+    if (ipi->shorthand == VLAPIC_TO_DESTINATION)
+        return vlapic_matches(v, ipi->destination, ipi->logical);
+    return v->base & VLAPIC_BASE_EN &&
+           (ipi->shorthand == VLAPIC_TO_ALL || (v == sender) == (ipi->shorthand == VLAPIC_TO_SELF));
+}
+
+/* Table "Valid Combinations for the Pentium 4 and Intel Xeon Processors' Local xAPIC Interrupt Command Register": what
+ * is not valid there is not sent. Fixed interrupts are sent as edges whatever the trigger mode says. */
+static void send_ipi(struct vlapic *v, u32 command, u32 destination)
+{
+    struct vlapic_ipi ipi = {destination, (u8)command, command >> 8 & 7, command >> 18 & 3, command & ICR_LOGICAL};
+    bool sends_vector = ipi.delivery == VLAPIC_FIXED || ipi.delivery == VLAPIC_LOWEST_PRIORITY;
+    bool deasserts = (command & (ICR_LEVEL | ICR_ASSERT)) == ICR_LEVEL;
+    bool to_self = ipi.shorthand == VLAPIC_TO_SELF || ipi.shorthand == VLAPIC_TO_ALL;
+
+    if (!sends_vector && (ipi.delivery < VLAPIC_NMI || ipi.delivery > VLAPIC_SIPI))
+        return;
+    if ((ipi.delivery == VLAPIC_INIT && deasserts) || (to_self && ipi.delivery != VLAPIC_FIXED))
+        return;
+    if (sends_vector && ipi.vector < LOWEST_VECTOR)
+        note_error(v, ERROR_SEND_VECTOR);
+    if (ipi.shorthand == VLAPIC_TO_SELF)
+        vlapic_accept(v, ipi.vector, false);
+    else
+        v->setup.host->ipi(v->setup.context, &ipi);
+}
+
+/* ---- registers ---- */
+
+/* The bits that a write can change. */
+static u32 writable_bits(u32 offset)
+{
+    static const u32 lvt[6] = {0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
+
+    if (offset >= VLAPIC_LVT_TIMER && offset <= VLAPIC_LVT_ERROR)
+        return lvt[(offset - VLAPIC_LVT_TIMER) / 16];
+    switch (offset) {
+    case VLAPIC_TPR:
+    case VLAPIC_SELF_IPI:
+        return 0xff;
+    case VLAPIC_SVR:
+        return 0x3ff;
+    case VLAPIC_LDR:
+    case VLAPIC_ICR_HIGH:
+        return 0xff000000;
+    case VLAPIC_DFR:
+        return ~DFR_ONES;
+    case VLAPIC_ICR:
+        return ICR_WRITABLE;
+    case VLAPIC_TIMER_INITIAL:
+        return 0xffffffff;
+    case VLAPIC_TIMER_DIVIDE:
+        return 0xb;
+    default: /* EOI and ESR: the value does not matter, but x2APIC mode wants 0 */
+        return 0;
+    }
+}
+
+static void write_lvt(struct vlapic *v, u32 offset, u32 value)
+{
+    u32 *lvt = vlapic_register(v, offset);
+
+    if (!is_enabled(v))
+        value |= VLAPIC_LVT_MASKED;
+    if (offset == VLAPIC_LVT_TIMER) {
+        vlapic_timer_write_lvt(v, value);
+        return;
+    }
+    if (value & LVT_LEVEL && !(value & LVT_MODE))
+        value |= *lvt & LVT_REMOTE_IRR;
+    *lvt = value;
+    if (offset == VLAPIC_LVT_LINT0 || offset == VLAPIC_LVT_LINT1)
+        evaluate_lint(v, (offset - VLAPIC_LVT_LINT0) / 16, false);
+}
+
+/* A register that can be written, in either mode, but for the ICR. value: has no reserved bits. */
+static void write_register(struct vlapic *v, u32 offset, u32 value)
+{
+    if (offset >= VLAPIC_LVT_TIMER && offset <= VLAPIC_LVT_ERROR) {
+        write_lvt(v, offset, value);
+        return;
+    }
+    switch (offset) {
+    case VLAPIC_EOI:
+        vlapic_end_interrupt(v);
+        break;
+    case VLAPIC_ESR:
+        *vlapic_register(v, VLAPIC_ESR) = v->errors;
+        v->errors = 0;
+        break;
+    case VLAPIC_SELF_IPI:
+        send_ipi(v, (u32)VLAPIC_TO_SELF << 18 | value, 0);
+        break;
+    case VLAPIC_TIMER_INITIAL:
+        vlapic_timer_write_initial(v, value);
+        break;
+    case VLAPIC_TIMER_DIVIDE:
+        vlapic_timer_write_divide(v, value);
+        break;
+    case VLAPIC_SVR:
+        *vlapic_register(v, VLAPIC_SVR) = value;
+        for (u32 lvt = VLAPIC_LVT_TIMER; !(value & SVR_ENABLED) && lvt <= VLAPIC_LVT_ERROR; lvt += 16)
+            write_lvt(v, lvt, *vlapic_register(v, lvt));
+        break;
+    default:
+        *vlapic_register(v, offset) = offset == VLAPIC_DFR ? value | DFR_ONES : value;
+        if (offset == VLAPIC_TPR)
+            vlapic_update(v);
+        break;
+    }
+}
+
+u64 vlapic_read(void *device, u64 offset, u8 bytes)
+{
+    struct vlapic *v = device;
+    u32 at = (u32)offset & 0xff0;
+    u32 value = 0;
+
+    if ((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EN)
+        return bits_mask_of_bytes(bytes);
+    if (at >> 4 >= REGISTERS || !(XAPIC_EXISTS >> (at >> 4) & 1))
+        note_error(v, ERROR_REGISTER);
+    else
+        value = at == VLAPIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
+    return (u64)value >> ((offset & 15) < 4 ? 8 * (offset & 15) : 32) & bits_mask_of_bytes(bytes);
+}
+
+void vlapic_write(void *device, u64 offset, u8 bytes, u64 value)
+{
+    struct vlapic *v = device;
+    u32 at = (u32)offset & 0xff0;
+
+    if ((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EN || offset & 15 || bytes < 4)
+        return;
+    if (at >> 4 >= REGISTERS || !(XAPIC_EXISTS >> (at >> 4) & 1)) {
+        note_error(v, ERROR_REGISTER);
+        return;
+    }
+    if (!(XAPIC_WRITE >> (at >> 4) & 1))
+        return;
+    u32 kept = (u32)value & writable_bits(at);
+    if (at == VLAPIC_ICR) {
+        u32 destination = *vlapic_register(v, VLAPIC_ICR_HIGH) >> 24;
+        *vlapic_register(v, VLAPIC_ICR) = kept;
+        send_ipi(v, kept, destination == 0xff ? VLAPIC_BROADCAST : destination);
+    } else {
+        write_register(v, at, kept);
+    }
+}
+
+bool vlapic_read_msr(struct vlapic *v, u32 index, u64 *value)
+{
+    if (!(v->base & VLAPIC_BASE_EXTD) || index >= REGISTERS || !(BOTH_MODES_READ >> index & 1))
+        return false;
+    u32 at = index << 4;
+    *value = at == VLAPIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
+    if (at == VLAPIC_ICR)
+        *value |= (u64)*vlapic_register(v, VLAPIC_ICR + 4) << 32;
+    return true;
+}
+
+bool vlapic_write_msr(struct vlapic *v, u32 index, u64 value)
+{
+    u32 at = index << 4;
+
+    if (!(v->base & VLAPIC_BASE_EXTD) || index >= REGISTERS || !(X2APIC_WRITE >> index & 1))
+        return false;
+    u64 known = writable_bits(at);
+    if (LVT_REGISTERS >> index & 1)
+        known |= LVT_STATUS | (at == VLAPIC_LVT_LINT0 || at == VLAPIC_LVT_LINT1 ? LVT_REMOTE_IRR : 0);
+    if (at == VLAPIC_ICR)
+        known |= 0xffffffff00000000 | ICR_STATUS;
+    if (value & ~known)
+        return false;
+    u32 kept = (u32)value & writable_bits(at);
+    if (at == VLAPIC_ICR) {
+        *vlapic_register(v, VLAPIC_ICR) = kept;
+        *vlapic_register(v, VLAPIC_ICR + 4) = (u32)(value >> 32);
+        send_ipi(v, kept, (u32)(value >> 32));
+    } else {
+        write_register(v, at, kept);
+    }
+    return true;
+}
+
+/* ---- modes and reset ---- */
+
+/* The APIC IDs, in the form of the present mode. */
+static void set_ids(struct vlapic *v)
+{
+    bool extended = v->base & VLAPIC_BASE_EXTD;
+
+    *vlapic_register(v, VLAPIC_ID) = extended ? v->setup.id : v->setup.id << 24;
+    *vlapic_register(v, VLAPIC_LDR) = extended ? x2apic_logical_id(v->setup.id) : 0;
+}
+
+void vlapic_handle_init(struct vlapic *v)
+{
+    memset(v->page, 0, VLAPIC_PAGE_BYTES);
+    for (u32 lvt = VLAPIC_LVT_TIMER; lvt <= VLAPIC_LVT_ERROR; lvt += 16)
+        *vlapic_register(v, lvt) = VLAPIC_LVT_MASKED;
+    *vlapic_register(v, VLAPIC_VERSION) = VERSION;
+    *vlapic_register(v, VLAPIC_SVR) = SVR_RESET;
+    *vlapic_register(v, VLAPIC_DFR) = 0xffffffff;
+    set_ids(v);
+    v->errors = 0;
+    vlapic_timer_stop(v);
+    vlapic_sync(v);
+    evaluate_lint(v, 0, false);
+}
+
+bool vlapic_write_base(struct vlapic *v, u64 value)
+{
+    u64 modes = v->setup.x2apic ? VLAPIC_BASE_MODE : VLAPIC_BASE_EN;
+    u64 address = (BIT(v->setup.physical_bits) - 1) & ~(u64)(VLAPIC_PAGE_BYTES - 1);
+    u64 from = v->base & VLAPIC_BASE_MODE;
+    u64 to = value & VLAPIC_BASE_MODE;
+
+    if (value & ~(address | VLAPIC_BASE_BSP | modes))
+        return false;
+    /* Into x2APIC mode only out of xAPIC mode, and out of it only by disabling the APIC. */
+    if (to == VLAPIC_BASE_EXTD || (from == 0 && to == VLAPIC_BASE_MODE) ||
+        (from == VLAPIC_BASE_MODE && to == VLAPIC_BASE_EN))
+        return false;
+    v->base = value;
+    if (from == to)
+        return true;
+    if (to == VLAPIC_BASE_MODE) {
+        set_ids(v);
+        *vlapic_register(v, VLAPIC_ICR_HIGH) = 0;
+    } else {
+        vlapic_handle_init(v);
+    }
+    return true;
+}
+
+void vlapic_init(struct vlapic *v, const struct vlapic_setup *setup)
+{
+    memset(v, 0, sizeof *v);
+    v->setup = *setup;
+    v->page = setup->page;
+    v->base = VLAPIC_BASE_ADDRESS | VLAPIC_BASE_EN | (setup->boot ? VLAPIC_BASE_BSP : 0);
+    v->pending = -1;
+    vlapic_timer_init(v);
+    vlapic_handle_init(v);
+}
+
+void vlapic_set_virtual_wire(struct vlapic *v)
+{
+    write_register(v, VLAPIC_SVR, SVR_RESET | SVR_ENABLED);
+    write_register(v, VLAPIC_LVT_LINT0, VLAPIC_EXTINT << 8);
+    write_register(v, VLAPIC_LVT_LINT1, VLAPIC_NMI << 8);
+}

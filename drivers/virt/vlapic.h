@@ -1,0 +1,190 @@
+/*
+ * A vCPU's local APIC. Its registers are a 4 KiB page laid out as the virtual-APIC page of hardware APIC
+ * virtualisation, so that both can work on the same state. Beside the page stand only caches of it and what has no
+ * register. SDM 3A 10.4 "Local APIC", 10.6 "Issuing Interprocessor Interrupts", 10.12 "Extended XAPIC (x2APIC)".
+ * Callers hold the VM's device lock.
+ */
+#ifndef ROOTLET_DRIVERS_VIRT_VLAPIC_H
+#define ROOTLET_DRIVERS_VIRT_VLAPIC_H
+
+#include "kernel/lib/types.h"
+#include "kernel/vtimer.h"
+
+#define VLAPIC_BASE_ADDRESS 0xfee00000ull
+#define VLAPIC_PAGE_BYTES   4096u
+#define VLAPIC_BROADCAST    0xffffffffu /* as a destination */
+
+/* IA32_APIC_BASE */
+#define VLAPIC_BASE_BSP  0x100ull
+#define VLAPIC_BASE_EXTD 0x400ull
+#define VLAPIC_BASE_EN   0x800ull
+#define VLAPIC_BASE_MODE (VLAPIC_BASE_EN | VLAPIC_BASE_EXTD)
+
+/* Offsets of the registers in the page; an x2APIC MSR's index is its offset / 16. */
+enum vlapic_register {
+    VLAPIC_ID = 0x020,
+    VLAPIC_VERSION = 0x030,
+    VLAPIC_TPR = 0x080,
+    VLAPIC_PPR = 0x0a0,
+    VLAPIC_EOI = 0x0b0,
+    VLAPIC_LDR = 0x0d0,
+    VLAPIC_DFR = 0x0e0,
+    VLAPIC_SVR = 0x0f0,
+    VLAPIC_ISR = 0x100,
+    VLAPIC_TMR = 0x180,
+    VLAPIC_IRR = 0x200,
+    VLAPIC_ESR = 0x280,
+    VLAPIC_ICR = 0x300,
+    VLAPIC_ICR_HIGH = 0x310,
+    VLAPIC_LVT_TIMER = 0x320,
+    VLAPIC_LVT_THERMAL = 0x330,
+    VLAPIC_LVT_PMC = 0x340,
+    VLAPIC_LVT_LINT0 = 0x350,
+    VLAPIC_LVT_LINT1 = 0x360,
+    VLAPIC_LVT_ERROR = 0x370,
+    VLAPIC_TIMER_INITIAL = 0x380,
+    VLAPIC_TIMER_CURRENT = 0x390,
+    VLAPIC_TIMER_DIVIDE = 0x3e0,
+    VLAPIC_SELF_IPI = 0x3f0
+};
+
+#define VLAPIC_LVT_MASKED       0x10000u
+#define VLAPIC_LVT_PERIODIC     0x20000u
+#define VLAPIC_LVT_TSC_DEADLINE 0x40000u
+
+/* Of the ICR, the LVT entries and interrupt messages. */
+enum vlapic_delivery {
+    VLAPIC_FIXED = 0,
+    VLAPIC_LOWEST_PRIORITY = 1,
+    VLAPIC_SMI = 2,
+    VLAPIC_NMI = 4,
+    VLAPIC_INIT = 5,
+    VLAPIC_SIPI = 6,
+    VLAPIC_EXTINT = 7
+};
+
+enum vlapic_shorthand { VLAPIC_TO_DESTINATION, VLAPIC_TO_SELF, VLAPIC_TO_ALL, VLAPIC_TO_OTHERS };
+
+/* An IPI that leaves its APIC: delivery is fixed, lowest priority, NMI, INIT or SIPI; never to itself alone. */
+struct vlapic_ipi {
+    u32 destination; /* VLAPIC_BROADCAST: all, in either mode */
+    u8 vector;
+    u8 delivery;
+    u8 shorthand;
+    bool logical;
+};
+
+/* What an APIC reaches outside. All are needed. */
+struct vlapic_host {
+    void (*notify)(void *context); /* a vector, or the 8259A's request, became deliverable */
+    void (*nmi)(void *context);    /* by LINT1 */
+    void (*ipi)(void *context, const struct vlapic_ipi *ipi);
+    void (*eoi)(void *context, u8 vector);    /* the end of a level-triggered interrupt: for the I/O APIC */
+    u64 (*ns_of_tsc)(void *context, u64 tsc); /* guest time by which the guest's TSC has reached `tsc`, rounded up */
+};
+
+struct vlapic_setup {
+    const struct vlapic_host *host;
+    void *context;
+    void *page; /* VLAPIC_PAGE_BYTES, aligned to as many */
+    struct vtimer_set *timers;
+    u32 id;           /* up to 254 */
+    u8 physical_bits; /* of a guest-physical address: the rest of IA32_APIC_BASE is reserved */
+    bool boot;        /* this is the boot processor */
+    bool x2apic;      /* x2APIC mode is provided */
+};
+
+struct vlapic {
+    s16 pending;  /* the vector to deliver now, or -1 */
+    bool extint;  /* the 8259A's INTR reaches the CPU */
+    u8 irr_words; /* bit n: word n of IRR is not zero */
+    u8 isr_words;
+    u8 lint;   /* levels of LINT0 and LINT1 */
+    u8 errors; /* since the last write to ESR */
+    u8 timer;  /* the vtimer */
+    /* The CPU delivers interrupts out of the page itself ("virtual-interrupt delivery"): nothing is ever `pending`,
+     * each new request notifies, and vlapic_top_request() is the requesting virtual interrupt. */
+    bool virtual_delivery;
+    u64 base;        /* IA32_APIC_BASE */
+    u64 deadline_ns; /* when the timer expires next, masked or not; VTIMER_NEVER */
+    u64 tsc_deadline;
+    u32 *page;
+    struct vlapic_setup setup;
+};
+
+/* Power-up state: xAPIC mode, software-disabled, all of the LVT masked. */
+void vlapic_init(struct vlapic *v, const struct vlapic_setup *setup);
+/* INIT: as power-up but for IA32_APIC_BASE (SDM 3A 10.4.7.3 "Local APIC State After an INIT Reset"). */
+void vlapic_handle_init(struct vlapic *v);
+/* As firmware leaves a boot processor: enabled, LINT0 the 8259A, LINT1 NMI (virtual wire mode). */
+void vlapic_set_virtual_wire(struct vlapic *v);
+
+/* An interrupt message (fixed or lowest priority). False: not accepted, as the APIC is disabled or the vector is
+ * below 16, which ESR then tells. */
+bool vlapic_accept(struct vlapic *v, u8 vector, bool level);
+/* LINT0 is the 8259A's INTR, LINT1 is NMI. Levels are logical: LVT polarity has no effect. */
+void vlapic_set_lint(struct vlapic *v, u8 pin, bool level);
+/* Moves the pending vector into service and returns it; with none pending, the spurious vector. */
+u8 vlapic_acknowledge(struct vlapic *v);
+/* What a write to EOI does. */
+void vlapic_end_interrupt(struct vlapic *v);
+/* The part of that which is outside the page, for a vector whose TMR bit is set; an EOI that hardware did needs it. */
+void vlapic_end_level(struct vlapic *v, u8 vector);
+/* After TPR alone was changed in the page. Also what keeps PPR in the page up to date. */
+void vlapic_update(struct vlapic *v);
+/* After hardware changed IRR or ISR in the page: rebuilds the caches. */
+void vlapic_sync(struct vlapic *v);
+/* The highest vector requested or in service, read from the page, or -1: RVI and SVI of virtual-interrupt delivery. */
+int vlapic_top_request(const struct vlapic *v);
+int vlapic_top_in_service(const struct vlapic *v);
+
+/* Whether the destination of a message, or an IPI of `sender`, is this APIC; false if it is globally disabled. Lowest
+ * priority goes to that one of them whose vlapic_priority() is least. */
+bool vlapic_matches(const struct vlapic *v, u32 destination, bool logical);
+bool vlapic_receives(const struct vlapic *v, const struct vlapic *sender, const struct vlapic_ipi *ipi);
+
+/* xAPIC registers, as of struct bus_ops. In another mode reads give ones and writes nothing. Only aligned writes of 32
+ * bits (or 64, the upper ones ignored) are taken. */
+u64 vlapic_read(void *v, u64 offset, u8 bytes);
+void vlapic_write(void *v, u64 offset, u8 bytes, u64 value);
+/* x2APIC registers: MSR 0x800 + index. False: #GP. Not in x2APIC mode: always false. */
+bool vlapic_read_msr(struct vlapic *v, u32 index, u64 *value) MUST_CHECK;
+bool vlapic_write_msr(struct vlapic *v, u32 index, u64 value) MUST_CHECK;
+/* IA32_APIC_BASE; its value is v->base. False: #GP. */
+bool vlapic_write_base(struct vlapic *v, u64 value) MUST_CHECK;
+
+static inline u32 *vlapic_register(const struct vlapic *v, u32 offset)
+{
+    return &v->page[offset / 4];
+}
+
+/* The vector that the CPU may be given now, or -1. */
+static inline int vlapic_pending(const struct vlapic *v)
+{
+    return v->pending;
+}
+
+/* True if the CPU may be given the 8259A's vector (its INTA cycle). It goes before what is pending here. */
+static inline bool vlapic_extint(const struct vlapic *v)
+{
+    return v->extint;
+}
+
+static inline u8 vlapic_priority(const struct vlapic *v)
+{
+    return (u8)*vlapic_register(v, VLAPIC_PPR);
+}
+
+/* CR8 */
+static inline u64 vlapic_read_cr8(const struct vlapic *v)
+{
+    return *vlapic_register(v, VLAPIC_TPR) >> 4 & 15;
+}
+
+static inline void vlapic_write_cr8(struct vlapic *v, u64 value)
+{
+    *vlapic_register(v, VLAPIC_TPR) = (u32)(value & 15) << 4;
+    vlapic_update(v);
+}
+
+#endif

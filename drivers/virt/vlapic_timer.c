@@ -1,0 +1,132 @@
+/*
+ * The local APIC timer: 32 bits at 1 GHz before the divider, or the TSC deadline. No counter runs: the one state is the
+ * time of the next expiry, from which the current count follows. A masked timer is not armed in the vtimer set; what it
+ * missed is settled when the guest looks. Late periods cost one division and give one interrupt. Runs in VMX root
+ * operation under the VM's device lock; also on the host in tests. SDM 3A 10.5.4 "APIC Timer".
+ */
+#include "drivers/virt/vlapic_timer.h"
+
+static u32 lvt(const struct vlapic *v)
+{
+    return *vlapic_register(v, VLAPIC_LVT_TIMER);
+}
+
+/* Bits 3, 1 and 0 of the divide register are the power of two less one; all ones divide by 1. */
+static unsigned divide_shift(const struct vlapic *v)
+{
+    u32 value = *vlapic_register(v, VLAPIC_TIMER_DIVIDE);
+    return ((value >> 1 & 4) + (value & 3) + 1) & 7;
+}
+
+static u64 period_ns(const struct vlapic *v)
+{
+    return (u64)*vlapic_register(v, VLAPIC_TIMER_INITIAL) << divide_shift(v);
+}
+
+static void set_deadline(struct vlapic *v, u64 deadline_ns)
+{
+    v->deadline_ns = deadline_ns;
+    vtimer_arm(v->setup.timers, v->timer, lvt(v) & VLAPIC_LVT_MASKED ? VTIMER_NEVER : deadline_ns);
+}
+
+static void expire(struct vlapic *v, u64 now_ns)
+{
+    u64 next_ns = VTIMER_NEVER;
+    u64 period = period_ns(v);
+
+    v->tsc_deadline = 0;
+    if (lvt(v) & VLAPIC_LVT_PERIODIC && period) {
+        u64 least_ns = period < VLAPIC_TIMER_MIN_PERIOD_NS ? now_ns + VLAPIC_TIMER_MIN_PERIOD_NS : now_ns;
+        next_ns = v->deadline_ns + period;
+        if (next_ns <= least_ns)
+            next_ns += ((least_ns - next_ns) / period + 1) * period;
+    }
+    set_deadline(v, next_ns);
+    if (!(lvt(v) & VLAPIC_LVT_MASKED))
+        vlapic_accept(v, (u8)lvt(v), false);
+}
+
+/* Lets expire what is due, before the guest sees or changes the timer. Returns the time. */
+static u64 settle(struct vlapic *v)
+{
+    u64 now_ns = vtimer_now(v->setup.timers);
+
+    if (now_ns >= v->deadline_ns)
+        expire(v, now_ns);
+    return now_ns;
+}
+
+static void fire(void *device, u64 now_ns)
+{
+    expire(device, now_ns);
+}
+
+void vlapic_timer_init(struct vlapic *v)
+{
+    v->timer = vtimer_add(v->setup.timers, fire, v);
+    v->deadline_ns = VTIMER_NEVER;
+}
+
+void vlapic_timer_stop(struct vlapic *v)
+{
+    v->tsc_deadline = 0;
+    set_deadline(v, VTIMER_NEVER);
+}
+
+void vlapic_timer_write_lvt(struct vlapic *v, u32 value)
+{
+    settle(v);
+    bool turns = (lvt(v) ^ value) & VLAPIC_LVT_TSC_DEADLINE;
+    *vlapic_register(v, VLAPIC_LVT_TIMER) = value;
+    if (turns) {
+        *vlapic_register(v, VLAPIC_TIMER_INITIAL) = 0;
+        vlapic_timer_stop(v);
+    }
+    set_deadline(v, v->deadline_ns);
+}
+
+void vlapic_timer_write_initial(struct vlapic *v, u32 count)
+{
+    if (lvt(v) & VLAPIC_LVT_TSC_DEADLINE)
+        return;
+    u64 now_ns = settle(v);
+    *vlapic_register(v, VLAPIC_TIMER_INITIAL) = count;
+    set_deadline(v, count ? now_ns + period_ns(v) : VTIMER_NEVER);
+}
+
+u32 vlapic_timer_read_current(struct vlapic *v)
+{
+    u64 now_ns = settle(v);
+    u64 period = period_ns(v);
+
+    if (v->deadline_ns == VTIMER_NEVER || period == 0)
+        return 0;
+    u64 left_ns = v->deadline_ns - now_ns;
+    if (left_ns > period)
+        left_ns = (left_ns - 1) % period + 1; /* the next interrupt is some periods away: they are short */
+    return (u32)((left_ns + (1u << divide_shift(v)) - 1) >> divide_shift(v));
+}
+
+void vlapic_timer_write_divide(struct vlapic *v, u32 value)
+{
+    u32 left = vlapic_timer_read_current(v);
+
+    *vlapic_register(v, VLAPIC_TIMER_DIVIDE) = value;
+    if (left)
+        set_deadline(v, vtimer_now(v->setup.timers) + ((u64)left << divide_shift(v)));
+}
+
+u64 vlapic_timer_read_deadline(struct vlapic *v)
+{
+    settle(v);
+    return v->tsc_deadline;
+}
+
+void vlapic_timer_write_deadline(struct vlapic *v, u64 tsc)
+{
+    if (!(lvt(v) & VLAPIC_LVT_TSC_DEADLINE))
+        return;
+    settle(v);
+    v->tsc_deadline = tsc;
+    set_deadline(v, tsc ? v->setup.host->ns_of_tsc(v->setup.context, tsc) : VTIMER_NEVER);
+}

@@ -1,0 +1,315 @@
+/*
+ * Linux kernels: boot parameters, descriptor and page tables, initrd and registers, and what is refused.
+ * links: kernel/load/linux.c kernel/load/layout.c kernel/guest_memory.c test/fake/host_memory.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernel/load/linux.h"
+#include "test/fake/host_memory.h"
+#include "test/fake/image_builder.h"
+
+static u8 file[KIB(16)];
+static struct guest_memory memory;
+static struct direct_request request;
+static struct direct_start start;
+static struct refusal why;
+
+static void begin(u64 mem_bytes)
+{
+    host_memory_init(MIB(1), MIB(64));
+    assert_int_equal(guest_memory_allocate(&memory, mem_bytes, &why), STATUS_OK);
+    memset(file, 0, sizeof file);
+    request = (struct direct_request){
+        .load = {.vm_name = "t", .boot = {file, sizeof file, "quiet panic=-1"}}
+    };
+}
+
+static u64 word(u64 address, unsigned width)
+{
+    u64 value = 0;
+    if (guest_memory_read(&memory, gpa(address), &value, width) != STATUS_OK)
+        fail_msg("0x%lx is not memory", address);
+    return value;
+}
+
+static const char *text(u64 address)
+{
+    static char buffers[4][64];
+    static u32 next;
+    char *buffer = buffers[next++ % 4];
+    assert_int_equal(guest_memory_read(&memory, gpa(address), buffer, 64), STATUS_OK);
+    return buffer;
+}
+
+/* Loads from a heap copy of exactly the image's size, so that the sanitizer sees a read past its end. */
+static enum status load(void)
+{
+    u8 *copy = malloc(request.load.boot.size_bytes ? request.load.boot.size_bytes : 1);
+    memcpy(copy, file, request.load.boot.size_bytes);
+    request.load.boot.bytes = copy;
+    why.text[0] = 0;
+    enum status status = load_linux(&request, &memory, &start, &why);
+    free(copy);
+    return status;
+}
+
+static void expect_refusal(enum status status, const char *wanted)
+{
+    assert_int_equal(load(), status);
+    if (!strstr(why.text, wanted))
+        fail_msg("refused with '%s', not '%s'", why.text, wanted);
+}
+
+#define PARAMS 0x10000ull
+#define SECTOR 512u
+
+static void begin_linux(u64 mem_bytes)
+{
+    begin(mem_bytes);
+    image_put_linux(file, sizeof file - 2 * SECTOR);
+    memset(file + 2 * SECTOR, 0x5a, sizeof file - 2 * SECTOR);
+}
+
+static void test_64_bit_kernel(void **state)
+{
+    static const u64 map[][3] = {
+        {0,       KIB(640), 1},
+        {0xe0000, KIB(128), 2},
+        {MIB(1),  MIB(31),  1}
+    };
+
+    (void)state;
+    begin_linux(MIB(32));
+    request.acpi_root = gpa(0xe0000);
+    assert_int_equal(load(), STATUS_OK);
+    assert_true(start.long_mode);
+    assert_int_equal(start.state.rip, 0x1000200);
+    assert_int_equal(start.state.rsi, PARAMS);
+    assert_int_equal(start.code_selector, 0x10);
+    assert_int_equal(start.data_selector, 0x18);
+    assert_int_equal(word(0x1000000, 8), 0x5a5a5a5a5a5a5a5a);
+    assert_int_equal(word(0x1000000 + sizeof file - 2 * SECTOR - 1, 2), 0x005a);
+    assert_int_equal(word(PARAMS + 0x202, 4), 0x53726448);
+    assert_int_equal(word(PARAMS + 0x1f1, 1), 1);
+    assert_int_equal(word(PARAMS + 0x1ef, 1), 0); /* the sentinel */
+    assert_int_equal(word(PARAMS + 0x070, 8), 0xe0000);
+    assert_int_equal(word(PARAMS + 0x210, 2), 0x1ff);
+    assert_int_equal(word(PARAMS + 0x214, 4), 0x1000000);
+    assert_int_equal(word(PARAMS + 0x218, 8), 0); /* no initrd */
+    assert_int_equal(word(PARAMS + 0x006, 2), 80 << 8 | 3);
+    assert_int_equal(word(PARAMS + 0x00e, 4), 16 << 16 | 1 << 8 | 25);
+    assert_string_equal(text(word(PARAMS + 0x228, 4)), "quiet panic=-1");
+    assert_int_equal(word(PARAMS + 0x1e8, 1), ARRAY_SIZE(map));
+    for (u32 i = 0; i < ARRAY_SIZE(map); i++) {
+        assert_int_equal(word(PARAMS + 0x2d0 + 20 * i, 8), map[i][0]);
+        assert_int_equal(word(PARAMS + 0x2d8 + 20 * i, 8), map[i][1]);
+        assert_int_equal(word(PARAMS + 0x2e0 + 20 * i, 4), map[i][2]);
+    }
+}
+
+/* The header that is copied ends where its jump says, but never beyond its place in the boot parameters. */
+static void test_header_end(void **state)
+{
+    (void)state;
+    begin_linux(MIB(32));
+    image_put(file, 0x268, 0x1122334455667788, 8);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(PARAMS + 0x268, 8), 0x55667788); /* 0x202 + 0x6a = 0x26c */
+    memset(file + 0x268, 0xee, 0x100);
+    file[0x201] = 0xff;
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(PARAMS + 0x28f, 2), 0x00ee);
+}
+
+static u64 translate(u64 address)
+{
+    u64 entry = word(start.cr3 + (address >> 39 & 511) * 8, 8);
+    assert_int_equal(entry & 0xfff, 3);
+    entry = word((entry & ~0xfffull) + (address >> 30 & 511) * 8, 8);
+    assert_int_equal(entry & 0xfff, 3);
+    entry = word((entry & ~0xfffull) + (address >> 21 & 511) * 8, 8);
+    assert_int_equal(entry & 0x1fffff, 0x83);
+    return (entry & ~0x1fffffull) + (address & 0x1fffff);
+}
+
+static void test_tables_of_the_64_bit_entry(void **state)
+{
+    (void)state;
+    begin_linux(MIB(32));
+    assert_int_equal(load(), STATUS_OK);
+    for (u64 address = 0; address < GIB(4); address += MIB(2) + 12345)
+        assert_int_equal(translate(address), address);
+    assert_int_equal(word(start.cr3 + 8, 8), 0);
+    assert_int_equal(start.gdt_limit, 31);
+    assert_int_equal(word(start.gdt_base + 0x10, 8), 0x00af9b000000ffff);
+    assert_int_equal(word(start.gdt_base + 0x18, 8), 0x00cf93000000ffff);
+}
+
+static void test_32_bit_entry(void **state)
+{
+    (void)state;
+    begin_linux(MIB(32));
+    image_put(file, 0x236, 2, 2);
+    assert_int_equal(load(), STATUS_OK);
+    assert_false(start.long_mode);
+    assert_int_equal(start.state.mode, START_PROTECTED32);
+    assert_int_equal(start.state.rip, 0x1000000);
+    assert_int_equal(start.state.rsi, PARAMS);
+    assert_int_equal(start.state.rdi | start.state.rbp | start.state.rbx, 0);
+    assert_int_equal(start.code_selector, 0x10);
+    assert_int_equal(word(start.gdt_base + 0x10, 8), 0x00cf9b000000ffff);
+    image_put(file, 0x236, 3, 2);
+    image_put(file, 0x206, 0x20b, 2); /* too old for xloadflags */
+    assert_int_equal(load(), STATUS_OK);
+    assert_false(start.long_mode);
+    assert_int_equal(start.state.mode, START_PROTECTED32);
+    image_put(file, 0x206, 0x206, 2); /* too old for a preferred address */
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.state.rip, 0x100000);
+}
+
+static void test_base(void **state)
+{
+    (void)state;
+    begin_linux(MIB(32));
+    image_put(file, 0x258, 0x10000, 8); /* in low memory: the next aligned address above 1 MiB */
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.state.rip, 0x200200);
+    image_put(file, 0x230, 0x300000, 4);
+    expect_refusal(STATUS_INVALID, "kernel alignment 0x300000 is no power of two");
+    image_put(file, 0x230, 0, 4);
+    expect_refusal(STATUS_INVALID, "kernel alignment 0x0");
+    image_put(file, 0x234, 0, 1);
+    expect_refusal(STATUS_UNSUPPORTED, "kernel wants 0x400000 bytes at 0x10000");
+    image_put(file, 0x258, 0x1234000, 8);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.state.rip, 0x1234200);
+    image_put(file, 0x258, 0xfffffffffffff000, 8);
+    expect_refusal(STATUS_UNSUPPORTED, "must lie from 1 MiB to 4 GiB");
+    image_put(file, 0x258, 0xffc00000, 8);
+    expect_refusal(STATUS_NO_MEMORY, "a guest's RAM below 4 GiB ends at 0xc0000000");
+}
+
+static void test_kernel_that_does_not_fit(void **state)
+{
+    (void)state;
+    begin_linux(MIB(20));
+    assert_int_equal(load(), STATUS_OK); /* exactly */
+    image_put(file, 0x260, 0x400001, 4);
+    expect_refusal(STATUS_NO_MEMORY, "up to 0x1400001 but mem=20M ends at 0x1400000; use mem=21M or more");
+    begin_linux(MIB(8));
+    expect_refusal(STATUS_NO_MEMORY, "up to 0x1400000 but mem=8M ends at 0x800000; use mem=20M or more");
+    image_put(file, 0x260, 16, 4); /* less than the image itself */
+    expect_refusal(STATUS_NO_MEMORY, "up to 0x1003c00");
+}
+
+static void test_initrd(void **state)
+{
+    static u8 initrd[MIB(2) + 1];
+
+    (void)state;
+    memset(initrd, 0xab, sizeof initrd);
+    begin_linux(MIB(24));
+    request.initrd = (struct image){initrd, sizeof initrd, ""};
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(PARAMS + 0x218, 4), MIB(22) - 4096);
+    assert_int_equal(word(PARAMS + 0x21c, 4), sizeof initrd);
+    assert_int_equal(word(MIB(22) - 4096 + sizeof initrd - 1, 2), 0x00ab);
+    image_put(file, 0x22c, MIB(23) - 2, 4); /* the last byte that it may use */
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(PARAMS + 0x218, 4), MIB(21) - 4096);
+    image_put(file, 0x22c, MIB(22) - 1, 4);
+    expect_refusal(STATUS_NO_MEMORY, "between this kernel's end 0x1400000 and its limit 0x1600000");
+    image_put(file, 0x22c, 0x7fffffff, 4);
+    image_put(file, 0x260, MIB(6), 4);
+    expect_refusal(STATUS_NO_MEMORY, "initrd of 2097153 bytes does not fit above the kernel's end 0x1600000 in "
+                                     "mem=24M; use mem=25M or more");
+    request.initrd.size_bytes = MIB(2);
+    assert_int_equal(load(), STATUS_OK);
+    request.initrd.size_bytes = 0;
+    expect_refusal(STATUS_INVALID, "initrd is empty");
+    request.initrd.bytes = NULL;
+    assert_int_equal(load(), STATUS_OK);
+    request.load.modules[0] = (struct image){initrd, 1, ""};
+    request.load.module_count = 1;
+    expect_refusal(STATUS_UNSUPPORTED, "takes role=initrd, not role=module");
+}
+
+static void test_command_line(void **state)
+{
+    static char line[KIB(60)];
+
+    (void)state;
+    begin_linux(MIB(32));
+    memset(line, 'x', sizeof line - 1);
+    request.load.boot.line = line;
+    expect_refusal(STATUS_OUT_OF_RANGE, "command line has 61439 characters; the kernel takes at most 2047");
+    line[2047] = 0;
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(word(PARAMS + 0x228, 4) + 2046, 2), 'x');
+    line[2047] = 'x';
+    image_put(file, 0x238, 0xffffffff, 4);
+    expect_refusal(STATUS_OUT_OF_RANGE, "command line has 61439 characters");
+    line[0xdfff] = 0;
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.long_mode ? word(start.cr3, 8) : 0, start.cr3 + 0x1003);
+}
+
+static void test_broken_kernels(void **state)
+{
+    (void)state;
+    begin_linux(MIB(32));
+    image_put(file, 0x206, 0x205, 2);
+    expect_refusal(STATUS_UNSUPPORTED, "kernel has boot protocol 2.05; needed: a bzImage of 2.06 or later");
+    image_put(file, 0x206, 0x20f, 2);
+    file[0x211] = 0;
+    expect_refusal(STATUS_UNSUPPORTED, "2.15 and loads low");
+    file[0x211] = 1;
+    request.load.boot.size_bytes -= 15; /* within the last paragraph */
+    assert_int_equal(load(), STATUS_OK);
+    request.load.boot.size_bytes--;
+    expect_refusal(STATUS_TRUNCATED, "image is truncated: 16368 bytes of at least 16369");
+    request.load.boot.size_bytes = 0x28f;
+    expect_refusal(STATUS_TRUNCATED, "hold no setup header");
+    request.load.boot.size_bytes = sizeof file;
+    image_put(file, 0x1f4, 0xffffffff, 4);
+    expect_refusal(STATUS_TRUNCATED, "of at least 68719477729");
+    image_put(file, 0x1f4, 0, 4);
+    request.load.boot.size_bytes = 2 * SECTOR;
+    expect_refusal(STATUS_TRUNCATED, "image is truncated");
+    request.load.boot.size_bytes = 3 * SECTOR;
+    expect_refusal(STATUS_TRUNCATED, "its 64-bit entry point is missing");
+    request.load.boot.size_bytes++;
+    assert_int_equal(load(), STATUS_OK);
+    file[0x1f1] = 0; /* means 4 */
+    request.load.boot.size_bytes = 5 * SECTOR;
+    expect_refusal(STATUS_TRUNCATED, "image is truncated");
+    request.load.boot.size_bytes = sizeof file;
+    assert_int_equal(load(), STATUS_OK);
+    file[0x202] = 0;
+    expect_refusal(STATUS_INVALID, "no HdrS at 0x202");
+    request.load.boot.size_bytes = 0x205;
+    expect_refusal(STATUS_INVALID, "no HdrS");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_64_bit_kernel),
+        cmocka_unit_test(test_header_end),
+        cmocka_unit_test(test_tables_of_the_64_bit_entry),
+        cmocka_unit_test(test_32_bit_entry),
+        cmocka_unit_test(test_base),
+        cmocka_unit_test(test_kernel_that_does_not_fit),
+        cmocka_unit_test(test_initrd),
+        cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_broken_kernels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

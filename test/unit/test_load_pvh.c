@@ -1,0 +1,224 @@
+/*
+ * PVH kernels: the note, the start info and what it points to, and what is refused.
+ * links: kernel/load/pvh.c kernel/load/elf.c kernel/load/elf_note.c kernel/load/plan.c kernel/load/layout.c
+ * links: kernel/guest_memory.c test/fake/host_memory.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernel/load/pvh.h"
+#include "test/fake/host_memory.h"
+#include "test/fake/image_builder.h"
+
+static u8 file[KIB(16)];
+static struct guest_memory memory;
+static struct direct_request request;
+static struct start_state start;
+static struct refusal why;
+
+static void begin(u64 mem_bytes)
+{
+    host_memory_init(MIB(1), MIB(64));
+    assert_int_equal(guest_memory_allocate(&memory, mem_bytes, &why), STATUS_OK);
+    memset(file, 0, sizeof file);
+    request = (struct direct_request){
+        .load = {.vm_name = "t", .boot = {file, sizeof file, "one two"}}
+    };
+}
+
+static u64 word(u64 address, unsigned width)
+{
+    u64 value = 0;
+    if (guest_memory_read(&memory, gpa(address), &value, width) != STATUS_OK)
+        fail_msg("0x%lx is not memory", address);
+    return value;
+}
+
+static const char *text(u64 address)
+{
+    static char buffers[4][64];
+    static u32 next;
+    char *buffer = buffers[next++ % 4];
+    assert_int_equal(guest_memory_read(&memory, gpa(address), buffer, 64), STATUS_OK);
+    return buffer;
+}
+
+/* Loads from a heap copy of exactly the image's size, so that the sanitizer sees a read past its end. */
+static enum status load(void)
+{
+    u8 *copy = malloc(request.load.boot.size_bytes ? request.load.boot.size_bytes : 1);
+    memcpy(copy, file, request.load.boot.size_bytes);
+    request.load.boot.bytes = copy;
+    why.text[0] = 0;
+    enum status status = load_pvh(&request, &memory, &start, &why);
+    free(copy);
+    return status;
+}
+
+static void expect_refusal(enum status status, const char *wanted)
+{
+    assert_int_equal(load(), status);
+    if (!strstr(why.text, wanted))
+        fail_msg("refused with '%s', not '%s'", why.text, wanted);
+}
+
+static const struct image_segment segments[] = {
+    {1, 0x1000, 0xc0100000, 0x100000, 0x800, 0x800 },
+    {4, 0x2000, 0,          0,        0x100, 0x100 },
+    {1, 0x1800, 0xc0110000, 0x110000, 0x100, 0x2345}
+};
+static u64 next_note;
+
+static void put_note(const char *name, u32 type, u64 value, u32 bytes)
+{
+    next_note = image_put_note(file, next_note, name, type, value, bytes);
+}
+
+static void build(bool wide)
+{
+    memset(file, 0, sizeof file);
+    image_put_elf(file, wide, 0xc0100020, segments, 3);
+    next_note = 0x2000;
+    put_note("GNU", 18, 0x100999, 4);
+    put_note("Xen", 5, 0x100998, 4);
+    put_note("Xen", 18, 0x100040, wide ? 8 : 4);
+}
+
+static void test_start_info(void **state)
+{
+    static const u8 initrd[5000] = {1, 2, 3};
+    static const u8 other[3] = {7};
+
+    (void)state;
+    for (int wide = 0; wide < 2; wide++) {
+        begin(MIB(8));
+        build(wide);
+        request.acpi_root = gpa(0xe0000);
+        request.initrd = (struct image){initrd, sizeof initrd, "ramdisk"};
+        request.load.modules[0] = (struct image){other, sizeof other, "other"};
+        request.load.module_count = 1;
+        assert_int_equal(load(), STATUS_OK);
+        assert_int_equal(start.mode, START_PROTECTED32);
+        assert_int_equal(start.rip, 0x100040);
+        u64 info = start.rbx;
+        assert_int_equal(word(info, 4), 0x336ec578);
+        assert_int_equal(word(info + 4, 4), 1);
+        assert_int_equal(word(info + 8, 4), 0);
+        assert_int_equal(word(info + 12, 4), 2);
+        assert_string_equal(text(word(info + 24, 8)), "one two");
+        assert_int_equal(word(info + 32, 8), 0xe0000);
+        assert_int_equal(word(info + 48, 4), 3);
+        assert_int_equal(word(info + 52, 4), 0);
+        u64 modules = word(info + 16, 8);
+        assert_int_equal(word(modules, 8), 0x113000);
+        assert_int_equal(word(modules + 8, 8), sizeof initrd);
+        assert_string_equal(text(word(modules + 16, 8)), "ramdisk");
+        assert_int_equal(word(0x113000, 4), 0x030201);
+        assert_int_equal(word(word(modules + 32, 8), 4), 7);
+        assert_int_equal(word(modules + 40, 8), 3);
+        assert_string_equal(text(word(modules + 48, 8)), "other");
+        u64 map = word(info + 40, 8);
+        assert_int_equal(word(map, 8), 0);
+        assert_int_equal(word(map + 8, 8), KIB(640));
+        assert_int_equal(word(map + 16, 8), 1);
+        assert_int_equal(word(map + 24, 8), 0xe0000);
+        assert_int_equal(word(map + 40, 8), 2);
+        assert_int_equal(word(map + 48, 8), MIB(1));
+        assert_int_equal(word(map + 56, 8), MIB(7));
+    }
+}
+
+static void test_no_modules(void **state)
+{
+    (void)state;
+    begin(MIB(2));
+    build(true);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(start.rbx + 12, 4), 0);
+    assert_string_equal(text(word(start.rbx + 24, 8)), "one two");
+    assert_int_equal(word(0x1100ff, 2), 0); /* bss behind the segment's file bytes */
+}
+
+static void test_notes(void **state)
+{
+    (void)state;
+    begin(MIB(2));
+    build(true);
+    image_put(file, 0x2000 + 4, 0xfffffff0, 4); /* the first note says that it goes on for ever */
+    expect_refusal(STATUS_INVALID, "no ELF file with a Xen note of type 18");
+    image_put(file, 0x2000 + 4, 4, 4);
+    image_put(file, 0x2000, 0xffffffff, 4);
+    expect_refusal(STATUS_INVALID, "no ELF file with a Xen note");
+    build(true);
+    image_put(file, 64 + 56 + 32, 0x3b, 8); /* the segment of notes ends one byte before the third note's value does */
+    expect_refusal(STATUS_INVALID, "no ELF file with a Xen note");
+    image_put(file, 64 + 56 + 32, 0x40, 8);
+    assert_int_equal(load(), STATUS_OK);
+    image_put(file, 64 + 56 + 8, sizeof file - 0x3f, 8); /* and lies outside the file */
+    expect_refusal(STATUS_INVALID, "no ELF file with a Xen note");
+    build(true);
+    next_note = 0x2000 + 40;
+    put_note("Xen", 18, 0x100040, 2);
+    expect_refusal(STATUS_INVALID, "no ELF file with a Xen note");
+    build(true);
+    image_put(file, 0x2000 + 40, 3, 4); /* the owner's NUL does not count as part of the name */
+    expect_refusal(STATUS_INVALID, "no ELF file with a Xen note");
+    next_note = 0x2000; /* alignment of 8: the value begins at 16, the next note at 24 */
+    image_put(file, 64 + 56 + 48, 8, 8);
+    put_note("Xen", 1, 0x55, 4);
+    next_note = 0x2018;
+    put_note("Xen", 18, 0x100044, 4);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.rip, 0x100044);
+    request.load.boot.size_bytes = 0;
+    expect_refusal(STATUS_INVALID, "no ELF file");
+    request.load.boot.size_bytes = 63;
+    expect_refusal(STATUS_INVALID, "no ELF file");
+    request.load.boot.size_bytes = 40; /* ends before the number of program headers */
+    expect_refusal(STATUS_INVALID, "no ELF file");
+    request.load.boot.size_bytes = 4;
+    expect_refusal(STATUS_INVALID, "no ELF file");
+}
+
+static void test_broken_kernels(void **state)
+{
+    static const u8 large[MIB(1)];
+
+    (void)state;
+    begin(MIB(2));
+    build(true);
+    image_put(file, 0x2000 + 20 + 20 + 16, 0xffffffff00100040, 8);
+    expect_refusal(STATUS_INVALID, "PVH entry point 0xffffffff00100040 lies outside");
+    build(true);
+    image_put(file, 64 + 24, MIB(4), 8);
+    image_put(file, 0x2000 + 20 + 20 + 16, MIB(4), 8);
+    expect_refusal(STATUS_NO_MEMORY, "use mem=5M or more");
+    build(true);
+    request.initrd = (struct image){large, sizeof large, ""};
+    expect_refusal(STATUS_NO_MEMORY, "does not fit beside the image in mem=2M; use mem=3M or more");
+    request.initrd.size_bytes = 1;
+    request.load.module_count = LOAD_MAX_MODULES;
+    for (u32 i = 0; i < LOAD_MAX_MODULES; i++)
+        request.load.modules[i] = (struct image){large, 1, ""};
+    expect_refusal(STATUS_UNSUPPORTED, "at most 16 modules, its initrd included");
+    request.initrd.bytes = NULL;
+    assert_int_equal(load(), STATUS_OK);
+    request.load.boot.size_bytes = 0x1810;
+    expect_refusal(STATUS_INVALID, "no PVH kernel");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_start_info),
+        cmocka_unit_test(test_no_modules),
+        cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_broken_kernels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
