@@ -613,9 +613,12 @@ void sched_add(struct vcpu *vcpu)
 
 void sched_notify(struct vcpu *vcpu, u32 requests)
 {
+    if (LIKELY(here()->current == vcpu)) {
+        vcpu_request(vcpu, requests);
+        return;
+    }
     u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
-
-    if (LIKELY(here()->current == vcpu) || vcpu->home_cpu == VCPU_NO_CPU)
+    if (vcpu->home_cpu == VCPU_NO_CPU)
         return;
     /*
      * A ready vCPU looks at its requests when its turn comes, and a request that still stands has been announced:
