@@ -61,3 +61,18 @@ def test_every_line_belongs_to_someone(demo):
     names = "|".join(map(re.escape, vms.payloads(vms.read(DEMO))))
     strange = [line for line in demo.lines if line and not re.match(rf"(rootlet: |\[({names})\] )", line)]
     assert not strange, strange
+
+
+def test_modules_and_stealth(boot, tmp_path):
+    """A module reaches its guest with its words; a stealthy VM finds no hypervisor and ends as on a PC."""
+    words = tmp_path / "words.txt"
+    words.write_text("some words of a module\n")
+    run = boot(
+        f"build/guests/hello.elf vm=open mem=8M -- a b\n{words} vm=open role=module -- label\n"
+        "build/guests/hello.elf vm=hidden mem=8M stealth=on\n"
+    )
+    run.check_good_end()
+    assert 'hello module "label": 23 bytes' in run.output("open"), str(run)
+    assert run.event("vm stop", name="open")["reason"] == "exit", str(run)
+    assert "hello: no hypervisor in sight" in run.output("hidden"), str(run)
+    assert run.event("vm stop", name="hidden")["reason"] == "poweroff", str(run)
