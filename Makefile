@@ -74,7 +74,7 @@ include test/test.mk
 
 all: kernel guests
 
-kernel: build/rootlet.elf $(NOT_LINKED_OBJS)
+kernel: build/rootlet.elf
 
 payloads:
 	@tools/fetch-payloads

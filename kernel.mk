@@ -1,13 +1,8 @@
 # The kernel image: every .c and .asm of the kernel's folders, linked twice (the second time with the symbol table).
 
 KERNEL_DIRS := boot arch/x86 kernel kernel/lib kernel/load vmx drivers/host drivers/virt
-# Parts of the bigger PC (docs/design.md, "What comes next"): built and tested on the host, linked once they are wired
-NOT_LINKED  := drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vioapic.c drivers/virt/vhpet.c drivers/virt/pm.c \
-	kernel/load/linux.c kernel/load/pvh.c kernel/load/elf_note.c kernel/guest_acpi.c kernel/dsdt.asm
-KERNEL_C    := $(filter-out %/offsets.c $(NOT_LINKED),$(wildcard $(addsuffix /*.c,$(KERNEL_DIRS))))
-KERNEL_ASM  := $(filter-out $(NOT_LINKED),$(wildcard $(addsuffix /*.asm,$(KERNEL_DIRS))))
-# Their C at least compiles as it will for the kernel; the DSDT needs iasl, which only the tests' packages have.
-NOT_LINKED_OBJS := $(patsubst %.c,build/%.c.o,$(filter %.c,$(NOT_LINKED)))
+KERNEL_C    := $(filter-out %/offsets.c,$(wildcard $(addsuffix /*.c,$(KERNEL_DIRS))))
+KERNEL_ASM  := $(wildcard $(addsuffix /*.asm,$(KERNEL_DIRS)))
 KERNEL_OBJS := $(KERNEL_C:%.c=build/%.c.o) $(KERNEL_ASM:%.asm=build/%.asm.o)
 
 CROSS_COMPILE ?=
@@ -51,7 +46,7 @@ build/kernel/dsdt.asm.o: build/kernel/dsdt.aml
 
 .SECONDARY: $(patsubst %.c,build/%.inc,$(wildcard arch/x86/offsets.c vmx/offsets.c))
 
--include $(KERNEL_OBJS:.o=.d) $(NOT_LINKED_OBJS:.o=.d) $(wildcard build/*/offsets.inc.d build/*/*/offsets.inc.d)
+-include $(KERNEL_OBJS:.o=.d) $(wildcard build/*/offsets.inc.d build/*/*/offsets.inc.d)
 
 # The image is linked twice: the first link tells where the functions are; the second one carries their names, for
 # backtraces, in a table that stands after all code and constants and so moves none of them.

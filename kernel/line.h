@@ -35,4 +35,28 @@ struct intc {
     void *device;
 };
 
+/*
+ * A vCPU's local APIC as the CPU sees it: what may be delivered now (two loads), the INTA, and its registers. Callers
+ * of the functions hold the VM's device lock.
+ */
+struct cpu_apic {
+    void *device;
+    const s16 *pending; /* the vector to deliver, or -1 */
+    const bool *extint; /* it passes the 8259A's INTR on to the CPU */
+    const bool *intr;   /* that INTR; the boot CPU alone is wired to it */
+    const u64 *base;    /* IA32_APIC_BASE */
+    const struct cpu_apic_ops *ops;
+};
+
+struct cpu_apic_ops {
+    u8 (*acknowledge)(void *device);
+    u64 (*read)(void *device, u64 offset, u8 bytes); /* xAPIC registers */
+    void (*write)(void *device, u64 offset, u8 bytes, u64 value);
+    bool (*read_msr)(void *device, u32 index, u64 *value); /* x2APIC; false: #GP */
+    bool (*write_msr)(void *device, u32 index, u64 value);
+    bool (*write_base)(void *device, u64 value);
+    u64 (*read_cr8)(void *device);
+    void (*write_cr8)(void *device, u64 value);
+};
+
 #endif

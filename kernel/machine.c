@@ -82,9 +82,16 @@ static enum status gather(const struct boot_info *boot, u32 index, struct load_r
             *why = lines[i].why;
             return STATUS_INVALID;
         }
+        struct image image = image_of(&boot->modules[i], lines[i].spec.guest_command_line);
+        if (lines[i].spec.role == VM_ROLE_INITRD) {
+            if (request->initrd.bytes)
+                return refuse(why, STATUS_INVALID, "a second role=initrd; a VM takes one");
+            request->initrd = image;
+            continue;
+        }
         if (request->module_count == LOAD_MAX_MODULES)
             return refuse(why, STATUS_NO_MEMORY, "more than %u modules with role=module", LOAD_MAX_MODULES);
-        request->modules[request->module_count++] = image_of(&boot->modules[i], lines[i].spec.guest_command_line);
+        request->modules[request->module_count++] = image;
     }
     return STATUS_OK;
 }
@@ -97,7 +104,7 @@ static void start_vm(const struct boot_info *boot, u32 index, const struct vm_pl
     struct vm *vm;
 
     if (boot_line_of(line->spec.name, boot->module_count) != line) {
-        refuse_vm(line->spec.name, "a second definition of this name; use another vm= or role=module");
+        refuse_vm(line->spec.name, "a second definition of this name; use another vm= or give role=");
         return;
     }
     if (gather(boot, index, &request, &why) != STATUS_OK ||
@@ -117,7 +124,7 @@ static void check_orphan(const struct boot_info *boot, u32 index)
         return; /* gather() gives the VM its modules, and refuses it for a bad one */
     refuse_vm(lines[index].spec.name, lines[index].bad
                                           ? lines[index].why.text
-                                          : "role=module, but no line defines this VM; add its boot image with "
+                                          : "it has a role=, but no line defines this VM; add its boot image with "
                                             "the same vm= and no role=");
 }
 

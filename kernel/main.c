@@ -8,7 +8,7 @@
 #include "boot/boot_info.h"
 #include "drivers/host/power.h"
 #include "arch/x86/traps.h"
-#include "drivers/virt/pc.h"
+#include "kernel/board.h"
 #include "kernel/boot_memory.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
@@ -91,44 +91,6 @@ static void init_memory(u32 info_physical, u64 info_bytes)
     percpu_guard_boot_stacks();
     add_free_memory(info_physical, info_bytes, (struct memory_pass){GIB(4), ~0ull});
 }
-
-/* ---- the virtual PC of each VM ---- */
-
-struct board {
-    struct pc_host host;
-    struct pc pc;
-};
-
-static void board_console_put(void *context, u8 character)
-{
-    vm_console_put(context, character);
-}
-
-/* A device may not stop its VM inside an access: vm_port_write does it once the lock is free. */
-static void board_request(void *context, enum pc_request request)
-{
-    struct vm *vm = context;
-    vm->requested = request == PC_REQUEST_RESET ? VM_STOP_RESET : VM_STOP_POWEROFF;
-    vm->write_effect = true;
-}
-
-static void board_interrupt_raised(void *context)
-{
-    struct vm *vm = context;
-    sched_notify(vm->vcpus[0], VCPU_REQUEST_EVENT);
-}
-
-static enum status board_attach(struct vm *vm, void *room)
-{
-    struct board *board = room;
-
-    board->host = (struct pc_host){vm, board_console_put, board_request, board_interrupt_raised};
-    vm->intc = pc_interrupt_controller(&board->pc);
-    return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds_at_boot(),
-                   vm->spec.mem_bytes);
-}
-
-static const struct vm_platform board_platform = {sizeof(struct board), board_attach};
 
 /* ---- VMX operation on each CPU ---- */
 

@@ -200,7 +200,7 @@ static u64 wake_time(const struct vcpu *vcpu)
 
 static bool event_waiting(const struct vcpu *vcpu)
 {
-    return vcpu->index == 0 && *vcpu->vm->intc.pending;
+    return vm_interrupt_waiting(vcpu) || vcpu->nmi_waiting;
 }
 
 /* Interrupts off; or on, but no timer runs and no device can speak by itself: final, unless another vCPU changes it. */
@@ -246,7 +246,11 @@ static bool should_wake(struct vcpu *vcpu, u64 now)
             return false;
         vcpu->sleep_until_tsc = 0;
     }
-    return !vcpu->halted || (!vcpu->halted_forever && event_waiting(vcpu));
+    if (vcpu->wait_for_sipi) {
+        vcpu->halted = vcpu->halted_forever = true;
+        return __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= 0;
+    }
+    return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_forever && vm_interrupt_waiting(vcpu));
 }
 
 /* The running vCPU gives way if the one that woke is behind it. */

@@ -12,6 +12,7 @@
 #ifndef ROOTLET_KERNEL_VCPU_H
 #define ROOTLET_KERNEL_VCPU_H
 
+#include "kernel/line.h"
 #include "kernel/vtimer.h"
 
 struct vm;
@@ -23,6 +24,7 @@ enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STO
 #define VCPU_REQUEST_RESCHEDULE 2u /* leave the guest and ask the scheduler */
 #define VCPU_REQUEST_DEADLINE   4u /* timers changed: compute the deadline anew */
 
+#define VCPU_REQUEST_INIT     64u /* INIT: back to the reset state, then wait for SIPI */
 #define VCPU_REQUEST_HALT     16u /* HLT: leave unless an event ends it at once */
 #define VCPU_REQUEST_NO_TIMER 8u  /* set for good by vmx/run.c where the CPU has no preemption timer */
 
@@ -61,6 +63,12 @@ struct vcpu {
     u64 slices;
     u64 migrations;
 
+    bool nmi_waiting;   /* atomic */
+    bool wait_for_sipi; /* atomic; after INIT */
+    s32 sipi;           /* atomic: the vector of a SIPI that came meanwhile, or -1 */
+    u64 tsc_offset;     /* what is added to the host's TSC */
+
+    struct cpu_apic apic;
     struct vtimer_set timers;
 };
 

@@ -9,6 +9,7 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/guest_acpi.h"
 #include "kernel/guest_firmware.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"
@@ -100,9 +101,10 @@ void vm_console_throttle(struct vcpu *vcpu)
 
 /* ---- building ---- */
 
-static u64 vm_frames(const struct vm_platform *platform)
+/* The object, its devices behind it, and in frames of their own the registers of each vCPU's local APIC. */
+static u64 object_frames(const struct vm_platform *platform, u32 cpus)
 {
-    return (sizeof(struct vm) + 64 + platform->device_bytes + FRAME_BYTES - 1) / FRAME_BYTES;
+    return (sizeof(struct vm) + 64 + platform->device_bytes(cpus) + FRAME_BYTES - 1) / FRAME_BYTES;
 }
 
 /* Frees what vm_create and the run allocated, apart from guest memory and EPT. */
@@ -130,12 +132,15 @@ static enum status create_vcpus(struct vm *vm, const struct start_state *start, 
 static enum status build(struct vm *vm, const struct load_request *request, const struct vm_platform *platform,
                          struct refusal *why)
 {
+    struct load_request complete = *request;
     struct start_state start;
     enum status status = guest_firmware_install(&vm->memory);
 
+    if (status == STATUS_OK)
+        status = guest_acpi_install(&vm->memory, vm->spec.cpus, &complete.acpi_root);
     if (status != STATUS_OK)
         return refuse(why, status, "the firmware area cannot be written");
-    status = load_image(request, &vm->memory, &start, &vm->spec.kind, why);
+    status = load_image(&complete, &vm->memory, &start, &vm->spec.kind, why);
     if (status == STATUS_OK)
         status = virt_vm_create(vm, why);
     if (status != STATUS_OK)
@@ -158,11 +163,13 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
     if (!(spec->affinity & online))
         return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU of this machine; it has CPUs 0-%u",
                       smp_cpu_count() - 1);
-    if (frames_allocate(vm_frames(platform), 1, &frame) != STATUS_OK)
+    u64 object = object_frames(platform, spec->cpus);
+    if (frames_allocate(object + spec->cpus, 1, &frame) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "no memory for the VM object: %lu frames are free", frames_free_count());
     struct vm *vm = phys_to_virt(frame);
     vm->spec = *spec;
-    vm->object_frames = vm_frames(platform);
+    vm->object_frames = object + spec->cpus;
+    vm->apic_pages = (u8 *)vm + object * FRAME_BYTES;
     vm->overhead_frames = vm->object_frames;
     vm->id = next_id;
     vm->limit_tsc = spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
@@ -206,6 +213,46 @@ bool vm_start_vcpu(struct vm *vm, u32 index, const struct start_state *start)
     __atomic_fetch_sub(&vm->halted_count, 1, __ATOMIC_SEQ_CST);
     sched_add(vcpu);
     return true;
+}
+
+/* ---- signals from local APICs ---- */
+
+void vm_nmi(struct vcpu *vcpu)
+{
+    if (__atomic_load_n(&vcpu->wait_for_sipi, __ATOMIC_SEQ_CST) || !__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST))
+        return;
+    __atomic_store_n(&vcpu->nmi_waiting, true, __ATOMIC_SEQ_CST);
+    sched_notify(vcpu, VCPU_REQUEST_EVENT);
+}
+
+/* A boot processor that gets INIT starts at the reset vector, that is in firmware, and this PC's firmware resets. */
+bool vm_init_vcpu(struct vcpu *vcpu)
+{
+    if (vcpu->index == 0) {
+        vm_stop(vcpu->vm, VM_STOP_RESET, "what=\"INIT to the boot processor\"");
+        return false;
+    }
+    if (!__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) ||
+        __atomic_exchange_n(&vcpu->wait_for_sipi, true, __ATOMIC_SEQ_CST))
+        return false;
+    sched_notify(vcpu, VCPU_REQUEST_INIT);
+    return true;
+}
+
+void vm_sipi(struct vcpu *vcpu, u8 vector)
+{
+    struct start_state start = {.mode = START_REAL16};
+
+    __atomic_store_n(&vcpu->sipi, vector, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&vcpu->wait_for_sipi, true, __ATOMIC_SEQ_CST);
+        if (vm_start_vcpu(vcpu->vm, vcpu->index, &start))
+            return;
+    }
+    if (__atomic_load_n(&vcpu->wait_for_sipi, __ATOMIC_SEQ_CST))
+        sched_notify(vcpu, VCPU_REQUEST_EVENT);
+    else
+        __atomic_store_n(&vcpu->sipi, -1, __ATOMIC_SEQ_CST); /* a running CPU ignores it */
 }
 
 /* ---- stopping ---- */

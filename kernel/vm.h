@@ -53,6 +53,7 @@ struct vm {
     struct guest_memory memory;
     struct bus bus;
     struct intc intc;
+    u8 *apic_pages; /* a 4 KiB page for each vCPU's local APIC */
     struct pc *pc;
     u32 halted_count; /* atomic: vCPUs halted for good or never started */
 
@@ -73,7 +74,7 @@ struct vm {
 
 /* How the composition root wires devices into a VM (kernel knows no device): main.c passes drivers/virt. */
 struct vm_platform {
-    size_t device_bytes; /* room that attach() needs */
+    size_t (*device_bytes)(u32 cpus); /* room that attach() needs */
     enum status (*attach)(struct vm *vm, void *room);
 };
 
@@ -119,6 +120,28 @@ static inline void vm_unlock(struct vm *vm)
 {
     if (vm->spec.cpus > 1)
         spin_unlock(&vm->lock);
+}
+
+/* Signals that reach a vCPU from its local APIC; the VM's lock is held. SDM 3A 8.4 "Multiple-Processor (MP)
+ * Initialization" */
+void vm_nmi(struct vcpu *vcpu);
+/* False if the vCPU waits for SIPI already: INIT then changes nothing. */
+bool vm_init_vcpu(struct vcpu *vcpu);
+void vm_sipi(struct vcpu *vcpu, u8 vector);
+/* Guest time in ns at which the vCPU's TSC has reached `tsc`, rounded up; 0 if it has passed before the VM started. */
+u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc);
+/* A vCPU's own local APIC, under the VM's lock; timers that moved take effect. */
+u64 vm_apic_read(struct vcpu *vcpu, u64 offset, u8 bytes);
+void vm_apic_write(struct vcpu *vcpu, u64 offset, u8 bytes, u64 value);
+bool vm_apic_read_msr(struct vcpu *vcpu, u32 index, u64 *value) MUST_CHECK;
+bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value) MUST_CHECK;
+bool vm_apic_write_base(struct vcpu *vcpu, u64 value) MUST_CHECK;
+void vm_apic_write_cr8(struct vcpu *vcpu, u64 value);
+
+/* An interrupt waits that the vCPU's local APIC lets through. */
+static inline bool vm_interrupt_waiting(const struct vcpu *vcpu)
+{
+    return *vcpu->apic.pending >= 0 || (*vcpu->apic.extint && *vcpu->apic.intr);
 }
 
 /* The devices' timers belong to vCPU 0: if an access moved the earliest, its deadline moves too. */

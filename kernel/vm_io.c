@@ -7,6 +7,73 @@
 #include "kernel/sched.h"
 #include "kernel/vm.h"
 
+/* The vCPU's own timers, which its local APIC has moved. */
+static void note_own_timers(struct vcpu *vcpu)
+{
+    if (vcpu->timers.next_ns != vcpu->timer_ns)
+        vcpu_request(vcpu, VCPU_REQUEST_DEADLINE);
+}
+
+u64 vm_apic_read(struct vcpu *vcpu, u64 offset, u8 bytes)
+{
+    vm_lock(vcpu->vm);
+    u64 value = vcpu->apic.ops->read(vcpu->apic.device, offset, bytes);
+    vm_unlock(vcpu->vm);
+    return value;
+}
+
+void vm_apic_write(struct vcpu *vcpu, u64 offset, u8 bytes, u64 value)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->write(vcpu->apic.device, offset, bytes, value);
+    vm_unlock(vcpu->vm);
+    note_own_timers(vcpu);
+}
+
+bool vm_apic_read_msr(struct vcpu *vcpu, u32 index, u64 *value)
+{
+    vm_lock(vcpu->vm);
+    bool good = vcpu->apic.ops->read_msr(vcpu->apic.device, index, value);
+    vm_unlock(vcpu->vm);
+    return good;
+}
+
+bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value)
+{
+    vm_lock(vcpu->vm);
+    bool good = vcpu->apic.ops->write_msr(vcpu->apic.device, index, value);
+    vm_unlock(vcpu->vm);
+    note_own_timers(vcpu);
+    return good;
+}
+
+bool vm_apic_write_base(struct vcpu *vcpu, u64 value)
+{
+    vm_lock(vcpu->vm);
+    bool good = vcpu->apic.ops->write_base(vcpu->apic.device, value);
+    vm_unlock(vcpu->vm);
+    note_own_timers(vcpu);
+    return good;
+}
+
+void vm_apic_write_cr8(struct vcpu *vcpu, u64 value)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->write_cr8(vcpu->apic.device, value);
+    vm_unlock(vcpu->vm);
+}
+
+u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc)
+{
+    u64 host = tsc - vcpu->tsc_offset;
+    u64 start = vcpu->vm->start_tsc;
+
+    /* A guest that wrote its TSC may name a point before its VM's start: that has passed. */
+    if ((s64)(host - start) <= 0)
+        return 0;
+    return clock_ns_from_tsc(host - start) + 1;
+}
+
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
 {
     vm_lock(vm);

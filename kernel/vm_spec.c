@@ -105,15 +105,14 @@ static bool take_name(struct text value, void *target)
 static bool take_role(struct text value, void *target)
 {
     struct vm_spec *spec = target;
-    spec->role = VM_ROLE_MODULE;
-    return text_is(value, "module");
+    spec->role = text_is(value, "initrd") ? VM_ROLE_INITRD : VM_ROLE_MODULE;
+    return spec->role == VM_ROLE_INITRD || text_is(value, "module");
 }
 
 static const char *const image_kinds[] = {
-    [IMAGE_AUTO] = "auto",
-    [IMAGE_FLAT16] = "flat16",
-    [IMAGE_MULTIBOOT] = "multiboot",
-    [IMAGE_MULTIBOOT2] = "multiboot2",
+    [IMAGE_AUTO] = "auto",           [IMAGE_FLAT16] = "flat16",
+    [IMAGE_MULTIBOOT] = "multiboot", [IMAGE_MULTIBOOT2] = "multiboot2",
+    [IMAGE_LINUX] = "linux",         [IMAGE_PVH] = "pvh",
 };
 
 const char *image_kind_name(enum image_kind kind)
@@ -229,8 +228,8 @@ enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the firs
 
 static const struct key vm_keys[] = {
     [KEY_VM] = {"vm",       take_name,     "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
-    [KEY_ROLE] = {"role",     take_role,     "module in this version"                                        },
-    {"kind",     take_kind,     "auto, flat16, multiboot or multiboot2 in this version"         },
+    [KEY_ROLE] = {"role",     take_role,     "module or initrd in this version"                              },
+    {"kind",     take_kind,     "auto, flat16, multiboot, multiboot2, linux or pvh"             },
     {"mem",      take_mem,      "a size from 1M to 64G that is a multiple of 4K, such as mem=8M"},
     {"cpus",     take_cpus,     "1 to 16"                                                       },
     {"weight",   take_weight,   "1 to 10000"                                                    },

@@ -8,7 +8,7 @@
 #include "kernel/lib/types.h"
 
 #define VTIMER_NEVER UINT64_MAX
-#define VTIMER_MAX   8
+#define VTIMER_MAX   12
 
 struct vtimer {
     u64 deadline_ns; /* VTIMER_NEVER: not armed */

@@ -18,12 +18,13 @@
 
 #define XSAVE_FIXED_BYTES 576u /* legacy region and header */
 
+#define LEAF1_EDX_APIC       BIT(9)
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF1_ECX_HYPERVISOR BIT(31)
 
 /* Bits of leaf 1 that are passed on. ECX: SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C
  * RDRAND. */
-#define LEAF1_ECX 0x76da3203u
+#define LEAF1_ECX 0x77fa3203u
 /* FPU VME DE PSE TSC MSR PAE CX8 SEP PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS. */
 #define LEAF1_EDX 0x0f8ba97fu
 /* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB AVX512PF/ER/CD SHA BW
@@ -124,13 +125,45 @@ static void build_states(void)
     table.state[0] = (struct cpuid_result){(u32)mask, 0, standard_bytes(mask), 0};
 }
 
-/* The truth about the TSC, in the form that needs no division: SDM 3B 18.7.3. Leaf 0x16 in MHz, rounded. */
+/*
+ * The best fraction for `numerator` / `denominator` whose parts stay within MAX_RATIO: the last convergent of its
+ * continued fraction that does. Wrong by less than one part in ten million where it is not exact.
+ */
+#define MAX_RATIO 4000u
+static void approximate(u64 numerator, u64 denominator, u32 *top, u32 *bottom)
+{
+    u64 before_top = 0, before_bottom = 1, now_top = 1, now_bottom = 0;
+
+    while (denominator) {
+        u64 whole = numerator / denominator;
+        u64 next_top = whole * now_top + before_top;
+        u64 next_bottom = whole * now_bottom + before_bottom;
+        u64 rest = numerator % denominator;
+
+        if (whole > MAX_RATIO || next_top > MAX_RATIO || next_bottom > MAX_RATIO)
+            break;
+        before_top = now_top, before_bottom = now_bottom;
+        now_top = next_top, now_bottom = next_bottom;
+        numerator = denominator, denominator = rest;
+    }
+    *top = (u32)now_top;
+    *bottom = (u32)now_bottom;
+}
+
+/*
+ * The truth about the TSC: SDM 3B 18.7.3 "Determining the Processor Base Frequency". The "crystal" is the local APIC
+ * timer's clock, 1 GHz: guests take the one from the other. The ratio's numerator is small because Linux multiplies it
+ * by the crystal's kHz in 32 bits. Leaf 0x16 in MHz, rounded.
+ */
 static void build_clock(void)
 {
-    u64 khz = (clock_tsc_hz() + 500) / 1000;
+    u32 mhz = (u32)((clock_tsc_hz() + 500000) / 1000000);
+    struct cpuid_result ratio = {.ecx = 1000000000};
 
-    table.basic[0x15] = (struct cpuid_result){1, (u32)khz, 1000, 0};
-    table.basic[0x16] = (struct cpuid_result){(u32)((khz + 500) / 1000), (u32)((khz + 500) / 1000), 0, 0};
+    approximate(clock_tsc_hz(), 1000000000, &ratio.ebx, &ratio.eax);
+    table.basic[0x15] = ratio;
+    table.basic[0x16] = (struct cpuid_result){mhz, mhz, 0, 0};
+    table.basic[6] = (struct cpuid_result){BIT(2), 0, 0, 0}; /* the APIC timer never stops */
 }
 
 static void build_extended(void)
@@ -226,6 +259,8 @@ void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
     u32 cpus = v->base.vm->spec.cpus;
 
     r.ebx |= v->base.index << 24;
+    r.ecx |= (u32)(BIT(21) | BIT(24));        /* x2APIC, TSC deadline */
+    r.edx |= (u32)(LEAF1_EDX_APIC | BIT(12)); /* MTRR */
     if (cpus > 1) {
         r.ebx = (r.ebx & ~0x00ff0000u) | cpus << 16;
         r.edx |= (u32)BIT(28);
@@ -233,6 +268,11 @@ void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
     if (!v->base.vm->spec.stealth)
         r.ecx |= (u32)LEAF1_ECX_HYPERVISOR;
     v->cpuid_leaf1 = r;
+}
+
+void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on)
+{
+    v->cpuid_leaf1.edx = (v->cpuid_leaf1.edx & ~(u32)LEAF1_EDX_APIC) | (on ? (u32)LEAF1_EDX_APIC : 0);
 }
 
 void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on)

@@ -150,13 +150,12 @@ static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
     return OUTCOME_SKIP;
 }
 
-/* CR8 without a local APIC: the register exists and masks nothing. SDM 3A 10.8.6.1 "Interaction of Task Priorities
- * between CR8 and APIC" */
+/* SDM 3A 10.8.6.1 "Interaction of Task Priorities between CR8 and APIC" */
 static enum outcome write_cr8(struct vmx_vcpu *v, u64 value)
 {
     if (value & ~0xfull)
         return vmx_inject_gp(v);
-    v->cr8 = value;
+    vm_apic_write_cr8(&v->base, value);
     return OUTCOME_SKIP;
 }
 
@@ -186,7 +185,7 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v)
     case 0:
         return move_to(v, cr, vmx_vcpu_gpr(v, gpr) & mask);
     case 1:
-        vmx_vcpu_set_gpr(v, gpr, cr == 8 ? v->cr8 : vmcs_read(GUEST_CR3));
+        vmx_vcpu_set_gpr(v, gpr, cr == 8 ? v->base.apic.ops->read_cr8(v->base.apic.device) : vmcs_read(GUEST_CR3));
         return OUTCOME_SKIP;
     case 2: /* CLTS */
         vmcs_write(GUEST_CR0, vmcs_read(GUEST_CR0) & ~CR0_TS);

@@ -67,22 +67,18 @@ static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
 }
 
 /* The INTA cycle changes the controller, so it needs the lock of a VM with several vCPUs. */
-static COLD u8 acknowledge_locked(struct vm *vm)
-{
-    spin_lock(&vm->lock);
-    u8 vector = vm->intc.acknowledge(vm->intc.device);
-    spin_unlock(&vm->lock);
-    return vector;
-}
-
 static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
-    u32 vector = LIKELY(vm->spec.cpus == 1) ? vm->intc.acknowledge(vm->intc.device) : acknowledge_locked(vm);
+    const struct cpu_apic *apic = &v->base.apic;
 
+    vm_lock(vm);
+    bool extint = *apic->extint && *apic->intr;
+    u32 vector = LIKELY(extint) ? vm->intc.acknowledge(vm->intc.device) : apic->ops->acknowledge(apic->device);
+    vm_unlock(vm);
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
     v->base.halted = false;
-    if (UNLIKELY(*v->base.vm->intc.pending)) /* there are more */
+    if (UNLIKELY(vm_interrupt_waiting(&v->base))) /* there are more */
         set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);
 }
 
@@ -102,7 +98,7 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
         break;
     default:
         write_event(&(struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI});
-        v->nmi_pending = false;
+        __atomic_store_n(&v->base.nmi_waiting, false, __ATOMIC_SEQ_CST);
         break;
     }
     v->base.halted = false;
@@ -113,8 +109,8 @@ void vmx_event_prepare(struct vmx_vcpu *v)
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
-        .nmi = v->nmi_pending,
-        .external = v->base.index == 0 && *v->base.vm->intc.pending,
+        .nmi = v->base.nmi_waiting,
+        .external = vm_interrupt_waiting(&v->base),
     };
     if (UNLIKELY(!in.external) && !in.reinject && !in.exception && !in.nmi && !v->windows)
         return;

@@ -61,10 +61,21 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
     }
 }
 
+/* Each vCPU finds its own local APIC where its IA32_APIC_BASE says, in xAPIC mode (bits 11:10 are 10b). */
+static bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
+{
+    u64 base = *v->base.apic.base;
+    return ((address.raw ^ base) & ~(FRAME_BYTES - 1)) == 0 && bits_field(base, 11, 10) == 2;
+}
+
 static void read_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 *value)
 {
     *value = 0;
-    if (guest_memory_read(&v->base.vm->memory, address, value, bytes) != STATUS_OK)
+    if (guest_memory_read(&v->base.vm->memory, address, value, bytes) == STATUS_OK)
+        return;
+    if (is_apic_page(v, address))
+        *value = vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes);
+    else
         *value = vm_memory_read(&v->base, address, bytes);
 }
 
@@ -74,7 +85,11 @@ static void write_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 valu
 
     if (region && region->kind == GUEST_REGION_ROM)
         return;
-    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
+    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) == STATUS_OK)
+        return;
+    if (is_apic_page(v, address))
+        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
+    else
         vm_memory_write(&v->base, address, bytes, value);
 }
 

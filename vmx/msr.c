@@ -71,8 +71,46 @@ static bool row_exists(const struct msr_row *row)
     return row->index != MSR_IA32_TSC_AUX || vmx_machine.has_rdtscp;
 }
 
+/* SDM 3A 11.11 "Memory Type Range Registers (MTRRs)": 16 variable registers, 11 fixed ones, the default type. */
+static u32 mtrr_slot(u32 index)
+{
+    if (index >= 0x200 && index <= 0x20f)
+        return index - 0x200;
+    if (index == MSR_IA32_MTRR_FIX64K)
+        return 16;
+    if (index == 0x258 || index == 0x259)
+        return 17 + index - 0x258;
+    if (index >= 0x268 && index <= 0x26f)
+        return 19 + index - 0x268;
+    return index == MSR_IA32_MTRR_DEF_TYPE ? 27 : VMX_MTRRS;
+}
+
+static bool is_memory_type(u64 type)
+{
+    return type <= 6 && type != 2 && type != 3;
+}
+
+static bool mtrr_value_is_valid(u32 index, u64 value)
+{
+    if (index == MSR_IA32_MTRR_DEF_TYPE)
+        return !(value & ~0xcffull) && is_memory_type(value & 0xff);
+    if (mtrr_slot(index) >= 16) {
+        for (u32 i = 0; i < 64; i += 8)
+            if (!is_memory_type(value >> i & 0xff))
+                return false;
+        return true;
+    }
+    if (value >> (cpu_cpuid(0x80000008, 0).eax & 0xff))
+        return false;
+    return index & 1 ? !(value & 0x7ff) : !(value & 0xf00) && is_memory_type(value & 0xff);
+}
+
 static const struct msr_row *find(u32 index)
 {
+    static const struct msr_row mtrr = {0, MSR_ANSWERED, 0};
+
+    if (index == MSR_IA32_MTRRCAP || mtrr_slot(index) < VMX_MTRRS)
+        return &mtrr;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (rows[i].index == index)
             return row_exists(&rows[i]) ? &rows[i] : NULL;
@@ -106,16 +144,34 @@ static enum outcome give(struct vmx_vcpu *v, u64 value)
     return OUTCOME_SKIP;
 }
 
+/* The x2APIC's registers, and the deadline of its timer. SDM 3A 10.12.1.2 "x2APIC Register Address Space" */
+static bool is_apic(u32 index)
+{
+    return (index >= MSR_IA32_X2APIC_BASE && index <= MSR_IA32_X2APIC_BASE + 0xff) || index == MSR_IA32_TSC_DEADLINE;
+}
+
+static NOINLINE enum outcome read_apic(struct vmx_vcpu *v, u32 index)
+{
+    u64 value;
+    return vm_apic_read_msr(&v->base, index, &value) ? give(v, value) : vmx_inject_gp(v);
+}
+
+/* Kept for the guest; memory types come from its page tables (PAT) alone, since all its memory is write-back to EPT. */
+static u64 read_mtrr(const struct vmx_vcpu *v, u32 index)
+{
+    if (index == MSR_IA32_MTRRCAP)
+        return 8 | BIT(8) | BIT(10); /* 8 variable ranges, fixed ranges, write-combining */
+    return v->mtrrs[mtrr_slot(index)];
+}
+
 enum outcome vmx_msr_read_exit(struct vmx_vcpu *v)
 {
     u32 index = (u32)v->gpr[GPR_RCX];
 
-    /*
-     * This version gives guests no local APIC: the MSR reads as on a CPU whose APIC is switched off (SDM 3A 10.4.3
-     * "Enabling or Disabling the Local APIC"), with the boot processor's flag.
-     */
     if (LIKELY(index == MSR_IA32_APIC_BASE))
-        return give(v, 0xfee00000 | (v->base.index == 0 ? BIT(8) : 0));
+        return give(v, *v->base.apic.base);
+    if (is_apic(index))
+        return read_apic(v, index);
 
     const struct msr_row *row = find(index);
     if (!row)
@@ -128,7 +184,7 @@ enum outcome vmx_msr_read_exit(struct vmx_vcpu *v)
     case MSR_VALUE:
         return give(v, row->value);
     case MSR_ANSWERED:
-        return give(v, cpu_tsc() + v->tsc_offset);
+        return give(v, index == MSR_IA32_TSC ? cpu_tsc() + v->base.tsc_offset : read_mtrr(v, index));
     }
     return vmx_inject_gp(v);
 }
@@ -175,19 +231,30 @@ static bool value_is_valid(u32 index, u64 value)
 static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
 {
     if (index == MSR_IA32_TSC) {
-        v->tsc_offset = value - cpu_tsc();
-        vmcs_write(TSC_OFFSET, v->tsc_offset);
+        v->base.tsc_offset = value - cpu_tsc();
+        vmcs_write(TSC_OFFSET, v->base.tsc_offset);
         return OUTCOME_SKIP;
     }
-    return value == (0xfee00000 | (v->base.index == 0 ? BIT(8) : 0)) ? OUTCOME_SKIP : vmx_inject_gp(v);
+    if (index == MSR_IA32_APIC_BASE) {
+        if (!vm_apic_write_base(&v->base, value))
+            return vmx_inject_gp(v);
+        vmx_cpuid_set_apic(v, *v->base.apic.base & BIT(11));
+        return OUTCOME_SKIP;
+    }
+    if (index == MSR_IA32_MTRRCAP || !mtrr_value_is_valid(index, value))
+        return vmx_inject_gp(v);
+    v->mtrrs[mtrr_slot(index)] = value;
+    return OUTCOME_SKIP;
 }
 
 enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
 {
     u32 index = (u32)v->gpr[GPR_RCX];
     u64 value = (v->gpr[GPR_RDX] << 32) | (u32)v->gpr[GPR_RAX];
-    const struct msr_row *row = find(index);
 
+    if (is_apic(index))
+        return vm_apic_write_msr(&v->base, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
+    const struct msr_row *row = find(index);
     if (!row)
         return vmx_inject_gp(v);
     if (index == MSR_IA32_EFER)

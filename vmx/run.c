@@ -61,7 +61,7 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
         sched_update_deadline(vcpu);
     if (requests & VCPU_REQUEST_EVENT)
         vmx_event_prepare(v);
-    if (requests & VCPU_REQUEST_RESCHEDULE)
+    if (requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT))
         return false;
     if ((requests & VCPU_REQUEST_HALT) && vcpu->halted)
         return false;
@@ -152,6 +152,8 @@ void virt_vcpu_run(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
 
+    if (UNLIKELY(vcpu->wait_for_sipi) && !vmx_vcpu_take_sipi(v))
+        return;
     vmx_load(v);
     vmx_event_take_back(v);
     u32 requests = VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);

@@ -110,6 +110,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
+    v->base.sipi = -1;
     vm->overhead_frames += 2 + area_frames;
     *out = &v->base;
     return STATUS_OK;
@@ -201,7 +202,7 @@ static void write_controls(const struct vmx_vcpu *v)
     }
     if (vmx_machine.has_vpid)
         vmcs_write(VPID, v->vpid);
-    vmcs_write(TSC_OFFSET, v->tsc_offset);
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset);
 }
 
 #define ACCESS_UNUSABLE   0x10000u
@@ -209,6 +210,7 @@ static void write_controls(const struct vmx_vcpu *v)
 #define ACCESS_DATA16     0x0093u
 #define ACCESS_CODE32     0xc09bu
 #define ACCESS_DATA32     0xc093u
+#define ACCESS_CODE64     0xa09bu
 #define ACCESS_LDT        0x0082u
 #define ACCESS_TSS32_BUSY 0x008bu
 
@@ -258,16 +260,49 @@ static void write_segments(const struct segment_values *s)
     vmcs_write(GUEST_IDTR_LIMIT, s->code_access == ACCESS_CODE16 ? 0x3ff : 0xffff);
 }
 
-/* The state of Multiboot 0.6.96 3.2 "Machine state", or of a PC that has just jumped to its boot sector. */
+static const struct segment_values real_segments = {0xffff, ACCESS_CODE16, ACCESS_DATA16, 0, 0};
+
+static void write_long_mode(const struct start_state *start)
+{
+    vmcs_write(GUEST_CR3, start->cr3);
+    vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0 | CR4_PAE);
+    vmcs_write(CR4_SHADOW, CR4_PAE);
+    vmcs_write(GUEST_EFER, EFER_LME | EFER_LMA);
+    vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) | ENTRY_IA32E_GUEST);
+}
+
+static void write_start_segments(const struct start_state *start)
+{
+    struct segment_values flat = {0xffffffff, ACCESS_CODE32, ACCESS_DATA32, 8, 16};
+
+    if (start->mode == START_REAL16) {
+        write_segments(&real_segments);
+        return;
+    }
+    if (start->gdt_limit) {
+        flat.code_selector = start->code_selector;
+        flat.data_selector = start->data_selector;
+    }
+    if (start->mode == START_LONG64)
+        flat.code_access = ACCESS_CODE64;
+    write_segments(&flat);
+    if (start->gdt_limit) {
+        vmcs_write(GUEST_GDTR_BASE, start->gdt_base);
+        vmcs_write(GUEST_GDTR_LIMIT, start->gdt_limit);
+    }
+}
+
+/*
+ * The state of Multiboot 0.6.96 3.2 "Machine state", of a PC that has just jumped to its boot sector, or of the Linux
+ * boot protocol's 64-bit entry.
+ */
 static void write_guest_state(struct vmx_vcpu *v)
 {
     const struct start_state *start = &v->start;
-    static const struct segment_values real = {0xffff, ACCESS_CODE16, ACCESS_DATA16, 0, 0};
-    static const struct segment_values flat = {0xffffffff, ACCESS_CODE32, ACCESS_DATA32, 8, 16};
-    bool protected = start->mode == START_PROTECTED32;
-    u64 shadow = CR0_ET | (protected ? CR0_PE : 0);
+    bool protected = start->mode != START_REAL16;
+    bool long_mode = start->mode == START_LONG64;
+    u64 shadow = CR0_ET | (protected ? CR0_PE : 0) | (long_mode ? CR0_PG : 0);
 
-    write_segments(protected ? &flat : &real);
     /* What unrestricted guest frees PE and PG of: SDM 3C 26.3.1.1 "Checks on Guest Control Registers". */
     u64 fixed = vmx_machine.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
     vmcs_write(GUEST_CR0, shadow | fixed);
@@ -278,6 +313,10 @@ static void write_guest_state(struct vmx_vcpu *v)
     vmcs_write(CR4_SHADOW, 0);
     vmcs_write(CR4_MASK, ~(vmx_machine.guest_cr4_allowed & ~CR4_OSXSAVE));
     vmcs_write(GUEST_EFER, 0);
+    vmcs_write(ENTRY_CONTROLS, vmx_machine.controls.value[VMX_ENTRY]);
+    if (long_mode)
+        write_long_mode(start);
+    write_start_segments(start);
     vmcs_write(GUEST_PAT, 0x0007040600070406ull); /* the reset value: SDM 3A 11.12.4 "Programming the PAT" */
     vmcs_write(GUEST_DR7, 0x400);
     vmcs_write(GUEST_DEBUGCTL, 0);
@@ -290,6 +329,7 @@ static void write_guest_state(struct vmx_vcpu *v)
     vmcs_write(GUEST_INTERRUPTIBILITY, 0);
     vmcs_write(GUEST_ACTIVITY_STATE, 0);
     vmcs_write(GUEST_PENDING_DEBUG, 0);
+    vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
     v->gpr[GPR_RAX] = start->rax;
     v->gpr[GPR_RBX] = start->rbx;
     v->gpr[GPR_RCX] = start->rcx;
@@ -299,9 +339,37 @@ static void write_guest_state(struct vmx_vcpu *v)
     v->gpr[GPR_RBP] = start->rbp;
 }
 
+/*
+ * A vCPU that waited for SIPI: real mode at CS:IP = vector00:0000, as after INIT. SDM 3A 8.4.3 "MP Initialization
+ * Protocol Algorithm for MP Systems", table 9-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
+ * INIT".
+ */
+bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
+{
+    struct vcpu *vcpu = &v->base;
+    s32 vector = __atomic_exchange_n(&vcpu->sipi, -1, __ATOMIC_SEQ_CST);
+
+    if (vector < 0) {
+        vcpu->halted = vcpu->halted_forever = true;
+        return false;
+    }
+    vcpu->halted = vcpu->halted_forever = false;
+    vcpu->sleep_until_tsc = 0;
+    __atomic_store_n(&vcpu->wait_for_sipi, false, __ATOMIC_SEQ_CST);
+    v->start = (struct start_state){.mode = START_REAL16};
+    v->reinject.info = v->exception.info = 0;
+    vmx_load(v);
+    write_guest_state(v);
+    vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
+    vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
+    vmcs_write(GUEST_CS_BASE, (u64)vector << 12);
+    vmx_cpuid_set_osxsave(v, false);
+    return true;
+}
+
 static void configure(struct vmx_vcpu *v)
 {
-    v->tsc_offset = 0 - v->base.vm->start_tsc;
+    v->base.tsc_offset = 0 - v->base.vm->start_tsc;
     vmx_cpuid_init_vcpu(v);
     write_controls(v);
     write_host_state();

@@ -21,6 +21,7 @@ enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GP
 #define EXIT_REASONS 70u
 
 #define VMX_SWITCHED_MSRS 6u
+#define VMX_MTRRS         28u
 
 struct vmx_event {
     u32 info; /* as in the VM-entry interruption-information field; bit 31: valid */
@@ -40,7 +41,6 @@ struct vmx_vcpu {
 
     struct vmx_event reinject; /* an event whose delivery an exit interrupted */
     struct vmx_event exception;
-    bool nmi_pending;
     u32 windows;     /* window exits that are armed: PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW */
     bool debug_used; /* DR0-DR3 and DR6 are switched with this vCPU */
     bool configured; /* the VMCS has been written for the first time */
@@ -48,11 +48,10 @@ struct vmx_vcpu {
     u16 vpid;
     u64 xcr0;
     u64 cr2;
-    u64 cr8;
     u64 dr[4];
     u64 dr6;
     u64 msrs[VMX_SWITCHED_MSRS];
-    u64 tsc_offset;
+    u64 mtrrs[VMX_MTRRS];
     u64 last_entry_error; /* VM-instruction error of a failed entry */
     hpa_t vmcs;
     void *xsave_area;
@@ -95,6 +94,7 @@ const char *vmx_exit_name(u32 reason);
 /* cpuid.c */
 void vmx_cpuid_build(void);
 void vmx_cpuid_init_vcpu(struct vmx_vcpu *v);
+void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on);
 void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on);
 enum outcome vmx_cpuid_exit(struct vmx_vcpu *v);
 /* msr.c */
@@ -114,6 +114,8 @@ u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v);
 /* vcpu.c */
 void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
+/* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
+bool vmx_vcpu_take_sipi(struct vmx_vcpu *v);
 u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index);
 void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value);
 

@@ -1,20 +1,101 @@
 /*
  * The wiring of the virtual PC: which device drives which interrupt line, and what reaches the host.
  *
- *   PIT OUT0 -> IRQ 0   i8042 -> IRQ 1   UART -> IRQ 4   CMOS -> IRQ 8     8259A INTR -> host
+ *   PIT OUT0 -> IRQ 0   i8042 -> IRQ 1   UART -> IRQ 4   CMOS -> IRQ 8   SCI -> IRQ 9     8259A INTR -> host
  *
- * Runs in VMX root operation under the VM's device lock; also on the host in tests.
+ * IRQ n is pin n of the PIC's pair and of the I/O APIC, but IRQ 0 is the I/O APIC's pin 2. In the HPET's legacy
+ * replacement its comparators 0 and 1 take the place of PIT and CMOS clock. Runs in VMX root operation under the VM's
+ * device lock; also on the host in tests.
  */
 #include "drivers/virt/pc.h"
+#include "kernel/lib/bits.h"
 
 #define IRQ_PIT   0
 #define IRQ_I8042 1
 #define IRQ_UART  4
 #define IRQ_CMOS  8
 
-static struct line pic_line(struct pc *pc, u8 pin)
+#define IOAPIC_PIN_OF_IRQ0 2
+
+static u8 ioapic_pin(u8 irq)
 {
-    return (struct line){pic_set_line, pic_pulse_line, &pc->pic, pin};
+    return irq == 0 ? IOAPIC_PIN_OF_IRQ0 : irq;
+}
+
+static void set_isa(void *context, u8 irq, bool level)
+{
+    struct pc *pc = context;
+
+    pic_set_line(&pc->pic, irq, level);
+    vioapic_set_line(&pc->ioapic, ioapic_pin(irq), level);
+}
+
+static void pulse_isa(void *context, u8 irq)
+{
+    struct pc *pc = context;
+
+    pic_pulse_line(&pc->pic, irq);
+    vioapic_pulse_line(&pc->ioapic, ioapic_pin(irq));
+}
+
+/* The outputs that the HPET can replace. */
+static void set_replaceable(void *context, u8 irq, bool level)
+{
+    struct pc *pc = context;
+    u16 bit = (u16)BIT(irq);
+
+    pc->replaced_lines = level ? pc->replaced_lines | bit : pc->replaced_lines & (u16)~bit;
+    if (!pc->legacy_replaced)
+        set_isa(pc, irq, level);
+}
+
+static void pulse_replaceable(void *context, u8 irq)
+{
+    struct pc *pc = context;
+
+    pc->replaced_lines |= (u16)BIT(irq);
+    if (!pc->legacy_replaced)
+        pulse_isa(pc, irq);
+}
+
+/* The edges of the old source are over; what the new one holds high is an edge. */
+static void connect_replaceable(struct pc *pc, u8 irq)
+{
+    set_isa(pc, irq, false);
+    set_isa(pc, irq, !pc->legacy_replaced && pc->replaced_lines & BIT(irq));
+}
+
+static void select_legacy(void *context, bool on)
+{
+    struct pc *pc = context;
+
+    pc->legacy_replaced = on;
+    connect_replaceable(pc, IRQ_PIT);
+    connect_replaceable(pc, IRQ_CMOS);
+}
+
+/* Without an I/O APIC lines go to the PIC straight. */
+static struct line isa_line(struct pc *pc, u8 irq)
+{
+    if (!pc->host->interrupt_message)
+        return (struct line){pic_set_line, pic_pulse_line, &pc->pic, irq};
+    if (irq == IRQ_PIT || irq == IRQ_CMOS)
+        return (struct line){set_replaceable, pulse_replaceable, pc, irq};
+    return (struct line){set_isa, pulse_isa, pc, irq};
+}
+
+static enum status init_apic_devices(struct pc *pc, struct bus *bus, struct vtimer_set *timers)
+{
+    const struct vhpet_wiring wiring = {
+        .isa = {set_isa,          pulse_isa,          pc,          0},
+        .ioapic = {vioapic_set_line, vioapic_pulse_line, &pc->ioapic, 0},
+        .select_legacy = select_legacy,
+        .context = pc,
+    };
+    enum status status = vioapic_init(&pc->ioapic, bus, pc->host->interrupt_message, pc->host->context);
+    if (status == STATUS_OK)
+        status = vhpet_init(&pc->hpet, bus, timers, &wiring);
+    return status;
 }
 
 enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,
@@ -24,27 +105,39 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
     const struct cmos_setup setup = {wall_seconds, mem_bytes};
 
     pc->host = host;
+    pc->legacy_replaced = false;
+    pc->replaced_lines = 0;
     enum status status = pic_init(&pc->pic, bus, host->interrupt_raised, host->context);
+    if (status == STATUS_OK && host->interrupt_message)
+        status = init_apic_devices(pc, bus, timers);
     if (status == STATUS_OK)
-        status = pit_init(&pc->pit, bus, timers, pic_line(pc, IRQ_PIT));
+        status = pit_init(&pc->pit, bus, timers, isa_line(pc, IRQ_PIT));
     if (status == STATUS_OK)
-        status = uart_init(&pc->uart, bus, timers, pic_line(pc, IRQ_UART), &peer);
+        status = uart_init(&pc->uart, bus, timers, isa_line(pc, IRQ_UART), &peer);
     if (status == STATUS_OK)
-        status = cmos_init(&pc->cmos, bus, timers, pic_line(pc, IRQ_CMOS), &setup);
+        status = cmos_init(&pc->cmos, bus, timers, isa_line(pc, IRQ_CMOS), &setup);
     if (status == STATUS_OK)
         status = power_init(&pc->power, bus, host->request, host->context);
     if (status == STATUS_OK)
-        status = i8042_init(&pc->i8042, bus, pic_line(pc, IRQ_I8042), &pc->power);
+        status = i8042_init(&pc->i8042, bus, isa_line(pc, IRQ_I8042), &pc->power);
     if (status == STATUS_OK)
         status = crtc_init(&pc->crtc, bus, timers);
     if (status == STATUS_OK)
         status = pci_init(&pc->pci, bus, &pc->power);
+    if (status == STATUS_OK)
+        status = pm_init(&pc->pm, bus, timers, isa_line(pc, PM_SCI_IRQ));
     return status;
 }
 
 struct intc pc_interrupt_controller(struct pc *pc)
 {
     return (struct intc){&pc->pic.output, pic_acknowledge, &pc->pic};
+}
+
+void pc_end_interrupt(struct pc *pc, u8 vector)
+{
+    if (pc->host->interrupt_message)
+        vioapic_end_interrupt(&pc->ioapic, vector);
 }
 
 bool pc_console_input(struct pc *pc, u8 character)

@@ -11,8 +11,11 @@
 #include "drivers/virt/pci.h"
 #include "drivers/virt/pic.h"
 #include "drivers/virt/pit.h"
+#include "drivers/virt/pm.h"
 #include "drivers/virt/power.h"
 #include "drivers/virt/uart.h"
+#include "drivers/virt/vhpet.h"
+#include "drivers/virt/vioapic.h"
 #include "kernel/bus.h"
 #include "kernel/line.h"
 #include "kernel/vtimer.h"
@@ -22,6 +25,9 @@ struct pc_host {
     void (*console_put)(void *context, u8 character);        /* a byte that the guest sent on COM1 */
     void (*request)(void *context, enum pc_request request); /* power off or reset this VM after this exit */
     void (*interrupt_raised)(void *context);                 /* the PIC's INTR output rose */
+    /* The I/O APIC sends a message: to the local APICs that it matches; true if one accepted it. NULL: a PC without I/O
+     * APIC and HPET. */
+    bool (*interrupt_message)(void *context, const struct vioapic_message *message);
 };
 
 struct pc {
@@ -34,6 +40,11 @@ struct pc {
     struct power power;
     struct crtc crtc;
     struct pci pci;
+    struct pm pm;
+    struct vioapic ioapic;
+    struct vhpet hpet;
+    bool legacy_replaced; /* the HPET drives IRQ 0 and IRQ 8 */
+    u16 replaced_lines;   /* levels of the PIT's and the CMOS clock's outputs, which it then cuts off */
 };
 
 /*
@@ -44,6 +55,8 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
                     u64 wall_seconds, u64 mem_bytes) MUST_CHECK;
 /* The PIC as the boot vCPU's interrupt controller. */
 struct intc pc_interrupt_controller(struct pc *pc);
+/* A local APIC's EOI broadcast. */
+void pc_end_interrupt(struct pc *pc, u8 vector);
 /* A byte arrives on COM1; false if the receive FIFO is full. */
 bool pc_console_input(struct pc *pc, u8 character);
 

@@ -186,15 +186,13 @@ static void evaluate_lint(struct vlapic *v, unsigned pin, bool rises)
 {
     u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0 + pin * 16);
     bool present = v->base & VLAPIC_BASE_EN;
-    bool level = v->lint >> pin & 1;
+    bool open = !present || !(*lvt & VLAPIC_LVT_MASKED);
+    bool level = open && (pin == 0 ? *v->setup.intr : v->lint1);
     unsigned mode = present ? *lvt >> 8 & 7 : pin == 0 ? VLAPIC_EXTINT : VLAPIC_NMI; /* without APIC: INTR and NMI */
 
-    if (present && *lvt & VLAPIC_LVT_MASKED)
-        level = false;
     if (pin == 0) {
-        bool before = v->extint;
-        v->extint = level && mode == VLAPIC_EXTINT;
-        if (v->extint && !before)
+        v->extint = open && mode == VLAPIC_EXTINT;
+        if (v->extint && level)
             notify(v);
     }
     if (level && rises && mode == VLAPIC_NMI)
@@ -208,13 +206,17 @@ static void evaluate_lint(struct vlapic *v, unsigned pin, bool rises)
         *lvt |= LVT_REMOTE_IRR;
 }
 
-void vlapic_set_lint(struct vlapic *v, u8 pin, bool level)
+void vlapic_raise_lint0(struct vlapic *v)
 {
-    u8 bit = (u8)(1u << pin);
-    bool rises = level && !(v->lint & bit);
+    evaluate_lint(v, 0, true);
+}
 
-    v->lint = level ? v->lint | bit : v->lint & (u8)~bit;
-    evaluate_lint(v, pin, rises);
+void vlapic_set_lint1(struct vlapic *v, bool level)
+{
+    bool rises = level && !v->lint1;
+
+    v->lint1 = level;
+    evaluate_lint(v, 1, rises);
 }
 
 void vlapic_end_level(struct vlapic *v, u8 vector)

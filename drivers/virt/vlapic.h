@@ -86,7 +86,8 @@ struct vlapic_host {
 struct vlapic_setup {
     const struct vlapic_host *host;
     void *context;
-    void *page; /* VLAPIC_PAGE_BYTES, aligned to as many */
+    void *page;       /* VLAPIC_PAGE_BYTES, aligned to as many */
+    const bool *intr; /* the level of LINT0: the 8259A's INTR */
     struct vtimer_set *timers;
     u32 id;           /* up to 254 */
     u8 physical_bits; /* of a guest-physical address: the rest of IA32_APIC_BASE is reserved */
@@ -96,10 +97,10 @@ struct vlapic_setup {
 
 struct vlapic {
     s16 pending;  /* the vector to deliver now, or -1 */
-    bool extint;  /* the 8259A's INTR reaches the CPU */
+    bool extint;  /* LINT0 passes the 8259A's INTR on to the CPU */
     u8 irr_words; /* bit n: word n of IRR is not zero */
     u8 isr_words;
-    u8 lint;   /* levels of LINT0 and LINT1 */
+    u8 lint1;  /* its level */
     u8 errors; /* since the last write to ESR */
     u8 timer;  /* the vtimer */
     /* The CPU delivers interrupts out of the page itself ("virtual-interrupt delivery"): nothing is ever `pending`,
@@ -122,8 +123,11 @@ void vlapic_set_virtual_wire(struct vlapic *v);
 /* An interrupt message (fixed or lowest priority). False: not accepted, as the APIC is disabled or the vector is
  * below 16, which ESR then tells. */
 bool vlapic_accept(struct vlapic *v, u8 vector, bool level);
-/* LINT0 is the 8259A's INTR, LINT1 is NMI. Levels are logical: LVT polarity has no effect. */
-void vlapic_set_lint(struct vlapic *v, u8 pin, bool level);
+/* LINT0, the 8259A's INTR, has risen; its level is read where it matters, so that nobody tells of its fall. Levels are
+ * logical: LVT polarity has no effect. */
+void vlapic_raise_lint0(struct vlapic *v);
+/* LINT1 is NMI. */
+void vlapic_set_lint1(struct vlapic *v, bool level);
 /* Moves the pending vector into service and returns it; with none pending, the spurious vector. */
 u8 vlapic_acknowledge(struct vlapic *v);
 /* What a write to EOI does. */
@@ -167,7 +171,7 @@ static inline int vlapic_pending(const struct vlapic *v)
 /* True if the CPU may be given the 8259A's vector (its INTA cycle). It goes before what is pending here. */
 static inline bool vlapic_extint(const struct vlapic *v)
 {
-    return v->extint;
+    return v->extint && *v->setup.intr;
 }
 
 static inline u8 vlapic_priority(const struct vlapic *v)

@@ -1,9 +1,10 @@
 /*
- * The ELF reader: file header and program headers, nothing else. Fields are read at their offsets through one table for
- * each class, since the two classes order and size them differently.
- * System V ABI (gABI 4.1), "ELF Header" and "Program Header".
+ * The ELF reader: file header, program headers and notes, nothing else. Fields are read at their offsets through one
+ * table for each class, since the two classes order and size them differently. System V ABI (gABI 4.1), "ELF Header"
+ * and "Program Header".
  */
 #include "kernel/load/elf.h"
+#include "kernel/lib/bits.h"
 #include "kernel/lib/bytes.h"
 #include "kernel/lib/string.h"
 
@@ -12,6 +13,8 @@
 #define ELF_TYPE_EXEC      2u
 #define ELF_TYPE_DYN       3u
 #define ELF_PT_LOAD        1u
+#define ELF_PT_NOTE        4u
+#define NOTE_HEADER_BYTES  12u
 
 /* Offsets of the fields; a word is 4 or 8 bytes by class. */
 struct elf_class {
@@ -21,11 +24,19 @@ struct elf_class {
     u8 entry, phoff; /* words */
     u8 phentsize, phnum;
     u8 program_bytes;
-    u8 offset, vaddr, paddr, filesz, memsz; /* words of a program header */
+    u8 offset, vaddr, paddr, filesz, memsz, align; /* words of a program header */
 };
 
-static const struct elf_class elf32 = {false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20};
-static const struct elf_class elf64 = {true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40};
+/* The program headers of a file, all of them there. */
+struct programs {
+    const struct elf_class *class;
+    const u8 *first;
+    u32 count;
+    u32 stride;
+};
+
+static const struct elf_class elf32 = {false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20, 28};
+static const struct elf_class elf64 = {true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40, 48};
 
 static u64 word(const struct elf_class *class, const u8 *at)
 {
@@ -64,12 +75,13 @@ static enum status check_header(const struct image *image, const struct elf_clas
  * given as a physical address although its segments are linked elsewhere is taken as well: `*entry` is then left as it
  * is.
  */
-static bool translate_entry(const struct elf_class *class, const u8 *programs, u32 count, u32 stride, u64 *entry)
+static bool translate_entry(const struct programs *programs, u64 *entry)
 {
+    const struct elf_class *class = programs->class;
     bool physical = false;
 
-    for (u32 i = 0; i < count; i++) {
-        const u8 *p = programs + (u64)i * stride;
+    for (u32 i = 0; i < programs->count; i++) {
+        const u8 *p = programs->first + (u64)i * programs->stride;
         u64 bytes = word(class, p + class->memsz);
         if (bytes_u32(p) != ELF_PT_LOAD)
             continue;
@@ -82,7 +94,7 @@ static bool translate_entry(const struct elf_class *class, const u8 *programs, u
     return physical;
 }
 
-enum status elf_plan(const struct image *image, struct plan *plan, struct refusal *why)
+static enum status open_programs(const struct image *image, struct programs *programs, struct refusal *why)
 {
     const struct elf_class *class = NULL;
     enum status status = check_header(image, &class, why);
@@ -97,9 +109,20 @@ enum status elf_plan(const struct image *image, struct plan *plan, struct refusa
     if (!bytes_contain(image->size_bytes, offset, (u64)count * stride))
         return refuse(why, STATUS_TRUNCATED, "image is truncated: its %u program headers at 0x%lx are not all there",
                       count, offset);
-    const u8 *programs = image->bytes + offset;
-    for (u32 i = 0; status == STATUS_OK && i < count; i++) {
-        const u8 *p = programs + (u64)i * stride;
+    *programs = (struct programs){class, image->bytes + offset, count, stride};
+    return STATUS_OK;
+}
+
+enum status elf_plan(const struct image *image, struct plan *plan, struct refusal *why)
+{
+    struct programs programs;
+    enum status status = open_programs(image, &programs, why);
+
+    if (status != STATUS_OK)
+        return status;
+    const struct elf_class *class = programs.class;
+    for (u32 i = 0; status == STATUS_OK && i < programs.count; i++) {
+        const u8 *p = programs.first + (u64)i * programs.stride;
         struct plan_segment segment = {word(class, p + class->offset), word(class, p + class->filesz),
                                        word(class, p + class->paddr), word(class, p + class->memsz)};
         if (bytes_u32(p) == ELF_PT_LOAD)
@@ -110,7 +133,50 @@ enum status elf_plan(const struct image *image, struct plan *plan, struct refusa
     if (plan->count == 0)
         return refuse(why, STATUS_INVALID, "ELF file has no segment to load");
     plan->entry = word(class, image->bytes + class->entry);
-    if (!translate_entry(class, programs, count, stride, &plan->entry))
+    if (!translate_entry(&programs, &plan->entry))
         return refuse(why, STATUS_INVALID, "image is broken: its entry point 0x%lx lies in no segment", plan->entry);
     return STATUS_OK;
+}
+
+/*
+ * Looks in one segment of notes: each has a header (bytes of the name, bytes of the value, type), the name and the
+ * value, both padded to the alignment. gABI "Note Section".
+ */
+static bool find_in_segment(const u8 *notes, u64 bytes, u64 alignment, const struct elf_note_key *key, u64 *value)
+{
+    u64 name_bytes = string_length(key->name) + 1;
+    u64 at = 0;
+
+    while (bytes_contain(bytes, at, NOTE_HEADER_BYTES)) {
+        const u8 *note = notes + at;
+        u32 value_bytes = bytes_u32(note + 4);
+        u64 value_at = at + bits_align_up(NOTE_HEADER_BYTES + (u64)bytes_u32(note), alignment);
+        if (!bytes_contain(bytes, value_at, value_bytes))
+            return false;
+        if (bytes_u32(note + 8) == key->type && bytes_u32(note) == name_bytes &&
+            memcmp(note + NOTE_HEADER_BYTES, key->name, name_bytes) == 0 && (value_bytes == 4 || value_bytes == 8)) {
+            *value = value_bytes == 8 ? bytes_u64(notes + value_at) : bytes_u32(notes + value_at);
+            return true;
+        }
+        at = value_at + bits_align_up(value_bytes, alignment);
+    }
+    return false;
+}
+
+bool elf_find_note(const struct image *image, const struct elf_note_key *key, u64 *value)
+{
+    struct programs programs;
+
+    if (open_programs(image, &programs, NULL) != STATUS_OK)
+        return false;
+    const struct elf_class *class = programs.class;
+    for (u32 i = 0; i < programs.count; i++) {
+        const u8 *p = programs.first + (u64)i * programs.stride;
+        u64 offset = word(class, p + class->offset);
+        u64 bytes = word(class, p + class->filesz);
+        if (bytes_u32(p) == ELF_PT_NOTE && bytes_contain(image->size_bytes, offset, bytes) &&
+            find_in_segment(image->bytes + offset, bytes, word(class, p + class->align) == 8 ? 8 : 4, key, value))
+            return true;
+    }
+    return false;
 }

@@ -14,4 +14,12 @@ bool elf_is(const struct image *image);
  */
 enum status elf_plan(const struct image *image, struct plan *plan, struct refusal *why) MUST_CHECK;
 
+struct elf_note_key {
+    const char *name; /* the owner */
+    u32 type;
+};
+
+/* The value, of 4 or 8 bytes, of the first such note in a program header of notes. False: none, or no ELF file. */
+bool elf_find_note(const struct image *image, const struct elf_note_key *key, u64 *value);
+
 #endif

@@ -131,7 +131,7 @@ static enum status choose_base(struct kernel *kernel, const struct guest_memory 
 }
 
 /* As high as the kernel allows: away from where it unpacks itself. */
-static enum status place_initrd(struct kernel *kernel, const struct direct_request *request,
+static enum status place_initrd(struct kernel *kernel, const struct load_request *request,
                                 const struct guest_memory *memory, struct refusal *why)
 {
     u64 bytes = request->initrd.size_bytes;
@@ -184,7 +184,7 @@ static void write_memory_map(const struct guest_memory *memory)
 }
 
 /* The text page is described as a BIOS leaves it, with the cursor at its top. */
-static void write_params(const struct kernel *kernel, const struct direct_request *request,
+static void write_params(const struct kernel *kernel, const struct load_request *request,
                          const struct guest_memory *memory)
 {
     const u8 *h = kernel->image->bytes;
@@ -202,7 +202,7 @@ static void write_params(const struct kernel *kernel, const struct direct_reques
     put_param(memory, CMD_LINE_PTR, COMMAND_LINE, 4);
     write_memory_map(memory);
     writer = writer_at(memory, COMMAND_LINE);
-    layout_append_string(&writer, request->load.boot.line);
+    layout_append_string(&writer, request->boot.line);
 }
 
 /* Identity map of the low 4 GiB in 2 MiB pages: SDM 3A 4.5 "4-Level Paging and 5-Level Paging". */
@@ -222,42 +222,42 @@ static void write_page_tables(const struct guest_memory *memory)
 }
 
 /* Flat segments, read, write and execute: the selectors are the protocol's __BOOT_CS and __BOOT_DS. */
-static void write_start(const struct kernel *kernel, const struct guest_memory *memory, struct direct_start *start)
+static void write_start(const struct kernel *kernel, const struct guest_memory *memory, struct start_state *start)
 {
     const u64 gdt[] = {0, 0, kernel->long_mode ? 0x00af9b000000ffff : 0x00cf9b000000ffff, 0x00cf93000000ffff};
     struct layout_writer writer = writer_at(memory, BOOT_GDT);
 
     layout_append(&writer, gdt, sizeof gdt);
-    *start = (struct direct_start){
-        .state = {.mode = START_PROTECTED32, .rip = kernel->base, .rsi = BOOT_PARAMS, .rsp = LAYOUT_STACK_TOP},
-        .code_selector = SELECTOR_CODE,
-        .data_selector = SELECTOR_DATA,
-        .gdt_limit = sizeof gdt - 1,
-        .gdt_base = BOOT_GDT
-    };
+    *start = (struct start_state){.mode = START_PROTECTED32,
+                                  .code_selector = SELECTOR_CODE,
+                                  .data_selector = SELECTOR_DATA,
+                                  .gdt_limit = sizeof gdt - 1,
+                                  .gdt_base = BOOT_GDT,
+                                  .rip = kernel->base,
+                                  .rsi = BOOT_PARAMS,
+                                  .rsp = LAYOUT_STACK_TOP};
     if (kernel->long_mode) {
         write_page_tables(memory);
-        start->long_mode = true;
+        start->mode = START_LONG64;
         start->cr3 = PAGE_TABLES;
-        start->state.rip += ENTRY_64;
+        start->rip += ENTRY_64;
     }
 }
 
-enum status load_linux(const struct direct_request *request, const struct guest_memory *memory,
-                       struct direct_start *start, struct refusal *why)
+enum status load_linux(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
+                       struct refusal *why)
 {
-    struct kernel kernel = {.image = &request->load.boot};
+    struct kernel kernel = {.image = &request->boot};
     enum status status = parse_header(&kernel, why);
 
     if (status == STATUS_OK)
         status = choose_base(&kernel, memory, why);
-    if (status == STATUS_OK && request->load.module_count)
+    if (status == STATUS_OK && request->module_count)
         status = refuse(why, STATUS_UNSUPPORTED, "a Linux kernel takes role=initrd, not role=module");
     if (status == STATUS_OK)
         status = place_initrd(&kernel, request, memory, why);
     if (status == STATUS_OK)
-        status =
-            guest_memory_write(memory, gpa(kernel.base), request->load.boot.bytes + kernel.setup_bytes, kernel.bytes);
+        status = guest_memory_write(memory, gpa(kernel.base), request->boot.bytes + kernel.setup_bytes, kernel.bytes);
     if (status != STATUS_OK)
         return status;
     write_params(&kernel, request, memory);

@@ -4,11 +4,12 @@
 #include "kernel/load/load.h"
 #include "kernel/load/multiboot.h"
 #include "kernel/load/elf.h"
+#include "kernel/load/linux.h"
+#include "kernel/load/pvh.h"
 #include "kernel/lib/bytes.h"
 #include "kernel/lib/string.h"
 
 #define BOOT_SIGNATURE_OFFSET 510u
-#define LINUX_MAGIC_OFFSET    0x202u
 
 static bool has_bytes(const struct image *image, u64 offset, const char *bytes, u64 length)
 {
@@ -42,8 +43,15 @@ enum status load_detect(const struct image *image, enum image_kind *kind, struct
         *kind = IMAGE_MULTIBOOT;
         return STATUS_OK;
     }
-    if (has_bytes(image, LINUX_MAGIC_OFFSET, "HdrS", 4))
-        return refuse(why, STATUS_UNSUPPORTED, "module is a Linux kernel, which this version does not boot");
+    if (linux_is(image)) {
+        *kind = IMAGE_LINUX;
+        return STATUS_OK;
+    }
+    u64 entry;
+    if (pvh_find_entry(image, &entry)) {
+        *kind = IMAGE_PVH;
+        return STATUS_OK;
+    }
     if (has_bytes(image, BOOT_SIGNATURE_OFFSET, "\x55\xaa", 2)) {
         *kind = IMAGE_FLAT16;
         return STATUS_OK;
@@ -51,12 +59,12 @@ enum status load_detect(const struct image *image, enum image_kind *kind, struct
     if (elf_is(image))
         return refuse(
             why, STATUS_UNSUPPORTED,
-            "module is an ELF file without a multiboot or multiboot2 header in its first 8 or 32 KiB; check that the "
-            "file is complete (it has %lu bytes) and linked with such a header",
+            "module is an ELF file without a multiboot or multiboot2 header in its first 8 or 32 KiB and without a PVH "
+            "note; check that the file is complete (it has %lu bytes) and linked with one of them",
             image->size_bytes);
     return refuse(
         why, STATUS_UNSUPPORTED,
-        "module is not a guest image: no multiboot, multiboot2 or boot sector signature; give kind=flat16 for a "
+        "module is not a guest image: no multiboot, multiboot2, Linux or boot sector signature; give kind=flat16 for a "
         "raw real-mode image");
 }
 
@@ -74,6 +82,8 @@ enum status load_image(const struct load_request *request, const struct guest_me
         return status;
     if (request->module_count > LOAD_MAX_MODULES)
         return refuse(why, STATUS_UNSUPPORTED, "a VM takes at most %u modules", LOAD_MAX_MODULES);
+    if (request->initrd.bytes && *kind != IMAGE_LINUX && *kind != IMAGE_PVH)
+        return refuse(why, STATUS_UNSUPPORTED, "role=initrd is for kind=linux and kind=pvh; use role=module");
     switch (*kind) {
     case IMAGE_FLAT16:
         return load_flat16(request, memory, start, why);
@@ -81,6 +91,10 @@ enum status load_image(const struct load_request *request, const struct guest_me
         return load_multiboot(request, memory, start, why);
     case IMAGE_MULTIBOOT2:
         return load_multiboot2(request, memory, start, why);
+    case IMAGE_LINUX:
+        return load_linux(request, memory, start, why);
+    case IMAGE_PVH:
+        return load_pvh(request, memory, start, why);
     default:
         return refuse(why, STATUS_UNSUPPORTED, "module has no known kind");
     }

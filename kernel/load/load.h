@@ -22,16 +22,27 @@ struct load_request {
     struct image boot;
     struct image modules[LOAD_MAX_MODULES];
     u32 module_count;
+    struct image initrd; /* bytes NULL: none */
+    gpa_t acpi_root;     /* the RSDP; 0: none */
 };
 
 /* In which state the boot vCPU begins. */
 enum start_mode {
-    START_REAL16,     /* CS:IP = 0:rip, all segments 0, SP = rsp */
-    START_PROTECTED32 /* flat 4 GiB segments, paging off, interrupts off: the multiboot machine state */
+    START_REAL16,      /* CS:IP = 0:rip, all segments 0, SP = rsp */
+    START_PROTECTED32, /* flat 4 GiB segments, paging off, interrupts off: the multiboot machine state */
+    START_LONG64       /* 64-bit mode: CR0.PG, CR4.PAE, EFER.LME and LMA, CR3 = cr3; flat segments, interrupts off */
 };
 
+/*
+ * A descriptor table in guest memory with a flat code and a flat data segment of the mode's width. gdt_limit 0: none;
+ * START_PROTECTED32 then has the selectors of the multiboot machine state, which leaves them to the loader.
+ */
 struct start_state {
     enum start_mode mode;
+    u16 code_selector, data_selector;
+    u16 gdt_limit;
+    u64 gdt_base;
+    u64 cr3; /* START_LONG64 only */
     u64 rip;
     u64 rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
 };
@@ -52,5 +63,9 @@ enum status load_multiboot(const struct load_request *request, const struct gues
                            struct start_state *start, struct refusal *why) MUST_CHECK;
 enum status load_multiboot2(const struct load_request *request, const struct guest_memory *memory,
                             struct start_state *start, struct refusal *why) MUST_CHECK;
+enum status load_linux(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
+                       struct refusal *why) MUST_CHECK;
+enum status load_pvh(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
+                     struct refusal *why) MUST_CHECK;
 
 #endif

@@ -5,8 +5,6 @@
  */
 #include "kernel/load/pvh.h"
 #include "kernel/load/elf.h"
-#include "kernel/load/elf_note.h"
-#include "kernel/load/layout.h"
 #include "kernel/lib/string.h"
 
 #define NOTE_PHYS32_ENTRY 18u
@@ -19,82 +17,82 @@
 bool pvh_find_entry(const struct image *image, u64 *entry)
 {
     static const struct elf_note_key key = {"Xen", NOTE_PHYS32_ENTRY};
-    return elf_note_find(image, &key, entry);
+    return elf_find_note(image, &key, entry);
 }
 
 /* The block: start info, module list, memory map, then the strings (command line, module lines). */
-static void write_info(const struct direct_request *request, const u64 *module_starts, struct layout_writer *writer,
+static void write_info(const struct load_request *request, const u64 *module_starts, struct layout_writer *writer,
                        const struct guest_memory *memory)
 {
     struct layout_map_entry entry;
     u32 map_count = layout_count_map_entries(memory);
     u64 modules = writer->base + START_BYTES;
-    u64 map = modules + request->load.module_count * MODULE_BYTES;
+    u64 map = modules + request->module_count * MODULE_BYTES;
     u64 string = map + map_count * MAP_BYTES;
 
     layout_append_u64(writer, (u64)START_VERSION << 32 | START_MAGIC);
-    layout_append_u64(writer, (u64)request->load.module_count << 32); /* flags: 0 */
+    layout_append_u64(writer, (u64)request->module_count << 32); /* flags: 0 */
     layout_append_u64(writer, modules);
     layout_append_u64(writer, string);
     layout_append_u64(writer, request->acpi_root.raw);
     layout_append_u64(writer, map);
     layout_append_u64(writer, map_count);
-    string += string_length(request->load.boot.line) + 1;
-    for (u32 i = 0; i < request->load.module_count; i++) {
+    string += string_length(request->boot.line) + 1;
+    for (u32 i = 0; i < request->module_count; i++) {
         layout_append_u64(writer, module_starts[i]);
-        layout_append_u64(writer, request->load.modules[i].size_bytes);
+        layout_append_u64(writer, request->modules[i].size_bytes);
         layout_append_u64(writer, string);
         layout_append_u64(writer, 0);
-        string += string_length(request->load.modules[i].line) + 1;
+        string += string_length(request->modules[i].line) + 1;
     }
     for (u32 index = 0; layout_next_map_entry(memory, &index, &entry);) {
         layout_append_u64(writer, entry.base);
         layout_append_u64(writer, entry.size_bytes);
         layout_append_u64(writer, entry.type); /* numbered as in E820; the upper half is reserved */
     }
-    layout_append_string(writer, request->load.boot.line);
-    for (u32 i = 0; i < request->load.module_count; i++)
-        layout_append_string(writer, request->load.modules[i].line);
+    layout_append_string(writer, request->boot.line);
+    for (u32 i = 0; i < request->module_count; i++)
+        layout_append_string(writer, request->modules[i].line);
 }
 
 /* With the initrd as the first module: that is where Linux looks. */
-static enum status list_modules(const struct direct_request *request, struct direct_request *out, struct refusal *why)
+static enum status list_modules(const struct load_request *request, struct load_request *out, struct refusal *why)
 {
     *out = *request;
     if (!request->initrd.bytes)
         return STATUS_OK;
-    if (request->load.module_count == LOAD_MAX_MODULES)
+    if (request->module_count == LOAD_MAX_MODULES)
         return refuse(why, STATUS_UNSUPPORTED, "a VM takes at most %u modules, its initrd included", LOAD_MAX_MODULES);
-    out->load.modules[0] = request->initrd;
-    memcpy(out->load.modules + 1, request->load.modules, request->load.module_count * sizeof request->load.modules[0]);
-    out->load.module_count++;
+    out->modules[0] = request->initrd;
+    memcpy(out->modules + 1, request->modules, request->module_count * sizeof request->modules[0]);
+    out->module_count++;
     return STATUS_OK;
 }
 
-enum status load_pvh(const struct direct_request *request, const struct guest_memory *memory, struct start_state *start,
+enum status load_pvh(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
                      struct refusal *why)
 {
-    struct direct_request all;
+    struct load_request all;
     u64 module_starts[LOAD_MAX_MODULES];
     struct plan plan;
     struct layout layout;
     u64 entry;
 
-    if (!pvh_find_entry(&request->load.boot, &entry))
+    if (!pvh_find_entry(&request->boot, &entry))
         return refuse(why, STATUS_INVALID, "image is no PVH kernel: no ELF file with a Xen note of type %u",
                       NOTE_PHYS32_ENTRY);
     layout_init(&layout, memory);
     plan_init(&plan);
-    enum status status = elf_plan(&request->load.boot, &plan, why);
+    enum status status = elf_plan(&request->boot, &plan, why);
     if (status != STATUS_OK)
         return status;
     if (!plan_contains(&plan, entry))
         return refuse(why, STATUS_INVALID, "image is broken: its PVH entry point 0x%lx lies outside", entry);
     status = list_modules(request, &all, why);
     if (status == STATUS_OK)
-        status = plan_load(&plan, &request->load.boot, &layout, 0, why);
+        status = plan_load(&plan, &request->boot, &layout, 0, why);
     if (status == STATUS_OK)
-        status = layout_place_modules(&layout, &all.load, module_starts, why);
+        status = layout_place_modules(&layout, &all, module_starts, why);
     if (status != STATUS_OK)
         return status;
     struct layout_writer writer = {0};

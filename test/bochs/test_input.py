@@ -28,7 +28,7 @@ WRONG_LINES = {
     "dump": ("vm=dump mem=8M dump=core", r"dump"),
     "kind": ("vm=kind mem=8M kind=windows", r"kind"),
     "later": ("vm=later mem=8M restart=always", r"restart"),
-    "role": ("vm=role role=initrd", r"role"),
+    "role": ("vm=role role=disk", r"role"),
     "orphan": ("vm=orphan role=module", r"role|boot|orphan"),
 }
 

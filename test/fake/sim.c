@@ -487,12 +487,31 @@ static void timer_write(void *device, u64 offset, u8 bytes, u64 value)
     vtimer_arm(timers, 0, vtimer_now(timers) + value);
 }
 
+enum status guest_acpi_install(const struct guest_memory *memory, u32 cpus, gpa_t *root)
+{
+    (void)memory;
+    (void)cpus;
+    *root = gpa(0);
+    return STATUS_OK;
+}
+
+static size_t device_bytes(u32 cpus)
+{
+    (void)cpus;
+    return 64;
+}
+
 static enum status attach(struct vm *vm, void *room)
 {
     static const struct bus_ops ops = {.write = timer_write};
+    static const s16 no_vector = -1;
+    static const bool always = true, never = false;
 
     (void)room;
     vm->intc = (struct intc){.pending = &guest_of(vm->vcpus[0])->pending, .device = vm};
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        vm->vcpus[i]->apic =
+            (struct cpu_apic){.pending = &no_vector, .extint = &always, .intr = i ? &never : vm->intc.pending};
     vtimer_add(&vm->vcpus[0]->timers, timer_fires, vm);
     return bus_add_ports(&vm->bus, TIMER_PORT, 4, 4, &ops, vm);
 }
@@ -512,7 +531,7 @@ struct vm_spec sim_spec(void)
 
 struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts)
 {
-    static const struct vm_platform platform = {.device_bytes = 64, .attach = attach};
+    static const struct vm_platform platform = {.device_bytes = device_bytes, .attach = attach};
     struct load_request request = {.vm_name = spec->name};
     struct refusal why;
 

@@ -29,6 +29,11 @@ static struct {
     bool another;   /* and will do so again after the next acknowledge */
     u8 vector;
     u32 acknowledged;
+    s16 apic_pending; /* the local APIC's vector, or -1 */
+    bool extint;      /* LINT0 passes INTR on */
+    u64 apic_base;
+    u64 apic_written;
+    u64 cr8;
     u32 flushes; /* of the TLB */
 } bench;
 
@@ -67,6 +72,70 @@ static u8 bench_acknowledge(void *device)
     return bench.vector;
 }
 
+static u8 bench_apic_acknowledge(void *device)
+{
+    (void)device;
+    u8 vector = (u8)bench.apic_pending;
+    assert_true(bench.apic_pending >= 0);
+    bench.apic_pending = -1;
+    return vector;
+}
+
+static u64 bench_apic_read_cr8(void *device)
+{
+    (void)device;
+    return bench.cr8;
+}
+
+static const struct cpu_apic_ops bench_apic_ops = {.acknowledge = bench_apic_acknowledge,
+                                                   .read_cr8 = bench_apic_read_cr8};
+
+/* The kernel's way to the local APIC, whose registers are here: offset / 16 or the MSR's index is the value it reads.
+ */
+u64 vm_apic_read(struct vcpu *vcpu, u64 offset, u8 bytes)
+{
+    (void)vcpu;
+    (void)bytes;
+    return offset >> 4;
+}
+
+void vm_apic_write(struct vcpu *vcpu, u64 offset, u8 bytes, u64 value)
+{
+    (void)vcpu;
+    (void)bytes;
+    bench.apic_written = offset << 32 | (u32)value;
+}
+
+bool vm_apic_read_msr(struct vcpu *vcpu, u32 index, u64 *value)
+{
+    (void)vcpu;
+    *value = index;
+    return bench.apic_base & BIT(10);
+}
+
+bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value)
+{
+    (void)vcpu;
+    bench.apic_written = (u64)index << 32 | (u32)value;
+    return bench.apic_base & BIT(10);
+}
+
+/* The bits that a local APIC could have; modes are its own affair. */
+bool vm_apic_write_base(struct vcpu *vcpu, u64 value)
+{
+    (void)vcpu;
+    if (value & ~0xfffffff00ull)
+        return false;
+    bench.apic_base = value;
+    return true;
+}
+
+void vm_apic_write_cr8(struct vcpu *vcpu, u64 value)
+{
+    (void)vcpu;
+    bench.cr8 = value;
+}
+
 /* A Skylake-X, and a vCPU in 32-bit protected mode without paging, as a multiboot guest begins. */
 static inline void bench_start(void)
 {
@@ -82,6 +151,11 @@ static inline void bench_start(void)
     bench.vm.spec = (struct vm_spec){.name = "test", .cpus = 1, .weight = VM_DEFAULT_WEIGHT, .affinity = ~0ull};
     bench.vm.intc.pending = &bench.interrupt;
     bench.vm.intc.acknowledge = bench_acknowledge;
+    bench.apic_pending = -1;
+    bench.extint = true;
+    bench.apic_base = 0xfee00900;
+    bench.v.base.apic = (struct cpu_apic){
+        NULL, &bench.apic_pending, &bench.extint, &bench.interrupt, &bench.apic_base, &bench_apic_ops};
     bench.vm.vcpus[0] = &bench.v.base;
     bench.v.base.vm = &bench.vm;
     bench.v.xcr0 = 1;

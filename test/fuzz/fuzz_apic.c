@@ -21,6 +21,7 @@ static struct vlapic apics[CPUS];
 static u32 pages[CPUS][VLAPIC_PAGE_BYTES / 4] ALIGNED(4096);
 static struct vioapic ioapic;
 static bool told[CPUS];
+static bool intr[CPUS]; /* LINT0 */
 static u64 now_ns;
 
 void panic(const char *format, ...)
@@ -148,6 +149,20 @@ static void pass_time(u64 span_ns)
     }
 }
 
+static void set_lint(struct vlapic *v, u8 pin, bool level)
+{
+    bool *lint0 = &intr[v - apics];
+
+    if (pin) {
+        vlapic_set_lint1(v, level);
+        return;
+    }
+    bool rises = level && !*lint0;
+    *lint0 = level;
+    if (rises)
+        vlapic_raise_lint0(v);
+}
+
 static void step(struct input *input)
 {
     u8 what = (u8)take(input, 1);
@@ -174,7 +189,7 @@ static void step(struct input *input)
         vlapic_accept(v, (u8)take(input, 1), what & 16);
         break;
     case 7:
-        vlapic_set_lint(v, what >> 4 & 1, what >> 5 & 1);
+        set_lint(v, what >> 4 & 1, what >> 5 & 1);
         break;
     case 8: {
         static const u16 modes[] = {0x000, 0x400, 0x800, 0xc00, 0x900, 0xd00, 0xc01, 0x100};
@@ -215,11 +230,12 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     struct input input = {data, size};
 
     now_ns = 0;
+    intr[0] = intr[1] = false;
     bus_init(&bus);
     vtimer_set_init(&timers, read_clock, NULL);
     require(vioapic_init(&ioapic, &bus, deliver, NULL) == STATUS_OK, "vioapic_init");
     for (u32 i = 0; i < CPUS; i++) {
-        const struct vlapic_setup setup = {&host, &apics[i], pages[i], &timers, i, 39, i == 0, true};
+        const struct vlapic_setup setup = {&host, &apics[i], pages[i], &intr[i], &timers, i, 39, i == 0, true};
         vlapic_init(&apics[i], &setup);
     }
     while (input.left)

@@ -3,6 +3,7 @@
  * beyond what the sanitizers see: INTR as told equals INTR as asked, no deadline in the past, no result too wide.
  * links: drivers/virt/pc.c drivers/virt/pic.c drivers/virt/pit.c drivers/virt/uart.c drivers/virt/cmos.c
  * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/pm.c drivers/virt/vioapic.c drivers/virt/vhpet.c
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,13 +58,26 @@ static void interrupt_raised(void *context)
     asserted = true;
 }
 
-static const struct pc_host host = {NULL, console_put, request, interrupt_raised};
+static u8 level_vector; /* of the last level-triggered message */
+
+static bool interrupt_message(void *context, const struct vioapic_message *message)
+{
+    (void)context;
+    require(message->destination < 0xff || message->destination == VIOAPIC_BROADCAST, "destination");
+    require(!message->level || message->delivery < 2, "a level without a vector");
+    if (message->level)
+        level_vector = message->vector;
+    return message->vector & 1;
+}
+
+static const struct pc_host host = {NULL, console_put, request, interrupt_raised, interrupt_message};
+static const struct pc_host plain_host = {NULL, console_put, request, interrupt_raised, NULL};
 
 /* Ports that a device answers: a random port seldom does. */
-static const u16 ports[] = {0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,  0x41,  0x42,   0x43,
-                            0x61,  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff,  0x70,
-                            0x71,  0x60,  0x64,  0x92,  0xcf8, 0xcf9, 0xcfc, 0x3b4, 0x3b5,  0x3c0,
-                            0x3c1, 0x3c8, 0x3c9, 0x3d4, 0x3d5, 0x3da, 0x604, 0x605, 0x8900, 0xb004};
+static const u16 ports[] = {0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1,  0x40,   0x41,  0x42,  0x43,  0x61,
+                            0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd,  0x3fe,  0x3ff, 0x70,  0x71,  0x60,
+                            0x64,  0x92,  0xcf8, 0xcf9, 0xcfc, 0x3b4,  0x3b5,  0x3c0, 0x3c1, 0x3c8, 0x3c9,
+                            0x3d4, 0x3d5, 0x3da, 0x604, 0x605, 0x8900, 0xb004, 0x600, 0x602, 0x608, 0x60a};
 
 struct input {
     const u8 *data;
@@ -82,6 +96,32 @@ static u16 take_port(struct input *input)
 {
     u8 choice = (u8)take(input, 1);
     return choice < 240 ? ports[choice % ARRAY_SIZE(ports)] : (u16)take(input, 2);
+}
+
+/* The I/O APIC's window through its index, the HPET's registers, or anything near them. */
+static u64 take_address(struct input *input)
+{
+    u16 choice = (u16)take(input, 2);
+
+    if (choice & 0x8000)
+        return VHPET_ADDRESS + (choice & 0x1ff);
+    if (choice & 0x4000)
+        return VIOAPIC_ADDRESS + (choice & 0xff);
+    bus_write_memory(&bus, gpa(VIOAPIC_ADDRESS), 4, choice & 0x3f);
+    return VIOAPIC_ADDRESS + 0x10;
+}
+
+static void access_memory(struct input *input, bool write)
+{
+    u64 address = take_address(input);
+    u8 bytes = (u8)(1u << (take(input, 1) & 3));
+
+    if (write) {
+        bus_write_memory(&bus, gpa(address), bytes, take(input, bytes));
+        return;
+    }
+    u64 value = bus_read_memory(&bus, gpa(address), bytes);
+    require(bytes == 8 || value >> (8 * bytes) == 0, "a result is wider than its access");
 }
 
 /* Runs what is due, as the vCPU's loop does; the guest that lets a span pass costs a bounded number of runs. */
@@ -128,6 +168,12 @@ static void step(struct input *input)
             pass_time(take(input, 1 + (what >> 5)) % SPAN_MAX_NS, what & 8);
         break;
     case 6:
+        if (what & 0x80) {
+            access_memory(input, what & 0x40);
+            break;
+        }
+        if (what & 0x40)
+            pc_end_interrupt(&pc, level_vector);
         if (*intc.pending)
             intc.acknowledge(intc.device);
         break;
@@ -145,12 +191,13 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     struct input input = {data, size};
     u64 wall_seconds = take(&input, 5);
     u64 mem_bytes = take(&input, 5);
+    const struct pc_host *chosen = mem_bytes & 1 ? &host : &plain_host;
 
     now_ns = 0;
     asserted = false;
     bus_init(&bus);
     vtimer_set_init(&timers, read_clock, NULL);
-    require(pc_init(&pc, &host, &bus, &timers, wall_seconds, mem_bytes) == STATUS_OK, "pc_init");
+    require(pc_init(&pc, chosen, &bus, &timers, wall_seconds, mem_bytes) == STATUS_OK, "pc_init");
     while (input.left)
         step(&input);
     return 0;

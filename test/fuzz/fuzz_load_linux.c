@@ -1,11 +1,13 @@
 /*
  * The Linux loader on arbitrary images, initrds and memory sizes: it must load or refuse, never touch anything else.
- * links: kernel/load/linux.c kernel/load/layout.c kernel/guest_memory.c test/fake/host_memory.c
+ * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c kernel/vm_spec.c
+ * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/load/linux.h"
+#include "kernel/load/load.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/image_builder.h"
 
@@ -33,8 +35,9 @@ static void put_header(u8 *image, size_t size, u8 how)
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct refusal why = {""};
-    struct direct_request request = {.load = {.vm_name = "f"}};
-    struct direct_start start;
+    struct load_request request = {.vm_name = "f", .kind = IMAGE_LINUX};
+    struct start_state start;
+    enum image_kind kind;
 
     if (size < PROLOGUE)
         return 0;
@@ -47,17 +50,17 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     u8 *image = malloc(image_size ? image_size : 1);
     memcpy(image, data + PROLOGUE, image_size);
     put_header(image, image_size, data[0]);
-    request.load.boot = (struct image){image, image_size, "command line"};
+    request.boot = (struct image){image, image_size, "command line"};
     if (data[1] & 1)
         request.initrd = (struct image){image, image_size, "initrd"};
-    request.load.module_count = data[1] & 2 ? data[2] % (LOAD_MAX_MODULES + 1) : 0;
-    for (u32 i = 0; i < request.load.module_count; i++)
-        request.load.modules[i] = (struct image){image, image_size, "module"};
-    if (load_linux(&request, &memory, &start, &why) == STATUS_OK) {
-        const struct guest_region *r = guest_memory_find(&memory, gpa(start.state.rip));
+    request.module_count = data[1] & 2 ? data[2] % (LOAD_MAX_MODULES + 1) : 0;
+    for (u32 i = 0; i < request.module_count; i++)
+        request.modules[i] = (struct image){image, image_size, "module"};
+    if (load_image(&request, &memory, &start, &kind, &why) == STATUS_OK) {
+        const struct guest_region *r = guest_memory_find(&memory, gpa(start.rip));
         if (!r || r->kind != GUEST_REGION_RAM)
             abort();
-        if (start.state.rsi >= 0xa0000 || (start.cr3 != 0) != start.long_mode)
+        if (start.rsi >= 0xa0000 || (start.cr3 != 0) != (start.mode == START_LONG64))
             abort();
     } else if (!why.text[0]) {
         abort();

@@ -1,12 +1,13 @@
 /*
  * The PVH loader on arbitrary images, initrds and memory sizes: it must load or refuse, never touch anything else.
- * links: kernel/load/pvh.c kernel/load/elf.c kernel/load/elf_note.c kernel/load/plan.c kernel/load/layout.c
- * links: kernel/guest_memory.c test/fake/host_memory.c
+ * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c kernel/vm_spec.c
+ * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/load/pvh.h"
+#include "kernel/load/load.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/image_builder.h"
 
@@ -32,8 +33,9 @@ static void put_header(u8 *image, size_t size, u8 how)
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct refusal why = {""};
-    struct direct_request request = {.load = {.vm_name = "f"}};
+    struct load_request request = {.vm_name = "f", .kind = IMAGE_PVH};
     struct start_state start;
+    enum image_kind kind;
 
     if (size < PROLOGUE)
         return 0;
@@ -46,13 +48,13 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     u8 *image = malloc(image_size ? image_size : 1);
     memcpy(image, data + PROLOGUE, image_size);
     put_header(image, image_size, data[0]);
-    request.load.boot = (struct image){image, image_size, "command line"};
+    request.boot = (struct image){image, image_size, "command line"};
     if (data[1] & 1)
         request.initrd = (struct image){image, image_size, "initrd"};
-    request.load.module_count = data[1] & 2 ? data[2] % (LOAD_MAX_MODULES + 1) : 0;
-    for (u32 i = 0; i < request.load.module_count; i++)
-        request.load.modules[i] = (struct image){image, image_size, "module"};
-    if (load_pvh(&request, &memory, &start, &why) == STATUS_OK) {
+    request.module_count = data[1] & 2 ? data[2] % (LOAD_MAX_MODULES + 1) : 0;
+    for (u32 i = 0; i < request.module_count; i++)
+        request.modules[i] = (struct image){image, image_size, "module"};
+    if (load_image(&request, &memory, &start, &kind, &why) == STATUS_OK) {
         const struct guest_region *r = guest_memory_find(&memory, gpa(start.rip));
         if (!r || r->kind != GUEST_REGION_RAM)
             abort();

@@ -46,7 +46,7 @@ static enum outcome mov_to(unsigned cr, u64 value)
 static void assert_refused(unsigned cr, u64 value)
 {
     struct fake_vmcs_copy before, after;
-    u64 cr8 = bench.v.cr8;
+    u64 cr8 = bench.cr8;
 
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(cr, 0, GPR_RDI));
     fake_vmcs_save(&before);
@@ -54,7 +54,7 @@ static void assert_refused(unsigned cr, u64 value)
     bench_assert_exception(VECTOR_GP, 0);
     fake_vmcs_save(&after);
     assert_memory_equal(&before, &after, sizeof before);
-    assert_int_equal(bench.v.cr8, cr8);
+    assert_int_equal(bench.cr8, cr8);
 }
 
 static void use_64_bit_mode(void)

@@ -153,16 +153,33 @@ static void test_withdrawn_interrupt_closes_the_window(void **state)
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
 }
 
-/* Only the boot vCPU is wired to the PIC. */
-static void test_other_vcpus_see_no_interrupt(void **state)
+/* A local APIC whose LINT0 is closed keeps the PIC's request away. */
+static void test_closed_lint0(void **state)
 {
     (void)state;
     bench.interrupt = true;
-    bench.v.base.index = 1;
+    bench.extint = false;
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
     vmx_event_prepare(&bench.v);
     assert_int_equal(bench.acknowledged, 0);
     assert_int_equal(fake_vmcs_write_count(), 0);
+}
+
+/* The local APIC's own vector; the PIC's goes first. */
+static void test_local_apic(void **state)
+{
+    (void)state;
+    bench.interrupt = true;
+    bench.apic_pending = 0x55;
+    bench.vector = 0x20;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000020);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_INTERRUPT_WINDOW); /* there is another */
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, 0);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000055);
+    assert_int_equal(bench.apic_pending, -1);
 }
 
 static void test_nmi(void **state)
@@ -170,7 +187,7 @@ static void test_nmi(void **state)
     u32 closed = vmcs_read(PROC_CONTROLS);
 
     (void)state;
-    bench.v.nmi_pending = true;
+    bench.v.base.nmi_waiting = true;
     bench.interrupt = true;
     VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
     vmx_event_prepare(&bench.v);
@@ -180,7 +197,7 @@ static void test_nmi(void **state)
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000202);
     assert_int_equal(vmcs_read(PROC_CONTROLS), closed | PROC_INTERRUPT_WINDOW);
-    assert_false(bench.v.nmi_pending);
+    assert_false(bench.v.base.nmi_waiting);
 }
 
 /* An exit interrupted a delivery: the same event, with its error code or instruction length, goes in again. */
@@ -302,7 +319,8 @@ int main(void)
         cmocka_unit_test_setup(test_interrupt_waits_for_its_window, set_up),
         cmocka_unit_test_setup(test_second_interrupt_arms_the_window, set_up),
         cmocka_unit_test_setup(test_withdrawn_interrupt_closes_the_window, set_up),
-        cmocka_unit_test_setup(test_other_vcpus_see_no_interrupt, set_up),
+        cmocka_unit_test_setup(test_closed_lint0, set_up),
+        cmocka_unit_test_setup(test_local_apic, set_up),
         cmocka_unit_test_setup(test_nmi, set_up),
         cmocka_unit_test_setup(test_reinjection, set_up),
         cmocka_unit_test_setup(test_prepared_event_survives_a_lost_turn, set_up),

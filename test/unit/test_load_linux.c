@@ -1,6 +1,8 @@
 /*
  * Linux kernels: boot parameters, descriptor and page tables, initrd and registers, and what is refused.
- * links: kernel/load/linux.c kernel/load/layout.c kernel/guest_memory.c test/fake/host_memory.c
+ * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c kernel/vm_spec.c
+ * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +12,15 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kernel/load/linux.h"
+#include "kernel/load/load.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/image_builder.h"
 
 static u8 file[KIB(16)];
 static struct guest_memory memory;
-static struct direct_request request;
-static struct direct_start start;
+static struct load_request request;
+static struct start_state start;
+static enum image_kind kind;
 static struct refusal why;
 
 static void begin(u64 mem_bytes)
@@ -25,9 +28,10 @@ static void begin(u64 mem_bytes)
     host_memory_init(MIB(1), MIB(64));
     assert_int_equal(guest_memory_allocate(&memory, mem_bytes, &why), STATUS_OK);
     memset(file, 0, sizeof file);
-    request = (struct direct_request){
-        .load = {.vm_name = "t", .boot = {file, sizeof file, "quiet panic=-1"}}
+    request = (struct load_request){
+        .vm_name = "t", .boot = {file, sizeof file, "quiet panic=-1"}
     };
+    kind = IMAGE_AUTO;
 }
 
 static u64 word(u64 address, unsigned width)
@@ -50,11 +54,11 @@ static const char *text(u64 address)
 /* Loads from a heap copy of exactly the image's size, so that the sanitizer sees a read past its end. */
 static enum status load(void)
 {
-    u8 *copy = malloc(request.load.boot.size_bytes ? request.load.boot.size_bytes : 1);
-    memcpy(copy, file, request.load.boot.size_bytes);
-    request.load.boot.bytes = copy;
+    u8 *copy = malloc(request.boot.size_bytes ? request.boot.size_bytes : 1);
+    memcpy(copy, file, request.boot.size_bytes);
+    request.boot.bytes = copy;
     why.text[0] = 0;
-    enum status status = load_linux(&request, &memory, &start, &why);
+    enum status status = load_image(&request, &memory, &start, &kind, &why);
     free(copy);
     return status;
 }
@@ -88,9 +92,10 @@ static void test_64_bit_kernel(void **state)
     begin_linux(MIB(32));
     request.acpi_root = gpa(0xe0000);
     assert_int_equal(load(), STATUS_OK);
-    assert_true(start.long_mode);
-    assert_int_equal(start.state.rip, 0x1000200);
-    assert_int_equal(start.state.rsi, PARAMS);
+    assert_int_equal(kind, IMAGE_LINUX);
+    assert_int_equal(start.mode, START_LONG64);
+    assert_int_equal(start.rip, 0x1000200);
+    assert_int_equal(start.rsi, PARAMS);
     assert_int_equal(start.code_selector, 0x10);
     assert_int_equal(start.data_selector, 0x18);
     assert_int_equal(word(0x1000000, 8), 0x5a5a5a5a5a5a5a5a);
@@ -157,21 +162,19 @@ static void test_32_bit_entry(void **state)
     begin_linux(MIB(32));
     image_put(file, 0x236, 2, 2);
     assert_int_equal(load(), STATUS_OK);
-    assert_false(start.long_mode);
-    assert_int_equal(start.state.mode, START_PROTECTED32);
-    assert_int_equal(start.state.rip, 0x1000000);
-    assert_int_equal(start.state.rsi, PARAMS);
-    assert_int_equal(start.state.rdi | start.state.rbp | start.state.rbx, 0);
+    assert_int_equal(start.mode, START_PROTECTED32);
+    assert_int_equal(start.rip, 0x1000000);
+    assert_int_equal(start.rsi, PARAMS);
+    assert_int_equal(start.rdi | start.rbp | start.rbx, 0);
     assert_int_equal(start.code_selector, 0x10);
     assert_int_equal(word(start.gdt_base + 0x10, 8), 0x00cf9b000000ffff);
     image_put(file, 0x236, 3, 2);
     image_put(file, 0x206, 0x20b, 2); /* too old for xloadflags */
     assert_int_equal(load(), STATUS_OK);
-    assert_false(start.long_mode);
-    assert_int_equal(start.state.mode, START_PROTECTED32);
+    assert_int_equal(start.mode, START_PROTECTED32);
     image_put(file, 0x206, 0x206, 2); /* too old for a preferred address */
     assert_int_equal(load(), STATUS_OK);
-    assert_int_equal(start.state.rip, 0x100000);
+    assert_int_equal(start.rip, 0x100000);
 }
 
 static void test_base(void **state)
@@ -180,7 +183,7 @@ static void test_base(void **state)
     begin_linux(MIB(32));
     image_put(file, 0x258, 0x10000, 8); /* in low memory: the next aligned address above 1 MiB */
     assert_int_equal(load(), STATUS_OK);
-    assert_int_equal(start.state.rip, 0x200200);
+    assert_int_equal(start.rip, 0x200200);
     image_put(file, 0x230, 0x300000, 4);
     expect_refusal(STATUS_INVALID, "kernel alignment 0x300000 is no power of two");
     image_put(file, 0x230, 0, 4);
@@ -189,7 +192,7 @@ static void test_base(void **state)
     expect_refusal(STATUS_UNSUPPORTED, "kernel wants 0x400000 bytes at 0x10000");
     image_put(file, 0x258, 0x1234000, 8);
     assert_int_equal(load(), STATUS_OK);
-    assert_int_equal(start.state.rip, 0x1234200);
+    assert_int_equal(start.rip, 0x1234200);
     image_put(file, 0x258, 0xfffffffffffff000, 8);
     expect_refusal(STATUS_UNSUPPORTED, "must lie from 1 MiB to 4 GiB");
     image_put(file, 0x258, 0xffc00000, 8);
@@ -236,8 +239,8 @@ static void test_initrd(void **state)
     expect_refusal(STATUS_INVALID, "initrd is empty");
     request.initrd.bytes = NULL;
     assert_int_equal(load(), STATUS_OK);
-    request.load.modules[0] = (struct image){initrd, 1, ""};
-    request.load.module_count = 1;
+    request.modules[0] = (struct image){initrd, 1, ""};
+    request.module_count = 1;
     expect_refusal(STATUS_UNSUPPORTED, "takes role=initrd, not role=module");
 }
 
@@ -248,7 +251,7 @@ static void test_command_line(void **state)
     (void)state;
     begin_linux(MIB(32));
     memset(line, 'x', sizeof line - 1);
-    request.load.boot.line = line;
+    request.boot.line = line;
     expect_refusal(STATUS_OUT_OF_RANGE, "command line has 61439 characters; the kernel takes at most 2047");
     line[2047] = 0;
     assert_int_equal(load(), STATUS_OK);
@@ -258,7 +261,7 @@ static void test_command_line(void **state)
     expect_refusal(STATUS_OUT_OF_RANGE, "command line has 61439 characters");
     line[0xdfff] = 0;
     assert_int_equal(load(), STATUS_OK);
-    assert_int_equal(start.long_mode ? word(start.cr3, 8) : 0, start.cr3 + 0x1003);
+    assert_int_equal(start.mode == START_LONG64 ? word(start.cr3, 8) : 0, start.cr3 + 0x1003);
 }
 
 static void test_broken_kernels(void **state)
@@ -271,30 +274,31 @@ static void test_broken_kernels(void **state)
     file[0x211] = 0;
     expect_refusal(STATUS_UNSUPPORTED, "2.15 and loads low");
     file[0x211] = 1;
-    request.load.boot.size_bytes -= 15; /* within the last paragraph */
+    request.boot.size_bytes -= 15; /* within the last paragraph */
     assert_int_equal(load(), STATUS_OK);
-    request.load.boot.size_bytes--;
+    request.boot.size_bytes--;
     expect_refusal(STATUS_TRUNCATED, "image is truncated: 16368 bytes of at least 16369");
-    request.load.boot.size_bytes = 0x28f;
+    request.boot.size_bytes = 0x28f;
     expect_refusal(STATUS_TRUNCATED, "hold no setup header");
-    request.load.boot.size_bytes = sizeof file;
+    request.boot.size_bytes = sizeof file;
     image_put(file, 0x1f4, 0xffffffff, 4);
     expect_refusal(STATUS_TRUNCATED, "of at least 68719477729");
     image_put(file, 0x1f4, 0, 4);
-    request.load.boot.size_bytes = 2 * SECTOR;
+    request.boot.size_bytes = 2 * SECTOR;
     expect_refusal(STATUS_TRUNCATED, "image is truncated");
-    request.load.boot.size_bytes = 3 * SECTOR;
+    request.boot.size_bytes = 3 * SECTOR;
     expect_refusal(STATUS_TRUNCATED, "its 64-bit entry point is missing");
-    request.load.boot.size_bytes++;
+    request.boot.size_bytes++;
     assert_int_equal(load(), STATUS_OK);
     file[0x1f1] = 0; /* means 4 */
-    request.load.boot.size_bytes = 5 * SECTOR;
+    request.boot.size_bytes = 5 * SECTOR;
     expect_refusal(STATUS_TRUNCATED, "image is truncated");
-    request.load.boot.size_bytes = sizeof file;
+    request.boot.size_bytes = sizeof file;
     assert_int_equal(load(), STATUS_OK);
+    request.kind = IMAGE_LINUX;
     file[0x202] = 0;
     expect_refusal(STATUS_INVALID, "no HdrS at 0x202");
-    request.load.boot.size_bytes = 0x205;
+    request.boot.size_bytes = 0x205;
     expect_refusal(STATUS_INVALID, "no HdrS");
 }
 

@@ -2,7 +2,7 @@
  * Multiboot 1 guests, flat16 guests and the choice of the loader: what ends up in guest memory and in the registers.
  * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
  * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c kernel/vm_spec.c
- * links: test/fake/host_memory.c
+ * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -258,6 +258,15 @@ static void test_flat16(void **state)
     assert_int_equal(load_image(&request, &memory, &start, &kind, &why), STATUS_UNSUPPORTED);
 }
 
+static void test_initrd_is_not_for_multiboot(void **state)
+{
+    (void)state;
+    begin(MIB(2));
+    build_elf(false, 0);
+    request.initrd = (struct image){file, 1, ""};
+    expect_refusal(STATUS_UNSUPPORTED, "role=initrd is for kind=linux and kind=pvh");
+}
+
 static void detect(enum image_kind wanted)
 {
     struct image image = {file, request.boot.size_bytes, ""};
@@ -270,7 +279,7 @@ static void test_detection(void **state)
     (void)state;
     begin(MIB(1));
     expect_refusal(STATUS_UNSUPPORTED,
-                   "module is not a guest image: no multiboot, multiboot2 or boot sector signature; "
+                   "module is not a guest image: no multiboot, multiboot2, Linux or boot sector signature; "
                    "give kind=flat16 for a raw real-mode image");
     image_put_elf(file, false, 0, segments, 2);
     expect_refusal(STATUS_UNSUPPORTED, "ELF file without a multiboot or multiboot2 header");
@@ -283,7 +292,7 @@ static void test_detection(void **state)
     detect(IMAGE_FLAT16);
     request.boot.size_bytes = sizeof file;
     memcpy(file + 0x202, "HdrS", 4);
-    expect_refusal(STATUS_UNSUPPORTED, "Linux kernel");
+    detect(IMAGE_LINUX);
     image_put_multiboot(file, 0x400, 0);
     detect(IMAGE_MULTIBOOT);
     image_put_multiboot2(file, 0x800, 8);
@@ -304,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_header_search),
         cmocka_unit_test(test_modules_that_do_not_fit),
         cmocka_unit_test(test_flat16),
+        cmocka_unit_test(test_initrd_is_not_for_multiboot),
         cmocka_unit_test(test_detection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

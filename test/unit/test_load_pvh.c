@@ -1,7 +1,8 @@
 /*
  * PVH kernels: the note, the start info and what it points to, and what is refused.
- * links: kernel/load/pvh.c kernel/load/elf.c kernel/load/elf_note.c kernel/load/plan.c kernel/load/layout.c
- * links: kernel/guest_memory.c test/fake/host_memory.c
+ * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c kernel/vm_spec.c
+ * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,14 +12,15 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kernel/load/pvh.h"
+#include "kernel/load/load.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/image_builder.h"
 
 static u8 file[KIB(16)];
 static struct guest_memory memory;
-static struct direct_request request;
+static struct load_request request;
 static struct start_state start;
+static enum image_kind kind;
 static struct refusal why;
 
 static void begin(u64 mem_bytes)
@@ -26,9 +28,10 @@ static void begin(u64 mem_bytes)
     host_memory_init(MIB(1), MIB(64));
     assert_int_equal(guest_memory_allocate(&memory, mem_bytes, &why), STATUS_OK);
     memset(file, 0, sizeof file);
-    request = (struct direct_request){
-        .load = {.vm_name = "t", .boot = {file, sizeof file, "one two"}}
+    request = (struct load_request){
+        .vm_name = "t", .boot = {file, sizeof file, "one two"}
     };
+    kind = IMAGE_AUTO;
 }
 
 static u64 word(u64 address, unsigned width)
@@ -51,11 +54,11 @@ static const char *text(u64 address)
 /* Loads from a heap copy of exactly the image's size, so that the sanitizer sees a read past its end. */
 static enum status load(void)
 {
-    u8 *copy = malloc(request.load.boot.size_bytes ? request.load.boot.size_bytes : 1);
-    memcpy(copy, file, request.load.boot.size_bytes);
-    request.load.boot.bytes = copy;
+    u8 *copy = malloc(request.boot.size_bytes ? request.boot.size_bytes : 1);
+    memcpy(copy, file, request.boot.size_bytes);
+    request.boot.bytes = copy;
     why.text[0] = 0;
-    enum status status = load_pvh(&request, &memory, &start, &why);
+    enum status status = load_image(&request, &memory, &start, &kind, &why);
     free(copy);
     return status;
 }
@@ -100,10 +103,12 @@ static void test_start_info(void **state)
         build(wide);
         request.acpi_root = gpa(0xe0000);
         request.initrd = (struct image){initrd, sizeof initrd, "ramdisk"};
-        request.load.modules[0] = (struct image){other, sizeof other, "other"};
-        request.load.module_count = 1;
+        request.modules[0] = (struct image){other, sizeof other, "other"};
+        request.module_count = 1;
         assert_int_equal(load(), STATUS_OK);
+        assert_int_equal(kind, IMAGE_PVH);
         assert_int_equal(start.mode, START_PROTECTED32);
+        assert_int_equal(start.gdt_limit, 0);
         assert_int_equal(start.rip, 0x100040);
         u64 info = start.rbx;
         assert_int_equal(word(info, 4), 0x336ec578);
@@ -148,6 +153,7 @@ static void test_notes(void **state)
 {
     (void)state;
     begin(MIB(2));
+    request.kind = IMAGE_PVH;
     build(true);
     image_put(file, 0x2000 + 4, 0xfffffff0, 4); /* the first note says that it goes on for ever */
     expect_refusal(STATUS_INVALID, "no ELF file with a Xen note of type 18");
@@ -175,13 +181,9 @@ static void test_notes(void **state)
     put_note("Xen", 18, 0x100044, 4);
     assert_int_equal(load(), STATUS_OK);
     assert_int_equal(start.rip, 0x100044);
-    request.load.boot.size_bytes = 0;
-    expect_refusal(STATUS_INVALID, "no ELF file");
-    request.load.boot.size_bytes = 63;
-    expect_refusal(STATUS_INVALID, "no ELF file");
-    request.load.boot.size_bytes = 40; /* ends before the number of program headers */
-    expect_refusal(STATUS_INVALID, "no ELF file");
-    request.load.boot.size_bytes = 4;
+    request.boot.size_bytes = 0;
+    expect_refusal(STATUS_INVALID, "module is empty");
+    request.boot.size_bytes = 63;
     expect_refusal(STATUS_INVALID, "no ELF file");
 }
 
@@ -202,13 +204,14 @@ static void test_broken_kernels(void **state)
     request.initrd = (struct image){large, sizeof large, ""};
     expect_refusal(STATUS_NO_MEMORY, "does not fit beside the image in mem=2M; use mem=3M or more");
     request.initrd.size_bytes = 1;
-    request.load.module_count = LOAD_MAX_MODULES;
+    request.module_count = LOAD_MAX_MODULES;
     for (u32 i = 0; i < LOAD_MAX_MODULES; i++)
-        request.load.modules[i] = (struct image){large, 1, ""};
+        request.modules[i] = (struct image){large, 1, ""};
     expect_refusal(STATUS_UNSUPPORTED, "at most 16 modules, its initrd included");
     request.initrd.bytes = NULL;
     assert_int_equal(load(), STATUS_OK);
-    request.load.boot.size_bytes = 0x1810;
+    request.boot.size_bytes = 0x1810;
+    request.kind = IMAGE_PVH;
     expect_refusal(STATUS_INVALID, "no PVH kernel");
 }
 

@@ -14,10 +14,20 @@
 /* What a guest may touch without an exit. Writes of EFER are checked first. */
 static const u32 direct[] = {0x174,      0x175,      0x176,      0x277,      0xc0000080, 0xc0000081, 0xc0000082,
                              0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103};
-static const u32 answered[] = {0x10, 0x17, 0x1b, 0x8b, 0x1a0};
+static const u32 answered[] = {0x10,  0x17,  0x1b,  0x8b,  0xfe,  0x1a0, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205,
+                               0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258,
+                               0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff};
 static const u32 switched[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103};
 
 static u8 bitmap[FRAME_BYTES];
+
+static int apic_shown; /* by CPUID */
+
+void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on)
+{
+    (void)v;
+    apic_shown = on;
+}
 
 static int set_up(void **state)
 {
@@ -64,7 +74,7 @@ static void assert_write_refused(u32 index, u64 value)
 {
     struct fake_vmcs_copy before, after;
     u32 writes = fake_msr_write_count();
-    u64 offset = bench.v.tsc_offset;
+    u64 offset = bench.v.base.tsc_offset;
 
     fake_vmcs_save(&before);
     assert_int_equal(wrmsr(index, value), OUTCOME_RESUME);
@@ -72,7 +82,13 @@ static void assert_write_refused(u32 index, u64 value)
     fake_vmcs_save(&after);
     assert_memory_equal(&before, &after, sizeof before);
     assert_int_equal(fake_msr_write_count(), writes);
-    assert_int_equal(bench.v.tsc_offset, offset);
+    assert_int_equal(bench.v.base.tsc_offset, offset);
+}
+
+static void assert_read_refused(u32 index)
+{
+    assert_int_equal(rdmsr(index), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
 }
 
 static bool exits(u32 index, bool write)
@@ -238,28 +254,39 @@ static void test_efer(void **state)
     assert_false(vmcs_read(ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
 }
 
-/* No local APIC: present but off, for good. */
+/* The local APIC decides; CPUID.1:EDX.APIC follows its enable bit. */
 static void test_apic_base(void **state)
 {
     (void)state;
-    assert_reads(MSR_IA32_APIC_BASE, 0xfee00100);
+    assert_reads(MSR_IA32_APIC_BASE, 0xfee00900);
+    assert_int_equal(wrmsr(MSR_IA32_APIC_BASE, 0xfee00d00), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_APIC_BASE, 0xfee00d00);
+    assert_int_equal(apic_shown, 1);
     assert_int_equal(wrmsr(MSR_IA32_APIC_BASE, 0xfee00100), OUTCOME_SKIP);
-    assert_write_refused(MSR_IA32_APIC_BASE, 0xfee00900); /* enable */
-    assert_write_refused(MSR_IA32_APIC_BASE, 0xfee00d00); /* x2APIC */
-    assert_write_refused(MSR_IA32_APIC_BASE, 0xfed00100); /* elsewhere */
-    assert_write_refused(MSR_IA32_APIC_BASE, 0xfee00000); /* no boot processor */
+    assert_int_equal(apic_shown, 0);
     assert_write_refused(MSR_IA32_APIC_BASE, 1ull << 40 | 0xfee00100);
-    bench.v.base.index = 3;
-    assert_reads(MSR_IA32_APIC_BASE, 0xfee00000);
-    assert_int_equal(wrmsr(MSR_IA32_APIC_BASE, 0xfee00000), OUTCOME_SKIP);
-    assert_write_refused(MSR_IA32_APIC_BASE, 0xfee00100);
+}
+
+/* The page's registers as MSRs, if the APIC lets them be. */
+static void test_apic_registers(void **state)
+{
+    (void)state;
+    assert_read_refused(0x808);
+    assert_write_refused(0x80b, 0);
+    bench.apic_base |= BIT(10);
+    assert_reads(0x808, 0x808);
+    assert_int_equal(wrmsr(0x830, 0x1234), OUTCOME_SKIP);
+    assert_int_equal(bench.apic_written, 0x83000001234);
+    assert_int_equal(wrmsr(MSR_IA32_TSC_DEADLINE, 7), OUTCOME_SKIP);
+    assert_int_equal(bench.apic_written, (u64)MSR_IA32_TSC_DEADLINE << 32 | 7);
+    assert_read_refused(0x900);
 }
 
 static void test_tsc(void **state)
 {
     (void)state;
     fake_cpu.tsc = 1000000;
-    bench.v.tsc_offset = 0 - 400000ull;
+    bench.v.base.tsc_offset = 0 - 400000ull;
     assert_reads(MSR_IA32_TSC, 600000);
     assert_int_equal(wrmsr(MSR_IA32_TSC, 0x123456789abcdef0), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(TSC_OFFSET), 0x123456789abcdef0 - 1000000);
@@ -297,6 +324,7 @@ int main(void)
         cmocka_unit_test_setup(test_pat, set_up),
         cmocka_unit_test_setup(test_efer, set_up),
         cmocka_unit_test_setup(test_apic_base, set_up),
+        cmocka_unit_test_setup(test_apic_registers, set_up),
         cmocka_unit_test_setup(test_tsc, set_up),
         cmocka_unit_test_setup(test_constants_ignore_writes, set_up),
     };

@@ -2,6 +2,7 @@
  * The wiring of the PC: each device's interrupt reaches its vector, requests and console reach the host, sizes hold.
  * links: drivers/virt/pc.c drivers/virt/pic.c drivers/virt/pit.c drivers/virt/uart.c drivers/virt/cmos.c
  * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/pm.c drivers/virt/vioapic.c drivers/virt/vhpet.c
  */
 #include "drivers/virt/pc.h"
 #include "test/fake/device_bench.h"
@@ -33,15 +34,26 @@ static void interrupt_raised(void *context)
     asserted = true;
 }
 
-static const struct pc_host host = {&pc, console_put, request, interrupt_raised};
+static struct vioapic_message message; /* the last */
+static unsigned messages;
 
-static int start(void **state)
+static bool interrupt_message(void *context, const struct vioapic_message *sent)
 {
-    (void)state;
+    assert_ptr_equal(context, &pc);
+    message = *sent;
+    messages++;
+    return true;
+}
+
+static const struct pc_host host = {&pc, console_put, request, interrupt_raised, interrupt_message};
+static const struct pc_host plain_host = {&pc, console_put, request, interrupt_raised, NULL};
+
+static int start_with(const struct pc_host *chosen)
+{
     bench_start();
-    console_count = resets = poweroffs = 0;
+    console_count = resets = poweroffs = messages = 0;
     asserted = false;
-    assert_int_equal(pc_init(&pc, &host, &bench.bus, &bench.timers, 0, 64 << 20), STATUS_OK);
+    assert_int_equal(pc_init(&pc, chosen, &bench.bus, &bench.timers, 0, 64 << 20), STATUS_OK);
     intc = pc_interrupt_controller(&pc);
     for (u16 port = 0x20; port <= 0xa0; port += 0x80) {
         out(port, 0x11);
@@ -50,6 +62,29 @@ static int start(void **state)
         out((u16)(port + 1), 0x01);
     }
     return 0;
+}
+
+static int start(void **state)
+{
+    (void)state;
+    return start_with(&host);
+}
+
+static int start_plain(void **state)
+{
+    (void)state;
+    return start_with(&plain_host);
+}
+
+static void open_pin(u8 pin, u32 low)
+{
+    bus_write_memory(&bench.bus, gpa(0xfec00000), 4, 0x10u + 2 * pin);
+    bus_write_memory(&bench.bus, gpa(0xfec00010), 4, low);
+}
+
+static void put_hpet(u32 offset, u64 value)
+{
+    bus_write_memory(&bench.bus, gpa(0xfed00000 + offset), 8, value);
 }
 
 static u8 next_vector(void)
@@ -156,10 +191,93 @@ static void test_every_port_in_every_size(void **state)
     bench_run_until(bench.now_ns + SECOND_NS);
 }
 
+/* Each line reaches both controllers; IRQ 0 is pin 2. */
+static void test_ioapic_pins(void **state)
+{
+    (void)state;
+    for (u8 pin = 0; pin < 24; pin++)
+        open_pin(pin, 0x40u + pin);
+    out(0x43, 0x34);
+    out(0x40, 0xa9);
+    out(0x40, 0x2e);
+    bench_run_until(10012000);
+    assert_int_equal(messages, 1);
+    assert_int_equal(message.vector, 0x42);
+    assert_int_equal(next_vector(), 0x20);
+    out(0x43, 0x30); /* the timer off */
+    out(0x60, 0xee);
+    assert_int_equal(message.vector, 0x41);
+    assert_int_equal(next_vector(), 0x21);
+    out(0x3fc, 0x08);
+    out(0x3f9, 0x01);
+    assert_true(pc_console_input(&pc, 'x'));
+    assert_int_equal(message.vector, 0x44);
+    out(0x70, 0x0b);
+    out(0x71, 0x12);
+    bench_run_until(SECOND_NS);
+    assert_int_equal(message.vector, 0x48);
+    assert_int_equal(messages, 4);
+}
+
+static void test_sci(void **state)
+{
+    (void)state;
+    open_pin(9, 0x8049);
+    bus_write_port(&bench.bus, 0x602, 2, 1);
+    bench_run_until(600 * SECOND_NS); /* the PM timer's bit 31 */
+    assert_int_equal(message.vector, 0x49);
+    assert_true(message.level);
+    unsigned before = messages;
+    pc_end_interrupt(&pc, 0x49);
+    assert_int_equal(messages, before + 1); /* until the status is cleared */
+    bus_write_port(&bench.bus, 0x600, 2, 1);
+    pc_end_interrupt(&pc, 0x49);
+    assert_int_equal(messages, before + 1);
+}
+
+static void test_legacy_replacement(void **state)
+{
+    (void)state;
+    open_pin(2, 0x42);
+    out(0x70, 0x0b);
+    out(0x71, 0x12); /* an update interrupt each second */
+    put_hpet(0x100, 0x4 | 0x8 | 0x40);
+    put_hpet(0x108, 100000);
+    put_hpet(0x120, 0x4);
+    put_hpet(0x128, 150000000);
+    put_hpet(0x10, 3);
+    bench_run_until(10 * 1000000);
+    assert_int_equal(messages, 10); /* comparator 0 and no PIT */
+    assert_int_equal(next_vector(), 0x20);
+    put_hpet(0x100, 0);
+    messages = 0;
+    bench_run_until(SECOND_NS);
+    assert_int_equal(messages, 0);
+    assert_false(asserted); /* neither PIT nor CMOS clock */
+    bench_run_until(SECOND_NS * 3 / 2);
+    assert_int_equal(next_vector(), 0x28); /* comparator 1 */
+    assert_false(asserted);
+    put_hpet(0x10, 1);
+    assert_int_equal(messages, 1); /* both are back, and their outputs are high */
+    assert_int_equal(next_vector(), 0x20);
+    assert_int_equal(next_vector(), 0x28);
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    assert_true(bus_read_memory(&bench.bus, gpa(0xfec00000), 4) == 0xffffffff);
+    assert_true(bus_read_memory(&bench.bus, gpa(0xfed00000), 8) == ~0ull);
+    pc_end_interrupt(&pc, 0x40);
+    bench_run_until(60 * 1000000);
+    assert_int_equal(next_vector(), 0x20);
+    assert_int_equal(bus_read_port(&bench.bus, 0x608, 4), 214772);
+}
+
 static void test_small(void **state)
 {
     (void)state;
-    assert_true(sizeof pc + sizeof bench.bus <= 3072);
+    assert_true(sizeof pc + sizeof bench.bus <= 3584);
     assert_true(bench.timers.count <= VTIMER_MAX - 4); /* room for the vCPU's own */
 }
 
@@ -173,6 +291,10 @@ int main(void)
         cmocka_unit_test_setup(test_keyboard_and_clock, start),
         cmocka_unit_test_setup(test_requests, start),
         cmocka_unit_test_setup(test_every_port_in_every_size, start),
+        cmocka_unit_test_setup(test_ioapic_pins, start),
+        cmocka_unit_test_setup(test_sci, start),
+        cmocka_unit_test_setup(test_legacy_replacement, start),
+        cmocka_unit_test_setup(test_plain, start_plain),
         cmocka_unit_test_setup(test_small, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,13 +49,25 @@ static u64 ns_of_tsc(void *context, u64 tsc)
 
 static const struct vlapic_host host = {notify, nmi, take_ipi, end_level, ns_of_tsc};
 
+static bool intr; /* LINT0 */
+
+static void set_lint0(bool level)
+{
+    bool rises = level && !intr;
+
+    intr = level;
+    if (rises)
+        vlapic_raise_lint0(&apic);
+}
+
 static int start(void **state)
 {
     (void)state;
     bench_start();
-    struct vlapic_setup setup = {&host, &apic, page[0], &bench.timers, 3, 36, true, true};
+    intr = false;
+    struct vlapic_setup setup = {&host, &apic, page[0], &intr, &bench.timers, 3, 36, true, true};
     vlapic_init(&apic, &setup);
-    setup = (struct vlapic_setup){&host, &apic, page[1], &bench.timers, 0x12, 36, false, true};
+    setup = (struct vlapic_setup){&host, &apic, page[1], &intr, &bench.timers, 0x12, 36, false, true};
     vlapic_init(&other, &setup);
     notices = nmis = ipis = ends = 0;
     return 0;
@@ -380,29 +392,29 @@ static void test_x2apic_registers(void **state)
 static void test_lint_virtual_wire(void **state)
 {
     (void)state;
-    vlapic_set_lint(&apic, 0, true);
+    set_lint0(true);
     assert_false(vlapic_extint(&apic));
     vlapic_set_virtual_wire(&apic);
     assert_true(vlapic_extint(&apic));
     assert_int_equal(notices, 1);
-    vlapic_set_lint(&apic, 0, false);
+    set_lint0(false);
     assert_false(vlapic_extint(&apic));
-    vlapic_set_lint(&apic, 1, true);
-    vlapic_set_lint(&apic, 1, true);
+    vlapic_set_lint1(&apic, true);
+    vlapic_set_lint1(&apic, true);
     assert_int_equal(nmis, 1);
-    vlapic_set_lint(&apic, 1, false);
+    vlapic_set_lint1(&apic, false);
     put(VLAPIC_LVT_LINT1, 0x10400);
-    vlapic_set_lint(&apic, 1, true);
+    vlapic_set_lint1(&apic, true);
     assert_int_equal(nmis, 1);
     put(VLAPIC_LVT_LINT0, 0x10700);
-    vlapic_set_lint(&apic, 0, true);
+    set_lint0(true);
     assert_false(vlapic_extint(&apic));
     assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS)); /* no APIC: the pins are INTR and NMI */
     assert_true(vlapic_extint(&apic));
     vlapic_handle_init(&apic);
     assert_true(vlapic_extint(&apic));
-    vlapic_set_lint(&apic, 1, false);
-    vlapic_set_lint(&apic, 1, true);
+    vlapic_set_lint1(&apic, false);
+    vlapic_set_lint1(&apic, true);
     assert_int_equal(nmis, 2);
 }
 
@@ -411,7 +423,7 @@ static void test_lint_fixed(void **state)
     (void)state;
     enable();
     put(VLAPIC_LVT_LINT0, 0x34); /* by edges */
-    vlapic_set_lint(&apic, 0, true);
+    set_lint0(true);
     assert_int_equal(vlapic_acknowledge(&apic), 0x34);
     put(VLAPIC_EOI, 0);
     assert_int_equal(vlapic_pending(&apic), -1);
@@ -424,7 +436,7 @@ static void test_lint_fixed(void **state)
     assert_int_equal(vlapic_pending(&apic), -1);
     put(VLAPIC_EOI, 0);
     assert_int_equal(vlapic_acknowledge(&apic), 0x34);
-    vlapic_set_lint(&apic, 0, false);
+    set_lint0(false);
     put(VLAPIC_EOI, 0);
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_int_equal(get(VLAPIC_LVT_LINT0), 0x8034);

@@ -137,46 +137,43 @@ static void test_ranges(void **state)
     static const struct {
         const char *line, *text;
     } bad[] = {
-        {"vm=a cpus=0",                         "cpus=0 is not accepted; cpus= takes 1 to 16"                      },
-        {"vm=a cpus=17",                        "cpus= takes 1 to 16"                                              },
-        {"vm=a cpus=4294967297",                "cpus= takes 1 to 16"                                              },
-        {"vm=a cpus=-1",                        "cpus= takes"                                                      },
-        {"vm=a cpus=2x",                        "cpus= takes"                                                      },
-        {"vm=a cpus=",                          "cpus= takes"                                                      },
-        {"vm=a weight=0",                       "weight= takes 1 to 10000"                                         },
-        {"vm=a weight=10001",                   "weight= takes"                                                    },
-        {"vm=a cap=0",                          "cap= takes 1 to 1600"                                             },
-        {"vm=a cap=1601",                       "cap= takes"                                                       },
-        {"vm=a limit=0",                        "limit= takes 1 to 4294967295"                                     },
-        {"vm=a limit=4294967296",               "limit= takes"                                                     },
-        {"vm=a affinity=64",                    "affinity= takes a list of CPUs from 0 to 63"                      },
-        {"vm=a affinity=",                      "affinity= takes"                                                  },
-        {"vm=a affinity=1,",                    "affinity= takes"                                                  },
-        {"vm=a affinity=,1",                    "affinity= takes"                                                  },
-        {"vm=a affinity=3-1",                   "affinity= takes"                                                  },
-        {"vm=a affinity=1-",                    "affinity= takes"                                                  },
-        {"vm=a affinity=-1",                    "affinity= takes"                                                  },
-        {"vm=a affinity=1-2-3",                 "affinity= takes"                                                  },
-        {"vm=a affinity=0-64",                  "affinity= takes"                                                  },
-        {"vm=a dump=all",                       "dump= takes none, regs or screen"                                 },
-        {"vm=a stealth=yes",                    "stealth= takes on or off"                                         },
-        {"vm=a stealth=",                       "stealth= takes on or off"                                         },
-        {"vm=a kind=linux",                     "kind= takes auto, flat16, multiboot or multiboot2 in this version"},
-        {"vm=a kind=pvh",                       "kind=pvh is not accepted"                                         },
-        {"vm=a kind=multiboot3",                "kind= takes"                                                      },
-        {"vm=a role=initrd",                    "role=initrd is not accepted; role= takes module in this version"  },
-        {"vm=a role=disk",                      "role= takes module in this version"                               },
+        {"vm=a cpus=0",                         "cpus=0 is not accepted; cpus= takes 1 to 16"                            },
+        {"vm=a cpus=17",                        "cpus= takes 1 to 16"                                                    },
+        {"vm=a cpus=4294967297",                "cpus= takes 1 to 16"                                                    },
+        {"vm=a cpus=-1",                        "cpus= takes"                                                            },
+        {"vm=a cpus=2x",                        "cpus= takes"                                                            },
+        {"vm=a cpus=",                          "cpus= takes"                                                            },
+        {"vm=a weight=0",                       "weight= takes 1 to 10000"                                               },
+        {"vm=a weight=10001",                   "weight= takes"                                                          },
+        {"vm=a cap=0",                          "cap= takes 1 to 1600"                                                   },
+        {"vm=a cap=1601",                       "cap= takes"                                                             },
+        {"vm=a limit=0",                        "limit= takes 1 to 4294967295"                                           },
+        {"vm=a limit=4294967296",               "limit= takes"                                                           },
+        {"vm=a affinity=64",                    "affinity= takes a list of CPUs from 0 to 63"                            },
+        {"vm=a affinity=",                      "affinity= takes"                                                        },
+        {"vm=a affinity=1,",                    "affinity= takes"                                                        },
+        {"vm=a affinity=,1",                    "affinity= takes"                                                        },
+        {"vm=a affinity=3-1",                   "affinity= takes"                                                        },
+        {"vm=a affinity=1-",                    "affinity= takes"                                                        },
+        {"vm=a affinity=-1",                    "affinity= takes"                                                        },
+        {"vm=a affinity=1-2-3",                 "affinity= takes"                                                        },
+        {"vm=a affinity=0-64",                  "affinity= takes"                                                        },
+        {"vm=a dump=all",                       "dump= takes none, regs or screen"                                       },
+        {"vm=a stealth=yes",                    "stealth= takes on or off"                                               },
+        {"vm=a stealth=",                       "stealth= takes on or off"                                               },
+        {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"          },
+        {"vm=a role=disk",                      "role=disk is not accepted; role= takes module or initrd in this version"},
         {"vm=a restart=always",                 "unknown key 'restart='; known keys: vm= role= kind= mem= cpus= weight= cap= "
-                                "affinity= limit= dump= stealth="                   },
-        {"vm=a console=ttyS0",                  "unknown key 'console='"                                           },
-        {"vm=a VM=b",                           "unknown key 'VM='"                                                },
-        {"vm=a =b",                             "unknown key '='"                                                  },
-        {"vm=a mem",                            "'mem' is not of the form key=value"                               },
-        {"vm=a mem=8M mem=8M",                  "mem= is given twice"                                              },
-        {"vm=a vm=b",                           "vm= is given twice"                                               },
-        {"vm=",                                 "vm= takes a name of 1 to 31 characters"                           },
-        {"vm=a/b",                              "vm=a/b is not accepted"                                           },
-        {"vm=abcdefghijklmnopqrstuvwxyz012345", "vm= takes a name"                                                 },
+                                "affinity= limit= dump= stealth="                         },
+        {"vm=a console=ttyS0",                  "unknown key 'console='"                                                 },
+        {"vm=a VM=b",                           "unknown key 'VM='"                                                      },
+        {"vm=a =b",                             "unknown key '='"                                                        },
+        {"vm=a mem",                            "'mem' is not of the form key=value"                                     },
+        {"vm=a mem=8M mem=8M",                  "mem= is given twice"                                                    },
+        {"vm=a vm=b",                           "vm= is given twice"                                                     },
+        {"vm=",                                 "vm= takes a name of 1 to 31 characters"                                 },
+        {"vm=a/b",                              "vm=a/b is not accepted"                                                 },
+        {"vm=abcdefghijklmnopqrstuvwxyz012345", "vm= takes a name"                                                       },
     };
 
     (void)state;
@@ -221,6 +218,12 @@ static void test_lines_of_other_people(void **state)
 static void test_roles(void **state)
 {
     (void)state;
+    accept("vm=a role=initrd");
+    assert_int_equal(spec.role, VM_ROLE_INITRD);
+    accept("vm=a kind=linux -- quiet");
+    assert_int_equal(spec.kind, IMAGE_LINUX);
+    accept("vm=a kind=pvh");
+    assert_int_equal(spec.kind, IMAGE_PVH);
     accept("role=module vm=a -- file one");
     assert_int_equal(spec.role, VM_ROLE_MODULE);
     assert_string_equal(spec.guest_command_line, "file one");
@@ -279,6 +282,8 @@ static void test_kind_names(void **state)
     assert_string_equal(image_kind_name(IMAGE_FLAT16), "flat16");
     assert_string_equal(image_kind_name(IMAGE_MULTIBOOT), "multiboot");
     assert_string_equal(image_kind_name(IMAGE_MULTIBOOT2), "multiboot2");
+    assert_string_equal(image_kind_name(IMAGE_LINUX), "linux");
+    assert_string_equal(image_kind_name(IMAGE_PVH), "pvh");
 }
 
 int main(void)

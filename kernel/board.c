@@ -1,0 +1,233 @@
+/*
+ * Builds the board and carries messages between its parts: device -> I/O APIC -> local APIC -> vCPU, and IPIs from one
+ * local APIC to the others. Callbacks come with the VM's lock held.
+ */
+#include "kernel/board.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
+#include "drivers/virt/pc.h"
+#include "drivers/virt/vlapic.h"
+#include "drivers/virt/vlapic_timer.h"
+#include "kernel/clock.h"
+#include "kernel/frames.h"
+#include "kernel/sched.h"
+
+struct board_cpu {
+    struct vlapic apic;
+    struct vcpu *vcpu;
+    struct board *board;
+};
+
+struct board {
+    struct pc_host host;
+    struct vm *vm;
+    struct pc pc;
+    struct board_cpu cpus[];
+};
+
+/* ---- from the PC's devices ---- */
+
+static void console_put(void *context, u8 character)
+{
+    struct board *board = context;
+    vm_console_put(board->vm, character);
+}
+
+/* A device may not stop its VM inside an access: vm_port_write does it once the lock is free. */
+static void request(void *context, enum pc_request what)
+{
+    struct board *board = context;
+
+    board->vm->requested = what == PC_REQUEST_RESET ? VM_STOP_RESET : VM_STOP_POWEROFF;
+    board->vm->write_effect = true;
+}
+
+/* The 8259A's INTR is the boot processor's LINT0. */
+static void interrupt_raised(void *context)
+{
+    struct board *board = context;
+    struct board_cpu *boot = &board->cpus[0];
+
+    if (LIKELY(boot->apic.extint))
+        sched_notify(boot->vcpu, VCPU_REQUEST_EVENT);
+    else
+        vlapic_raise_lint0(&boot->apic);
+}
+
+/* ---- between the APICs ---- */
+
+static bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool level)
+{
+    switch (delivery) {
+    case VLAPIC_FIXED:
+    case VLAPIC_LOWEST_PRIORITY:
+        return vlapic_accept(&cpu->apic, vector, level);
+    case VLAPIC_NMI:
+        vm_nmi(cpu->vcpu);
+        return true;
+    case VLAPIC_INIT:
+        if (vm_init_vcpu(cpu->vcpu))
+            vlapic_handle_init(&cpu->apic);
+        return true;
+    case VLAPIC_SIPI:
+        vm_sipi(cpu->vcpu, vector);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Of those that a lowest-priority message names, the one with the least priority takes it. */
+static bool message(void *context, const struct vioapic_message *m)
+{
+    struct board *board = context;
+    struct board_cpu *lowest = NULL;
+    bool accepted = false;
+
+    for (u32 i = 0; i < board->vm->spec.cpus; i++) {
+        struct board_cpu *cpu = &board->cpus[i];
+        if (!vlapic_matches(&cpu->apic, m->destination, m->logical))
+            continue;
+        if (m->delivery != VLAPIC_LOWEST_PRIORITY)
+            accepted |= deliver(cpu, m->delivery, m->vector, m->level);
+        else if (!lowest || vlapic_priority(&cpu->apic) < vlapic_priority(&lowest->apic))
+            lowest = cpu;
+    }
+    return lowest ? deliver(lowest, VLAPIC_FIXED, m->vector, m->level) : accepted;
+}
+
+static void ipi(void *context, const struct vlapic_ipi *m)
+{
+    struct board_cpu *sender = context;
+    struct board *board = sender->board;
+    struct board_cpu *lowest = NULL;
+
+    for (u32 i = 0; i < board->vm->spec.cpus; i++) {
+        struct board_cpu *cpu = &board->cpus[i];
+        if (!vlapic_receives(&cpu->apic, &sender->apic, m))
+            continue;
+        if (m->delivery != VLAPIC_LOWEST_PRIORITY)
+            deliver(cpu, m->delivery, m->vector, false);
+        else if (!lowest || vlapic_priority(&cpu->apic) < vlapic_priority(&lowest->apic))
+            lowest = cpu;
+    }
+    if (lowest)
+        deliver(lowest, VLAPIC_FIXED, m->vector, false);
+}
+
+static void notify(void *context)
+{
+    struct board_cpu *cpu = context;
+    sched_notify(cpu->vcpu, VCPU_REQUEST_EVENT);
+}
+
+static void nmi(void *context)
+{
+    struct board_cpu *cpu = context;
+    vm_nmi(cpu->vcpu);
+}
+
+static void end_level(void *context, u8 vector)
+{
+    struct board_cpu *cpu = context;
+    pc_end_interrupt(&cpu->board->pc, vector);
+}
+
+/* The guest's TSC is the host's, less its value when the VM started, unless the guest wrote it. */
+static u64 ns_of_tsc(void *context, u64 tsc)
+{
+    struct board_cpu *cpu = context;
+    return vm_ns_of_guest_tsc(cpu->vcpu, tsc);
+}
+
+static const struct vlapic_host apic_host = {notify, nmi, ipi, end_level, ns_of_tsc};
+
+/* ---- the CPU's side ---- */
+
+static u8 apic_acknowledge(void *device)
+{
+    return vlapic_acknowledge(device);
+}
+
+static bool apic_read_msr(void *device, u32 index, u64 *value)
+{
+    if (index == MSR_IA32_TSC_DEADLINE) {
+        *value = vlapic_timer_read_deadline(device);
+        return true;
+    }
+    return vlapic_read_msr(device, index - MSR_IA32_X2APIC_BASE, value);
+}
+
+static bool apic_write_msr(void *device, u32 index, u64 value)
+{
+    if (index == MSR_IA32_TSC_DEADLINE) {
+        vlapic_timer_write_deadline(device, value);
+        return true;
+    }
+    return vlapic_write_msr(device, index - MSR_IA32_X2APIC_BASE, value);
+}
+
+static bool apic_write_base(void *device, u64 value)
+{
+    return vlapic_write_base(device, value);
+}
+
+static u64 apic_read_cr8(void *device)
+{
+    return vlapic_read_cr8(device);
+}
+
+static void apic_write_cr8(void *device, u64 value)
+{
+    vlapic_write_cr8(device, value);
+}
+
+static const struct cpu_apic_ops apic_ops = {apic_acknowledge, vlapic_read,     vlapic_write,  apic_read_msr,
+                                             apic_write_msr,   apic_write_base, apic_read_cr8, apic_write_cr8};
+
+/* ---- building ---- */
+
+static size_t bytes(u32 cpus)
+{
+    return sizeof(struct board) + cpus * sizeof(struct board_cpu);
+}
+
+static void attach_apic(struct board *board, u32 index, void *page)
+{
+    struct board_cpu *cpu = &board->cpus[index];
+    struct vcpu *vcpu = board->vm->vcpus[index];
+    static const bool unconnected = false; /* LINT0 of other processors */
+    const bool *intr = index == 0 ? board->vm->intc.pending : &unconnected;
+    const struct vlapic_setup setup = {
+        .host = &apic_host,
+        .context = cpu,
+        .page = page,
+        .intr = intr,
+        .timers = &vcpu->timers,
+        .id = index,
+        .physical_bits = (u8)cpu_cpuid(0x80000008, 0).eax,
+        .boot = index == 0,
+        .x2apic = true,
+    };
+
+    cpu->vcpu = vcpu;
+    cpu->board = board;
+    vlapic_init(&cpu->apic, &setup);
+    vcpu->apic = (struct cpu_apic){&cpu->apic, &cpu->apic.pending, &cpu->apic.extint, intr, &cpu->apic.base, &apic_ops};
+}
+
+static enum status attach(struct vm *vm, void *room)
+{
+    struct board *board = room;
+
+    board->vm = vm;
+    board->host = (struct pc_host){board, console_put, request, interrupt_raised, message};
+    vm->intc = pc_interrupt_controller(&board->pc);
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        attach_apic(board, i, vm->apic_pages + i * VLAPIC_PAGE_BYTES);
+    vlapic_set_virtual_wire(&board->cpus[0].apic);
+    return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds_at_boot(),
+                   vm->spec.mem_bytes);
+}
+
+const struct vm_platform board_platform = {bytes, attach};
