@@ -10,6 +10,7 @@ MODEL   ?= corei7_skylake_x
 MEMORY  ?= 512
 ISO     ?= build/rootlet.iso
 LIMIT   ?= 180
+LINUX_LIMIT ?= 900
 SOAK_MINUTES ?= 10
 FUZZ_SECONDS ?= 60
 # The VM entry: where make debug stops first.
@@ -17,12 +18,13 @@ ENTRY_SYMBOL ?= vmx_enter_guest
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run test iso debug qemu bench lint unit fuzz soak setup help clean
+FRONT := run linux shell test iso debug qemu bench lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
 help:
 	@echo "make run       the demo in Bochs, serial console live, ends by itself (VMS= OPTIONS= CPUS= MODEL= MEMORY= LIMIT=)"
+	@echo "make linux     Debian's kernel with 2 vCPUs in Bochs, to its own power-off; make shell: a shell in it, in this terminal"
 	@echo "make test      every test; the last line is the count"
 	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
 	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
@@ -40,6 +42,11 @@ run:
 	@tools/setup run
 	@echo "make: building" >&2
 	@$(AGAIN) do-run
+
+linux shell:
+	@tools/setup run
+	@echo "make: building" >&2
+	@$(AGAIN) do-$@
 
 test:
 	@tools/setup test
@@ -85,6 +92,20 @@ do-iso: all payloads
 do-run: do-iso
 	@echo "make: $(ISO) boots in Bochs, $(CPUS) CPUs; the serial console follows" >&2
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT)
+
+# A Linux boot takes Bochs a minute or more on two CPUs.
+do-linux: all
+	tools/fetch-payloads linux
+	tools/mkiso guests/linux.vms -o build/linux.iso --options '$(OPTIONS)'
+	@echo "make: Debian's kernel boots in Bochs, $(CPUS) CPUs; this takes some minutes; the serial console follows" >&2
+	tools/run-bochs build/linux.iso --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LINUX_LIMIT)
+
+# The VMs of a shell share the terminal with nobody: Rootlet's own lines are warnings.
+do-shell: all
+	tools/fetch-payloads linux
+	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(OPTIONS)'
+	@echo "make: Debian's kernel boots in Bochs; its prompt comes within some minutes. poweroff ends it, Ctrl-] cuts it short." >&2
+	tools/run-bochs build/shell.iso --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \
