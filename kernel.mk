@@ -1,4 +1,4 @@
-# The kernel image: every .c and .asm of the kernel's folders, linked twice (the second time with the symbol table).
+# The kernel image: every .c and .asm of the kernel's folders.
 
 KERNEL_DIRS := boot arch/x86 kernel kernel/lib kernel/load vmx drivers/host drivers/virt
 KERNEL_C    := $(filter-out %/offsets.c,$(wildcard $(addsuffix /*.c,$(KERNEL_DIRS))))
@@ -48,27 +48,12 @@ build/kernel/dsdt.asm.o: build/kernel/dsdt.aml
 
 -include $(KERNEL_OBJS:.o=.d) $(wildcard build/*/offsets.inc.d build/*/*/offsets.inc.d)
 
-# The image is linked twice: the first link tells where the functions are; the second one carries their names, for
-# backtraces, in a table that stands after all code and constants and so moves none of them.
+# The image keeps its ELF symbols: the boot loader hands them over, and backtraces get the functions' names from them.
 KERNEL_LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments --gc-sections \
 	--build-id=none -T linker.ld
 
-build/symbols.empty.asm: tools/mksymbols
-	@mkdir -p $(@D)
-	tools/mksymbols >$@
-
-build/symbols.asm: build/rootlet.first.elf tools/mksymbols
-	$(NM) -n $< >build/rootlet.first.nm
-	tools/mksymbols build/rootlet.first.nm >$@
-
-build/symbols.o build/symbols.empty.o: build/%.o: build/%.asm
-	nasm -f elf64 -o $@ $<
-
-build/rootlet.first.elf: $(KERNEL_OBJS) build/symbols.empty.o linker.ld
-	$(LD) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS) build/symbols.empty.o
-
-build/rootlet.elf: build/rootlet.first.elf build/symbols.o
-	$(LD) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS) build/symbols.o
+build/rootlet.elf: $(KERNEL_OBJS) linker.ld kernel.mk
+	$(LD) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS)
 
 # For Bochs's debugger: ldsym global "build/rootlet.sym"
 build/rootlet.sym: build/rootlet.elf

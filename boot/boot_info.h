@@ -30,6 +30,14 @@ struct boot_module {
     const char *line; /* NUL-terminated */
 };
 
+/* Where the loader put the kernel's own ELF symbol table, which is no part of the image. All 0: nowhere. */
+struct boot_symbols {
+    hpa_t entries; /* Elf64_Sym */
+    u64 entries_bytes;
+    hpa_t names;
+    u64 names_bytes;
+};
+
 struct boot_info {
     const char *command_line; /* never NULL; "" if there is none */
     const char *loader_name;  /* never NULL */
@@ -41,6 +49,7 @@ struct boot_info {
     bool regions_from_efi;
     u8 rsdp[36]; /* copy of the RSDP that the loader found; rsdp_bytes is 0, 20 (v1) or 36 (v2) */
     u32 rsdp_bytes;
+    struct boot_symbols symbols; /* below 4 GiB */
 };
 
 #define MULTIBOOT2_BOOTLOADER_MAGIC 0x36d76289u
@@ -49,7 +58,8 @@ struct boot_info {
  * Parses the block of `size_bytes` bytes that begins at `block` (8-byte aligned). Every length is checked against the
  * block before it is used. The EFI memory map, where present, is preferred over the basic one.
  * STATUS_TRUNCATED: the block, a tag or a string ends too early. STATUS_INVALID: a field breaks the format (module end
- * before its start, entry size too small, no memory map at all). *out is complete only with STATUS_OK.
+ * before its start, entry size too small, no memory map at all). *out is complete only with STATUS_OK. ELF sections
+ * that make no sense are no error: they only name functions in backtraces.
  */
 enum status boot_info_parse(const void *block, size_t size_bytes, struct boot_info *out,
                             struct refusal *why) MUST_CHECK;

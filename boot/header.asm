@@ -13,6 +13,7 @@ INFO_CMDLINE    equ 1
 INFO_LOADER     equ 2
 INFO_MODULE     equ 3
 INFO_MMAP       equ 6
+INFO_SECTIONS   equ 9
 INFO_ACPI_OLD   equ 14
 INFO_ACPI_NEW   equ 15
 INFO_EFI_MMAP   equ 17
@@ -35,7 +36,7 @@ header:
 .wanted:
         dw      TAG_REQUEST, OPTIONAL
         dd      .wanted_end - .wanted
-        dd      INFO_ACPI_OLD, INFO_ACPI_NEW, INFO_EFI_MMAP
+        dd      INFO_SECTIONS, INFO_ACPI_OLD, INFO_ACPI_NEW, INFO_EFI_MMAP
 .wanted_end:
 
         align   8, db 0

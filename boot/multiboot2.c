@@ -1,7 +1,7 @@
 /*
  * The parser of the multiboot2 information block: the only code that looks at the boot loader's own structures. Pure:
  * it reads nothing outside the block and writes nothing but *out. Multiboot2 Specification 2.0, section 3.6 "Boot
- * information format".
+ * information format"; ELF-64 Object File Format 1.5, "Sections".
  */
 #include "boot/boot_info.h"
 #include "kernel/lib/bytes.h"
@@ -13,6 +13,7 @@ enum tag_type {
     TAG_LOADER_NAME = 2,
     TAG_MODULE = 3,
     TAG_MEMORY_MAP = 6,
+    TAG_ELF_SECTIONS = 9,
     TAG_RSDP_V1 = 14,
     TAG_RSDP_V2 = 15,
     TAG_EFI_MEMORY_MAP = 17,
@@ -27,6 +28,9 @@ enum tag_type {
 #define RSDP_V1_BYTES        20u
 #define RSDP_V2_BYTES        36u
 #define EFI_PAGES_MAX        (1ull << 52)
+#define SECTIONS_AT          20u /* tag header, number, entry size, index of the names' section */
+#define SECTION_BYTES        64u /* Elf64_Shdr: name, type, flags, address, offset, size, link, ... */
+#define SECTION_SYMTAB       2u
 
 struct tag {
     const u8 *bytes; /* begins with the tag header */
@@ -89,6 +93,35 @@ static enum status take_rsdp(struct parser *p, const struct tag *tag, u32 bytes)
     return STATUS_OK;
 }
 
+/* Section `index` if it is whole and lies where the boot tables map it. */
+static bool find_section(const struct tag *tag, u32 index, const u8 **header, hpa_t *start, u64 *size_bytes)
+{
+    u64 at = SECTIONS_AT + (u64)index * SECTION_BYTES;
+
+    if (!bytes_contain(tag->size_bytes, at, SECTION_BYTES))
+        return false;
+    *header = tag->bytes + at;
+    *start = hpa(bytes_u64(*header + 16));
+    *size_bytes = bytes_u64(*header + 32);
+    return start->raw && bytes_contain(GIB(4), start->raw, *size_bytes);
+}
+
+static void take_sections(struct boot_symbols *out, const struct tag *tag)
+{
+    struct boot_symbols found;
+    const u8 *header;
+    const u8 *names;
+
+    for (u32 i = 0; SECTIONS_AT + (u64)i * SECTION_BYTES < tag->size_bytes; i++) {
+        if (find_section(tag, i, &header, &found.entries, &found.entries_bytes) &&
+            bytes_u32(header + 4) == SECTION_SYMTAB &&
+            find_section(tag, bytes_u32(header + 40), &names, &found.names, &found.names_bytes)) {
+            *out = found;
+            return;
+        }
+    }
+}
+
 static enum status take_tag(struct parser *p, const struct tag *tag)
 {
     switch (tag->type) {
@@ -102,6 +135,9 @@ static enum status take_tag(struct parser *p, const struct tag *tag)
         return take_rsdp(p, tag, RSDP_V1_BYTES);
     case TAG_RSDP_V2:
         return take_rsdp(p, tag, RSDP_V2_BYTES);
+    case TAG_ELF_SECTIONS:
+        take_sections(&p->out->symbols, tag);
+        return STATUS_OK;
     case TAG_MEMORY_MAP:
         if (!p->map.bytes)
             p->map = *tag;

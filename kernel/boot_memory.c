@@ -63,7 +63,8 @@ static bool append_kept(const struct boot_info *info, struct boot_ranges *keep)
             ok = ok && boot_memory_append(keep, info->regions[i].base, info->regions[i].size_bytes);
     for (u32 i = 0; i < info->module_count; i++)
         ok = ok && boot_memory_append(keep, info->modules[i].start.raw, info->modules[i].size_bytes);
-    return ok;
+    ok = ok && boot_memory_append(keep, info->symbols.entries.raw, info->symbols.entries_bytes);
+    return ok && boot_memory_append(keep, info->symbols.names.raw, info->symbols.names_bytes);
 }
 
 enum status boot_memory_collect(const struct boot_info *info, struct boot_ranges *keep,

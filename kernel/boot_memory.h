@@ -1,6 +1,6 @@
 /*
  * Which memory is free when the boot loader hands over: RAM, less everything else that the memory map names, less what
- * we keep (the kernel, the information block, the modules). Pure.
+ * we keep (the kernel, its symbols, the information block, the modules). Pure.
  */
 #ifndef ROOTLET_KERNEL_BOOT_MEMORY_H
 #define ROOTLET_KERNEL_BOOT_MEMORY_H
@@ -26,8 +26,8 @@ bool boot_memory_append(struct boot_ranges *ranges, u64 base, u64 size_bytes) MU
 void boot_memory_regions(const struct boot_info *info, enum boot_region_kind kind, struct boot_ranges *out);
 /*
  * Calls give(context, base, count) for every run of whole free frames, ascending, disjoint and not touching. `keep`:
- * the caller's exclusions; the modules and every region that is not RAM are added to it, and it is sorted. Even a byte
- * of a frame that is kept keeps the frame. Frame 0 is always kept. STATUS_NO_MEMORY: `keep` has no room left.
+ * the caller's exclusions; modules, symbols and every region that is not RAM are added to it, and it is sorted. Even a
+ * byte of a frame that is kept keeps the frame. Frame 0 is always kept. STATUS_NO_MEMORY: `keep` has no room left.
  */
 enum status boot_memory_collect(const struct boot_info *info, struct boot_ranges *keep,
                                 void (*give)(void *context, hpa_t base, u64 count), void *context) MUST_CHECK;

@@ -21,6 +21,7 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/log.h"
+#include "kernel/symbols.h"
 
 #define XAPIC_MAX_ID 254u /* 255 is the broadcast */
 #define SKEW_US_WARN 1u
@@ -121,6 +122,7 @@ enum status platform_init(const struct boot_info *boot, struct refusal *why)
 {
     enum status status;
 
+    symbols_init(&boot->symbols);
     read_tables(boot);
     power_set_acpi(&acpi);
     status = start_interrupt_controllers(why);

@@ -1,77 +1,72 @@
 /*
- * Looking up a function's name, at leisure: the table (section .symbols, made by tools/mksymbols) is compact, not fast.
- * It has the functions' offsets from the image's start in ascending order and their names in the same order, each ended
- * by a zero byte. A byte from 0x80 on stands for the pair of bytes at that place in symbols_pairs, which may be such
- * bytes.
+ * Looking up a function's name, at leisure. Runs in a panic, so it trusts nothing in the tables but that they are
+ * mapped: a broken one costs a name. ELF-64 Object File Format 1.5, "Symbol Table".
  */
 #include "kernel/symbols.h"
-#include "kernel/lib/string.h"
+#include "arch/x86/paging.h"
 
-#define FIRST_PAIR 0x80u
-#define MAX_DEPTH  32u /* of pairs within pairs; deeper ones are cut */
+enum symbol_type {
+    SYMBOL_LABEL = 0, /* NASM knows no functions */
+    SYMBOL_FUNCTION = 2,
+};
 
-extern const u32 symbols_count;
-extern const u32 symbols_offsets[];
-extern const u8 symbols_pairs[][2];
-extern const char symbols_names[];
+struct elf_symbol {
+    u32 name; /* offset in the names */
+    u8 info;  /* bits 3:0: the type */
+    u8 other;
+    u16 section;
+    u64 value;
+    u64 size_bytes;
+};
+
 extern const u8 image_start[], image_text_end[];
 
-static u64 start_address(void)
+static struct boot_symbols table;
+
+void symbols_init(const struct boot_symbols *symbols)
 {
-    return (u64)(uintptr_t)image_start;
+    table = *symbols;
 }
 
 bool symbols_is_code(u64 address)
 {
-    return address >= start_address() && address < (u64)(uintptr_t)image_text_end;
+    return address >= (u64)(uintptr_t)image_start && address < (u64)(uintptr_t)image_text_end;
 }
 
-/* How many functions begin at or before `offset`. */
-static u32 count_up_to(u64 offset)
+/* False for what is no function: data, or a label within one, "function.label". GCC's clones are "function.part.0". */
+static bool copy_name(const struct elf_symbol *symbol, char *out)
 {
-    u32 low = 0;
-    u32 high = symbols_count;
-
-    /* Invariant: functions below `low` begin at or before the offset, those from `high` on after it. */
-    while (low < high) {
-        u32 middle = low + (high - low) / 2;
-        if (symbols_offsets[middle] <= offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void expand(const char *packed, char *name)
-{
-    u8 waiting[MAX_DEPTH];
-    u32 depth = 0;
+    const char *names = phys_to_virt(table.names);
+    u32 type = symbol->info & 0xf;
     u32 used = 0;
+    char next = 0;
 
-    while ((depth || *packed) && used + 1 < SYMBOLS_NAME_BYTES) {
-        u8 byte = depth ? waiting[--depth] : (u8)*packed++;
-        if (byte < FIRST_PAIR) {
-            name[used++] = (char)byte;
-        } else if (depth + 2 <= MAX_DEPTH) {
-            waiting[depth++] = symbols_pairs[byte - FIRST_PAIR][1];
-            waiting[depth++] = symbols_pairs[byte - FIRST_PAIR][0];
-        }
+    for (u64 at = symbol->name; at < table.names_bytes && used + 1 < SYMBOLS_NAME_BYTES; at++) {
+        next = names[at];
+        if (next == 0 || next == '.')
+            break;
+        out[used++] = next;
     }
-    name[used] = 0;
+    out[used] = 0;
+    return used && (type == SYMBOL_FUNCTION || (type == SYMBOL_LABEL && next != '.'));
 }
 
 bool symbols_find(u64 address, struct symbol *out)
 {
+    const struct elf_symbol *symbols = phys_to_virt(table.entries);
+    u64 best = 0;
+
     if (!symbols_is_code(address))
         return false;
-    u32 count = count_up_to(address - start_address());
-    if (!count)
-        return false;
-    const char *packed = symbols_names;
-    for (u32 i = 0; i + 1 < count; i++)
-        packed += string_length(packed) + 1;
-    expand(packed, out->name);
-    out->offset = address - start_address() - symbols_offsets[count - 1];
-    return true;
+    /* A copy of each that comes nearer is simpler than a sorted table. */
+    for (u64 i = 0; i < table.entries_bytes / sizeof *symbols; i++) {
+        struct symbol found;
+        u64 value = symbols[i].value;
+        if (value <= address && value > best && symbols_is_code(value) && copy_name(&symbols[i], found.name)) {
+            best = value;
+            *out = found;
+            out->offset = address - value;
+        }
+    }
+    return best;
 }

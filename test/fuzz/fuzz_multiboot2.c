@@ -27,6 +27,9 @@ static void check(const u8 *block, size_t size)
         if (info.modules[i].start.raw + info.modules[i].size_bytes > 0xffffffffull)
             abort();
     }
+    if (info.symbols.entries.raw + info.symbols.entries_bytes > GIB(4) ||
+        info.symbols.names.raw + info.symbols.names_bytes > GIB(4))
+        abort();
     for (u32 i = 0; i < info.region_count; i++)
         if (info.regions[i].size_bytes == 0 || info.regions[i].size_bytes - 1 > ~0ull - info.regions[i].base)
             abort();

@@ -132,6 +132,18 @@ static void test_modules_split_ram(void **state)
     assert_given(2, MIB(43), MIB(63));
 }
 
+static void test_symbols_are_kept(void **state)
+{
+    (void)state;
+    region(BOOT_REGION_RAM, MIB(1), MIB(7));
+    info.symbols = (struct boot_symbols){hpa(MIB(2) + 8), 24, hpa(MIB(4) + 0xfff), 2};
+    collect();
+    assert_int_equal(given_count, 3);
+    assert_given(0, MIB(1), MIB(2));
+    assert_given(1, MIB(2) + 0x1000, MIB(4));
+    assert_given(2, MIB(4) + 0x2000, MIB(8));
+}
+
 static void test_top_of_the_address_space(void **state)
 {
     (void)state;
@@ -197,6 +209,7 @@ int main(void)
         cmocka_unit_test_setup(test_overlapping_and_unsorted_ram_is_given_once, reset),
         cmocka_unit_test_setup(test_partial_frames_are_kept, reset),
         cmocka_unit_test_setup(test_modules_split_ram, reset),
+        cmocka_unit_test_setup(test_symbols_are_kept, reset),
         cmocka_unit_test_setup(test_top_of_the_address_space, reset),
         cmocka_unit_test_setup(test_full_list_is_refused, reset),
         cmocka_unit_test_setup(test_random_maps_agree_with_a_byte_map, reset),

@@ -290,6 +290,86 @@ static void test_wrapping_regions(void **state)
     assert_true(info.regions[0].size_bytes == 0ull - 0x2000);
 }
 
+static void put_section(u32 type, u64 address, u64 size, u32 link)
+{
+    put(0, 4); /* name */
+    put(type, 4);
+    put(0, 8); /* flags */
+    put(address, 8);
+    put(0, 8); /* offset */
+    put(size, 8);
+    put(link, 4);
+    put(0, 4);
+    put(1, 8);
+    put(24, 8);
+}
+
+/* The tag as GRUB lays it out: three words, then the file's section headers with the addresses it chose. */
+static void sections_tag(u64 symtab_address, u64 symtab_size, u32 link, u64 strtab_address)
+{
+    begin();
+    small_map();
+    u32 at = open_tag(9);
+    put(4, 4);
+    put(64, 4);
+    put(3, 4);
+    put_section(0, 0, 0, 0);
+    put_section(1, 0xffffffff80100000ull, 0x20000, 0);
+    put_section(2, symtab_address, symtab_size, link);
+    put_section(3, strtab_address, 1000, 0);
+    close_tag(at);
+    assert_int_equal(parse(), STATUS_OK);
+}
+
+static void test_symbols(void **state)
+{
+    (void)state;
+    sections_tag(0x200000, 2400, 3, 0x201000);
+    assert_int_equal(info.symbols.entries.raw, 0x200000);
+    assert_int_equal(info.symbols.entries_bytes, 2400);
+    assert_int_equal(info.symbols.names.raw, 0x201000);
+    assert_int_equal(info.symbols.names_bytes, 1000);
+
+    static const struct {
+        u64 symtab, size, link, strtab;
+    } bad[] = {
+        {0,           2400,   3,           0x201000}, /* not loaded */
+        {0x200000,    2400,   3,           0       }, /* names not loaded */
+        {0x200000,    2400,   4,           0x201000}, /* no such section */
+        {0x200000,    2400,   0xffffffffu, 0x201000}, /* likewise */
+        {0xfffff000u, 0x1001, 3,           0x201000}, /* beyond what is mapped */
+        {0x200000,    2400,   3,           ~0ull   },
+        {0x200000,    ~0ull,  3,           0x201000},
+    };
+    for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+        sections_tag(bad[i].symtab, bad[i].size, (u32)bad[i].link, bad[i].strtab);
+        assert_int_equal(info.symbols.entries_bytes, 0);
+        assert_int_equal(info.symbols.names_bytes, 0);
+        assert_int_equal(info.symbols.entries.raw, 0);
+    }
+}
+
+/* A tag that ends within a section header, or before the first. */
+static void test_short_sections(void **state)
+{
+    (void)state;
+    for (u32 bytes = 0; bytes < 12 + 2 * 64; bytes++) {
+        begin();
+        small_map();
+        u32 at = open_tag(9);
+        put(2, 4);
+        put(64, 4);
+        put(1, 4);
+        put_section(2, 0x200000, 24, 1);
+        put_section(3, 0x201000, 10, 0);
+        used = at + 8 + bytes;
+        close_tag(at);
+        memset(block + used, 0, 16);
+        assert_int_equal(parse(), STATUS_OK);
+        assert_int_equal(info.symbols.entries.raw, 0);
+    }
+}
+
 /* More regions than the table has rows: RAM goes, reservations stay. */
 static void test_full_region_table(void **state)
 {
@@ -454,6 +534,8 @@ int main(void)
         cmocka_unit_test(test_rsdp_v1),
         cmocka_unit_test(test_efi_map_is_preferred),
         cmocka_unit_test(test_wrapping_regions),
+        cmocka_unit_test(test_symbols),
+        cmocka_unit_test(test_short_sections),
         cmocka_unit_test(test_full_region_table),
         cmocka_unit_test(test_too_many_modules),
         cmocka_unit_test(test_broken_tags),
