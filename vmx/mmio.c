@@ -124,15 +124,12 @@ static enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
     return vmx_inject_ud(v);
 }
 
-enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v)
+enum outcome vmx_mmio_execute(struct vmx_vcpu *v)
 {
-    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
     struct decode_insn insn;
     u8 bytes[DECODE_MAX_BYTES];
     u8 got = 0;
 
-    if ((qualification & VIOLATION_FETCH) || (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID))
-        return not_an_operand(v, qualification);
     switch (guest_fetch(v, bytes, sizeof bytes, &got)) {
     case GUEST_ACCESS_OK:
         break;
@@ -149,4 +146,13 @@ enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v)
     default:
         return stop_unsupported(v, bytes, got);
     }
+}
+
+enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    if ((qualification & VIOLATION_FETCH) || (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID))
+        return not_an_operand(v, qualification);
+    return vmx_mmio_execute(v);
 }

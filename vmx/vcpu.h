@@ -112,6 +112,8 @@ enum outcome vmx_dr_exit(struct vmx_vcpu *v);
 u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
 /* mmio.c */
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v);
+/* Executes the instruction at RIP, whose memory operand is a device, on the bus. */
+enum outcome vmx_mmio_execute(struct vmx_vcpu *v);
 /* vcpu.c */
 void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
 /* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
