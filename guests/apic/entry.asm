@@ -1,0 +1,218 @@
+; From the loader's 32-bit state, or from SIPI, to long mode with the first 4 GiB mapped one to one; 256 interrupt entries; MSR
+; and CR8 accesses that may fault. Each vCPU finds its stack by its APIC ID.
+
+MULTIBOOT_MAGIC equ 0x1badb002
+MULTIBOOT_FLAGS equ 3
+
+PAGE_PRESENT  equ 0x01
+PAGE_WRITABLE equ 0x02
+PAGE_LARGE    equ 0x80
+DIRECTORIES   equ 4
+
+MSR_EFER    equ 0xc0000080
+EFER_LME    equ 0x100
+CR0_PE_PG   equ 0x80000001
+CR4_PAE     equ 0x20
+CODE64      equ 0x08
+DATA        equ 0x10
+STACK_SHIFT equ 14
+TRAMPOLINE  equ 0x8000
+
+global _start, apic_vectors, apic_trampoline, apic_trampoline_end, apic_load_idt
+global apic_try_read, apic_try_write, apic_try_cr8, apic_tries, apic_try_failed
+extern guest_start, apic_trap, apic_cpu_main, apic_stacks, apic_idt_pointer
+
+section .multiboot align=4
+    dd MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
+
+section .text
+bits 32
+_start:
+    cld
+    mov esi, eax
+    mov ebp, ebx
+    mov eax, PAGE_PRESENT | PAGE_WRITABLE | PAGE_LARGE
+    mov edi, directories
+.map:
+    mov [edi], eax
+    add edi, 8
+    add eax, 0x200000
+    cmp edi, directories + DIRECTORIES * 4096
+    jb .map
+    mov dword [pml4], pdpt + PAGE_PRESENT + PAGE_WRITABLE
+    mov eax, directories + PAGE_PRESENT + PAGE_WRITABLE
+    mov edi, pdpt
+.point:
+    mov [edi], eax
+    add edi, 8
+    add eax, 4096
+    cmp edi, pdpt + DIRECTORIES * 8
+    jb .point
+
+%macro LONG_MODE 0
+    mov eax, cr4
+    or eax, CR4_PAE
+    mov cr4, eax
+    mov eax, pml4
+    mov cr3, eax
+    mov ecx, MSR_EFER
+    rdmsr
+    or eax, EFER_LME
+    wrmsr
+    mov eax, cr0
+    or eax, CR0_PE_PG
+    and eax, ~0x60000000 ; a processor after INIT has its caches disabled
+    mov cr0, eax
+%endmacro
+    LONG_MODE
+    lgdt [gdt_pointer]
+    jmp CODE64:.long
+
+bits 64
+default rel
+.long:
+    mov eax, DATA
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    lea rsp, [apic_stacks + (1 << STACK_SHIFT)]
+    mov edi, esi
+    mov esi, ebp
+    call guest_start
+
+; Copied to TRAMPOLINE: where SIPI starts a processor, in real mode.
+bits 16
+apic_trampoline:
+    cli
+    cld
+    xor ax, ax
+    mov ds, ax
+    o32 lgdt [TRAMPOLINE + .pointer - apic_trampoline]
+    LONG_MODE
+    jmp dword CODE64:processor
+align 4
+.pointer:
+    dw gdt_end - gdt - 1
+    dd gdt
+apic_trampoline_end:
+
+bits 64
+processor:
+    mov eax, DATA
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    mov eax, 1
+    cpuid
+    shr ebx, 24 ; the initial APIC ID
+    lea eax, [rbx + 1]
+    shl eax, STACK_SHIFT
+    lea rsp, [apic_stacks]
+    add rsp, rax
+    call apic_load_idt
+    mov edi, ebx
+    call apic_cpu_main
+
+apic_load_idt:
+    lidt [apic_idt_pointer]
+    ret
+
+; bool apic_try_read(u32 msr, u64 *value), bool apic_try_write(u32 msr, u64 value), bool apic_try_cr8(u64 value): false if the
+; instruction raises #GP.
+apic_try_read:
+    mov ecx, edi
+.try:
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+    mov [rsi], rax
+    mov eax, 1
+    ret
+
+apic_try_write:
+    mov ecx, edi
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+.try:
+    wrmsr
+    mov eax, 1
+    ret
+
+apic_try_cr8:
+.try:
+    mov cr8, rdi
+    mov eax, 1
+    ret
+
+apic_try_failed:
+    xor eax, eax
+    ret
+
+; What the stubs push is struct trap_frame.
+%define HAS_ERROR(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21)
+%macro STUB 1
+stub_%1:
+%if !HAS_ERROR(%1)
+    push 0
+%endif
+    push %1
+    jmp trap
+%endmacro
+%assign vector 0
+%rep 256
+    STUB vector
+    %assign vector vector + 1
+%endrep
+
+trap:
+    push rax
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    cld
+    mov rdi, rsp
+    call apic_trap
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rax
+    add rsp, 16
+    iretq
+
+section .rodata
+align 8
+apic_tries: ; where apic_try_failed continues after #GP
+    dq apic_try_read.try, apic_try_write.try, apic_try_cr8.try
+apic_vectors:
+%assign vector 0
+%rep 256
+    dq stub_%+vector
+    %assign vector vector + 1
+%endrep
+
+section .data
+align 8
+gdt:
+    dq 0
+    dq 0x00af9b000000ffff ; CODE64
+    dq 0x00cf93000000ffff ; DATA
+gdt_end:
+gdt_pointer:
+    dw gdt_end - gdt - 1
+    dq gdt
+
+section .bss align=4096
+pml4:        resb 4096
+pdpt:        resb 4096
+directories: resb 4096 * DIRECTORIES

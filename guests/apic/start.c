@@ -1,0 +1,168 @@
+/*
+ * INIT and SIPI to processors that run, wait or are absent: where they begin, in which state, and that INIT stops them.
+ * SDM 3A 8.4 "Multiple-Processor (MP) Initialization", 10.4.7 "Local APIC State".
+ */
+#include "guests/apic/apic.h"
+
+static void init_and_sipi(u32 cpu)
+{
+    u32 before = cpus[cpu].starts;
+    apic_send(cpu, MODE_INIT | ICR_ASSERT);
+    apic_send(cpu, MODE_SIPI | TRAMPOLINE >> 12);
+    need(wait_for(&cpus[cpu].starts, before + 1), "vCPU %u does not restart", cpu);
+}
+
+static u32 svr_after_init, lvt_after_init, base_after_init;
+
+static void look_after_init(void)
+{
+    svr_after_init = apic_read(APIC_SVR);
+    lvt_after_init = apic_read(APIC_LVT_TIMER);
+    base_after_init = (u32)msr_read(MSR_APIC_BASE);
+}
+
+static void spin_masked(void)
+{
+    cpu_interrupts_off();
+    for (;;)
+        cpus[cpu_index()].turns++;
+}
+
+/* INIT stops what runs, also with interrupts off; it stays stopped until SIPI; its APIC is as after reset. */
+static void check_init_running(void)
+{
+    for (u32 cpu = 1; cpu < cpu_count; cpu++) {
+        u64 turns = cpus[cpu].turns;
+        cpus[cpu].job = spin_masked;
+        for (u32 i = 0; i < 1000 && cpus[cpu].turns < turns + 100; i++)
+            settle();
+        need(cpus[cpu].turns >= turns + 100, "vCPU %u does not spin", cpu);
+        apic_send(cpu, MODE_INIT | ICR_ASSERT);
+        for (u32 i = 0; i < 5; i++)
+            settle();
+        cpus[cpu].job = NULL;
+        turns = cpus[cpu].turns;
+        for (u32 i = 0; i < 20; i++)
+            settle();
+        need(cpus[cpu].turns == turns, "vCPU %u runs after INIT", cpu);
+        apic_send(cpu, 0x51);
+        apic_send(cpu, MODE_NMI);
+        for (u32 i = 0; i < 5; i++)
+            settle();
+        need(cpus[cpu].turns == turns && cpus[cpu].order_length == 0, "vCPU %u wakes without SIPI", cpu);
+        u32 starts = cpus[cpu].starts;
+        apic_send(cpu, MODE_SIPI | TRAMPOLINE >> 12);
+        need(wait_for(&cpus[cpu].starts, starts + 1), "vCPU %u does not start again", cpu);
+        run_on(cpu, look_after_init);
+        need(svr_after_init == 0xff && lvt_after_init == LVT_MASKED, "SVR %x, LVT %x after INIT", svr_after_init,
+             lvt_after_init);
+        need(base_after_init == (u32)(msr_read(MSR_APIC_BASE) & ~BASE_BSP), "IA32_APIC_BASE is %x after INIT",
+             base_after_init);
+        run_on(cpu, apic_reset_state);
+        need(cpus[cpu].count[VECTOR_NMI] == 0, "an NMI before SIPI was kept");
+    }
+}
+
+/* A vCPU in HLT, with interrupts off for good, is still INIT's. */
+static void halt_for_good(void)
+{
+    cpu_halt_for_good();
+}
+
+static void check_init_halted(void)
+{
+    for (u32 cpu = 1; cpu < cpu_count; cpu++) {
+        cpus[cpu].job = halt_for_good;
+        settle();
+        apic_send(cpu, MODE_INIT | ICR_ASSERT);
+        cpus[cpu].job = NULL;
+        u32 starts = cpus[cpu].starts;
+        apic_send(cpu, MODE_SIPI | TRAMPOLINE >> 12);
+        need(wait_for(&cpus[cpu].starts, starts + 1), "vCPU %u does not start from HLT", cpu);
+    }
+    run_on_all(apic_reset_state);
+}
+
+static void check_sipi_running(void)
+{
+    u32 starts = cpus[1].starts;
+    for (u32 i = 0; i < 10; i++)
+        apic_send(1, MODE_SIPI | TRAMPOLINE >> 12);
+    barrier();
+    need(cpus[1].starts == starts, "a running vCPU takes SIPI");
+    /* The second of two SIPIs is ignored, as Linux sends them. */
+    apic_send(1, MODE_INIT | ICR_ASSERT | ICR_LEVEL);
+    apic_send(1, MODE_INIT | ICR_LEVEL);
+    apic_send(1, MODE_SIPI | TRAMPOLINE >> 12);
+    wait_for(&cpus[1].starts, starts + 1);
+    apic_send(1, MODE_SIPI | TRAMPOLINE >> 12);
+    barrier();
+    need(cpus[1].starts == starts + 1, "%u starts by two SIPIs", cpus[1].starts - starts);
+    run_on_all(apic_reset_state);
+}
+
+static void check_restart_often(void)
+{
+    for (u32 i = 0; i < 20; i++)
+        init_and_sipi(1 + i % (cpu_count - 1));
+    barrier();
+    run_on_all(apic_reset_state);
+}
+
+static void check_shorthand(void)
+{
+    u32 before[MAX_CPUS];
+    for (u32 cpu = 1; cpu < cpu_count; cpu++)
+        before[cpu] = cpus[cpu].starts;
+    apic_send(0, TO_OTHERS | MODE_INIT | ICR_ASSERT);
+    apic_send(0, TO_OTHERS | MODE_SIPI | TRAMPOLINE >> 12);
+    for (u32 cpu = 1; cpu < cpu_count; cpu++)
+        need(wait_for(&cpus[cpu].starts, before[cpu] + 1), "vCPU %u does not start", cpu);
+    run_on_all(apic_reset_state);
+}
+
+/* ---- the TSC as several vCPUs see it ---- */
+
+#define TURNS 2000u
+
+static volatile u64 last_tsc;
+static u32 lock;
+static volatile u32 backwards, takers, finished;
+
+static void compare_clocks(void)
+{
+    __atomic_fetch_add(&takers, 1, __ATOMIC_SEQ_CST);
+    for (u32 i = 0; i < TURNS; i++) {
+        while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+            hypercall_yield();
+        u64 now = cpu_rdtsc();
+        if (now < last_tsc)
+            backwards = backwards + 1;
+        last_tsc = now;
+        __atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+        if (i % 64 == 0)
+            hypercall_yield();
+    }
+    __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
+}
+
+static void check_tsc(void)
+{
+    last_tsc = 0;
+    takers = finished = 0;
+    for (u32 cpu = 1; cpu < cpu_count; cpu++)
+        cpus[cpu].job = compare_clocks;
+    compare_clocks();
+    need(wait_for(&finished, cpu_count), "a vCPU did not finish");
+    need(backwards == 0, "the TSC went back %u times", backwards);
+}
+
+const struct check start_checks[] = {
+    {"init-running",     check_init_running, CHECK_BOTH, 2},
+    {"init-halted",        check_init_halted, CHECK_BOTH, 2},
+    {"sipi-running",                  check_sipi_running, CHECK_BOTH, 2},
+    {"init-often",check_restart_often, CHECK_BOTH, 2},
+    {"init-shorthand",                 check_shorthand, CHECK_BOTH, 2},
+    {"tsc-across",     check_tsc, CHECK_ONCE, 1},
+    {0       },
+};
