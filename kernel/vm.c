@@ -198,6 +198,7 @@ void vm_start(struct vm *vm)
     log_event("vm start name=%s kind=%s mem=%lu cpus=%u", vm->spec.name, image_kind_name(vm->spec.kind),
               vm->spec.mem_bytes, vm->spec.cpus);
     log_info("vm memory name=%s overhead_bytes=%lu", vm->spec.name, (u64)(vm->overhead_frames * FRAME_BYTES));
+    vm->vcpus[0]->started = 1;
     sched_add(vm->vcpus[0]);
 }
 
