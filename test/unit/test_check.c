@@ -209,6 +209,7 @@ static const struct mutation mutations[] = {
     {RULE(ADDRESS_ALIGNED, LONG, EPTP_LIST_ADDRESS), .changes = {FLIP(PROC2_CONTROLS, PROC2_VMFUNC), SET(VM_FUNCTION_CONTROLS, 1), SET(EPTP_LIST_ADDRESS, 8)}},
     {RULE(TPR_RESERVED, LONG, TPR_THRESHOLD), .changes = {TPR_SHADOW, SET(TPR_THRESHOLD, 0x10)}},
     {RULE(TPR_ABOVE_VTPR, LONG, TPR_THRESHOLD), .changes = {TPR_SHADOW, SET(TPR_THRESHOLD, 5)}},
+    {RULE(TPR_ABOVE_VTPR, LONG, TPR_THRESHOLD), .changes = {TPR_SHADOW, SET(TPR_THRESHOLD, 8)}},
     {RULE(VIRTUAL_NMIS, LONG, PIN_CONTROLS), .changes = {FLIP(PIN_CONTROLS, PIN_NMI_EXITING)}},
     {RULE(NMI_WINDOW, LONG, PROC_CONTROLS), .changes = {FLIP(PIN_CONTROLS, PIN_VIRTUAL_NMIS), FLIP(PROC_CONTROLS, PROC_NMI_WINDOW)}},
     {RULE(NEEDS_TPR_SHADOW, LONG, PROC2_CONTROLS), .changes = {FLIP(PROC2_CONTROLS, PROC2_APIC_REGISTERS)}},
@@ -230,6 +231,9 @@ static const struct mutation mutations[] = {
     {RULE(EPTP_RESERVED, LONG, EPT_POINTER), .changes = {SET(EPT_POINTER, TOO_WIDE | 0x901e)}},
     {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {FLIP(PROC2_CONTROLS, PROC2_EPT)}},
     {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | PROC2_PML)}},
+    {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(22))}},
+    {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(23))}},
+    {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(24))}},
     {RULE(VMFUNC_RESERVED, LONG, VM_FUNCTION_CONTROLS), .changes = {FLIP(PROC2_CONTROLS, PROC2_VMFUNC), SET(VM_FUNCTION_CONTROLS, 2)}},
     {RULE(VMFUNC_EPT, LONG, VM_FUNCTION_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_VMFUNC | PROC2_EPT), SET(VM_FUNCTION_CONTROLS, 1)}},
     {RULE(EXIT_ALLOWED, LONG, EXIT_CONTROLS), .changes = {FLIP(EXIT_CONTROLS, 1)}},
@@ -244,6 +248,8 @@ static const struct mutation mutations[] = {
     {RULE(INJECT_TYPE, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000700)}, no_monitor_trap},
     {RULE(INJECT_NMI, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000203)}},
     {RULE(INJECT_EXCEPTION, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000320)}},
+    {RULE(INJECT_NMI, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000282)}},
+    {RULE(INJECT_EXCEPTION, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000381)}},
     {RULE(INJECT_OTHER, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000701)}},
     {RULE(INJECT_ERROR_CODE, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x8000030d)}},
     {RULE(INJECT_ERROR_CODE, LONG, ENTRY_INTERRUPTION_INFO), .changes = {INJECT(0x80000b06)}},
@@ -306,6 +312,7 @@ static const struct mutation mutations[] = {
     {RULE(SYSENTER, LONG, GUEST_SYSENTER_EIP), .changes = {SET(GUEST_SYSENTER_EIP, NOT_CANONICAL)}},
     {RULE(PERF, LONG, GUEST_PERF_GLOBAL_CTRL), .changes = {FLIP(ENTRY_CONTROLS, ENTRY_LOAD_PERF_GLOBAL), SET(GUEST_PERF_GLOBAL_CTRL, BIT(8))}},
     {RULE(PAT, LONG, GUEST_PAT), .changes = {SET(GUEST_PAT, 3)}},
+    {RULE(PAT, LONG, GUEST_PAT), .changes = {SET(GUEST_PAT, 0x80)}},
     {RULE(PAT, LONG, GUEST_PAT), .changes = {SET(GUEST_PAT, 0x0800)}},
     {RULE(EFER, LONG, GUEST_EFER), .changes = {FLIP(GUEST_EFER, 2)}},
     {RULE(EFER_LMA, LONG, GUEST_EFER), .changes = {FLIP(GUEST_EFER, 0x500)}},
@@ -325,6 +332,8 @@ static const struct mutation mutations[] = {
     {RULE(BASE_HIGH, LONG, GUEST_CS_BASE), .changes = {SET(GUEST_CS_BASE, BIT(32))}},
     {RULE(BASE_HIGH, LONG, GUEST_ES_BASE), .changes = {SET(GUEST_ES_BASE, BIT(32))}},
     {RULE(BASE_HIGH, LONG, GUEST_SS_BASE), .changes = {SET(GUEST_SS_BASE, BIT(32))}},
+    {RULE(BASE_HIGH, LONG, GUEST_DS_BASE), .changes = {SET(GUEST_DS_BASE, BIT(63))}},
+    {RULE(V86_BASE, V86, GUEST_GS_BASE), .changes = {SET(GUEST_GS_BASE, 0)}},
     {RULE(V86_LIMIT, V86, GUEST_GS_LIMIT), .changes = {SET(GUEST_GS_LIMIT, 0xfffff)}},
     {RULE(V86_ACCESS, V86, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xfb)}},
     {RULE(CS_TYPE, LONG, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xa098)}},
@@ -335,6 +344,7 @@ static const struct mutation mutations[] = {
     {RULE(DATA_ACCESSED, LONG, GUEST_DS_ACCESS), .changes = {SET(GUEST_DS_ACCESS, 0xc092)}},
     {RULE(DATA_READABLE, LONG, GUEST_GS_ACCESS), .changes = {SET(GUEST_GS_ACCESS, 0xc099)}},
     {RULE(CODE_DATA_S, LONG, GUEST_DS_ACCESS), .changes = {SET(GUEST_DS_ACCESS, 0xc083)}},
+    {RULE(CODE_DATA_S, LONG, GUEST_GS_ACCESS), .changes = {SET(GUEST_GS_ACCESS, 0xc083)}},
     {RULE(CODE_DATA_S, LONG, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xa08b)}},
     {RULE(CS_DPL_DATA, PROTECTED, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xc0b3)}},
     {RULE(CS_DPL_EQUAL, LONG, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xa0fb)}},
@@ -345,6 +355,7 @@ static const struct mutation mutations[] = {
     {RULE(SS_DPL_REAL, REAL, GUEST_SS_ACCESS), .changes = {SET(GUEST_SS_ACCESS, 0xf3), SET(GUEST_CS_ACCESS, 0xfb)}},
     {RULE(SS_DPL_REAL, PROTECTED, GUEST_SS_ACCESS), .changes = {SET(GUEST_SS_ACCESS, 0xc0f3), SET(GUEST_CS_ACCESS, 0xc093)}},
     {RULE(DATA_DPL, LONG, GUEST_DS_ACCESS), .changes = {NO_UG, SET(GUEST_DS_SELECTOR, 0x13)}},
+    {RULE(DATA_DPL, LONG, GUEST_DS_ACCESS), .changes = {NO_UG, SET(GUEST_DS_SELECTOR, 0x13), SET(GUEST_DS_ACCESS, 0xc0db)}},
     {RULE(PRESENT, LONG, GUEST_ES_ACCESS), .changes = {SET(GUEST_ES_ACCESS, 0xc013)}},
     {RULE(PRESENT, LONG, GUEST_TR_ACCESS), .changes = {SET(GUEST_TR_ACCESS, 0xb)}},
     {RULE(ACCESS_RESERVED, LONG, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xa19b)}},
@@ -352,6 +363,7 @@ static const struct mutation mutations[] = {
     {RULE(ACCESS_RESERVED, LONG, GUEST_LDTR_ACCESS), .changes = {SET(GUEST_LDTR_ACCESS, 0x80000082)}},
     {RULE(CS_D_AND_L, LONG, GUEST_CS_ACCESS), .changes = {SET(GUEST_CS_ACCESS, 0xe09b)}},
     {RULE(LIMIT_LOW, LONG, GUEST_ES_ACCESS), .changes = {SET(GUEST_ES_LIMIT, 0xffffe)}},
+    {RULE(LIMIT_LOW, LONG, GUEST_ES_ACCESS), .changes = {SET(GUEST_ES_LIMIT, 0x7ff)}},
     {RULE(LIMIT_LOW, LONG, GUEST_TR_ACCESS), .changes = {SET(GUEST_TR_ACCESS, 0x808b)}},
     {RULE(LIMIT_HIGH, LONG, GUEST_ES_ACCESS), .changes = {SET(GUEST_ES_ACCESS, 0x4093)}},
     {RULE(LIMIT_HIGH, LONG, GUEST_TR_ACCESS), .changes = {SET(GUEST_TR_LIMIT, 0x1fffff)}},
@@ -378,7 +390,11 @@ static const struct mutation mutations[] = {
     {RULE(ACTIVITY_HLT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_CS_ACCESS, 0xa0fb), SET(GUEST_SS_ACCESS, 0xc0f3), SET(GUEST_ACTIVITY_STATE, 1)}},
     {RULE(ACTIVITY_BLOCKED, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 1), SET(GUEST_INTERRUPTIBILITY, 2)}},
     {RULE(ACTIVITY_INJECT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 1), INJECT(0x80000306)}},
+    {RULE(ACTIVITY_HLT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_CS_ACCESS, 0xa0db), SET(GUEST_SS_ACCESS, 0xc0d3), SET(GUEST_ACTIVITY_STATE, 1)}},
+    {RULE(ACTIVITY_INJECT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 1), INJECT(0x80000480)}},
     {RULE(ACTIVITY_INJECT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 2), INJECT(0x80000301)}},
+    {RULE(ACTIVITY_INJECT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 2), INJECT(0x80000700)}},
+    {RULE(ACTIVITY_INJECT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 2), SET(GUEST_RFLAGS, 0x202), INJECT(0x80000020)}},
     {RULE(ACTIVITY_INJECT, LONG, GUEST_ACTIVITY_STATE), .changes = {SET(GUEST_ACTIVITY_STATE, 3), INJECT(0x80000202)}},
     {RULE(ACTIVITY_SMM, LONG, GUEST_ACTIVITY_STATE), .changes = {FLIP(ENTRY_CONTROLS, ENTRY_SMM), SET(GUEST_INTERRUPTIBILITY, 4), SET(GUEST_ACTIVITY_STATE, 3)}, in_smm},
     {RULE(BLOCKING, LONG, GUEST_INTERRUPTIBILITY), .changes = {SET(GUEST_INTERRUPTIBILITY, 0x20)}},
@@ -419,6 +435,8 @@ static const struct mutation mutations[] = {
     {RULE(MSR_MODEL, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0x79, 0)}},
     {RULE(MSR_VALUE, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0xc0000082, NOT_CANONICAL)}},
     {RULE(MSR_VALUE, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0x277, 2)}},
+    {RULE(MSR_VALUE, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0x1d9, 4)}},
+    {RULE(MSR_VALUE, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0x38f, BIT(8))}},
     {RULE(MSR_VALUE, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0xc0000080, 0)}}, /* LME, with paging on */
     {RULE(MSR_VALUE, LONG, ENTRY_MSR_LOAD_ADDRESS), .changes = {MSR(0xc0000084, BIT(32))}},
 };
@@ -462,6 +480,7 @@ static const struct mutation valid[] = {
     {VALID(LONG), .changes = {SET(GUEST_RIP, NOT_CANONICAL)}}, /* bits 63:48 equal is all that the SDM asks */
     {VALID(LONG), .changes = {SET(GUEST_RIP, 0xffff000000000000)}},
     {VALID(LONG), .changes = {SET(GUEST_ES_ACCESS, 0x10000), SET(GUEST_DS_ACCESS, 0x1ffff), SET(GUEST_DS_BASE, ~0ull), SET(GUEST_SS_ACCESS, 0x10000)}},
+    {VALID(LONG), .changes = {SET(GUEST_LDTR_BASE, NOT_CANONICAL)}}, /* unusable */
     {VALID(LONG), .changes = {SET(GUEST_SS_SELECTOR, 0x13)}}, /* unrestricted: RPL and DPL need not agree */
     {VALID(LONG), .changes = {SET(GUEST_CS_ACCESS, 0xa0ff), SET(GUEST_SS_ACCESS, 0xc0f3)}},
     {VALID(LONG), .changes = {NO_UG, SET(GUEST_DS_SELECTOR, 0x13), SET(GUEST_DS_ACCESS, 0xc09f)}}, /* conforming code */
@@ -477,6 +496,10 @@ static const struct mutation valid[] = {
     {VALID(LONG), .changes = {SET(GUEST_RFLAGS, 0x202), SET(GUEST_INTERRUPTIBILITY, 1), INJECT(0x80000202)}},
     {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 1), INJECT(0x80000202)}},
     {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 1), INJECT(0x80000301)}},
+    {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 1), INJECT(0x80000700)}},
+    {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 1), INJECT(0x80000312)}},
+    {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 1), SET(GUEST_RFLAGS, 0x202), INJECT(0x80000081)}},
+    {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 2), INJECT(0x80000202)}},
     {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 2), INJECT(0x80000312)}},
     {VALID(LONG), .changes = {SET(GUEST_ACTIVITY_STATE, 3)}},
     {VALID(LONG), .changes = {FLIP(PIN_CONTROLS, PIN_VIRTUAL_NMIS), SET(GUEST_INTERRUPTIBILITY, 8), INJECT(0x80000202)}},
@@ -492,6 +515,8 @@ static const struct mutation valid[] = {
     {VALID(LONG), .changes = {SET(GUEST_PDPTE1, 3)}},
     {VALID(PAE), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT), SET(GUEST_PDPTE1, 3)}},
     {VALID(LONG), .changes = {MSR(0xc0000080, 0xd01)}},
+    {VALID(LONG), .changes = {MSR(0x1d9, 1)}},
+    {VALID(LONG), .changes = {MSR(0x38f, 0xff)}},
     {VALID(REAL), .changes = {MSR(0xc0000080, 0x100)}},
     {VALID(LONG), .changes = {MSR(0x9b, 0)}, in_smm},
     {VALID(LONG), .changes = {MSR(0xc0000082, 0xffff800000000000)}},
@@ -590,6 +615,60 @@ static void test_edges_are_valid(void **state)
         }
     }
     assert_false(failed);
+}
+
+/* Reserved bits, each alone: the rule breaks for just those that the SDM lists. */
+static void test_reserved_bits(void **state)
+{
+    static const struct {
+        u32 rule;
+        u32 base;
+        u32 field;
+        u64 start;
+        u64 reserved;
+        struct change changes[3];
+    } cases[] = {
+        {RULE(RFLAGS,            LONG, GUEST_RFLAGS),                2,          0xffffffffffc0802aull, .changes = {}                             },
+        {RULE(DEBUG,             LONG, GUEST_PENDING_DEBUG),         0,          0xfffffffffffeaff0ull, .changes = {}                             },
+        {RULE(BLOCKING,          LONG, GUEST_INTERRUPTIBILITY),      0,          0xffffffe0,            .changes = {}                             },
+        {RULE(TPR_RESERVED,      LONG, TPR_THRESHOLD),               0,          0xfffffff0,            .changes = {TPR_SHADOW}                   },
+        {RULE(EPTP_RESERVED,     LONG, EPT_POINTER),                 0x901e,     0xffffff0000000f80ull, .changes = {}                             },
+        {RULE(ADDRESS_ALIGNED,   LONG, IO_BITMAP_B),                 0,          0xfff,                 .changes = {}                             },
+        {RULE(ADDRESS_WIDTH,     LONG, IO_BITMAP_B),                 0,          0xffffff0000000000ull, .changes = {}                             },
+        {RULE(LINK_ALIGNED,      LONG, VMCS_LINK_POINTER),           0x6000,     0xfff,                 .changes = {}                             },
+        {RULE(BNDCFGS,           LONG, GUEST_BNDCFGS),               0,          0xffc,                 .changes = {FLIP(ENTRY_CONTROLS, BIT(16))}},
+        {RULE(PDPTE,             PAE,  GUEST_PDPTE2),                1,          0xffffff00000001e6ull, .changes = {}                             },
+        {RULE(INJECT_RESERVED,   LONG, ENTRY_INTERRUPTION_INFO),     0x80000306, 0x7ffff000,            .changes = {}                             },
+        {RULE(INJECT_ERROR_HIGH, LONG, ENTRY_EXCEPTION_ERROR_CODE),  0,          0xffff0000,            .changes = {INJECT(0x80000b0d)}           },
+        {RULE(POSTED_VECTOR,     LONG, POSTED_INTERRUPT_VECTOR),     0,          0xff00,                .changes = {POSTED}                       },
+        {RULE(POSTED_ALIGNED,    LONG, POSTED_INTERRUPT_DESCRIPTOR), 0,          0x3f,                  .changes = {POSTED}                       },
+        {RULE(EXIT_MSRS_ALIGNED, LONG, EXIT_MSR_LOAD_ADDRESS),       0,          0xf,                   .changes = {SET(EXIT_MSR_LOAD_COUNT, 1)}  },
+        {RULE(ACCESS_RESERVED,   LONG, GUEST_DS_ACCESS),             0xc093,     0xfffe0f00,            .changes = {}                             },
+        {RULE(HOST_SELECTOR,     LONG, HOST_SS_SELECTOR),            0x10,       7,                     .changes = {}                             },
+        {RULE(TABLE_LIMIT,       LONG, GUEST_IDTR_LIMIT),            0,          0xffff0000,            .changes = {}                             },
+        {RULE(DR7,               LONG, GUEST_DR7),                   0x400,      0xffffffff00000000ull, .changes = {}                             },
+        {RULE(CR3,               LONG, GUEST_CR3),                   0,          0xffffff0000000000ull, .changes = {}                             },
+        {RULE(HOST_EFER,         LONG, HOST_EFER),                   0xd01,      0xfffffffffffff2feull, .changes = {}                             },
+        {RULE(DEBUGCTL,          LONG, GUEST_DEBUGCTL),              0,          0xffffffffffff003cull, .changes = {}                             },
+        {RULE(DEBUG_RTM,         LONG, GUEST_PENDING_DEBUG),         0x11000,    0xffff,                .changes = {}                             },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+        for (u32 bit = 0; bit < check_field_bits(cases[i].field); bit++) {
+            struct mutation m = {.base = (u8)cases[i].base};
+            memcpy(m.changes, cases[i].changes, sizeof cases[i].changes);
+            apply(&m);
+            bench.image.value[cases[i].field] = cases[i].start ^ BIT(bit);
+            run();
+            bool broken = false;
+            for (u32 r = 0; r < reported && r < MAX_REPORTS; r++)
+                broken = broken || (reports[r].rule == cases[i].rule && reports[r].field == cases[i].field);
+            if (broken != !!(cases[i].reserved & BIT(bit)))
+                fail_msg("bit %u of %s: '%s' is %s", bit, check_field_name(cases[i].field),
+                         check_rule_text(cases[i].rule), broken ? "broken" : "not broken");
+        }
+    }
 }
 
 /* With several classes broken, the first class decides; all are reported. */
@@ -751,6 +830,7 @@ int main(void)
         cmocka_unit_test(test_each_rule_alone),
         cmocka_unit_test(test_no_rule_without_a_mutation),
         cmocka_unit_test(test_edges_are_valid),
+        cmocka_unit_test(test_reserved_bits),
         cmocka_unit_test(test_order_of_classes),
         cmocka_unit_test(test_what_memory_is_missing),
         cmocka_unit_test(test_lines),
