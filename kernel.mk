@@ -19,7 +19,7 @@ KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $
 
 # What lies on the way from a VM exit to the next VM entry is compiled for speed, all else for size. It goes without frame
 # pointers but leaves RBP alone: a backtrace passes over these functions and goes on.
-FAST_C := $(addprefix vmx/,run.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
+FAST_C := $(addprefix vmx/,run.c mmio.c guest.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
 	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c)
 $(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2 -fomit-frame-pointer -ffixed-rbp -fno-peephole2
 

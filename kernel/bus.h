@@ -59,6 +59,19 @@ enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes
 /* bytes: 1, 2 or 4. An access that runs past port 0xFFFF reads ones there. The result has zeros above `bytes`. */
 u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes);
 void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value);
+/* The range that takes an access whole, or NULL; bytes: 1, 2, 4 or 8. */
+static ALWAYS_INLINE const struct bus_memory_range *bus_find_memory(const struct bus *bus, gpa_t address, u8 bytes)
+{
+    const struct bus_memory_range *end = bus->memory + bus->memory_count;
+
+    for (const struct bus_memory_range *range = bus->memory; range < end; range++) {
+        u64 offset = address.raw - range->first;
+        if (offset < range->count)
+            return bytes <= range->max_bytes && bytes <= range->count - offset ? range : NULL;
+    }
+    return NULL;
+}
+
 /* bytes: 1, 2, 4 or 8. */
 u64 bus_read_memory(const struct bus *bus, gpa_t address, u8 bytes);
 void bus_write_memory(const struct bus *bus, gpa_t address, u8 bytes, u64 value);

@@ -150,6 +150,13 @@ static u8 *view(const struct guest_memory *memory, u64 at, u64 bytes, u64 *run)
     return (u8 *)phys_to_virt(hpa(r->frames.raw + offset));
 }
 
+void *guest_memory_view(const struct guest_memory *memory, gpa_t address, u64 bytes)
+{
+    u64 run;
+    u8 *host = view(memory, address.raw, bytes, &run);
+    return run == bytes ? host : NULL;
+}
+
 static bool is_covered(const struct guest_memory *memory, u64 at, u64 bytes)
 {
     u64 run;

@@ -56,6 +56,8 @@ void guest_memory_release(struct guest_memory *memory);
 
 /* The region that contains address, or NULL. */
 const struct guest_region *guest_memory_find(const struct guest_memory *memory, gpa_t address);
+/* The host's view of `bytes` bytes at `address`, good until the memory is released; NULL if not all in one region. */
+void *guest_memory_view(const struct guest_memory *memory, gpa_t address, u64 bytes);
 /*
  * Checked copies: STATUS_OUT_OF_RANGE if any byte lies outside the regions (adjacent regions may be crossed); then
  * nothing was copied. guest_memory_write and _fill write ROM too: they act for the VM's firmware and loader.

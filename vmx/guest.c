@@ -17,6 +17,22 @@ static bool read_entry(void *context, gpa_t address, u8 bytes, u64 *value)
     return true;
 }
 
+/* A write where there is no RAM has no effect. */
+static bool update_entry(void *context, gpa_t address, u8 bytes, u64 expected, u64 value)
+{
+    struct vmx_vcpu *v = context;
+    const struct guest_region *region = guest_memory_find(&v->base.vm->memory, address);
+
+    if (!region || region->kind == GUEST_REGION_ROM)
+        return true;
+    void *entry = guest_memory_view(&v->base.vm->memory, address, bytes);
+    u32 narrow = (u32)expected;
+    if (bytes == 4)
+        return __atomic_compare_exchange_n((u32 *)entry, &narrow, (u32)value, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+    return __atomic_compare_exchange_n((u64 *)entry, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 static void fill_context(struct vmx_vcpu *v, struct gva_context *context)
 {
     *context = (struct gva_context){
@@ -30,6 +46,7 @@ static void fill_context(struct vmx_vcpu *v, struct gva_context *context)
         .gigabyte_pages = cpu_cpuid(0x80000001, 0).edx & BIT(26),
         .context = v,
         .read_entry = read_entry,
+        .update_entry = update_entry,
     };
     if ((context->cr0 & CR0_PG) && (context->cr4 & CR4_PAE) && !(context->efer & EFER_LMA)) {
         context->pdpte[0] = vmcs_read(GUEST_PDPTE0);
@@ -39,12 +56,14 @@ static void fill_context(struct vmx_vcpu *v, struct gva_context *context)
     }
 }
 
-enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_access access, gpa_t *out)
+static enum guest_access translate(struct vmx_vcpu *v, u64 linear, enum gva_access access, gpa_t *out,
+                                   struct gva_path *path)
 {
     struct gva_context context;
     u32 error = 0;
 
     fill_context(v, &context);
+    context.path = path;
     if ((context.efer & EFER_LMA) && !gva_is_canonical(linear, context.cr4)) {
         vmx_inject_exception(v, VECTOR_GP, 0);
         return GUEST_ACCESS_FAULT;
@@ -61,36 +80,71 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
     }
 }
 
-/* Each vCPU finds its own local APIC where its IA32_APIC_BASE says, in xAPIC mode (bits 11:10 are 10b). */
-static bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
+enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_access access, gpa_t *out)
 {
-    u64 base = *v->base.apic.base;
-    return ((address.raw ^ base) & ~(FRAME_BYTES - 1)) == 0 && bits_field(base, 11, 10) == 2;
+    return translate(v, linear, access, out, NULL);
 }
 
-static void read_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 *value)
+/* Memory, or what no one device takes whole. */
+static NOINLINE u64 read_other(struct vmx_vcpu *v, gpa_t address, u8 bytes)
 {
-    *value = 0;
-    if (guest_memory_read(&v->base.vm->memory, address, value, bytes) == STATUS_OK)
-        return;
-    if (is_apic_page(v, address))
-        *value = vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes);
-    else
-        *value = vm_memory_read(&v->base, address, bytes);
+    u64 value = 0;
+
+    if (guest_memory_read(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
+        return vm_memory_read(&v->base, address, bytes);
+    return value;
 }
 
-static void write_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
+static NOINLINE void write_other(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
 {
     const struct guest_region *region = guest_memory_find(&v->base.vm->memory, address);
 
     if (region && region->kind == GUEST_REGION_ROM)
         return;
-    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) == STATUS_OK)
-        return;
-    if (is_apic_page(v, address))
-        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
-    else
+    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
         vm_memory_write(&v->base, address, bytes, value);
+}
+
+/* Each vCPU finds its own local APIC where its IA32_APIC_BASE says, in xAPIC mode (bits 11:10 are 10b). */
+static ALWAYS_INLINE bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
+{
+    return (*v->base.apic.base & ~0x3ffull) == ((address.raw & ~(FRAME_BYTES - 1)) | BIT(11));
+}
+
+/* Devices come first: their ranges do not lie in memory, and most accesses that come here are theirs. */
+u64 guest_read_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes)
+{
+    struct vm *vm = v->base.vm;
+
+    if (is_apic_page(v, address))
+        return vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes) & bits_mask_of_bytes(bytes);
+    const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
+    if (UNLIKELY(!range))
+        return read_other(v, address, bytes);
+    vm_lock(vm);
+    u64 value = range->ops->read(range->device, address.raw - range->first, bytes) & bits_mask_of_bytes(bytes);
+    vm_unlock(vm);
+    return LIKELY(!vm_timers_moved(vm)) ? value : vm_note_moved_timers(vm, value);
+}
+
+void guest_write_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
+{
+    struct vm *vm = v->base.vm;
+
+    if (is_apic_page(v, address)) {
+        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
+        return;
+    }
+    const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
+    if (UNLIKELY(!range)) {
+        write_other(v, address, bytes, value);
+        return;
+    }
+    vm_lock(vm);
+    range->ops->write(range->device, address.raw - range->first, bytes, value);
+    vm_unlock(vm);
+    if (UNLIKELY(vm_timers_moved(vm)))
+        vm_note_moved_timers(vm, 0);
 }
 
 /* An access inside one page is one access; one that crosses is done byte by byte, each byte where its page is. */
@@ -112,7 +166,7 @@ enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *valu
     if (access != GUEST_ACCESS_OK)
         return access;
     if (fits_page(linear, bytes) && is_power(bytes)) {
-        read_physical(v, where[0], bytes, value);
+        *value = guest_read_physical(v, where[0], bytes);
         return GUEST_ACCESS_OK;
     }
     u64 boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
@@ -121,10 +175,8 @@ enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *valu
         return access;
     *value = 0;
     for (u8 i = 0; i < bytes; i++) {
-        u64 byte;
         u64 at = linear + i < boundary ? where[0].raw + i : where[1].raw + (linear + i - boundary);
-        read_physical(v, gpa(at), 1, &byte);
-        *value |= byte << 8 * i;
+        *value |= guest_read_physical(v, gpa(at), 1) << 8 * i;
     }
     return GUEST_ACCESS_OK;
 }
@@ -137,7 +189,7 @@ enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 valu
     if (access != GUEST_ACCESS_OK)
         return access;
     if (fits_page(linear, bytes) && is_power(bytes)) {
-        write_physical(v, where[0], bytes, value);
+        guest_write_physical(v, where[0], bytes, value & bits_mask_of_bytes(bytes));
         return GUEST_ACCESS_OK;
     }
     u64 boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
@@ -146,35 +198,35 @@ enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 valu
         return access;
     for (u8 i = 0; i < bytes; i++) {
         u64 at = linear + i < boundary ? where[0].raw + i : where[1].raw + (linear + i - boundary);
-        write_physical(v, gpa(at), 1, value >> 8 * i & 0xff);
+        guest_write_physical(v, gpa(at), 1, value >> 8 * i & 0xff);
     }
     return GUEST_ACCESS_OK;
 }
 
-enum guest_access guest_fetch(struct vmx_vcpu *v, u8 *to, u8 bytes, u8 *got)
+enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out)
 {
+    const struct guest_memory *memory = &v->base.vm->memory;
     u64 linear = vmcs_read(GUEST_CS_BASE) + vmcs_read(GUEST_RIP);
-    u64 room;
     gpa_t where;
 
     if (!(vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG))
         linear = (u32)linear;
-    enum guest_access access = guest_translate(v, linear, GVA_FETCH, &where);
+    enum guest_access access = translate(v, linear, GVA_FETCH, &out->where, &out->path);
     if (access != GUEST_ACCESS_OK)
         return access;
-    room = FRAME_BYTES - (linear & (FRAME_BYTES - 1));
-    u8 first = room < bytes ? (u8)room : bytes;
-    if (guest_memory_read(&v->base.vm->memory, where, to, first) != STATUS_OK)
+    u64 room = FRAME_BYTES - (linear & (FRAME_BYTES - 1));
+    u8 first = room < GUEST_CODE_BYTES ? (u8)room : GUEST_CODE_BYTES;
+    if (guest_memory_read(memory, out->where, out->bytes, first) != STATUS_OK)
         return GUEST_ACCESS_STOP;
-    *got = first;
-    if (first == bytes)
+    out->count = first;
+    if (first == GUEST_CODE_BYTES)
         return GUEST_ACCESS_OK;
     /* The instruction may well end before the boundary: a fault on the next page counts only if it does not. */
     struct vmx_event before = v->exception;
     u64 cr2 = cr2_read();
     if (guest_translate(v, linear + first, GVA_FETCH, &where) == GUEST_ACCESS_OK &&
-        guest_memory_read(&v->base.vm->memory, where, to + first, bytes - first) == STATUS_OK) {
-        *got = bytes;
+        guest_memory_read(memory, where, out->bytes + first, GUEST_CODE_BYTES - first) == STATUS_OK) {
+        out->count = GUEST_CODE_BYTES;
         return GUEST_ACCESS_OK;
     }
     v->exception = before;

@@ -21,7 +21,19 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
  */
 enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
 enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 value);
-/* Up to `bytes` instruction bytes at CS:RIP; *got is less if the following page cannot be fetched. */
-enum guest_access guest_fetch(struct vmx_vcpu *v, u8 *to, u8 bytes, u8 *got);
+/* The same at a guest-physical address, of 1, 2, 4 or 8 bytes that do not cross a page; a read has zeros above them. */
+u64 guest_read_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes);
+void guest_write_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
+
+#define GUEST_CODE_BYTES 15u /* the longest instruction */
+
+/* What stands at CS:RIP. */
+struct guest_code {
+    gpa_t where; /* the first byte */
+    struct gva_path path;
+    u8 bytes[GUEST_CODE_BYTES];
+    u8 count; /* of bytes: fewer if the following page cannot be fetched */
+};
+enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out);
 
 #endif

@@ -20,8 +20,7 @@
 #define ERROR_RESERVED BIT(3)
 #define ERROR_FETCH    BIT(4)
 
-#define MAX_LEVELS 5u
-#define MAX_WALKS  8u /* of one translation: another CPU cannot hold it up for ever */
+#define MAX_WALKS 8u /* of one translation: another CPU cannot hold it up for ever */
 
 enum step {
     STEP_DONE,
@@ -36,12 +35,7 @@ struct walk {
     u64 physical;
     u64 rights; /* the AND of WRITE and USER of all entries */
     bool no_execute;
-    u8 entry_bytes;
-    u8 used; /* entries with accessed flags, the last of them the one that maps the page */
-    struct {
-        u64 address;
-        u64 value;
-    } entries[MAX_LEVELS];
+    struct gva_path path; /* its entries have accessed flags; the last of them maps the page */
 };
 
 bool gva_is_canonical(u64 linear, u64 cr4)
@@ -53,14 +47,14 @@ bool gva_is_canonical(u64 linear, u64 cr4)
 /* Reads the entry at `address` into the walk. */
 static enum step take_entry(const struct gva_context *c, struct walk *w, u64 address, u64 *entry)
 {
-    if (!c->read_entry(c->context, gpa(address), w->entry_bytes, entry))
+    if (!c->read_entry(c->context, gpa(address), w->path.entry_bytes, entry))
         return STEP_BAD_TABLE;
-    *entry &= bits_mask_of_bytes(w->entry_bytes);
+    *entry &= bits_mask_of_bytes(w->path.entry_bytes);
     if (!(*entry & ENTRY_PRESENT))
         return STEP_NOT_PRESENT;
-    w->entries[w->used].address = address;
-    w->entries[w->used].value = *entry;
-    w->used++;
+    w->path.entries[w->path.used].address = address;
+    w->path.entries[w->path.used].value = *entry;
+    w->path.used++;
     w->rights &= *entry;
     return STEP_DONE;
 }
@@ -70,7 +64,7 @@ static enum step walk_32_bit(const struct gva_context *c, u64 linear, struct wal
 {
     u64 entry;
 
-    w->entry_bytes = 4;
+    w->path.entry_bytes = 4;
     enum step step = take_entry(c, w, (c->cr3 & 0xfffff000u) + bits_field(linear, 31, 22) * 4, &entry);
     if (step != STEP_DONE)
         return step;
@@ -113,7 +107,7 @@ static enum step walk_levels(const struct gva_context *c, u64 linear, u64 table,
 {
     u64 frame_mask = BIT(52) - BIT(12);
 
-    w->entry_bytes = 8;
+    w->path.entry_bytes = 8;
     for (;; level--) {
         u64 entry;
         unsigned shift = 12 + 9 * (level - 1);
@@ -162,12 +156,13 @@ static bool rights_allow(const struct gva_context *c, const struct walk *w, enum
 /* SDM 3A 4.8: accessed in every entry used, dirty in the one that maps the page. */
 static enum step set_flags(const struct gva_context *c, const struct walk *w, enum gva_access access)
 {
-    for (unsigned i = 0; i < w->used; i++) {
-        u64 value = w->entries[i].value;
+    for (unsigned i = 0; i < w->path.used; i++) {
+        u64 value = w->path.entries[i].value;
         u64 wanted = value | ENTRY_ACCESSED;
-        if (i == w->used - 1u && access == GVA_WRITE)
+        if (i == w->path.used - 1u && access == GVA_WRITE)
             wanted |= ENTRY_DIRTY;
-        if (wanted != value && !c->update_entry(c->context, gpa(w->entries[i].address), w->entry_bytes, value, wanted))
+        if (wanted != value &&
+            !c->update_entry(c->context, gpa(w->path.entries[i].address), w->path.entry_bytes, value, wanted))
             return STEP_RESTART;
     }
     return STEP_DONE;
@@ -199,12 +194,14 @@ enum gva_result gva_translate(const struct gva_context *context, u64 linear, enu
 
     if (!(context->cr0 & CR0_PG)) {
         *out = gpa(linear);
+        if (context->path)
+            context->path->used = 0;
         return GVA_OK;
     }
     for (unsigned i = 0; i < MAX_WALKS && step == STEP_RESTART; i++) {
         w.rights = ENTRY_WRITE | ENTRY_USER;
         w.no_execute = false;
-        w.used = 0;
+        w.path.used = 0;
         step = walk_tables(context, linear, &w);
         if (step == STEP_DONE && !rights_allow(context, &w, access))
             step = STEP_RIGHTS;
@@ -218,5 +215,7 @@ enum gva_result gva_translate(const struct gva_context *context, u64 linear, enu
         return GVA_FAULT;
     }
     *out = gpa(w.physical);
+    if (context->path)
+        *context->path = w.path;
     return GVA_OK;
 }

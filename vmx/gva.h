@@ -17,6 +17,18 @@ enum gva_result {
 
 enum gva_access { GVA_READ, GVA_WRITE, GVA_FETCH };
 
+#define GVA_MAX_LEVELS 5u
+
+/* The paging-structure entries that a walk used and their values, first to last; PAE's PDPTEs are not among them. */
+struct gva_path {
+    u8 entry_bytes; /* 4 or 8 */
+    u8 used;        /* 0: paging is off */
+    struct {
+        u64 address;
+        u64 value;
+    } entries[GVA_MAX_LEVELS];
+};
+
 struct gva_context {
     u64 cr0;
     u64 cr3;
@@ -35,6 +47,7 @@ struct gva_context {
      * not, or it cannot be written. NULL: the walk leaves the flags alone.
      */
     bool (*update_entry)(void *context, gpa_t address, u8 bytes, u64 expected, u64 value);
+    struct gva_path *path; /* if not NULL: set on GVA_OK */
 };
 
 /*

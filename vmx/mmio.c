@@ -1,112 +1,20 @@
 /*
- * EPT violations: in steady state an access to a device, to ROM, or to nothing. The instruction is fetched, decoded and
- * executed on the bus; what cannot be is reported with its bytes. SDM 3C 28.2.3.2 "EPT Violations", 27.2.1 for the
- * qualification.
+ * EPT violations: in steady state an access to a device, to ROM, or to nothing. The path here is that of a plain load
+ * or store that this vCPU has made before: its decoded form is in a slot, the CPU has told where the operand is and
+ * made all checks of the access, and so nothing is left but to ask the device. Everything else: mmio_general.c.
+ * SDM 3C 28.2.3.2 "EPT Violations", 27.2.1 "Basic VM-Exit Information" for the qualification.
  */
+#include "vmx/mmio.h"
 #include "arch/x86/cpu.h"
-#include "kernel/lib/format.h"
-#include "vmx/decode.h"
-#include "vmx/emulate.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"
-#include "vmx/vcpu.h"
-
-#define VIOLATION_FETCH        BIT(2)
-#define VIOLATION_LINEAR_VALID BIT(7)
-#define VIOLATION_FINAL        BIT(8) /* the access itself, not the walk of the guest's page tables */
-
-static enum emulate_outcome outcome_of(enum guest_access access)
-{
-    return access == GUEST_ACCESS_OK ? EMULATE_OK : access == GUEST_ACCESS_FAULT ? EMULATE_FAULT : EMULATE_UNSUPPORTED;
-}
-
-static enum emulate_outcome call_read(void *context, u64 linear, u8 bytes, u64 *value)
-{
-    return outcome_of(guest_read(context, linear, bytes, value));
-}
-
-static enum emulate_outcome call_write(void *context, u64 linear, u8 bytes, u64 value)
-{
-    return outcome_of(guest_write(context, linear, bytes, value));
-}
-
-/* In the order of segment register encodings, as enum decode_segment. */
-static const struct vmcs_nat_rw bases[] = {{0x6806}, {0x6808}, {0x680a}, {0x680c}, {0x680e}, {0x6810}};
-static const struct vmcs_32_rw limits[] = {{0x4800}, {0x4802}, {0x4804}, {0x4806}, {0x4808}, {0x480a}};
-static const struct vmcs_32_rw rights_of[] = {{0x4814}, {0x4816}, {0x4818}, {0x481a}, {0x481c}, {0x481e}};
-
-static u64 call_base(void *context, enum decode_segment segment)
-{
-    (void)context;
-    return vmcs_read_nat_rw(bases[segment]);
-}
-
-static void call_bounds(void *context, enum decode_segment segment, u32 *limit, u32 *rights)
-{
-    (void)context;
-    *limit = vmcs_read_32_rw(limits[segment]);
-    *rights = vmcs_read_32_rw(rights_of[segment]);
-}
-
-static const struct emulate_calls calls = {call_read, call_write, call_base, call_bounds};
-
-static enum decode_mode mode(void)
-{
-    u32 access = vmcs_read(GUEST_CS_ACCESS);
-
-    if ((vmcs_read(GUEST_EFER) & EFER_LMA) && (access & SEGMENT_LONG))
-        return DECODE_64;
-    return access & 0x4000 ? DECODE_32 : DECODE_16; /* CS.D */
-}
-
-static COLD enum outcome stop_unsupported(struct vmx_vcpu *v, const u8 *bytes, u8 count)
-{
-    char text[2 * DECODE_MAX_BYTES + 1] = "none";
-
-    for (u8 i = 0; i < count; i++)
-        format_text(text + 2 * i, 3, "%02x", bytes[i]);
-    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "rip=0x%lx bytes=%s address=0x%lx", vmcs_read(GUEST_RIP), text,
-            vmcs_read(GUEST_PHYSICAL_ADDRESS));
-    return OUTCOME_STOP;
-}
-
-static void write_back_flags(u64 old, u64 flags)
-{
-    if (old != flags)
-        vmcs_write(GUEST_RFLAGS, flags);
-}
-
-static enum outcome execute(struct vmx_vcpu *v, const struct decode_insn *insn, const u8 *bytes)
-{
-    u64 flags = vmcs_read(GUEST_RFLAGS);
-    u64 rip = vmcs_read(GUEST_RIP);
-    u64 old = flags;
-    u8 advance;
-    struct emulate_env env = {&calls, v, v->gpr, &flags, rip};
-
-    v->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
-    switch (emulate_instruction(&env, insn, &advance)) {
-    case EMULATE_OK:
-        break;
-    case EMULATE_FAULT:
-        return OUTCOME_RESUME;
-    default:
-        return stop_unsupported(v, bytes, insn->length);
-    }
-    write_back_flags(old, flags);
-    vmcs_write(GUEST_RSP, v->gpr[GPR_RSP]);
-    if (advance == 0)
-        return OUTCOME_RESUME;
-    v->skip_bytes = advance;
-    return OUTCOME_SKIP_DECODED;
-}
 
 /*
  * The violation was met while the CPU delivered an event (its tables or stack are not in RAM) or fetched an
  * instruction. Hardware without a hypervisor reads all ones there: an IDT gate of ones is #GP, whose delivery fails
  * alike, down to a triple fault; the instruction FF FF is #UD.
  */
-static enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
+static COLD enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
 {
     if (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID) {
         vm_stop(v->base.vm, VM_STOP_TRIPLE_FAULT,
@@ -124,35 +32,99 @@ static enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
     return vmx_inject_ud(v);
 }
 
+/* Whether the CPU's mode is that of the slot, and its page tables are those of the slot or begin alike. */
+static ALWAYS_INLINE bool is_same_mode(struct vmx_vcpu *v, struct mmio_slot *slot, u64 rip)
+{
+    bool same = LIKELY(slot->rip == rip) && LIKELY(slot->cs_access == vmcs_read(GUEST_CS_ACCESS)) &&
+                LIKELY(slot->cs_base == vmcs_read(GUEST_CS_BASE)) && LIKELY(slot->efer == vmcs_read(GUEST_EFER)) &&
+                LIKELY(slot->cr4 == vmcs_read(GUEST_CR4)) &&
+                LIKELY(((slot->paging ^ (u32)vmcs_read(GUEST_CR0)) & (u32)CR0_PG) == 0);
+    if (UNLIKELY(!same))
+        return false;
+    u64 cr3 = vmcs_read(GUEST_CR3);
+    return LIKELY(slot->cr3 == cr3) || mmio_slot_follow_cr3(v, slot, cr3);
+}
+
+static ALWAYS_INLINE u64 load_code(const u8 *code)
+{
+    u64 value;
+    __builtin_memcpy(&value, code, sizeof value);
+    return value;
+}
+
+/* Whether guest memory still holds the page-table entries and the bytes that the slot was made from. */
+static ALWAYS_INLINE bool is_unchanged(const struct mmio_slot *slot)
+{
+#pragma GCC unroll 4
+    for (u32 i = 0; i < MMIO_LEVELS; i++)
+        if (UNLIKELY(__atomic_load_n(slot->levels[i].at, __ATOMIC_RELAXED) != slot->levels[i].value))
+            return false;
+    return LIKELY((load_code(slot->code) & slot->masks[0]) == slot->bytes[0]) &&
+           LIKELY((load_code(slot->code + 8) & slot->masks[1]) == slot->bytes[1]);
+}
+
+/*
+ * Whether the CPU speaks of just the access that the slot's instruction makes: if another CPU replaced the instruction
+ * after this one had fetched it, it may be another; and the second half of one that crosses pages begins elsewhere.
+ */
+static ALWAYS_INLINE bool is_its_access(const struct mmio_slot *slot, u64 qualification, u64 physical)
+{
+    if (UNLIKELY(~qualification & slot->needs))
+        return false;
+    u64 linear = (*slot->base + (*slot->index << slot->insn.scale) + slot->displacement) & slot->offset_mask;
+    if (slot->segment_base.encoding)
+        linear += vmcs_read_nat_rw(slot->segment_base);
+    return LIKELY(((linear ^ vmcs_read(GUEST_LINEAR_ADDRESS)) & slot->linear_mask) == 0) &&
+           LIKELY((physical & (FRAME_BYTES - 1)) + slot->insn.width <= FRAME_BYTES);
+}
+
+static COLD u64 sign_extend(u64 value, u8 bytes)
+{
+    unsigned shift = 64u - 8u * bytes;
+    return (u64)((s64)(value << shift) >> shift);
+}
+
+static ALWAYS_INLINE void access_device(struct vmx_vcpu *v, const struct mmio_slot *slot, gpa_t physical)
+{
+    const struct decode_insn *insn = &slot->insn;
+    u64 *gpr = &v->gpr[insn->register_index];
+
+    if (insn->form == DECODE_REGISTER_MEMORY) {
+        u64 value = guest_read_physical(v, physical, insn->width);
+        if (UNLIKELY(insn->operation == DECODE_MOVSX))
+            value = sign_extend(value, insn->width);
+        *gpr = (*gpr & slot->kept_mask) | (value & slot->value_mask);
+    } else {
+        u64 value = insn->form == DECODE_MEMORY_REGISTER ? *gpr : insn->immediate;
+        guest_write_physical(v, physical, insn->width, value & slot->value_mask);
+    }
+}
+
+static NOINLINE enum outcome run(struct vmx_vcpu *v, struct mmio_slot *slot, u64 rip, u64 qualification)
+{
+    if (UNLIKELY(!is_same_mode(v, slot, rip)) || UNLIKELY(!is_unchanged(slot)))
+        return mmio_run_unknown(v, slot, qualification);
+    gpa_t physical = gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS));
+    if (UNLIKELY(!is_its_access(slot, qualification, physical.raw)))
+        return mmio_run_decoded(v, &slot->insn, (const u8 *)slot->bytes, qualification);
+    v->skip_bytes = slot->insn.length;
+    access_device(v, slot, physical);
+    return OUTCOME_SKIP_DECODED;
+}
+
 enum outcome vmx_mmio_execute(struct vmx_vcpu *v)
 {
-    struct decode_insn insn;
-    u8 bytes[DECODE_MAX_BYTES];
-    u8 got = 0;
+    u64 rip = vmcs_read(GUEST_RIP);
 
-    switch (guest_fetch(v, bytes, sizeof bytes, &got)) {
-    case GUEST_ACCESS_OK:
-        break;
-    case GUEST_ACCESS_FAULT:
-        return OUTCOME_RESUME;
-    default:
-        return stop_unsupported(v, bytes, 0);
-    }
-    switch (decode_instruction(bytes, got, mode(), &insn)) {
-    case STATUS_OK:
-        return execute(v, &insn, bytes);
-    case STATUS_INVALID:
-        return vmx_inject_ud(v);
-    default:
-        return stop_unsupported(v, bytes, got);
-    }
+    return run(v, &v->mmio[mmio_slot_index(rip)], rip, 0);
 }
 
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    u64 rip = vmcs_read(GUEST_RIP);
 
-    if ((qualification & VIOLATION_FETCH) || (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID))
+    if (UNLIKELY(qualification & VIOLATION_FETCH) || UNLIKELY(vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID))
         return not_an_operand(v, qualification);
-    return vmx_mmio_execute(v);
+    return run(v, &v->mmio[mmio_slot_index(rip)], rip, qualification);
 }

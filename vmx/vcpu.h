@@ -12,6 +12,7 @@
 #include "kernel/virt.h"
 #include "vmx/caps.h"
 #include "vmx/controls.h"
+#include "vmx/mmio_slot.h"
 #include "vmx/vmcs.h"
 
 /* Indices of gpr[], as instructions encode registers. RSP lives in the VMCS. */
@@ -58,6 +59,7 @@ struct vmx_vcpu {
     u32 xsave_frames;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;
+    struct mmio_slot mmio[MMIO_SLOTS];
 };
 
 static inline struct vmx_vcpu *vmx_vcpu_of(struct vcpu *vcpu)

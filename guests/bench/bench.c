@@ -11,6 +11,10 @@
 #define SHOT_CLOCKS 600u /* about 0.5 ms */
 #define NOTHING     "0x2f0"
 #define NO_MEMORY   "0xd0000"
+#define HPET_CONFIG 0xfed00010u
+#define HPET_COUNT  "0xfed000f0"
+#define APIC_ID     "0xfee00020"
+#define APIC_EOI    "0xfee000b0"
 
 u32 latency_measure(void); /* latency.asm */
 void latency_interrupt(void);
@@ -36,7 +40,11 @@ DEFINE_MEASURE(hypercall, "xorl %%eax, %%eax\n\tvmcall") /* ROOTLET_CALL_VERSION
 DEFINE_MEASURE(rdmsr, "rdmsr")                           /* IA32_APIC_BASE: ECX is 1BH */
 DEFINE_MEASURE(in_pic, "inb $0x21, %%al")
 DEFINE_MEASURE(out_nothing, "movw $" NOTHING ", %%dx\n\toutb %%al, %%dx")
-DEFINE_MEASURE(read_nothing, "movl " NO_MEMORY ", %%ebx")
+DEFINE_MEASURE(mmio_nothing, "movl " NO_MEMORY ", %%ebx")
+DEFINE_MEASURE(mmio_or, "orl $0, " NO_MEMORY)
+DEFINE_MEASURE(mmio_hpet, "movl " HPET_COUNT ", %%ebx")
+DEFINE_MEASURE(mmio_apic, "movl " APIC_ID ", %%ebx")
+DEFINE_MEASURE(mmio_eoi, "movl $0, " APIC_EOI)
 
 static void sort(void)
 {
@@ -72,7 +80,12 @@ int guest_main(void)
     run("rdmsr", measure_rdmsr);
     run("in-pic", measure_in_pic);
     run("out-nothing", measure_out_nothing);
-    run("read-nothing", measure_read_nothing);
+    run("mmio-nothing", measure_mmio_nothing);
+    run("mmio-or", measure_mmio_or);
+    *(volatile u32 *)HPET_CONFIG = 1; /* the counter runs */
+    run("mmio-hpet", measure_mmio_hpet);
+    run("mmio-apic", measure_mmio_apic);
+    run("mmio-eoi", measure_mmio_eoi);
 
     interrupts_set_irq(ROOTLET_IRQ_PIT, NULL); /* unmasks the line */
     interrupts_set_gate(IRQ_VECTOR_BASE + ROOTLET_IRQ_PIT, latency_interrupt);
