@@ -7,7 +7,6 @@ KERNEL_OBJS := $(KERNEL_C:%.c=build/%.c.o) $(KERNEL_ASM:%.asm=build/%.asm.o)
 
 CROSS_COMPILE ?=
 CC := $(CROSS_COMPILE)gcc
-LD := $(CROSS_COMPILE)ld
 NM := $(CROSS_COMPILE)nm
 OBJCOPY := $(CROSS_COMPILE)objcopy
 
@@ -18,10 +17,17 @@ KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $
 	$(WARNINGS) -I. $(EXTRA_CFLAGS)
 
 # What lies on the way from a VM exit to the next VM entry is compiled for speed, all else for size. It goes without frame
-# pointers but leaves RBP alone: a backtrace passes over these functions and goes on.
-FAST_C := $(addprefix vmx/,run.c mmio.c guest.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
+# pointers but leaves RBP alone: a backtrace passes over these functions and goes on. GCC keeps no -ffixed-rbp through
+# -flto, so these files are ordinary objects; the others are compiled as one program when the image is linked. string.c
+# has what GCC itself calls, memcpy and the like.
+FAST_C := $(addprefix vmx/,run.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
 	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c)
-$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += -O2 -fomit-frame-pointer -ffixed-rbp -fno-peephole2
+FAST_CFLAGS  := -O2 -fomit-frame-pointer -ffixed-rbp -fno-peephole2 -falign-functions=1 -falign-jumps=1 -falign-loops=1
+SMALL_CFLAGS := -Oz
+SMALL_C      := $(filter-out $(FAST_C),$(KERNEL_C))
+$(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(FAST_CFLAGS)
+$(SMALL_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(SMALL_CFLAGS)
+$(filter-out build/kernel/lib/string.c.o,$(SMALL_C:%.c=build/%.c.o)): KERNEL_CFLAGS += -flto
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
 build/%/offsets.inc: %/offsets.c kernel.mk
@@ -49,11 +55,13 @@ build/kernel/dsdt.asm.o: build/kernel/dsdt.aml
 -include $(KERNEL_OBJS:.o=.d) $(wildcard build/*/offsets.inc.d build/*/*/offsets.inc.d)
 
 # The image keeps its ELF symbols: the boot loader hands them over, and backtraces get the functions' names from them.
-KERNEL_LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments --gc-sections \
-	--build-id=none -T linker.ld
+# One partition: the order of the functions depends on nothing else. Across files GCC guesses wrong which variables may be
+# uninitialised; within each file it has looked already.
+KERNEL_LDFLAGS := -flto -flto-partition=one -Wno-maybe-uninitialized -static -T linker.ld \
+	-Wl,-z,max-page-size=4096,-z,noexecstack,--no-warn-rwx-segments,--gc-sections,--build-id=none
 
 build/rootlet.elf: $(KERNEL_OBJS) linker.ld kernel.mk
-	$(LD) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS)
+	$(CC) $(KERNEL_CFLAGS) $(SMALL_CFLAGS) $(KERNEL_LDFLAGS) -o $@ $(KERNEL_OBJS)
 
 # For Bochs's debugger: ldsym global "build/rootlet.sym"
 build/rootlet.sym: build/rootlet.elf
