@@ -1,0 +1,248 @@
+/*
+ * Any instruction that met a device, ROM or nothing: it is fetched through the guest's own page tables, decoded and
+ * executed on the bus; what cannot be is reported with its bytes. SDM 3C 28.2.3.2 "EPT Violations".
+ *
+ * Fills the slots that spare the next one all but the last of it. A slot is not made of an instruction whose bytes or
+ * page tables cannot be compared with one pointer each: near the end of a page, in PAE paging or 5-level paging, or
+ * outside RAM.
+ */
+#include "vmx/mmio.h"
+#include "arch/x86/cpu.h"
+#include "kernel/lib/format.h"
+#include "vmx/emulate.h"
+#include "vmx/event.h"
+#include "vmx/guest.h"
+
+static enum emulate_outcome outcome_of(enum guest_access access)
+{
+    return access == GUEST_ACCESS_OK ? EMULATE_OK : access == GUEST_ACCESS_FAULT ? EMULATE_FAULT : EMULATE_UNSUPPORTED;
+}
+
+/*
+ * The access that caused the exit: the CPU has translated its address and made all checks. An operand that begins there
+ * needs no walk of its own, if the CPU asked for at least as much.
+ */
+struct access {
+    struct vmx_vcpu *v;
+    u64 qualification;
+    u64 linear;
+    gpa_t physical;
+};
+
+static bool is_translated(const struct access *a, u64 linear, u8 bytes, u64 any)
+{
+    u64 needs = VIOLATION_LINEAR_VALID | VIOLATION_FINAL;
+
+    return linear == a->linear && (a->qualification & needs) == needs && a->qualification & any &&
+           (linear & (FRAME_BYTES - 1)) + bytes <= FRAME_BYTES;
+}
+
+static enum emulate_outcome call_read(void *context, u64 linear, u8 bytes, u64 *value)
+{
+    struct access *a = context;
+
+    if (!is_translated(a, linear, bytes, VIOLATION_READ | VIOLATION_WRITE)) /* what may write may read */
+        return outcome_of(guest_read(a->v, linear, bytes, value));
+    *value = guest_read_physical(a->v, a->physical, bytes);
+    return EMULATE_OK;
+}
+
+static enum emulate_outcome call_write(void *context, u64 linear, u8 bytes, u64 value)
+{
+    struct access *a = context;
+
+    if (!is_translated(a, linear, bytes, VIOLATION_WRITE))
+        return outcome_of(guest_write(a->v, linear, bytes, value));
+    guest_write_physical(a->v, a->physical, bytes, value);
+    return EMULATE_OK;
+}
+
+/* In the order of segment register encodings, as enum decode_segment. */
+static const struct vmcs_nat_rw bases[] = {{0x6806}, {0x6808}, {0x680a}, {0x680c}, {0x680e}, {0x6810}};
+static const struct vmcs_32_rw limits[] = {{0x4800}, {0x4802}, {0x4804}, {0x4806}, {0x4808}, {0x480a}};
+static const struct vmcs_32_rw rights_of[] = {{0x4814}, {0x4816}, {0x4818}, {0x481a}, {0x481c}, {0x481e}};
+
+static u64 call_base(void *context, enum decode_segment segment)
+{
+    (void)context;
+    return vmcs_read_nat_rw(bases[segment]);
+}
+
+static void call_bounds(void *context, enum decode_segment segment, u32 *limit, u32 *rights)
+{
+    (void)context;
+    *limit = vmcs_read_32_rw(limits[segment]);
+    *rights = vmcs_read_32_rw(rights_of[segment]);
+}
+
+static const struct emulate_calls calls = {call_read, call_write, call_base, call_bounds};
+
+static enum decode_mode mode(void)
+{
+    u32 access = vmcs_read(GUEST_CS_ACCESS);
+
+    if ((vmcs_read(GUEST_EFER) & EFER_LMA) && (access & SEGMENT_LONG))
+        return DECODE_64;
+    return access & 0x4000 ? DECODE_32 : DECODE_16; /* CS.D */
+}
+
+static COLD enum outcome stop_unsupported(struct vmx_vcpu *v, const u8 *bytes, u8 count)
+{
+    char text[2 * DECODE_MAX_BYTES + 1] = "none";
+
+    for (u8 i = 0; i < count; i++)
+        format_text(text + 2 * i, 3, "%02x", bytes[i]);
+    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "rip=0x%lx bytes=%s address=0x%lx", vmcs_read(GUEST_RIP), text,
+            vmcs_read(GUEST_PHYSICAL_ADDRESS));
+    return OUTCOME_STOP;
+}
+
+static void write_back_flags(u64 old, u64 flags)
+{
+    if (old != flags)
+        vmcs_write(GUEST_RFLAGS, flags);
+}
+
+enum outcome mmio_run_decoded(struct vmx_vcpu *v, const struct decode_insn *insn, const u8 *bytes, u64 qualification)
+{
+    struct access access = {v, qualification, vmcs_read(GUEST_LINEAR_ADDRESS), gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS))};
+    u64 flags = vmcs_read(GUEST_RFLAGS);
+    u64 rip = vmcs_read(GUEST_RIP);
+    u64 old = flags;
+    u8 advance;
+    struct emulate_env env = {&calls, &access, v->gpr, &flags, rip};
+
+    v->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
+    switch (emulate_instruction(&env, insn, &advance)) {
+    case EMULATE_OK:
+        break;
+    case EMULATE_FAULT:
+        return OUTCOME_RESUME;
+    default:
+        return stop_unsupported(v, bytes, insn->length);
+    }
+    write_back_flags(old, flags);
+    vmcs_write(GUEST_RSP, v->gpr[GPR_RSP]);
+    if (advance == 0)
+        return OUTCOME_RESUME;
+    v->skip_bytes = advance;
+    return OUTCOME_SKIP_DECODED;
+}
+
+/* A load or store that needs nothing but the device; else `needs` stays MMIO_NO_SHORTCUT. RSP is not in gpr[]. */
+static void set_shortcut(struct vmx_vcpu *v, struct mmio_slot *slot)
+{
+    static const u64 zero;
+    const struct decode_insn *insn = &slot->insn;
+    bool plain = insn->operation == DECODE_MOV || insn->operation == DECODE_MOVZX || insn->operation == DECODE_MOVSX;
+    bool uses_rsp = insn->base == GPR_RSP || (insn->form != DECODE_MEMORY_IMMEDIATE && insn->register_index == GPR_RSP);
+
+    slot->needs = MMIO_NO_SHORTCUT;
+    if (!plain || uses_rsp || insn->high_byte)
+        return;
+    slot->needs = VIOLATION_LINEAR_VALID | VIOLATION_FINAL |
+                  (insn->form == DECODE_REGISTER_MEMORY ? VIOLATION_READ : VIOLATION_WRITE);
+    slot->base = insn->base < 16 ? &v->gpr[insn->base] : &zero;
+    slot->index = insn->index < 16 ? &v->gpr[insn->index] : &zero;
+    slot->displacement = insn->displacement + (insn->base == DECODE_REGISTER_RIP ? slot->rip + insn->length : 0);
+    slot->offset_mask = bits_mask_of_bytes(insn->address_width);
+    slot->linear_mask = insn->mode == DECODE_64 ? ~0ull : 0xffffffff;
+    slot->value_mask = bits_mask_of_bytes(insn->register_width);
+    slot->kept_mask = insn->register_width < 4 ? ~slot->value_mask : 0;
+    slot->segment_base = bases[insn->segment];
+    if (insn->mode == DECODE_64 && insn->segment < DECODE_FS)
+        slot->segment_base.encoding = 0;
+}
+
+/* The levels of a slot from the entries of the walk. Two entries of four bytes are compared as one piece. */
+static bool set_levels(const struct vmx_vcpu *v, struct mmio_slot *slot, const struct gva_path *path)
+{
+    if (path->used > MMIO_LEVELS)
+        return false;
+    for (u32 i = 0; i < MMIO_LEVELS; i++) {
+        slot->levels[i].at = &slot->levels[i].value;
+        if (i >= path->used)
+            continue;
+        u64 address = path->entries[i].address;
+        const u64 *at = guest_memory_view(&v->base.vm->memory, gpa(bits_align_down(address, 8)), 8);
+        if (!at)
+            return false;
+        u64 value = __atomic_load_n(at, __ATOMIC_RELAXED);
+        if ((value >> 8 * (address & 7) & bits_mask_of_bytes(path->entry_bytes)) != path->entries[i].value)
+            return false;
+        slot->levels[i].at = at;
+        slot->levels[i].value = value;
+    }
+    return true;
+}
+
+#define CR3_TABLE 0x000ffffffffff000ull
+
+bool mmio_slot_follow_cr3(const struct vmx_vcpu *v, struct mmio_slot *slot, u64 cr3)
+{
+    u64 offset = (u64)(uintptr_t)slot->levels[0].at & (FRAME_BYTES - 1);
+
+    if (slot->paging) {
+        const u64 *at = guest_memory_view(&v->base.vm->memory, gpa((cr3 & CR3_TABLE) + offset), 8);
+        if (!at)
+            return false;
+        slot->levels[0].at = at;
+    }
+    slot->cr3 = cr3;
+    return true;
+}
+
+/* Fills the slot; if the instruction cannot be kept, it is left empty. */
+static void keep(struct vmx_vcpu *v, struct mmio_slot *slot, const struct guest_code *code,
+                 const struct decode_insn *insn)
+{
+    u64 efer = vmcs_read(GUEST_EFER);
+    u64 cr4 = vmcs_read(GUEST_CR4);
+    u32 paging = (u32)vmcs_read(GUEST_CR0) & (u32)CR0_PG;
+
+    slot->cs_access = 0;
+    if ((paging && (cr4 & CR4_PAE) && !(efer & EFER_LMA)) || !set_levels(v, slot, &code->path))
+        return;
+    slot->code = guest_memory_view(&v->base.vm->memory, code->where, MMIO_CODE_BYTES);
+    if (!slot->code || (code->where.raw & (FRAME_BYTES - 1)) > FRAME_BYTES - MMIO_CODE_BYTES)
+        return;
+    u8 *bytes = (u8 *)slot->bytes;
+    u8 *masks = (u8 *)slot->masks;
+    for (u32 i = 0; i < MMIO_CODE_BYTES; i++) {
+        bytes[i] = i < insn->length ? code->bytes[i] : 0;
+        masks[i] = i < insn->length ? 0xff : 0;
+    }
+    slot->rip = vmcs_read(GUEST_RIP);
+    slot->cs_base = vmcs_read(GUEST_CS_BASE);
+    slot->cr3 = vmcs_read(GUEST_CR3);
+    slot->cr4 = cr4;
+    slot->efer = efer;
+    slot->paging = paging;
+    slot->insn = *insn;
+    set_shortcut(v, slot);
+    slot->cs_access = vmcs_read(GUEST_CS_ACCESS);
+}
+
+enum outcome mmio_run_unknown(struct vmx_vcpu *v, struct mmio_slot *slot, u64 qualification)
+{
+    struct decode_insn insn;
+    struct guest_code code;
+
+    switch (guest_fetch(v, &code)) {
+    case GUEST_ACCESS_OK:
+        break;
+    case GUEST_ACCESS_FAULT:
+        return OUTCOME_RESUME;
+    default:
+        return stop_unsupported(v, code.bytes, 0);
+    }
+    switch (decode_instruction(code.bytes, code.count, mode(), &insn)) {
+    case STATUS_OK:
+        keep(v, slot, &code, &insn);
+        return mmio_run_decoded(v, &insn, code.bytes, qualification);
+    case STATUS_INVALID:
+        return vmx_inject_ud(v);
+    default:
+        return stop_unsupported(v, code.bytes, code.count);
+    }
+}
