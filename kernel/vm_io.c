@@ -7,6 +7,8 @@
 #include "kernel/sched.h"
 #include "kernel/vm.h"
 
+#define FAR_TSC (1ull << 55) /* years away: beyond it the conversion would overflow */
+
 /* The vCPU's own timers, which its local APIC has moved. */
 static void note_own_timers(struct vcpu *vcpu)
 {
@@ -65,13 +67,14 @@ void vm_apic_write_cr8(struct vcpu *vcpu, u64 value)
 
 u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc)
 {
-    u64 host = tsc - vcpu->tsc_offset;
-    u64 start = vcpu->vm->start_tsc;
+    u64 now = cpu_tsc();
+    u64 guest_now = now + vcpu->tsc_offset;
 
-    /* A guest that wrote its TSC may name a point before its VM's start: that has passed. */
-    if ((s64)(host - start) <= 0)
+    if (tsc <= guest_now)
         return 0;
-    return clock_ns_from_tsc(host - start) + 1;
+    if (tsc - guest_now > FAR_TSC)
+        return VTIMER_NEVER;
+    return clock_ns_from_tsc(now - vcpu->vm->start_tsc + (tsc - guest_now)) + 1;
 }
 
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
