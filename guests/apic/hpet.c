@@ -86,7 +86,7 @@ static void check_hpet_registers(void)
 
 static void check_hpet_oneshot(void)
 {
-    u64 ticks = 60000 / tick_ns();
+    u64 ticks = 800000 / tick_ns();
 
     stop();
     ioapic_set_pin(pin(), VECTOR, 0);
@@ -109,7 +109,7 @@ static void check_hpet_oneshot(void)
 
 static void check_hpet_periodic(void)
 {
-    u64 ticks = 50000 / tick_ns();
+    u64 ticks = 400000 / tick_ns();
 
     stop();
     ioapic_set_pin(pin(), VECTOR, 0);
@@ -125,7 +125,7 @@ static void check_hpet_periodic(void)
     need(next % ticks == 0 && next > 5 * ticks, "the comparator reads %llu, period %llu", next, ticks);
     stop();
     u32 count = cpus[0].count[VECTOR];
-    wait_ns(200000);
+    wait_ns(800000);
     need(cpus[0].count[VECTOR] == count, "it goes on after the stop");
 }
 
@@ -136,7 +136,7 @@ static void serve_level(void)
 {
     u32 entry = ioapic_read(0x10 + 2 * pin());
     seen_in_service += (entry & REMOTE_IRR) && apic_has(APIC_TMR, VECTOR);
-    if (cpus[0].count[VECTOR] == 3)
+    if (cpus[0].count[VECTOR] >= 3)
         hpet_write(STATUS, 1);
     apic_end();
 }
@@ -149,7 +149,7 @@ static void check_level(void)
     ioapic_set_pin(pin(), PIN_LEVEL | VECTOR, 0);
     hpet_write(TIMER(0), ENABLE | LEVEL | (u64)pin() << ROUTE_SHIFT);
     hpet_write(CONFIG, CONFIG_RUN);
-    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 20000 / tick_ns());
+    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 500000 / tick_ns());
     need(wait_for(&cpus[0].count[VECTOR], 3), "%u interrupts while the line is high", cpus[0].count[VECTOR]);
     settle();
     need(cpus[0].count[VECTOR] == 3, "%u interrupts; the line fell in the third", cpus[0].count[VECTOR]);
@@ -168,8 +168,8 @@ static void check_level_pending(void)
     vector_handlers[VECTOR] = leave_in_service;
     hpet_write(TIMER(0), ENABLE | LEVEL | (u64)pin() << ROUTE_SHIFT);
     hpet_write(CONFIG, CONFIG_RUN);
-    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 1000 / tick_ns());
-    wait_ns(50000);
+    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 500000 / tick_ns());
+    wait_ns(1000000);
     need(hpet_read(STATUS) & 1, "the status bit is not set");
     ioapic_set_pin(pin(), PIN_LEVEL | VECTOR, 0);
     settle();
@@ -203,7 +203,7 @@ static void check_level_elsewhere(void)
     ioapic_set_pin(pin(), PIN_LEVEL | VECTOR, other);
     hpet_write(TIMER(0), ENABLE | LEVEL | (u64)pin() << ROUTE_SHIFT);
     hpet_write(CONFIG, CONFIG_RUN);
-    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 1000 / tick_ns());
+    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 500000 / tick_ns());
     need(wait_for(&cpus[other].count[VECTOR], 1), "nothing at vCPU %u", other);
     hpet_write(STATUS, 1);
     need(ioapic_read(0x10 + 2 * pin()) & REMOTE_IRR, "remote IRR is not set");

@@ -40,7 +40,7 @@ static void check_oneshot(void)
 
 static void check_periodic(void)
 {
-    const u32 period_ns = 50000;
+    const u32 period_ns = 400000;
 
     apic_write(APIC_LVT_TIMER, LVT_PERIODIC | VECTOR);
     u64 before = cpu_rdtsc();
@@ -54,7 +54,7 @@ static void check_periodic(void)
     }
     apic_write(APIC_TIMER_INITIAL, 0);
     u32 count = cpus[0].count[VECTOR];
-    wait_ns(200000);
+    wait_ns(800000);
     need(cpus[0].count[VECTOR] == count, "an initial count of 0 does not stop it");
     need(apic_read(APIC_TIMER_CURRENT) == 0, "the count after the stop");
 }
@@ -93,43 +93,43 @@ static void check_masked(void)
     need(cpus[0].count[VECTOR] == 0, "what expired while masked came");
     apic_write(APIC_LVT_TIMER, LVT_PERIODIC | LVT_MASKED | VECTOR);
     u64 before = cpu_rdtsc();
-    apic_write(APIC_TIMER_INITIAL, 40000);
-    wait_ns(100000);
+    apic_write(APIC_TIMER_INITIAL, 400000);
+    wait_ns(1000000);
     need(cpus[0].count[VECTOR] == 0, "a masked periodic timer interrupts");
     apic_write(APIC_LVT_TIMER, LVT_PERIODIC | VECTOR);
     need(wait_for(&cpus[0].count[VECTOR], 1), "unmasked, it does not come");
-    need(cpus[0].tsc[VECTOR] - before >= least_tsc(3 * 40000), "unmasked, it comes out of step");
+    need(cpus[0].tsc[VECTOR] - before >= least_tsc(3 * 400000), "unmasked, it comes out of step");
 }
 
 /* "Writing a new count restarts it" and a vector changed in flight counts. */
 static void check_rewrite(void)
 {
     apic_write(APIC_LVT_TIMER, VECTOR);
-    apic_write(APIC_TIMER_INITIAL, 40000);
+    apic_write(APIC_TIMER_INITIAL, 500000);
     u64 before = cpu_rdtsc();
-    apic_write(APIC_TIMER_INITIAL, 300000);
+    apic_write(APIC_TIMER_INITIAL, 1000000);
     apic_write(APIC_LVT_TIMER, VECTOR + 1);
     need(wait_for(&cpus[0].count[VECTOR + 1], 1), "it does not come by the new vector");
-    need(cpus[0].tsc[VECTOR + 1] - before >= least_tsc(300000), "the new count was not used");
+    need(cpus[0].tsc[VECTOR + 1] - before >= least_tsc(1000000), "the new count was not used");
     need(cpus[0].count[VECTOR] == 0, "the old vector came");
 }
 
 static void check_mode_change(void)
 {
     apic_write(APIC_LVT_TIMER, VECTOR);
-    apic_write(APIC_TIMER_INITIAL, 60000);
+    apic_write(APIC_TIMER_INITIAL, 600000);
     apic_write(APIC_LVT_TIMER, LVT_DEADLINE | VECTOR);
     need(apic_read(APIC_TIMER_CURRENT) == 0, "the count reads %u in deadline mode", apic_read(APIC_TIMER_CURRENT));
-    apic_write(APIC_TIMER_INITIAL, 20000);
+    apic_write(APIC_TIMER_INITIAL, 200000);
     need(apic_read(APIC_TIMER_INITIAL) == 0, "the initial count is written in deadline mode");
-    wait_ns(150000);
+    wait_ns(1500000);
     need(cpus[0].order_length == 0, "a one-shot survives the change to deadline mode");
-    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(60000));
+    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(600000));
     apic_write(APIC_LVT_TIMER, VECTOR);
     need(msr_read(MSR_TSC_DEADLINE) == 0, "the deadline is kept in one-shot mode");
-    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(30000));
+    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(300000));
     need(msr_read(MSR_TSC_DEADLINE) == 0, "the deadline can be written in one-shot mode");
-    wait_ns(150000);
+    wait_ns(1500000);
     need(cpus[0].order_length == 0, "a deadline survives the change to one-shot mode");
 }
 
@@ -182,12 +182,12 @@ static void check_deadline_limits(void)
 static void check_deadline_masked(void)
 {
     apic_write(APIC_LVT_TIMER, LVT_DEADLINE | LVT_MASKED | VECTOR);
-    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(30000));
-    wait_ns(100000);
+    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(300000));
+    wait_ns(1000000);
     apic_write(APIC_LVT_TIMER, LVT_DEADLINE | VECTOR);
     settle();
     need(cpus[0].count[VECTOR] == 0, "a deadline that passed while masked came");
-    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(30000));
+    msr_write(MSR_TSC_DEADLINE, cpu_rdtsc() + tsc_of_ns(300000));
     need(wait_for(&cpus[0].count[VECTOR], 1), "the next deadline does not come");
 }
 
