@@ -5,10 +5,13 @@
 #include "arch/x86/regs.h"
 #include "vmx/check_rules.h"
 
-/* Controls of SDM 3C table 24-7 that Rootlet has no other use for. */
+/* Controls of SDM 3C tables 24-7, 24-11 and 24-13 that Rootlet has no other use for. */
 #define PROC2_MODE_BASED_EXECUTE 0x00400000u
 #define PROC2_SUB_PAGE           0x00800000u
 #define PROC2_PT_GUEST_PHYSICAL  0x01000000u
+
+#define ENTRY_LOAD_RTIT 0x00040000u
+#define EXIT_CLEAR_RTIT 0x02000000u
 
 #define VMFUNC_EPTP_SWITCHING 1u
 
@@ -152,6 +155,12 @@ static void check_execution(struct check *c)
     if (pin & PIN_POSTED_INTERRUPTS)
         check_posted(c);
     check_ept(c);
+    if (c->proc2 & PROC2_PT_GUEST_PHYSICAL) {
+        check_bits(c, CHECK_AT(PT_CONTROLS, FIELD_ENTRY_CONTROLS), ~c->entry & ENTRY_LOAD_RTIT);
+        check_bits(c, CHECK_AT(PT_CONTROLS, FIELD_EXIT_CONTROLS), ~check_get(c, FIELD_EXIT_CONTROLS) & EXIT_CLEAR_RTIT);
+    }
+    if (c->proc2 & PROC2_TSC_SCALING)
+        check_that(c, CHECK_AT(TSC_MULTIPLIER, FIELD_TSC_MULTIPLIER), check_get(c, FIELD_TSC_MULTIPLIER) != 0);
 }
 
 /* An MSR list: its rules are numbered ALIGNED, WIDTH, END. `last` is computed with more bits than an address has. */

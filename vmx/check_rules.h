@@ -52,6 +52,9 @@
     R(EPTP_DIRTY, EXECUTION, "bit 6 must be 0: no accessed and dirty flags in IA32_VMX_EPT_VPID_CAP")                  \
     R(EPTP_RESERVED, EXECUTION, "bits 11:7 and those beyond the physical-address width must be 0")                     \
     R(NEEDS_EPT, EXECUTION, "this control needs 'enable EPT'")                                                         \
+    R(PT_CONTROLS, EXECUTION,                                                                                          \
+      "'Intel PT uses guest physical addresses' needs load (entry) and clear IA32_RTIT_CTL (exit)")                    \
+    R(TSC_MULTIPLIER, EXECUTION, "must not be 0 with 'use TSC scaling'")                                               \
     R(VMFUNC_RESERVED, EXECUTION, "only VM functions in IA32_VMX_VMFUNC")                                              \
     R(VMFUNC_EPT, EXECUTION, "EPTP switching needs 'enable EPT'")                                                      \
     R(EXIT_ALLOWED, EXIT, "reserved VM-exit controls must be as IA32_VMX_(TRUE_)EXIT_CTLS says")                       \

@@ -58,7 +58,7 @@ static void allow_all(void)
     bench.caps.group[VMX_PROC].may_be_one = 0xfff9fffe;
     bench.caps.group[VMX_PROC2].may_be_one = 0x03ffffff;
     bench.caps.group[VMX_EXIT].may_be_one = 0x03ffffff;
-    bench.caps.group[VMX_ENTRY].may_be_one = 0x0003ffff;
+    bench.caps.group[VMX_ENTRY].may_be_one = 0x0007ffff;
 }
 
 static void outside_long_mode(void)
@@ -139,6 +139,11 @@ static void any_error_code(void)
 static void five_levels(void)
 {
     bench.caps.ept_vpid |= BIT(7);
+}
+
+static void shadow_stacks(void)
+{
+    bench.caps.ept_vpid |= BIT(23);
 }
 
 static void bus_lock(void)
@@ -233,7 +238,10 @@ static const struct mutation mutations[] = {
     {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | PROC2_PML)}},
     {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(22))}},
     {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(23))}},
-    {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(24))}},
+    {RULE(NEEDS_EPT, LONG, PROC2_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_EPT | BIT(24)), FLIP(ENTRY_CONTROLS, BIT(18)), FLIP(EXIT_CONTROLS, BIT(25))}},
+    {RULE(PT_CONTROLS, LONG, EXIT_CONTROLS), .changes = {FLIP(PROC2_CONTROLS, BIT(24)), FLIP(ENTRY_CONTROLS, BIT(18))}},
+    {RULE(PT_CONTROLS, LONG, ENTRY_CONTROLS), .changes = {FLIP(PROC2_CONTROLS, BIT(24)), FLIP(EXIT_CONTROLS, BIT(25))}},
+    {RULE(TSC_MULTIPLIER, LONG, TSC_MULTIPLIER), .changes = {FLIP(PROC2_CONTROLS, PROC2_TSC_SCALING)}},
     {RULE(VMFUNC_RESERVED, LONG, VM_FUNCTION_CONTROLS), .changes = {FLIP(PROC2_CONTROLS, PROC2_VMFUNC), SET(VM_FUNCTION_CONTROLS, 2)}},
     {RULE(VMFUNC_EPT, LONG, VM_FUNCTION_CONTROLS), .changes = {NO_UG, FLIP(PROC2_CONTROLS, PROC2_VMFUNC | PROC2_EPT), SET(VM_FUNCTION_CONTROLS, 1)}},
     {RULE(EXIT_ALLOWED, LONG, EXIT_CONTROLS), .changes = {FLIP(EXIT_CONTROLS, 1)}},
@@ -455,6 +463,8 @@ static const struct mutation valid[] = {
     {VALID(LONG), .changes = {SET(EPT_POINTER, 0x9018)}}, /* uncacheable */
     {VALID(LONG), .changes = {SET(EPT_POINTER, 0x905e)}},
     {VALID(LONG), .changes = {SET(EPT_POINTER, 0x9026)}, five_levels},
+    {VALID(LONG), .changes = {SET(EPT_POINTER, 0x909e)}, shadow_stacks},
+    {VALID(LONG), .changes = {FLIP(PROC2_CONTROLS, PROC2_TSC_SCALING), SET(TSC_MULTIPLIER, 1)}},
     {VALID(LONG), .changes = {FLIP(PROC2_CONTROLS, PROC2_VPID), SET(VPID, 0)}},
     {VALID(LONG), .changes = {SET(EXIT_MSR_STORE_ADDRESS, ~0ull)}}, /* count 0 */
     {VALID(LONG), .changes = {SET(EXIT_MSR_STORE_COUNT, 1), SET(EXIT_MSR_STORE_ADDRESS, TOO_WIDE - 16)}},
