@@ -57,7 +57,7 @@ static const struct vmx_control_row rows[] = {
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_RDSEED_EXITING,           "RDSEED exiting",                      NULL              },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_PML,                      "enable PML",                          NULL              },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_EPT_VE,                   "EPT-violation #VE",                   NULL              },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_XSAVES,                   "enable XSAVES/XRSTORS",               NULL              },
+    {VMX_PROC2, VMX_OPTIONAL,           PROC2_XSAVES,                   "enable XSAVES/XRSTORS",               "xsaves"          },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_TSC_SCALING,              "use TSC scaling",                     NULL              },
     {VMX_EXIT,  VMX_REQUIRED,           EXIT_SAVE_DEBUG,                "save debug controls",                 NULL              },
     {VMX_EXIT,  VMX_REQUIRED,           EXIT_HOST_ADDRESS_SPACE,        "host address-space size",             NULL              },

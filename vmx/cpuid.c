@@ -1,7 +1,8 @@
 /*
  * What a guest's CPUID says: deliberate, as masks over what the CPU has. A leaf or bit that is not listed reads 0, so
- * that a guest is never offered what the hypervisor does not provide: no VMX, no APIC, no MTRRs, no performance
- * counters in this version. Built once at boot; the exit is a look-up. SDM 2A 3.2 "CPUID - CPU Identification".
+ * that a guest is never offered what the hypervisor does not provide: no VMX, no machine checks, no performance
+ * counters. docs/cpuid.md has the table with the reasons; test/lint compares the two. Built once at boot; the exit is a
+ * look-up. SDM 2A 3.2 "CPUID - CPU Identification".
  */
 #include "arch/x86/cpu.h"
 #include "arch/x86/xsave.h"
@@ -17,24 +18,68 @@
 #define STATE_LEAVES    10u
 
 #define XSAVE_FIXED_BYTES 576u /* legacy region and header */
+#define XSAVEC            BIT(1)
+#define XSAVES            BIT(3)
+#define COMPACTED_BYTES   1024u
+#define PHYSICAL_BITS_MAX 48u /* what a walk of four levels covers */
+#define LINEAR_BITS       48u
 
 #define LEAF1_EDX_APIC       BIT(9)
+#define LEAF1_EDX_HTT        BIT(28)
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF1_ECX_HYPERVISOR BIT(31)
+#define LEAF7_ECX_OSPKE      BIT(4)
 
-/* Bits of leaf 1 that are passed on. ECX: SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C
- * RDRAND. */
-#define LEAF1_ECX 0x77fa3203u
-/* FPU VME DE PSE TSC MSR PAE CX8 SEP PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS. */
-#define LEAF1_EDX 0x0f8ba97fu
-/* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F AVX512DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB AVX512PF/ER/CD SHA BW
- * VL. */
-#define LEAF7_EBX 0xfdbf07a9u
-/* VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID. */
-#define LEAF7_ECX   0x00405f46u
-#define LEAF7_RDPID BIT(22)
-#define LEAF7_EDX   0x0000001cu /* 4VNNIW 4FMAPS FSRM */
-#define LEAFD1_EAX  0x7u        /* XSAVEOPT XSAVEC XGETBV1; XSAVES would need IA32_XSS */
+enum word { W1_ECX, W1_EDX, W7_EBX, W7_ECX, W7_EDX, WD_1_EAX, WX_1_ECX, WX_1_EDX, WORDS };
+
+/* What must be there besides the CPU's own bit. PROVIDED: by us, whatever the CPU has. */
+enum need {
+    ALWAYS,
+    PROVIDED,
+    NEEDS_XSAVE,
+    NEEDS_AVX,
+    NEEDS_AVX512,
+    NEEDS_PKE,
+    NEEDS_UMIP,
+    NEEDS_INVPCID,
+    NEEDS_RDTSCP,
+    NEEDS_XSAVEC,
+    NEEDS_XSAVES,
+    NEEDS_EPT_1G
+};
+
+static const struct {
+    u8 word;
+    u8 need;
+    u32 bits;
+} rules[] = {
+    {W1_ECX,   ALWAYS,        0x42da2203}, /* SSE3 PCLMUL SSSE3 CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND */
+    {W1_ECX,   PROVIDED,      0x01200000}, /* x2APIC, TSC deadline */
+    {W1_ECX,   NEEDS_XSAVE,   0x04000000},
+    {W1_ECX,   NEEDS_AVX,     0x30001000}, /* FMA AVX F16C */
+    {W1_EDX,   ALWAYS,        0x0f8ba97f}, /* FPU to PAE CX8 SEP PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS */
+    {W1_EDX,   PROVIDED,      0x00001200}, /* APIC MTRR */
+    {W7_EBX,   ALWAYS,        0x219c23c9}, /* FSGSBASE BMI1 FDP SMEP BMI2 ERMS FCSFDS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA */
+    {W7_EBX,   PROVIDED,      0x00000002}, /* TSC_ADJUST */
+    {W7_EBX,   NEEDS_AVX,     0x00000020}, /* AVX2 */
+    {W7_EBX,   NEEDS_INVPCID, 0x00000400},
+    {W7_EBX,   NEEDS_AVX512,  0xdc230000}, /* F DQ IFMA PF ER CD BW VL */
+    {W7_ECX,   ALWAYS,        0x00000100}, /* GFNI */
+    {W7_ECX,   NEEDS_UMIP,    0x00000004},
+    {W7_ECX,   NEEDS_PKE,     0x00000008},
+    {W7_ECX,   NEEDS_AVX,     0x00000600}, /* VAES VPCLMUL */
+    {W7_ECX,   NEEDS_AVX512,  0x00005842}, /* VBMI VBMI2 VNNI BITALG VPOPCNTDQ */
+    {W7_ECX,   NEEDS_RDTSCP,  0x00400000}, /* RDPID */
+    {W7_EDX,   ALWAYS,        0x00004410}, /* FSRM MD_CLEAR SERIALIZE */
+    {W7_EDX,   NEEDS_AVX512,  0x0080010c}, /* 4VNNIW 4FMAPS VP2INTERSECT FP16 */
+    {WD_1_EAX, NEEDS_XSAVE,   0x00000005}, /* XSAVEOPT XGETBV1 */
+    {WD_1_EAX, NEEDS_XSAVEC,  0x00000002},
+    {WD_1_EAX, NEEDS_XSAVES,  0x00000008},
+    {WX_1_ECX, ALWAYS,        0x00000121}, /* LAHF LZCNT PREFETCHW */
+    {WX_1_EDX, ALWAYS,        0x20100800}, /* SYSCALL NX LM */
+    {WX_1_EDX, NEEDS_EPT_1G,  0x04000000}, /* 1 GiB pages */
+    {WX_1_EDX, NEEDS_RDTSCP,  0x08000000},
+};
 
 static struct {
     u32 max_basic;
@@ -45,44 +90,79 @@ static struct {
     struct cpuid_result state[STATE_LEAVES];
 } table;
 
+static bool has_compaction; /* XSAVEC, and it does what the SDM says */
+
 static struct cpuid_result host(u32 leaf, u32 subleaf)
 {
     return cpu_cpuid(leaf, subleaf);
 }
 
+/* A CPU whose XSAVEC misplaces registers has neither it nor XSAVES for guests; Bochs 2.7 is one. */
+static void check_compaction(void)
+{
+    static u8 area[COMPACTED_BYTES] __attribute__((aligned(XSAVE_ALIGNMENT)));
+
+    memset(area, 0, sizeof area);
+    has_compaction = xsave_is_available() && host(0xd, 1).eax & XSAVEC &&
+                     (!(xsave_supported_mask() & XCR0_AVX) || xsave_check_compaction(area));
+    if (!has_compaction)
+        vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
+}
+
+static bool is_met(u8 need)
+{
+    u32 proc2 = vmx_machine.controls.value[VMX_PROC2];
+    u64 states = xsave_supported_mask();
+
+    switch (need) {
+    case NEEDS_XSAVE:
+        return xsave_is_available();
+    case NEEDS_AVX:
+        return states & XCR0_AVX;
+    case NEEDS_AVX512:
+        return (states & XCR0_AVX512) == XCR0_AVX512;
+    case NEEDS_PKE:
+        return states & XCR0_PKRU && vmx_machine.caps.cr4_fixed1 & CR4_PKE;
+    case NEEDS_UMIP:
+        return vmx_machine.caps.cr4_fixed1 & CR4_UMIP;
+    case NEEDS_INVPCID:
+        return proc2 & PROC2_INVPCID;
+    case NEEDS_RDTSCP:
+        return vmx_machine.has_rdtscp;
+    case NEEDS_XSAVEC:
+        return has_compaction;
+    case NEEDS_XSAVES:
+        return proc2 & PROC2_XSAVES;
+    case NEEDS_EPT_1G:
+        return vmx_machine.caps.ept_vpid & EPT_CAP_1G;
+    default:
+        return true;
+    }
+}
+
+/* What of a word that the CPU has the guest sees. */
+static u32 filter(enum word word, u32 value)
+{
+    u32 result = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+        if (rules[i].word == word && is_met(rules[i].need))
+            result |= rules[i].need == PROVIDED ? rules[i].bits : value & rules[i].bits;
+    return result;
+}
+
 static void build_features(void)
 {
     struct cpuid_result one = host(1, 0);
-    struct cpuid_result seven = host(7, 0);
-    u32 proc2 = vmx_machine.controls.value[VMX_PROC2];
+    struct cpuid_result seven = host(0, 0).eax >= 7 ? host(7, 0) : (struct cpuid_result){0};
 
-    one.ecx &= LEAF1_ECX;
-    one.edx &= LEAF1_EDX;
-    one.ebx = (one.ebx & 0xff00) | 1u << 16; /* CLFLUSH line; one logical CPU until the exit says how many */
-    if (!xsave_is_available())
-        one.ecx &= ~(u32)(BIT(26) | BIT(28) | BIT(12) | BIT(29));
+    /* CLFLUSH line; one logical CPU until vmx_cpuid_init_vcpu says how many */
+    one.ebx = (one.ebx & 0xff00) | 1u << 16;
+    one.ecx = filter(W1_ECX, one.ecx);
+    one.edx = filter(W1_EDX, one.edx);
     table.basic[1] = one;
-    if (table.max_basic < 7)
-        return;
-    seven.eax = 0;
-    seven.ebx &= LEAF7_EBX;
-    seven.ecx &= LEAF7_ECX;
-    seven.edx &= LEAF7_EDX;
-    if (!(proc2 & PROC2_INVPCID))
-        seven.ebx &= ~(u32)BIT(10);
-    if (!vmx_machine.has_rdtscp)
-        seven.ecx &= ~(u32)LEAF7_RDPID;
-    if (!(vmx_machine.caps.cr4_fixed1 & CR4_UMIP))
-        seven.ecx &= ~(u32)BIT(2);
-    u64 states = xsave_supported_mask();
-    if (!(states & XCR0_AVX))
-        seven.ebx &= ~(u32)BIT(5);
-    if ((states & XCR0_AVX512) != XCR0_AVX512) {
-        seven.ebx &= ~(u32)(BIT(16) | BIT(17) | BIT(21) | BIT(26) | BIT(27) | BIT(28) | BIT(30) | BIT(31));
-        seven.ecx &= ~(u32)(BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14));
-        seven.edx &= ~0xcu;
-    }
-    table.basic[7] = seven;
+    table.basic[7] =
+        (struct cpuid_result){0, filter(W7_EBX, seven.ebx), filter(W7_ECX, seven.ecx), filter(W7_EDX, seven.edx)};
 }
 
 /* SDM 1 13.4.3 "Extended Region of an XSAVE Area". */
@@ -118,7 +198,7 @@ static void build_states(void)
 
     if (!xsave_is_available())
         return;
-    table.state[1] = (struct cpuid_result){host(0xd, 1).eax & LEAFD1_EAX, 0, 0, 0};
+    table.state[1] = (struct cpuid_result){filter(WD_1_EAX, host(0xd, 1).eax), 0, 0, 0};
     for (u32 i = 2; i < STATE_LEAVES; i++)
         if (mask & BIT(i))
             table.state[i] = host(0xd, i);
@@ -126,10 +206,10 @@ static void build_states(void)
 }
 
 /*
- * The best fraction for `numerator` / `denominator` whose parts stay within MAX_RATIO: the last convergent of its
- * continued fraction that does. Wrong by less than one part in ten million where it is not exact.
+ * The best fraction for `numerator` / `denominator` whose numerator stays within NUMERATOR_MAX: the last convergent of
+ * its continued fraction that does.
  */
-#define MAX_RATIO 4000u
+#define NUMERATOR_MAX 4000u
 static void approximate(u64 numerator, u64 denominator, u32 *top, u32 *bottom)
 {
     u64 before_top = 0, before_bottom = 1, now_top = 1, now_bottom = 0;
@@ -140,7 +220,7 @@ static void approximate(u64 numerator, u64 denominator, u32 *top, u32 *bottom)
         u64 next_bottom = whole * now_bottom + before_bottom;
         u64 rest = numerator % denominator;
 
-        if (whole > MAX_RATIO || next_top > MAX_RATIO || next_bottom > MAX_RATIO)
+        if (next_top > NUMERATOR_MAX)
             break;
         before_top = now_top, before_bottom = now_bottom;
         now_top = next_top, now_bottom = next_bottom;
@@ -153,14 +233,18 @@ static void approximate(u64 numerator, u64 denominator, u32 *top, u32 *bottom)
 /*
  * The truth about the TSC: SDM 3B 18.7.3 "Determining the Processor Base Frequency". The "crystal" is the local APIC
  * timer's clock, 1 GHz: guests take the one from the other. The ratio's numerator is small because Linux multiplies it
- * by the crystal's kHz in 32 bits. Leaf 0x16 in MHz, rounded.
+ * by the crystal's kHz in 32 bits. A small numerator may be as far from the truth as one part in NUMERATOR_MAX; the
+ * crystal takes that up, in whole kHz, since systems measure with the TSC and only pace with the timer. Leaf 0x16 in
+ * MHz, rounded.
  */
 static void build_clock(void)
 {
-    u32 mhz = (u32)((clock_tsc_hz() + 500000) / 1000000);
-    struct cpuid_result ratio = {.ecx = 1000000000};
+    u64 hz = clock_tsc_hz();
+    u32 mhz = (u32)((hz + 500000) / 1000000);
+    struct cpuid_result ratio = {0};
 
-    approximate(clock_tsc_hz(), 1000000000, &ratio.ebx, &ratio.eax);
+    approximate(hz, 1000000000, &ratio.ebx, &ratio.eax);
+    ratio.ecx = (u32)((hz * ratio.eax / ratio.ebx + 500) / 1000 * 1000);
     table.basic[0x15] = ratio;
     table.basic[0x16] = (struct cpuid_result){mhz, mhz, 0, 0};
     table.basic[6] = (struct cpuid_result){BIT(2), 0, 0, 0}; /* the APIC timer never stops */
@@ -174,12 +258,12 @@ static void build_extended(void)
     for (u32 i = 0; i <= table.max_extended - 0x80000000; i++)
         table.extended[i] = host(0x80000000 + i, 0);
     table.extended[0].eax = table.max_extended;
-    table.extended[1].ecx &= 0x00000121u;                                        /* LAHF LZCNT PREFETCHW */
-    table.extended[1].edx &= vmx_machine.has_rdtscp ? 0x2c100800u : 0x24100800u; /* SYSCALL NX PAGE1GB RDTSCP LM */
-    if (!(vmx_machine.caps.ept_vpid & EPT_CAP_1G))
-        table.extended[1].edx &= ~(u32)BIT(26);
+    table.extended[1].ecx = filter(WX_1_ECX, table.extended[1].ecx);
+    table.extended[1].edx = filter(WX_1_EDX, table.extended[1].edx);
     table.extended[7] = (struct cpuid_result){0, 0, 0, BIT(8)}; /* invariant TSC: it is never scaled or stopped */
-    table.extended[8] = (struct cpuid_result){table.extended[8].eax & 0xffff, 0, 0, 0};
+    u32 bits = max >= 0x80000008 ? table.extended[8].eax & 0xff : 36;
+    vmx_machine.guest_physical_bits = bits < PHYSICAL_BITS_MAX ? bits : PHYSICAL_BITS_MAX;
+    table.extended[8] = (struct cpuid_result){vmx_machine.guest_physical_bits | LINEAR_BITS << 8, 0, 0, 0};
 }
 
 void vmx_cpuid_build(void)
@@ -193,6 +277,7 @@ void vmx_cpuid_build(void)
     table.basic[2] = zero.eax >= 2 ? host(2, 0) : (struct cpuid_result){0};
     for (u32 i = 0; zero.eax >= 4 && i < CACHE_LEAVES; i++)
         table.cache[i] = host(4, i);
+    check_compaction();
     build_features();
     build_states();
     build_clock();
@@ -239,8 +324,18 @@ static struct cpuid_result states(u32 subleaf)
 
     if (subleaf == 0 && r.eax)
         r.ebx = standard_bytes(xcr0_read());
-    if (subleaf == 1 && r.eax)
+    if (subleaf == 1 && r.eax & (XSAVEC | XSAVES)) /* IA32_XSS is 0 */
         r.ebx = compacted_bytes(xcr0_read());
+    return r;
+}
+
+/* SDM 3A 4.6.2 "Protection Keys": the guest owns CR4.PKE. */
+static struct cpuid_result features(void)
+{
+    struct cpuid_result r = table.basic[7];
+
+    if (vmcs_read(GUEST_CR4) & CR4_PKE)
+        r.ecx |= (u32)LEAF7_ECX_OSPKE;
     return r;
 }
 
@@ -259,11 +354,9 @@ void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
     u32 cpus = v->base.vm->spec.cpus;
 
     r.ebx |= v->base.index << 24;
-    r.ecx |= (u32)(BIT(21) | BIT(24));        /* x2APIC, TSC deadline */
-    r.edx |= (u32)(LEAF1_EDX_APIC | BIT(12)); /* MTRR */
     if (cpus > 1) {
         r.ebx = (r.ebx & ~0x00ff0000u) | cpus << 16;
-        r.edx |= (u32)BIT(28);
+        r.edx |= (u32)LEAF1_EDX_HTT;
     }
     if (!v->base.vm->spec.stealth)
         r.ecx |= (u32)LEAF1_ECX_HYPERVISOR;
@@ -296,7 +389,7 @@ static COLD struct cpuid_result compute(const struct vmx_vcpu *v, u32 leaf, u32 
     case 4:
         return cache(v, subleaf);
     case 7:
-        return subleaf ? (struct cpuid_result){0} : table.basic[7];
+        return subleaf ? (struct cpuid_result){0} : features();
     case 0xb:
         return topology(v, subleaf);
     case 0xd:

@@ -23,6 +23,7 @@ u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_
     allowed |= leaf7_ebx & BIT(7) ? CR4_SMEP : 0;
     allowed |= leaf7_ebx & BIT(20) ? CR4_SMAP : 0;
     allowed |= leaf7_ecx & BIT(2) ? CR4_UMIP : 0;
+    allowed |= leaf7_ecx & BIT(3) ? CR4_PKE : 0;
     return allowed & caps->cr4_fixed1;
 }
 

@@ -6,6 +6,7 @@
 #define ROOTLET_VMX_EPT_H
 
 #include "kernel/guest_memory.h"
+#include "vmx/mtrr.h"
 
 struct ept_options {
     bool pages_2m;
@@ -17,6 +18,11 @@ struct ept_options {
  * execute, ROM is read and execute; write-back. STATUS_NO_MEMORY: nothing is held.
  */
 enum status ept_build(const struct guest_memory *memory, struct ept_options options, u64 *root) MUST_CHECK;
+/*
+ * Gives each leaf the memory type that `mtrr` has for its page; the guest's PAT combines with it as on hardware. True
+ * if any changed: then every CPU that has run the VM must flush its EPT translations. The caller holds the VM's lock.
+ */
+bool ept_set_types(u64 root, const struct mtrr *mtrr);
 /* Frees the tables below and including `root`. Precondition: no CPU uses them (detached and invalidated before reuse).
  */
 void ept_release(u64 root);

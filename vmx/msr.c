@@ -1,48 +1,55 @@
 /*
  * MSR policy, as one table: what a guest may touch directly, what is answered here, and nothing else (#GP). The bitmap
- * is made from the same table, so that it can never disagree. SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural
- * MSRs".
+ * is made from the same table, so that it can never disagree. docs/cpuid.md has it with the reasons; test/lint compares
+ * the two. SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs".
  */
 #include "arch/x86/cpu.h"
+#include "kernel/sched.h"
+#include "vmx/ept.h"
 #include "vmx/event.h"
-#include "vmx/vcpu.h"
+#include "vmx/load.h"
 
 enum msr_kind {
     MSR_FIELD,    /* lives in a VMCS field: direct access */
     MSR_SWITCHED, /* lives in the CPU, switched when the vCPU changes: direct access */
     MSR_VALUE,    /* reads a constant, ignores writes */
+    MSR_ZERO,     /* reads 0, #GP for anything else */
     MSR_ANSWERED  /* read_answered, write_answered */
 };
 
 struct msr_row {
     u32 index;
-    enum msr_kind kind;
-    u64 value; /* MSR_FIELD: the encoding; MSR_VALUE: what is read */
+    u16 kind;
+    u16 value; /* MSR_FIELD: the encoding; MSR_VALUE: what is read */
 };
 
 /*
- * IA32_MISC_ENABLE: fast strings, BTS and PEBS unavailable. IA32_BIOS_SIGN_ID: no microcode revision. IA32_PLATFORM_ID:
- * 0.
+ * Not here, so #GP, and CPUID has no bit for them: IA32_SPEC_CTRL and its kin (a guest's value would have to be read
+ * back on every exit), IA32_ARCH_CAPABILITIES (without it a system takes the CPU for vulnerable, and is safe), machine
+ * checks and performance counters (the host's), IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not architectural.
  */
 static const struct msr_row rows[] = {
-    {MSR_IA32_TSC,            MSR_ANSWERED, 0                         },
-    {MSR_IA32_PLATFORM_ID,    MSR_VALUE,    0                         },
-    {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0                         },
-    {MSR_IA32_BIOS_SIGN_ID,   MSR_VALUE,    0                         },
-    {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    0x482a                    },
-    {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    0x6824                    },
-    {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    0x6826                    },
-    {MSR_IA32_MISC_ENABLE,    MSR_VALUE,    BIT(0) | BIT(11) | BIT(12)},
-    {MSR_IA32_PAT,            MSR_FIELD,    0x2804                    },
-    {MSR_IA32_EFER,           MSR_FIELD,    0x2806                    },
-    {MSR_IA32_STAR,           MSR_SWITCHED, 0                         },
-    {MSR_IA32_LSTAR,          MSR_SWITCHED, 0                         },
-    {MSR_IA32_CSTAR,          MSR_SWITCHED, 0                         },
-    {MSR_IA32_FMASK,          MSR_SWITCHED, 0                         },
-    {MSR_IA32_FS_BASE,        MSR_FIELD,    0x680e                    },
-    {MSR_IA32_GS_BASE,        MSR_FIELD,    0x6810                    },
-    {MSR_IA32_KERNEL_GS_BASE, MSR_SWITCHED, 0                         },
-    {MSR_IA32_TSC_AUX,        MSR_SWITCHED, 0                         },
+    {MSR_IA32_TSC,            MSR_ANSWERED, 0     },
+    {MSR_IA32_PLATFORM_ID,    MSR_VALUE,    0     },
+    {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0     },
+    {MSR_IA32_TSC_ADJUST,     MSR_ANSWERED, 0     },
+    {MSR_IA32_BIOS_SIGN_ID,   MSR_ANSWERED, 0     }, /* newer than any update: no erratum of the CPU's APIC is ours */
+    {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    0x482a},
+    {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    0x6824},
+    {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    0x6826},
+    {MSR_IA32_MISC_ENABLE,    MSR_VALUE,    0x1801}, /* fast strings; BTS and PEBS unavailable */
+    {MSR_IA32_DEBUGCTL,       MSR_VALUE,    0     },
+    {MSR_IA32_PAT,            MSR_FIELD,    0x2804},
+    {MSR_IA32_XSS,            MSR_ZERO,     0     }, /* no supervisor state */
+    {MSR_IA32_EFER,           MSR_FIELD,    0x2806},
+    {MSR_IA32_STAR,           MSR_SWITCHED, 0     },
+    {MSR_IA32_LSTAR,          MSR_SWITCHED, 0     },
+    {MSR_IA32_CSTAR,          MSR_SWITCHED, 0     },
+    {MSR_IA32_FMASK,          MSR_SWITCHED, 0     },
+    {MSR_IA32_FS_BASE,        MSR_FIELD,    0x680e},
+    {MSR_IA32_GS_BASE,        MSR_FIELD,    0x6810},
+    {MSR_IA32_KERNEL_GS_BASE, MSR_SWITCHED, 0     },
+    {MSR_IA32_TSC_AUX,        MSR_SWITCHED, 0     },
 };
 
 static const u32 switched[VMX_SWITCHED_MSRS] = {MSR_IA32_STAR,  MSR_IA32_LSTAR,          MSR_IA32_CSTAR,
@@ -68,48 +75,16 @@ void vmx_msr_restore(const struct vmx_vcpu *v)
 
 static bool row_exists(const struct msr_row *row)
 {
+    if (row->index == MSR_IA32_XSS)
+        return vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
     return row->index != MSR_IA32_TSC_AUX || vmx_machine.has_rdtscp;
-}
-
-/* SDM 3A 11.11 "Memory Type Range Registers (MTRRs)": 16 variable registers, 11 fixed ones, the default type. */
-static u32 mtrr_slot(u32 index)
-{
-    if (index >= 0x200 && index <= 0x20f)
-        return index - 0x200;
-    if (index == MSR_IA32_MTRR_FIX64K)
-        return 16;
-    if (index == 0x258 || index == 0x259)
-        return 17 + index - 0x258;
-    if (index >= 0x268 && index <= 0x26f)
-        return 19 + index - 0x268;
-    return index == MSR_IA32_MTRR_DEF_TYPE ? 27 : VMX_MTRRS;
-}
-
-static bool is_memory_type(u64 type)
-{
-    return type <= 6 && type != 2 && type != 3;
-}
-
-static bool mtrr_value_is_valid(u32 index, u64 value)
-{
-    if (index == MSR_IA32_MTRR_DEF_TYPE)
-        return !(value & ~0xcffull) && is_memory_type(value & 0xff);
-    if (mtrr_slot(index) >= 16) {
-        for (u32 i = 0; i < 64; i += 8)
-            if (!is_memory_type(value >> i & 0xff))
-                return false;
-        return true;
-    }
-    if (value >> (cpu_cpuid(0x80000008, 0).eax & 0xff))
-        return false;
-    return index & 1 ? !(value & 0x7ff) : !(value & 0xf00) && is_memory_type(value & 0xff);
 }
 
 static const struct msr_row *find(u32 index)
 {
     static const struct msr_row mtrr = {0, MSR_ANSWERED, 0};
 
-    if (index == MSR_IA32_MTRRCAP || mtrr_slot(index) < VMX_MTRRS)
+    if (mtrr_has(index))
         return &mtrr;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (rows[i].index == index)
@@ -156,12 +131,26 @@ static NOINLINE enum outcome read_apic(struct vmx_vcpu *v, u32 index)
     return vm_apic_read_msr(&v->base, index, &value) ? give(v, value) : vmx_inject_gp(v);
 }
 
-/* Kept for the guest; memory types come from its page tables (PAT) alone, since all its memory is write-back to EPT. */
-static u64 read_mtrr(const struct vmx_vcpu *v, u32 index)
+/* No row: counted, so that what a system looks for in vain can be found. */
+static COLD enum outcome refuse_unknown(struct vmx_vcpu *v, u32 index)
 {
-    if (index == MSR_IA32_MTRRCAP)
-        return 8 | BIT(8) | BIT(10); /* 8 variable ranges, fixed ranges, write-combining */
-    return v->mtrrs[mtrr_slot(index)];
+    v->unknown_msrs++;
+    v->unknown_msr = index;
+    return vmx_inject_gp(v);
+}
+
+static u64 read_answered(const struct vmx_vcpu *v, u32 index)
+{
+    switch (index) {
+    case MSR_IA32_TSC:
+        return cpu_tsc() + v->base.tsc_offset;
+    case MSR_IA32_TSC_ADJUST:
+        return v->tsc_adjust;
+    case MSR_IA32_BIOS_SIGN_ID:
+        return 0xffffffffull << 32;
+    default:
+        return mtrr_read(&v->mtrr, index);
+    }
 }
 
 enum outcome vmx_msr_read_exit(struct vmx_vcpu *v)
@@ -175,18 +164,17 @@ enum outcome vmx_msr_read_exit(struct vmx_vcpu *v)
 
     const struct msr_row *row = find(index);
     if (!row)
-        return vmx_inject_gp(v);
+        return refuse_unknown(v, index);
     switch (row->kind) {
     case MSR_FIELD:
-        return give(v, vmcs_read_raw((u32)row->value));
+        return give(v, vmcs_read_raw(row->value));
     case MSR_SWITCHED:
         return give(v, msr_read(index));
-    case MSR_VALUE:
-        return give(v, row->value);
     case MSR_ANSWERED:
-        return give(v, index == MSR_IA32_TSC ? cpu_tsc() + v->base.tsc_offset : read_mtrr(v, index));
+        return give(v, read_answered(v, index));
+    default:
+        return give(v, row->value);
     }
-    return vmx_inject_gp(v);
 }
 
 /* SDM 4 2.1 "IA32_EFER": LME may not change while paging is on, LMA is the CPU's. */
@@ -228,23 +216,73 @@ static bool value_is_valid(u32 index, u64 value)
     }
 }
 
+/*
+ * The TSC moves against the host's, by WRMSR to it or to its adjustment; a deadline stays where it was on the guest's
+ * TSC. SDM 3B 18.17.3 "Time-Stamp Counter Adjustment".
+ */
+static COLD enum outcome move_tsc(struct vmx_vcpu *v, u64 ticks)
+{
+    u64 deadline = 0;
+    bool armed = vm_apic_read_msr(&v->base, MSR_IA32_TSC_DEADLINE, &deadline) && deadline;
+
+    v->tsc_adjust += ticks;
+    v->base.tsc_offset += ticks;
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset);
+    if (armed && !vm_apic_write_msr(&v->base, MSR_IA32_TSC_DEADLINE, deadline))
+        return vmx_inject_gp(v);
+    return OUTCOME_SKIP;
+}
+
+/* The VM's memory has one type for all its vCPUs, by the boot vCPU's registers; the SDM wants all to be alike. */
+static void apply_mtrrs(struct vmx_vcpu *v)
+{
+    struct vm *vm = v->base.vm;
+
+    vm_lock(vm);
+    bool changed = ept_set_types(vm->ept_root, &v->mtrr);
+    vm_unlock(vm);
+    if (!changed)
+        return;
+    vmx_invalidate_ept_everywhere();
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sched_notify(vm->vcpus[i], VCPU_REQUEST_RESCHEDULE);
+}
+
+static COLD enum outcome write_mtrr(struct vmx_vcpu *v, u32 index, u64 value)
+{
+    u64 old = mtrr_read(&v->mtrr, index);
+
+    if (!mtrr_write(&v->mtrr, index, value, vmx_machine.guest_physical_bits))
+        return vmx_inject_gp(v);
+    if (v->base.index == 0 && value != old)
+        apply_mtrrs(v);
+    return OUTCOME_SKIP;
+}
+
+void vmx_msr_init_vcpu(struct vmx_vcpu *v)
+{
+    mtrr_init(&v->mtrr, vmx_machine.guest_physical_bits);
+    if (v->base.index == 0)
+        ept_set_types(v->base.vm->ept_root, &v->mtrr); /* which no CPU has used yet */
+}
+
 static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
 {
-    if (index == MSR_IA32_TSC) {
-        v->base.tsc_offset = value - cpu_tsc();
-        vmcs_write(TSC_OFFSET, v->base.tsc_offset);
+    switch (index) {
+    case MSR_IA32_TSC:
+        return move_tsc(v, value - (cpu_tsc() + v->base.tsc_offset));
+    case MSR_IA32_TSC_ADJUST:
+        return move_tsc(v, value - v->tsc_adjust);
+    case MSR_IA32_BIOS_SIGN_ID:
         return OUTCOME_SKIP;
-    }
-    if (index == MSR_IA32_APIC_BASE) {
+    case MSR_IA32_APIC_BASE:
         if (!vm_apic_write_base(&v->base, value))
             return vmx_inject_gp(v);
         vmx_cpuid_set_apic(v, *v->base.apic.base & BIT(11));
         return OUTCOME_SKIP;
+    default:
+        return write_mtrr(v, index, value);
     }
-    if (index == MSR_IA32_MTRRCAP || !mtrr_value_is_valid(index, value))
-        return vmx_inject_gp(v);
-    v->mtrrs[mtrr_slot(index)] = value;
-    return OUTCOME_SKIP;
 }
 
 enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
@@ -256,24 +294,25 @@ enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
         return vm_apic_write_msr(&v->base, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
     const struct msr_row *row = find(index);
     if (!row)
-        return vmx_inject_gp(v);
+        return refuse_unknown(v, index);
     if (index == MSR_IA32_EFER)
         return write_efer(v, value);
     switch (row->kind) {
     case MSR_FIELD:
         if (!value_is_valid(index, value))
             return vmx_inject_gp(v);
-        vmcs_write_raw((u32)row->value, value);
+        vmcs_write_raw(row->value, value);
         return OUTCOME_SKIP;
     case MSR_SWITCHED:
         if (!value_is_valid(index, value))
             return vmx_inject_gp(v);
         msr_write(index, value);
         return OUTCOME_SKIP;
-    case MSR_VALUE:
-        return OUTCOME_SKIP;
     case MSR_ANSWERED:
         return write_answered(v, index, value);
+    case MSR_ZERO:
+        return value ? vmx_inject_gp(v) : OUTCOME_SKIP;
+    default:
+        return OUTCOME_SKIP;
     }
-    return vmx_inject_gp(v);
 }

@@ -71,4 +71,9 @@ void virt_vm_print_statistics(const struct vm *vm)
     }
     if (used)
         log_event("vm exits name=%s%s", vm->spec.name, text);
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        const struct vmx_vcpu *v = vmx_vcpu_of(vm->vcpus[i]);
+        if (v->unknown_msrs)
+            log_info("vm msrs name=%s vcpu=%u unknown=%u last=0x%x", vm->spec.name, i, v->unknown_msrs, v->unknown_msr);
+    }
 }

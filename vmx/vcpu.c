@@ -200,6 +200,8 @@ static void write_controls(const struct vmx_vcpu *v)
         vmcs_write(IO_BITMAP_A, vmx_machine.io_bitmaps.raw);
         vmcs_write(IO_BITMAP_B, vmx_machine.io_bitmaps.raw + FRAME_BYTES);
     }
+    if (controls->value[VMX_PROC2] & PROC2_XSAVES)
+        vmcs_write(XSS_EXITING_BITMAP, 0); /* there is no state in IA32_XSS */
     if (vmx_machine.has_vpid)
         vmcs_write(VPID, v->vpid);
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
@@ -317,15 +319,11 @@ static void write_guest_state(struct vmx_vcpu *v)
     if (long_mode)
         write_long_mode(start);
     write_start_segments(start);
-    vmcs_write(GUEST_PAT, 0x0007040600070406ull); /* the reset value: SDM 3A 11.12.4 "Programming the PAT" */
     vmcs_write(GUEST_DR7, 0x400);
     vmcs_write(GUEST_DEBUGCTL, 0);
     vmcs_write(GUEST_RIP, start->rip);
     vmcs_write(GUEST_RSP, start->rsp);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE | (protected ? 0 : RFLAGS_IF));
-    vmcs_write(GUEST_SYSENTER_CS, 0);
-    vmcs_write(GUEST_SYSENTER_ESP, 0);
-    vmcs_write(GUEST_SYSENTER_EIP, 0);
     vmcs_write(GUEST_INTERRUPTIBILITY, 0);
     vmcs_write(GUEST_ACTIVITY_STATE, 0);
     vmcs_write(GUEST_PENDING_DEBUG, 0);
@@ -367,12 +365,23 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     return true;
 }
 
+/* MSRs that INIT leaves as they are. SDM 3A 9.1.1 "Processor State After Reset" */
+static void write_reset_msrs(void)
+{
+    vmcs_write(GUEST_PAT, 0x0007040600070406ull); /* SDM 3A 11.12.4 "Programming the PAT" */
+    vmcs_write(GUEST_SYSENTER_CS, 0);
+    vmcs_write(GUEST_SYSENTER_ESP, 0);
+    vmcs_write(GUEST_SYSENTER_EIP, 0);
+}
+
 static void configure(struct vmx_vcpu *v)
 {
     v->base.tsc_offset = 0 - v->base.vm->start_tsc;
     vmx_cpuid_init_vcpu(v);
+    vmx_msr_init_vcpu(v);
     write_controls(v);
     write_host_state();
+    write_reset_msrs();
     write_guest_state(v);
     v->configured = true;
 }

@@ -13,6 +13,7 @@
 #include "vmx/caps.h"
 #include "vmx/controls.h"
 #include "vmx/mmio_slot.h"
+#include "vmx/mtrr.h"
 #include "vmx/vmcs.h"
 
 /* Indices of gpr[], as instructions encode registers. RSP lives in the VMCS. */
@@ -22,7 +23,6 @@ enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GP
 #define EXIT_REASONS 70u
 
 #define VMX_SWITCHED_MSRS 6u
-#define VMX_MTRRS         28u
 
 struct vmx_event {
     u32 info; /* as in the VM-entry interruption-information field; bit 31: valid */
@@ -52,7 +52,10 @@ struct vmx_vcpu {
     u64 dr[4];
     u64 dr6;
     u64 msrs[VMX_SWITCHED_MSRS];
-    u64 mtrrs[VMX_MTRRS];
+    struct mtrr mtrr;
+    u64 tsc_adjust;       /* IA32_TSC_ADJUST: what the guest has added to its TSC */
+    u32 unknown_msrs;     /* accesses to MSRs that do not exist here */
+    u32 unknown_msr;      /* the last of them */
     u64 last_entry_error; /* VM-instruction error of a failed entry */
     hpa_t vmcs;
     void *xsave_area;
@@ -77,7 +80,8 @@ struct vmx_machine {
     bool has_timer;
     bool has_vpid;
     bool has_rdtscp;
-    u64 guest_cr4_allowed; /* bits that a guest may set */
+    u64 guest_cr4_allowed;   /* bits that a guest may set */
+    u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */
     u32 xsave_bytes;
 };
 extern struct vmx_machine vmx_machine;
@@ -100,6 +104,8 @@ void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on);
 void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on);
 enum outcome vmx_cpuid_exit(struct vmx_vcpu *v);
 /* msr.c */
+/* Firmware's state, and the memory types that follow from it; when the VMCS is written for the first time. */
+void vmx_msr_init_vcpu(struct vmx_vcpu *v);
 void vmx_msr_bitmap_fill(u8 *bitmap);
 enum outcome vmx_msr_read_exit(struct vmx_vcpu *v);
 enum outcome vmx_msr_write_exit(struct vmx_vcpu *v);

@@ -23,6 +23,8 @@
 #define MSR_IA32_DEBUGCTL                0x1d9u
 #define MSR_IA32_MTRR_PHYSBASE0          0x200u
 #define MSR_IA32_MTRR_FIX64K             0x250u
+#define MSR_IA32_MTRR_FIX16K             0x258u
+#define MSR_IA32_MTRR_FIX4K              0x268u
 #define MSR_IA32_PAT                     0x277u
 #define MSR_IA32_MTRR_DEF_TYPE           0x2ffu
 #define MSR_IA32_PERF_GLOBAL_CTRL        0x38fu

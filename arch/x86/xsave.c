@@ -1,6 +1,7 @@
 /*
  * What CPUID leaf 0xD says, once; then saving and restoring. AMX state is left out: it would triple the area of
- * every vCPU. The standard format is used, so that an area may move between CPUs as it is.
+ * every vCPU; MPX too, whose bound checks no system uses any more: it would need a VMCS field and two controls. The
+ * standard format is used, so that an area may move between CPUs as it is. No supervisor state is ever enabled.
  * Invariant: CR0.TS and CR0.EM are clear on every CPU, so no access of a guest's FPU state traps in the host.
  * SDM 1 13.1 "XSAVE-Supported Features and State-Component Bitmaps", 13.4 "XSAVE Area".
  */
@@ -12,12 +13,13 @@
 #define FCW_RESET_VALUE       0x37fu /* as FNINIT leaves it, and as XRSTOR initialises it */
 #define MXCSR_RESET_VALUE     0x1f80u
 #define FXSAVE_MXCSR_OFFSET   24u
-#define XSTATE_KNOWN          (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_MPX | XCR0_AVX512 | XCR0_PKRU)
+#define XSTATE_KNOWN          (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU)
 #define XSTATE_COMPONENTS_END 10u
 
 static struct {
     bool has_xsave;
     bool has_xsaveopt;
+    bool has_xsaves;
     u64 mask;
     u32 component_end[XSTATE_COMPONENTS_END]; /* offset + size; 0: not there */
 } features = {.mask = XCR0_X87 | XCR0_SSE};
@@ -27,8 +29,6 @@ bool xsave_xcr0_is_valid(u64 value)
     if ((value & ~features.mask) || !(value & XCR0_X87))
         return false;
     if ((value & XCR0_AVX) && !(value & XCR0_SSE))
-        return false;
-    if ((value & XCR0_MPX) && (value & XCR0_MPX) != XCR0_MPX)
         return false;
     if ((value & XCR0_AVX512) && ((value & XCR0_AVX512) != XCR0_AVX512 || !(value & XCR0_AVX)))
         return false;
@@ -46,7 +46,9 @@ void xsave_detect(void)
         return;
     leaf = cpu_cpuid(0xd, 0);
     features.mask = ((u64)leaf.edx << 32 | leaf.eax) & XSTATE_KNOWN;
-    features.has_xsaveopt = cpu_cpuid(0xd, 1).eax & BIT(0);
+    leaf = cpu_cpuid(0xd, 1);
+    features.has_xsaveopt = leaf.eax & BIT(0);
+    features.has_xsaves = leaf.eax & BIT(3);
     for (u32 i = 2; i < XSTATE_COMPONENTS_END; i++) {
         if (!(features.mask & BIT(i)))
             continue;
@@ -56,9 +58,7 @@ void xsave_detect(void)
         else
             features.mask &= ~BIT(i);
     }
-    /* A hypervisor below us may offer half of a pair: keep only what XSETBV will take. */
-    if ((features.mask & XCR0_MPX) != XCR0_MPX)
-        features.mask &= ~XCR0_MPX;
+    /* A hypervisor below us may offer a part of AVX-512: keep only what XSETBV will take. */
     if ((features.mask & XCR0_AVX512) != XCR0_AVX512 || !(features.mask & XCR0_AVX))
         features.mask &= ~XCR0_AVX512;
 }
@@ -69,6 +69,8 @@ void xsave_init_cpu(void)
     cr4_write(cr4_read() | CR4_OSFXSR | CR4_OSXMMEXCPT | (features.has_xsave ? CR4_OSXSAVE : 0));
     if (features.has_xsave)
         xcr0_write(features.mask);
+    if (features.has_xsaves) /* guests' XSAVES goes by it, and firmware may have left anything */
+        msr_write(MSR_IA32_XSS, 0);
 }
 
 bool xsave_is_available(void)

@@ -12,13 +12,12 @@
 #define XCR0_X87        BIT(0)
 #define XCR0_SSE        BIT(1)
 #define XCR0_AVX        BIT(2)
-#define XCR0_MPX        (BIT(3) | BIT(4))
 #define XCR0_AVX512     (BIT(5) | BIT(6) | BIT(7))
 #define XCR0_PKRU       BIT(9)
 
 /* Boot CPU, once: looks at CPUID. */
 void xsave_detect(void);
-/* Every CPU: CR0 and CR4 as the FPU needs them, and XCR0 = all that is supported. */
+/* Every CPU: CR0 and CR4 as the FPU needs them, XCR0 = all that is supported, IA32_XSS = 0. */
 void xsave_init_cpu(void);
 /* Has XSAVE (and OSXSAVE set): else only x87 and SSE state, switched by FXSAVE. */
 bool xsave_is_available(void);
@@ -30,6 +29,11 @@ u32 xsave_area_bytes(u64 xcr0);
 bool xsave_xcr0_is_valid(u64 value);
 /* Fills an area (aligned to 64, of xsave_area_bytes(xsave_supported_mask())) with the state after reset. */
 void xsave_area_init(void *area);
+/*
+ * xsave_check.asm: does XSAVEC put AVX state where XRSTOR looks for it? `area` is 1 KiB of zeros, aligned to 64.
+ * Precondition: the CPU has XSAVEC and AVX; before any guest runs.
+ */
+bool xsave_check_compaction(void *area);
 /* Precondition: XCR0 on this CPU contains `mask`. */
 void xsave_save(void *area, u64 mask);
 void xsave_restore(const void *area, u64 mask);

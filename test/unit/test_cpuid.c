@@ -89,9 +89,10 @@ static void test_leaf_7_offers_nothing_that_is_not_there(void **state)
 
     (void)state;
     assert_int_equal(r.eax, 0);
-    assert_false(r.ebx & (BIT(1) | BIT(2) | BIT(4) | BIT(6) | BIT(11) | BIT(12) | BIT(14) | BIT(15) | BIT(25)));
+    assert_false(r.ebx & (BIT(2) | BIT(4) | BIT(11) | BIT(12) | BIT(14) | BIT(15) | BIT(22) | BIT(25)));
     assert_false(r.ecx & (BIT(3) | BIT(4) | BIT(5) | BIT(7) | BIT(13) | BIT(16) | BIT(30)));
     assert_false(r.edx & (BIT(18) | BIT(20) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31)));
+    assert_true(r.ebx & BIT(1)); /* TSC_ADJUST */
     assert_true(r.ebx & BIT(0) && r.ebx & BIT(5) && r.ebx & BIT(7) && r.ebx & BIT(10) && r.ebx & BIT(16) &&
                 r.ebx & BIT(20));
     assert_true(r.ecx & BIT(2));
@@ -158,17 +159,74 @@ static void test_hypervisor_leaves_only_without_stealth(void **state)
 static void test_features_follow_the_controls(void **state)
 {
     (void)state;
+    assert_true(cpuid(0xd, 1).eax & BIT(3));
+    vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
     vmx_machine.has_rdtscp = false;
     vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_INVPCID;
     vmx_machine.caps.ept_vpid &= ~EPT_CAP_1G;
     vmx_machine.caps.cr4_fixed1 &= ~CR4_UMIP;
     build();
+    assert_false(cpuid(0xd, 1).eax & BIT(3));
     assert_false(cpuid(0x80000001, 0).edx & BIT(27));
     assert_false(cpuid(7, 0).ecx & BIT(22)); /* RDPID */
     assert_false(cpuid(7, 0).ebx & BIT(10));
     assert_false(cpuid(0x80000001, 0).edx & BIT(26));
     assert_false(cpuid(7, 0).ecx & BIT(2));
     assert_false(vmx_machine.guest_cr4_allowed & CR4_UMIP);
+}
+
+/* XSAVEC and XSAVES need each other's format to be right; XSAVES its control too. */
+static void test_compacted_format(void **state)
+{
+    (void)state;
+    assert_int_equal(cpuid(0xd, 1).eax, 0xf);
+    assert_true(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
+    bench.bad_compaction = true;
+    build();
+    assert_int_equal(cpuid(0xd, 1).eax, 5);
+    assert_int_equal(cpuid(0xd, 1).ebx, 0);
+    assert_false(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
+}
+
+/* OSPKE follows CR4.PKE, which the guest may set if PKU is there. */
+static void test_protection_keys(void **state)
+{
+    (void)state;
+    assert_false(cpuid(7, 0).ecx & BIT(3)); /* this CPU's VMX does not let CR4.PKE be set */
+    assert_false(vmx_machine.guest_cr4_allowed & CR4_PKE);
+    vmx_machine.caps.cr4_fixed1 |= CR4_PKE;
+    build();
+    assert_true(cpuid(7, 0).ecx & BIT(3));
+    assert_true(vmx_machine.guest_cr4_allowed & CR4_PKE);
+    assert_false(cpuid(7, 0).ecx & BIT(4));
+    VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PKE);
+    assert_true(cpuid(7, 0).ecx & BIT(4));
+    VMCS_SET(GUEST_CR4, CR4_VMXE);
+    assert_false(cpuid(7, 0).ecx & BIT(4));
+    fake_cpuid_set(0xd, 0, (struct cpuid_result){0xe7, 2688, 2688, 0}); /* PKRU is not in XCR0 */
+    build();
+    assert_false(cpuid(7, 0).ecx & BIT(3));
+}
+
+/* Widths: what the CPU has, but no more than a walk of four levels covers. */
+static void test_address_widths(void **state)
+{
+    static const struct {
+        u32 host, guest;
+    } widths[] = {
+        {0x3024, 0x3024},
+        {0x302e, 0x302e},
+        {0x3934, 0x3030},
+        {0x3930, 0x3030}
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(widths); i++) {
+        fake_cpuid_set(0x80000008, 0, (struct cpuid_result){widths[i].host, ~0u, ~0u, ~0u});
+        build();
+        assert_same(cpuid(0x80000008, 0), (struct cpuid_result){widths[i].guest, 0, 0, 0});
+        assert_int_equal(vmx_machine.guest_physical_bits, widths[i].guest & 0xff);
+    }
 }
 
 /* No XSAVE: no AVX and nothing that builds on it, no leaf 0xD, no CR4.OSXSAVE. */
@@ -210,7 +268,8 @@ static void test_leaf_d_sizes_for_every_xcr0(void **state)
 
     (void)state;
     assert_int_equal(supported, xsave_supported_mask());
-    assert_false(cpuid(0xd, 1).eax & BIT(3)); /* XSAVES */
+    assert_int_equal(cpuid(0xd, 1).ecx, 0); /* supervisor states */
+    assert_int_equal(cpuid(0xd, 1).edx, 0);
     for (u64 xcr0 = 0; xcr0 <= supported; xcr0++) {
         u32 standard = 576, compacted = 576;
         if (!xsave_xcr0_is_valid(xcr0))
@@ -232,24 +291,45 @@ static void test_leaf_d_sizes_for_every_xcr0(void **state)
         assert_int_equal(zero.ecx, main.ecx);
         assert_int_equal(cpuid(0xd, 1).ebx, compacted);
     }
-    assert_true(valid > 10);
+    assert_int_equal(valid, 8); /* x87; and SSE; and AVX; and AVX-512; each with PKRU or without */
     assert_int_equal(main.ecx, 2696);
 }
 
-/* The CPU's own leaf 0x16 is not the TSC's frequency. Leaf 0x15: crystal * EBX / EAX. */
+/*
+ * The CPU's own leaf 0x16 is not the TSC's frequency. Leaf 0x15: crystal * EBX / EAX, right to one part in a million;
+ * the crystal is the APIC timer's 1 GHz, nearly; and Linux's product of its kHz and EBX fits in 32 bits.
+ */
+static void assert_clock_leaves(u64 hz)
+{
+    struct cpuid_result r;
+
+    tsc_hz = hz;
+    build();
+    r = cpuid(0x15, 0);
+    assert_true(r.eax && r.ebx && r.ecx);
+    long double told = (long double)r.ecx * r.ebx / r.eax;
+    assert_true(told > hz * 0.999999L && told < hz * 1.000001L);
+    assert_true((u64)r.ebx * 1000000 < 1ull << 32);
+    assert_true((u64)(r.ecx / 1000) * r.ebx < 1ull << 32);
+    assert_true(r.ecx > 999700000 && r.ecx < 1000300000);
+    assert_int_equal(cpuid(0x16, 0).eax, (hz + 500000) / 1000000);
+}
+
 static void test_clock_leaves_tell_the_truth(void **state)
 {
-    static const u64 rates[] = {50000000, 2100000000, 2099999999, 3700000123};
+    static const u64 rates[] = {50000000,   49998765,   1000000,    33333333,   999999999,  1000000000,
+                                1000000001, 1000100000, 1001000001, 2099999999, 2100000000, 2999700000,
+                                3000300000, 3700000123, 3792874000, 4294967295, 4294967311, 6000000001};
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
-        tsc_hz = rates[i];
-        build();
-        struct cpuid_result r = cpuid(0x15, 0);
-        u64 told = (u64)r.ecx * r.ebx / r.eax;
-        assert_true(told + 500 >= rates[i] && told <= rates[i] + 500);
-        assert_int_equal(cpuid(0x16, 0).eax, (rates[i] + 500000) / 1000000);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(rates); i++)
+        assert_clock_leaves(rates[i]);
+    for (u64 hz = 20000003; hz < 7000000000; hz += hz / 97)
+        assert_clock_leaves(hz);
+    /* Frequencies that exist are told exactly. */
+    tsc_hz = 2100000000;
+    build();
+    assert_same(cpuid(0x15, 0), (struct cpuid_result){10, 21, 1000000000, 0});
 }
 
 /* Each vCPU is a core of one package, whatever their number. */
@@ -310,6 +390,9 @@ int main(void)
         cmocka_unit_test_setup(test_vendor_and_brand_are_the_cpus, set_up),
         cmocka_unit_test_setup(test_hypervisor_leaves_only_without_stealth, set_up),
         cmocka_unit_test_setup(test_features_follow_the_controls, set_up),
+        cmocka_unit_test_setup(test_compacted_format, set_up),
+        cmocka_unit_test_setup(test_protection_keys, set_up),
+        cmocka_unit_test_setup(test_address_widths, set_up),
         cmocka_unit_test_setup(test_cpu_without_xsave, set_up),
         cmocka_unit_test_setup(test_vector_features_need_their_state, set_up),
         cmocka_unit_test_setup(test_leaf_d_sizes_for_every_xcr0, set_up),

@@ -325,17 +325,17 @@ static enum outcome xsetbv(u32 index, u64 value)
     return vmx_xsetbv_exit(&bench.v);
 }
 
-/* SDM 1 13.3, over every combination of the bits that exist: x87 always, AVX needs SSE, MPX and AVX-512 come whole. */
+/* SDM 1 13.3, over every combination of the bits that exist: x87 always, AVX needs SSE, AVX-512 comes whole and needs
+ * AVX. */
 static void test_xcr0_over_all_combinations(void **state)
 {
     u64 supported = xsave_supported_mask();
 
     (void)state;
-    assert_int_equal(supported, 0x2ff);
+    assert_int_equal(supported, 0x2e7); /* no MPX */
     for (u64 value = 0; value < 0x1000; value++) {
         bool valid = !(value & ~supported) && (value & 1);
         valid = valid && (!(value & 4) || (value & 2));
-        valid = valid && ((value & 0x18) == 0 || (value & 0x18) == 0x18);
         valid = valid && ((value & 0xe0) == 0 || ((value & 0xe0) == 0xe0 && (value & 4)));
         fake_cpu.xcr0 = 1;
         assert_int_equal(xsetbv(0, value), valid ? OUTCOME_SKIP : OUTCOME_RESUME);

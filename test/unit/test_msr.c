@@ -2,7 +2,7 @@
  * MSR policy through the exit handlers, and the bitmap against it, bit for bit.
  * SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs", 2D "WRMSR".
  *
- * links: vmx/msr.c vmx/event.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * links: vmx/msr.c vmx/mtrr.c vmx/event.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
@@ -14,9 +14,10 @@
 /* What a guest may touch without an exit. Writes of EFER are checked first. */
 static const u32 direct[] = {0x174,      0x175,      0x176,      0x277,      0xc0000080, 0xc0000081, 0xc0000082,
                              0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103};
-static const u32 answered[] = {0x10,  0x17,  0x1b,  0x8b,  0xfe,  0x1a0, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205,
-                               0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258,
-                               0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff};
+static const u32 answered[] = {0x10,  0x17,  0x1b,  0x3b,  0x8b,  0xfe,  0x1a0, 0x1d9, 0x200, 0x201,
+                               0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b,
+                               0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
+                               0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0xda0};
 static const u32 switched[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103};
 
 static u8 bitmap[FRAME_BYTES];
@@ -29,10 +30,38 @@ void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on)
     apic_shown = on;
 }
 
+static struct {
+    bool changes; /* what ept_set_types answers */
+    u32 types, flushes, notified;
+    u64 root;
+    struct mtrr mtrr;
+} ept;
+
+bool ept_set_types(u64 root, const struct mtrr *mtrr)
+{
+    ept.types++;
+    ept.root = root;
+    ept.mtrr = *mtrr;
+    return ept.changes;
+}
+
+void vmx_invalidate_ept_everywhere(void)
+{
+    assert_int_equal(ept.notified, 0); /* else a vCPU could come back too early to see it */
+    ept.flushes++;
+}
+
+void sched_notify(struct vcpu *vcpu, u32 requests)
+{
+    assert_int_equal(requests, VCPU_REQUEST_RESCHEDULE);
+    ept.notified |= 1u << vcpu->index;
+}
+
 static int set_up(void **state)
 {
     (void)state;
     bench_start();
+    memset(&ept, 0, sizeof ept);
     for (size_t i = 0; i < ARRAY_SIZE(switched); i++)
         fake_msr_set(switched[i], 0);
     return 0;
@@ -296,20 +325,132 @@ static void test_tsc(void **state)
     assert_reads(MSR_IA32_TSC, 0);
 }
 
+/* SDM 3B 18.17.3: what a write adds to the one it adds to the other. */
+static void test_tsc_adjust(void **state)
+{
+    (void)state;
+    fake_cpu.tsc = 1000000;
+    bench.v.base.tsc_offset = 0 - 400000ull;
+    assert_reads(MSR_IA32_TSC_ADJUST, 0);
+    assert_int_equal(wrmsr(MSR_IA32_TSC, 650000), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_TSC_ADJUST, 50000);
+    assert_int_equal(wrmsr(MSR_IA32_TSC_ADJUST, 30000), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_TSC, 630000);
+    assert_int_equal(vmcs_read(TSC_OFFSET), bench.v.base.tsc_offset);
+    assert_int_equal(wrmsr(MSR_IA32_TSC_ADJUST, 0 - 600000ull), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_TSC, 0);
+    assert_reads(MSR_IA32_TSC_ADJUST, 0 - 600000ull);
+    assert_int_equal(wrmsr(MSR_IA32_TSC_ADJUST, 0), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_TSC, 600000);
+}
+
+/* A deadline is a value of the guest's TSC: when that moves, the timer is armed anew. The bench's deadline reads as the
+ * MSR's number. */
+static void test_deadline_follows_the_tsc(void **state)
+{
+    (void)state;
+    bench.apic_base |= BIT(10);
+    assert_int_equal(wrmsr(MSR_IA32_TSC, 5), OUTCOME_SKIP);
+    assert_int_equal(bench.apic_written, (u64)MSR_IA32_TSC_DEADLINE << 32 | MSR_IA32_TSC_DEADLINE);
+    bench.apic_written = 0;
+    assert_int_equal(wrmsr(MSR_IA32_TSC_ADJUST, 5), OUTCOME_SKIP);
+    assert_int_equal(bench.apic_written, (u64)MSR_IA32_TSC_DEADLINE << 32 | MSR_IA32_TSC_DEADLINE);
+}
+
+/* Only what can be switched may be enabled in IA32_XSS: nothing. */
+static void test_xss(void **state)
+{
+    (void)state;
+    assert_reads(MSR_IA32_XSS, 0);
+    assert_int_equal(wrmsr(MSR_IA32_XSS, 0), OUTCOME_SKIP);
+    for (unsigned bit = 0; bit < 64; bit++)
+        assert_write_refused(MSR_IA32_XSS, BIT(bit));
+    vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
+    assert_read_refused(MSR_IA32_XSS);
+    assert_write_refused(MSR_IA32_XSS, 0);
+}
+
+/* The boot vCPU's registers are those of the VM's memory; a change that matters makes every vCPU flush. */
+static void test_mtrrs_take_effect(void **state)
+{
+    struct vmx_vcpu other = {
+        .base = {.vm = &bench.vm, .index = 1}
+    };
+
+    (void)state;
+    bench.vm.spec.cpus = 2;
+    bench.vm.vcpus[1] = &other.base;
+    bench.vm.ept_root = 0x5000;
+    vmx_msr_init_vcpu(&other);
+    assert_int_equal(ept.types, 0);
+    vmx_msr_init_vcpu(&bench.v);
+    assert_int_equal(ept.types, 1);
+    assert_int_equal(ept.root, 0x5000);
+    assert_int_equal(ept.flushes, 0); /* no CPU has used it yet */
+    assert_memory_equal(&other.mtrr, &bench.v.mtrr, sizeof other.mtrr);
+    assert_int_equal(mtrr_type(&ept.mtrr, 0x100000, 4096), MEMORY_WRITE_BACK);
+    assert_reads(MSR_IA32_MTRR_DEF_TYPE, 0xc06);
+    assert_reads(MSR_IA32_MTRRCAP, 0x508);
+
+    ept.changes = true;
+    assert_int_equal(wrmsr(MSR_IA32_MTRR_DEF_TYPE, 0xc00), OUTCOME_SKIP);
+    assert_int_equal(ept.types, 2);
+    assert_int_equal(mtrr_type(&ept.mtrr, 0x100000, 4096), MEMORY_UNCACHEABLE);
+    assert_int_equal(ept.flushes, 1);
+    assert_int_equal(ept.notified, 3);
+    ept.notified = 0;
+    assert_int_equal(wrmsr(MSR_IA32_MTRR_DEF_TYPE, 0xc00), OUTCOME_SKIP); /* the same again */
+    assert_int_equal(ept.types, 2);
+    ept.changes = false;
+    assert_int_equal(wrmsr(MSR_IA32_MTRR_FIX64K, 0), OUTCOME_SKIP); /* no page of the VM there */
+    assert_int_equal(ept.types, 3);
+    assert_int_equal(ept.flushes, 1);
+    assert_int_equal(ept.notified, 0);
+    assert_write_refused(MSR_IA32_MTRRCAP, 0x508);
+    assert_write_refused(MSR_IA32_MTRR_DEF_TYPE, 0x1000);
+    assert_write_refused(MSR_IA32_MTRR_PHYSBASE0, BIT(46)); /* beyond what CPUID says */
+    assert_int_equal(ept.types, 3);
+}
+
+/* Another vCPU's registers are its own, and nothing but that. */
+static void test_mtrrs_of_another_vcpu(void **state)
+{
+    (void)state;
+    bench.v.base.index = 1;
+    vmx_msr_init_vcpu(&bench.v);
+    assert_int_equal(wrmsr(MSR_IA32_MTRR_DEF_TYPE, 0xc00), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_MTRR_DEF_TYPE, 0xc00);
+    assert_int_equal(ept.types, 0);
+}
+
 static void test_constants_ignore_writes(void **state)
 {
-    static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_MISC_ENABLE};
+    static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_MISC_ENABLE,
+                                    MSR_IA32_DEBUGCTL};
 
     (void)state;
     assert_reads(MSR_IA32_PLATFORM_ID, 0);
-    assert_reads(MSR_IA32_BIOS_SIGN_ID, 0);
+    assert_reads(MSR_IA32_BIOS_SIGN_ID, 0xffffffff00000000);
     assert_reads(MSR_IA32_MISC_ENABLE, 0x1801); /* fast strings; no BTS, no PEBS; no MONITOR */
+    assert_reads(MSR_IA32_DEBUGCTL, 0);
     for (size_t i = 0; i < ARRAY_SIZE(constants); i++)
         assert_int_equal(wrmsr(constants[i], ~0ull), OUTCOME_SKIP);
     bench_assert_no_exception();
     assert_int_equal(fake_msr_write_count(), 0);
     assert_int_equal(fake_vmcs_write_count(), 0);
     assert_reads(MSR_IA32_MISC_ENABLE, 0x1801);
+}
+
+/* The statistics say how often a guest asked for what is not there, and for what last. */
+static void test_unknown_msrs_are_counted(void **state)
+{
+    (void)state;
+    assert_read_refused(0xce);
+    assert_write_refused(0x140, 0);
+    assert_int_equal(bench.v.unknown_msrs, 2);
+    assert_int_equal(bench.v.unknown_msr, 0x140);
+    assert_write_refused(MSR_IA32_PAT, 2); /* known: a bad value */
+    assert_int_equal(bench.v.unknown_msrs, 2);
 }
 
 int main(void)
@@ -326,6 +467,12 @@ int main(void)
         cmocka_unit_test_setup(test_apic_base, set_up),
         cmocka_unit_test_setup(test_apic_registers, set_up),
         cmocka_unit_test_setup(test_tsc, set_up),
+        cmocka_unit_test_setup(test_tsc_adjust, set_up),
+        cmocka_unit_test_setup(test_deadline_follows_the_tsc, set_up),
+        cmocka_unit_test_setup(test_xss, set_up),
+        cmocka_unit_test_setup(test_mtrrs_take_effect, set_up),
+        cmocka_unit_test_setup(test_mtrrs_of_another_vcpu, set_up),
+        cmocka_unit_test_setup(test_unknown_msrs_are_counted, set_up),
         cmocka_unit_test_setup(test_constants_ignore_writes, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
