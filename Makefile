@@ -100,12 +100,11 @@ do-linux: all
 	@echo "make: Debian's kernel boots in Bochs, $(CPUS) CPUs; this takes some minutes; the serial console follows" >&2
 	tools/run-bochs build/linux.iso --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LINUX_LIMIT)
 
-# The VMs of a shell share the terminal with nobody: Rootlet's own lines are warnings.
 do-shell: all
 	tools/fetch-payloads linux
 	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(OPTIONS)'
-	@echo "make: Debian's kernel boots in Bochs; its prompt comes within some minutes. poweroff ends it, Ctrl-] cuts it short." >&2
-	tools/run-bochs build/shell.iso --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
+	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it, Ctrl-] cuts it short." >&2
+	tools/run-bochs build/shell.iso --cpus 1 --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \

@@ -9,6 +9,7 @@
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vlapic_timer.h"
 #include "kernel/clock.h"
+#include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/sched.h"
 
@@ -31,6 +32,18 @@ static void console_put(void *context, u8 character)
 {
     struct board *board = context;
     vm_console_put(board->vm, character);
+}
+
+static int console_get(void *context)
+{
+    struct board *board = context;
+    return board->vm->has_terminal ? console_read() : -1;
+}
+
+static void take_input(void *devices)
+{
+    struct board *board = devices;
+    pc_take_input(&board->pc);
 }
 
 /* A device may not stop its VM inside an access: vm_port_write does it once the lock is free. */
@@ -221,7 +234,9 @@ static enum status attach(struct vm *vm, void *room)
     struct board *board = room;
 
     board->vm = vm;
-    board->host = (struct pc_host){board, console_put, request, interrupt_raised, message};
+    board->host = (struct pc_host){board, console_put, request, interrupt_raised, message, console_get};
+    vm->devices = board;
+    vm->take_input = take_input;
     vm->intc = pc_interrupt_controller(&board->pc);
     for (u32 i = 0; i < vm->spec.cpus; i++)
         attach_apic(board, i, vm->apic_pages + i * VLAPIC_PAGE_BYTES);

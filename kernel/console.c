@@ -12,7 +12,7 @@
 
 #define RING_BYTES      65536u
 #define RESERVE_BYTES   (RING_BYTES / 2)
-#define INPUT_BYTES     256u
+#define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
 #define INTERRUPT_LOOPS 64u /* a UART that never runs out of causes must not hold the CPU */
 
@@ -22,6 +22,9 @@ static u8 ring[RING_BYTES];
 static u32 head, tail;
 static u8 input[INPUT_BYTES];
 static u32 input_head, input_tail;
+static bool line_open; /* raw bytes have gone out since the last newline */
+static bool interrupts;
+static void (*reader)(void);
 
 /* Moves what fits into an empty transmit FIFO. Lock held, UART present. */
 static void feed_transmitter(void)
@@ -41,13 +44,18 @@ static void take_input(void)
 
 static void handle_interrupt(void)
 {
+    void (*notify)(void) = __atomic_load_n(&reader, __ATOMIC_ACQUIRE);
+
     spin_lock(&lock);
     /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
     for (u32 i = 0; i < INTERRUPT_LOOPS && serial_acknowledge_interrupt(); i++) {
         take_input();
         feed_transmitter();
     }
+    bool typed = input_head != input_tail;
     spin_unlock(&lock);
+    if (typed && notify)
+        notify();
 }
 
 void console_init(void)
@@ -62,7 +70,14 @@ void console_enable_interrupts(void)
     irq_set_handler(IRQ_VECTOR_SERIAL, handle_interrupt);
     spin_lock(&lock);
     serial_set_interrupts(true, true);
+    interrupts = true;
     spin_unlock(&lock);
+}
+
+bool console_set_reader(void (*function)(void))
+{
+    __atomic_store_n(&reader, function, __ATOMIC_RELEASE);
+    return interrupts;
 }
 
 static void append(const char *text, size_t length)
@@ -76,11 +91,8 @@ static void append(const char *text, size_t length)
     __atomic_store_n(&head, head + (u32)length, __ATOMIC_RELEASE);
 }
 
-void console_write(const char *text, size_t length)
+static void send(const char *text, size_t length)
 {
-    if (!present)
-        return;
-    spin_lock(&lock);
     while (length) {
         size_t room = RING_BYTES - (head - tail);
         size_t part = length < room ? length : room;
@@ -89,6 +101,27 @@ void console_write(const char *text, size_t length)
         length -= part;
         feed_transmitter();
     }
+}
+
+void console_write(const char *text, size_t length)
+{
+    if (!present)
+        return;
+    spin_lock(&lock);
+    if (line_open)
+        send("\r\n", 2);
+    line_open = false;
+    send(text, length);
+    spin_unlock(&lock);
+}
+
+void console_write_raw(const char *text, size_t length)
+{
+    if (!present || !length)
+        return;
+    spin_lock(&lock);
+    line_open = text[length - 1] != '\n';
+    send(text, length);
     spin_unlock(&lock);
 }
 

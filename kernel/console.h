@@ -14,6 +14,11 @@ void console_enable_interrupts(void);
 /* Appends `length` bytes, which end in a newline. Waits (polling the UART) only if the ring is full. */
 void console_write(const char *text, size_t length);
 /*
+ * Appends bytes that may end anywhere: what a VM that has the terminal to itself sends. A whole line that comes next
+ * begins on a line of its own.
+ */
+void console_write_raw(const char *text, size_t length);
+/*
  * How many bytes of ring are free beyond a reserve: below 0 a guest should be held back until
  * console_drain_estimate_ns().
  */
@@ -26,5 +31,8 @@ void console_flush(void);
 void console_panic_write(const char *text, size_t length);
 /* The next byte that was typed, or -1. */
 int console_read(void);
+/* Called by the serial interrupt, with no lock held, when bytes can be read; NULL: nobody reads. False: no interrupt.
+ */
+bool console_set_reader(void (*reader)(void));
 
 #endif

@@ -4,6 +4,7 @@
 #include "kernel/machine.h"
 #include "arch/x86/paging.h"
 #include "kernel/clock.h"
+#include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
@@ -22,6 +23,8 @@ static struct vm *vms; /* in the order in which they were made */
 static struct vm **last_vm = &vms;
 static u32 running = 1; /* atomic; one for machine_start_vms itself */
 static u32 failed;      /* atomic */
+static const char *input_name = "";
+static struct vm *input_vm;
 
 void machine_note_failure(void)
 {
@@ -44,6 +47,29 @@ void machine_vm_ended(bool clean)
     if (!clean)
         machine_note_failure();
     drop_running();
+}
+
+/* Serial interrupt, boot CPU. */
+static void note_input(void)
+{
+    vm_note_input(input_vm);
+}
+
+void machine_set_console_input(const char *name)
+{
+    input_name = name;
+}
+
+static void connect_terminal(struct vm *vm)
+{
+    if (!string_equal(vm->spec.name, input_name))
+        return;
+    vm->has_terminal = true;
+    input_vm = vm;
+    if (console_set_reader(note_input))
+        return;
+    log_error("console.input=%s: the serial port has no interrupt, so nothing typed arrives", input_name);
+    machine_note_failure();
 }
 
 static void refuse_vm(const char *name, const char *why)
@@ -112,6 +138,7 @@ static void start_vm(const struct boot_info *boot, u32 index, const struct vm_pl
         refuse_vm(line->spec.name, why.text);
         return;
     }
+    connect_terminal(vm);
     *last_vm = vm;
     last_vm = &vm->next;
     __atomic_fetch_add(&running, 1, __ATOMIC_SEQ_CST);
@@ -126,6 +153,14 @@ static void check_orphan(const struct boot_info *boot, u32 index)
                                           ? lines[index].why.text
                                           : "it has a role=, but no line defines this VM; add its boot image with "
                                             "the same vm= and no role=");
+}
+
+static void check_console_input(u32 count)
+{
+    if (!input_name[0] || boot_line_of(input_name, count))
+        return;
+    log_error("console.input=%s: no line defines this VM; give a name that stands after vm=", input_name);
+    machine_note_failure();
 }
 
 void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform)
@@ -144,6 +179,7 @@ void machine_start_vms(const struct boot_info *boot, const struct vm_platform *p
         else
             start_vm(boot, i, platform);
     }
+    check_console_input(boot->module_count);
     if (boot->modules_dropped) {
         log_error("%u modules come after the first %u and are left out", boot->modules_dropped, BOOT_MAX_MODULES);
         machine_note_failure();
@@ -173,6 +209,7 @@ static void report(const struct vm *vm)
 
 void machine_report_and_free(void)
 {
+    console_set_reader(NULL);
     while (vms) {
         struct vm *vm = vms;
         vms = vm->next;

@@ -13,6 +13,8 @@
  * VMX are ready; the other CPUs may be running already. Returns when all have been started.
  */
 void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform);
+/* console.input=: the VM of this name, which must be among those started next, gets what is typed; "": none. */
+void machine_set_console_input(const char *name);
 /* Something that the user configured was refused: the run goes on, but cannot end with status=ok. */
 void machine_note_failure(void);
 bool machine_all_well(void);

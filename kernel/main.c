@@ -252,6 +252,7 @@ void kernel_main(u32 magic, u32 info_physical)
         log_error("%s", why.text);
         end_with_failure();
     }
+    machine_set_console_input(options.console_input);
     run_machines();
     log_event("end status=%s", machine_all_well() ? "ok" : "fail");
     console_flush();

@@ -234,6 +234,13 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     count_halted(vcpu, is_halted_for_good(vcpu));
 }
 
+/* What was typed for a VM goes into its devices on a CPU of its own: here. */
+static void take_input(const struct vcpu *vcpu)
+{
+    if (UNLIKELY(__atomic_load_n(&vcpu->vm->input_waiting, __ATOMIC_SEQ_CST)))
+        vm_take_input(vcpu->vm);
+}
+
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
 static bool should_wake(struct vcpu *vcpu, u64 now)
 {
@@ -303,6 +310,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
         }
         if (requested)
             __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
+        take_input(v);
         if (should_wake(v, now)) {
             wake(cpu, v, now);
             continue;
@@ -506,6 +514,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     vcpu->slice_end_tsc = start + budget;
     cpu->current = vcpu;
     cpu->current_since_tsc = start;
+    take_input(vcpu);
     vm_run_timers(vcpu, start);
     sched_update_deadline(vcpu);
     if (UNLIKELY(!first_run_tsc))
@@ -513,6 +522,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     virt_vcpu_run(vcpu);
     u64 now = cpu_tsc();
     cpu->current = NULL;
+    take_input(vcpu); /* it may be about to block: nobody would look again */
     vcpu->run_tsc += now - start;
     vcpu->period_used_tsc += now - start;
     vcpu->vruntime += weighted(vcpu, now - start);

@@ -69,9 +69,35 @@ void vm_console_flush(struct vm *vm)
     vm->write_effect = true;
 }
 
+void vm_note_input(struct vm *vm)
+{
+    __atomic_store_n(&vm->input_waiting, true, __ATOMIC_SEQ_CST);
+    sched_notify(vm->vcpus[0], VCPU_REQUEST_RESCHEDULE);
+}
+
+void vm_take_input(struct vm *vm)
+{
+    __atomic_store_n(&vm->input_waiting, false, __ATOMIC_SEQ_CST);
+    vm_lock(vm);
+    vm->take_input(vm->devices);
+    vm_unlock(vm);
+}
+
+/* The user has connected the terminal to this VM: it is a terminal's business what the bytes mean. */
+static void put_raw(struct vm *vm, u8 character)
+{
+    console_write_raw((const char *)&character, 1);
+    vm->line_printed = true;
+    vm->write_effect = true;
+}
+
 /* A guest's bytes reach a terminal: nothing but printable characters and tabs gets there as it is. */
 void vm_console_put(struct vm *vm, u8 character)
 {
+    if (UNLIKELY(vm->has_terminal)) {
+        put_raw(vm, character);
+        return;
+    }
     if (character == '\n') {
         if (!vm->line_length) {
             vm->line[0] = ' ';

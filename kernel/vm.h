@@ -34,8 +34,6 @@ enum vm_stop_reason {
 #define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       120
 
-struct pc;
-
 struct vm {
     struct vm_spec spec;
     u32 id;
@@ -54,8 +52,11 @@ struct vm {
     struct bus bus;
     struct intc intc;
     u8 *apic_pages; /* a 4 KiB page for each vCPU's local APIC */
-    struct pc *pc;
-    u32 halted_count; /* atomic: vCPUs halted for good or never started */
+    void *devices;
+    void (*take_input)(void *devices); /* the devices fetch what was typed, with console_read() */
+    bool has_terminal;  /* console.input=: its bytes go to and come from the host's console as they are */
+    bool input_waiting; /* atomic: take_input is due */
+    u32 halted_count;   /* atomic: vCPUs halted for good or never started */
 
     char line[VM_CONSOLE_LINE_BYTES];
     u32 line_length;
@@ -209,6 +210,10 @@ static inline u64 vm_tsc_of_ns(const struct vm *vm, u64 ns)
 /* Bus accesses of a vCPU, under the VM's lock; timers that they changed take effect. */
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes);
 void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value);
+
+/* Something was typed for this VM, whose CPU then hands it to the devices. Any CPU, no lock held. */
+void vm_note_input(struct vm *vm);
+void vm_take_input(struct vm *vm);
 
 /* One character, or a block, for the VM's console; whole lines go out as "[name] text". VM lock held by the caller. */
 void vm_console_put(struct vm *vm, u8 character);

@@ -85,11 +85,9 @@ static int find_word(struct text value, const char *const *words, int count)
     return -1;
 }
 
-static bool take_name(struct text value, void *target)
+static bool copy_name(struct text value, char *to)
 {
-    struct vm_spec *spec = target;
-
-    if (value.length == 0 || value.length >= sizeof spec->name)
+    if (value.length == 0 || value.length >= VM_NAME_BYTES)
         return false;
     for (size_t i = 0; i < value.length; i++) {
         char c = value.start[i];
@@ -97,9 +95,14 @@ static bool take_name(struct text value, void *target)
         if (!letter && c != '.' && c != '_' && c != '-')
             return false;
     }
-    memcpy(spec->name, value.start, value.length);
-    spec->name[value.length] = 0;
+    memcpy(to, value.start, value.length);
+    to[value.length] = 0;
     return true;
+}
+
+static bool take_name(struct text value, void *target)
+{
+    return copy_name(value, ((struct vm_spec *)target)->name);
 }
 
 static bool take_role(struct text value, void *target)
@@ -281,6 +284,11 @@ static bool take_vmx_disable(struct text value, void *target)
     return take_copy(value, options->vmx_disable, sizeof options->vmx_disable);
 }
 
+static bool take_console_input(struct text value, void *target)
+{
+    return copy_name(value, ((struct host_options *)target)->console_input);
+}
+
 static bool take_test(struct text value, void *target)
 {
     struct host_options *options = target;
@@ -288,14 +296,16 @@ static bool take_test(struct text value, void *target)
 }
 
 static const struct key host_keys[] = {
-    {"log",         take_log,         "error, warn, info or debug"                      },
-    {"idle",        take_idle,        "poweroff in this version"                        },
-    {"vmx.disable", take_vmx_disable, "a comma-separated list of at most 159 characters"},
-    {"console",     take_console,     "com1 in this version"                            },
-    {"test",        take_test,        "a word of at most 31 characters"                 },
+    {"log",           take_log,           "error, warn, info or debug"                      },
+    {"idle",          take_idle,          "poweroff in this version"                        },
+    {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"},
+    {"console",       take_console,       "com1 in this version"                            },
+    {"console.input", take_console_input, "the name of a VM"                                },
+    {"test",          take_test,          "a word of at most 31 characters"                 },
 };
 
-static const struct key_table host_table = {host_keys, ARRAY_SIZE(host_keys), "log= idle= vmx.disable= console= test="};
+static const struct key_table host_table = {host_keys, ARRAY_SIZE(host_keys),
+                                            "log= idle= vmx.disable= console= console.input= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,

@@ -1,20 +1,24 @@
 """What run-bochs and run-qemu share: arguments, temporary ISOs, the live serial console, time limit and verdict."""
 import contextlib
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(TOOLS)
-STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT = 1, 2, 124
+STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT, STATUS_CUT_SHORT = 1, 2, 124, 130
 END = "rootlet: end status="
 # A machine that said its last word and does not power off has failed; no need to wait for the time limit.
 POWER_OFF_GRACE_SECONDS = 10
 POLL_SECONDS = 0.02
+QUIT_KEY = b"\x1d"  # Ctrl-]
 
 
 class Serial:
@@ -35,8 +39,63 @@ class Serial:
             sys.stdout.buffer.write(new)
             sys.stdout.buffer.flush()
 
+    def wait(self, seconds):
+        time.sleep(seconds)
+
     def lines(self):
         return [line.strip("\r") for line in self.bytes.decode("utf-8", "replace").split("\n")]
+
+
+class CutShort(Exception):
+    """The user typed the key that ends the run."""
+
+
+class Terminal(Serial):
+    """Connects the emulator's serial port, a pseudo-terminal, with this terminal (or whatever stdin and stdout are)."""
+
+    def __init__(self, path):
+        super().__init__(path, True)
+        self.master, self.slave = pty.openpty()
+        self.device = os.ttyname(self.slave)
+        self.pending = bytearray()
+        self.keys = self.input = sys.stdin.fileno()  # input is None after its end
+        self.kept = termios.tcgetattr(self.keys) if os.isatty(self.keys) else None
+        os.set_blocking(self.master, False)
+
+    def __enter__(self):
+        if self.kept:  # every key goes to the guest, Ctrl-C too
+            raw = termios.tcgetattr(self.keys)
+            raw[0] &= ~(termios.ICRNL | termios.INLCR | termios.IXON | termios.IXOFF)
+            raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+            termios.tcsetattr(self.keys, termios.TCSADRAIN, raw)
+        return self
+
+    def __exit__(self, *_):
+        if self.kept:
+            termios.tcsetattr(self.keys, termios.TCSADRAIN, self.kept)
+        with open(self.path, "wb") as file:
+            file.write(self.bytes)
+
+    def poll(self):
+        while select.select([self.master], [], [], 0)[0]:
+            new = os.read(self.master, 65536)
+            self.bytes += new
+            sys.stdout.buffer.write(new)
+        sys.stdout.buffer.flush()
+        if self.pending:
+            with contextlib.suppress(BlockingIOError):
+                del self.pending[: os.write(self.master, self.pending)]
+
+    def wait(self, seconds):
+        sources = [self.master] + ([self.input] if self.input is not None and not self.pending else [])
+        if self.input not in select.select(sources, [], [], seconds)[0]:
+            return
+        typed = os.read(self.input, 1024)
+        if not typed:
+            self.input = None
+        if self.kept and QUIT_KEY in typed:
+            raise CutShort
+        self.pending += typed
 
 
 def add_arguments(parser, time_limit):
@@ -139,13 +198,13 @@ def follow(process, serial, limit_seconds):
             return "no-power-off"
         if limit_seconds and now - start > limit_seconds:
             return "time-limit"
-        time.sleep(POLL_SECONDS)
+        serial.wait(POLL_SECONDS)
     return None
 
 
-def boot(args, command, folder, send=b""):
+def boot(args, command, folder, send=b"", serial=None):
     """Runs the emulator with its output in emulator.out. Returns (why it was cut short or None, Serial)."""
-    serial = Serial(os.path.join(folder, "serial.log"), not args.quiet)
+    serial = serial or Serial(os.path.join(folder, "serial.log"), not args.quiet)
     with open(os.path.join(folder, "emulator.out"), "wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
                                    start_new_session=True)
@@ -154,6 +213,8 @@ def boot(args, command, folder, send=b""):
                 process.stdin.write(send)
                 process.stdin.flush()
             cut = follow(process, serial, args.time_limit)
+        except CutShort:
+            cut = "cut-short"
         finally:
             kill_group(process)
             serial.poll()
@@ -172,6 +233,8 @@ def judge(cut, serial, crash, powered_off):
         return STATUS_FAIL, crash, True
     if cut == "time-limit":
         return STATUS_TIME_LIMIT, "time limit reached", True
+    if cut == "cut-short":
+        return STATUS_CUT_SHORT, "cut short by Ctrl-]", False
     if cut == "no-power-off":
         return STATUS_FAIL, f"no power-off within {POWER_OFF_GRACE_SECONDS} s after the end line", True
     if end is None:

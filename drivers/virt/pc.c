@@ -101,7 +101,7 @@ static enum status init_apic_devices(struct pc *pc, struct bus *bus, struct vtim
 enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,
                     u64 wall_seconds, u64 mem_bytes)
 {
-    const struct uart_peer peer = {host->console_put, host->context};
+    const struct uart_peer peer = {host->console_put, host->context, host->console_get};
     const struct cmos_setup setup = {wall_seconds, mem_bytes};
 
     pc->host = host;
@@ -140,7 +140,7 @@ void pc_end_interrupt(struct pc *pc, u8 vector)
         vioapic_end_interrupt(&pc->ioapic, vector);
 }
 
-bool pc_console_input(struct pc *pc, u8 character)
+void pc_take_input(struct pc *pc)
 {
-    return uart_receive(&pc->uart, character);
+    uart_take_input(&pc->uart);
 }

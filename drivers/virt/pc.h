@@ -28,6 +28,7 @@ struct pc_host {
     /* The I/O APIC sends a message: to the local APICs that it matches; true if one accepted it. NULL: a PC without I/O
      * APIC and HPET. */
     bool (*interrupt_message)(void *context, const struct vioapic_message *message);
+    int (*console_get)(void *context); /* the next byte for COM1, or -1; NULL: nobody types */
 };
 
 struct pc {
@@ -57,7 +58,7 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
 struct intc pc_interrupt_controller(struct pc *pc);
 /* A local APIC's EOI broadcast. */
 void pc_end_interrupt(struct pc *pc, u8 vector);
-/* A byte arrives on COM1; false if the receive FIFO is full. */
-bool pc_console_input(struct pc *pc, u8 character);
+/* Bytes can be had from console_get: COM1 takes those that it has room for, and the others when the guest has read. */
+void pc_take_input(struct pc *pc);
 
 #endif

@@ -126,6 +126,20 @@ bool uart_receive(struct uart *uart, u8 character)
     return true;
 }
 
+void uart_take_input(struct uart *uart)
+{
+    int character;
+
+    if (!uart->peer.get)
+        return;
+    while (uart->received < capacity(uart) && !(uart->mcr & MCR_LOOP)) {
+        character = uart->peer.get(uart->peer.context);
+        if (character < 0)
+            break;
+        push(uart, (u8)character);
+    }
+}
+
 /* Loopback: the receiver cannot hold the sender back. A full FIFO keeps its bytes, a full RBR is overwritten. */
 static void receive_looped(struct uart *uart, u8 character)
 {
@@ -148,6 +162,8 @@ static u8 read_data(struct uart *uart)
     uart->received--;
     restart_timeout(uart);
     update(uart);
+    if (uart->received == 0)
+        uart_take_input(uart);
     return character;
 }
 
@@ -212,6 +228,7 @@ static void write_ier(struct uart *uart, u8 value)
     if ((uart->ier ^ old) & IER_RECEIVED && !uart->timeout)
         restart_timeout(uart);
     update(uart);
+    uart_take_input(uart); /* a driver that begins to listen: what was typed before is still with the peer */
 }
 
 static void write_fcr(struct uart *uart, u8 value)

@@ -15,6 +15,7 @@
 struct uart_peer {
     void (*put)(void *context, u8 character); /* takes a byte that the guest sent */
     void *context;
+    int (*get)(void *context); /* the next byte that was typed, or -1; NULL: nobody types */
 };
 
 struct uart {
@@ -43,5 +44,8 @@ enum status uart_init(struct uart *uart, struct bus *bus, struct vtimer_set *tim
                       const struct uart_peer *peer) MUST_CHECK;
 /* A byte arrives; false, and nothing changed, if there is no room for it or the UART is in loopback mode. */
 bool uart_receive(struct uart *uart, u8 character);
+/* Takes from the peer what there is room for. The peer calls it when bytes come; room that the guest makes is used at
+ * once. */
+void uart_take_input(struct uart *uart);
 
 #endif

@@ -211,6 +211,11 @@ void console_write(const char *text, size_t length)
     (void)length;
 }
 
+void console_write_raw(const char *text, size_t length)
+{
+    console_write(text, length);
+}
+
 s64 console_room(void)
 {
     return 0;

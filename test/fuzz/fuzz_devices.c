@@ -70,8 +70,16 @@ static bool interrupt_message(void *context, const struct vioapic_message *messa
     return message->vector & 1;
 }
 
-static const struct pc_host host = {NULL, console_put, request, interrupt_raised, interrupt_message};
-static const struct pc_host plain_host = {NULL, console_put, request, interrupt_raised, NULL};
+static int typed; /* bytes that wait for COM1 */
+
+static int console_get(void *context)
+{
+    (void)context;
+    return typed ? typed-- : -1;
+}
+
+static const struct pc_host host = {NULL, console_put, request, interrupt_raised, interrupt_message, console_get};
+static const struct pc_host plain_host = {NULL, console_put, request, interrupt_raised, NULL, console_get};
 
 /* Ports that a device answers: a random port seldom does. */
 static const u16 ports[] = {0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1,  0x40,   0x41,  0x42,  0x43,  0x61,
@@ -178,7 +186,8 @@ static void step(struct input *input)
             intc.acknowledge(intc.device);
         break;
     default:
-        pc_console_input(&pc, (u8)take(input, 1));
+        typed = (int)take(input, 1);
+        pc_take_input(&pc);
         break;
     }
     asserted = asserted && *intc.pending;
@@ -193,6 +202,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     u64 mem_bytes = take(&input, 5);
     const struct pc_host *chosen = mem_bytes & 1 ? &host : &plain_host;
 
+    typed = 0;
     now_ns = 0;
     asserted = false;
     bus_init(&bus);

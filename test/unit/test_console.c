@@ -206,7 +206,7 @@ static void panic_text_follows_what_was_buffered(void **state)
 
 static void typed_bytes_come_back_in_order(void **state)
 {
-    static char flood[1000];
+    static char flood[6000];
 
     (void)state;
     assert_int_equal(console_read(), -1);
@@ -224,7 +224,48 @@ static void typed_bytes_come_back_in_order(void **state)
     u32 kept = 0;
     while (console_read() == 'z')
         kept++;
-    assert_int_equal(kept, 256);
+    assert_int_equal(kept, 4096);
+}
+
+static unsigned calls;
+
+static void reader(void)
+{
+    calls++;
+    while (console_read() >= 0) /* the console's lock is free */
+        ;
+}
+
+static void the_reader_is_told_of_typed_bytes_only(void **state)
+{
+    (void)state;
+    calls = 0;
+    console_enable_interrupts();
+    assert_true(console_set_reader(reader));
+    write_text("out\n");
+    interrupt();
+    assert_int_equal(calls, 0);
+    uart.typed = "hi";
+    handler();
+    assert_int_equal(calls, 1);
+    console_set_reader(NULL);
+    uart.typed = "x";
+    handler();
+    assert_int_equal(calls, 1);
+}
+
+/* What a VM sends raw comes out as it is and at once; a line of the host's never continues it. */
+static void raw_bytes_and_lines(void **state)
+{
+    (void)state;
+    uart.stuck = false;
+    console_write_raw("$ ", 2);
+    console_write_raw("\x1b[J", 3);
+    write_text("line\n");
+    console_write_raw("a\r\n", 3);
+    write_text("next\n");
+    console_flush();
+    assert_wire("$ \x1b[J\r\nline\na\r\nnext\n");
 }
 
 static void without_a_uart_all_is_silent(void **state)
@@ -254,6 +295,8 @@ int main(void)
         T(room_and_drain_time),
         T(panic_text_follows_what_was_buffered),
         T(typed_bytes_come_back_in_order),
+        T(the_reader_is_told_of_typed_bytes_only),
+        T(raw_bytes_and_lines),
         T(without_a_uart_all_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

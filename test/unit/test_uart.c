@@ -27,13 +27,22 @@ static void put(void *context, u8 character)
     sent[sent_count] = 0;
 }
 
+static const char *typed; /* what is still with the peer */
+
+static int get(void *context)
+{
+    assert_ptr_equal(context, sent);
+    return *typed ? (u8)*typed++ : -1;
+}
+
 static int start(void **state)
 {
-    const struct uart_peer peer = {put, sent};
+    const struct uart_peer peer = {put, sent, get};
     (void)state;
     bench_start();
     sent_count = 0;
     sent[0] = 0;
+    typed = "";
     assert_int_equal(uart_init(&uart, &bench.bus, &bench.timers, bench_line(), &peer), STATUS_OK);
     out(MCR, 0x0b); /* DTR, RTS, OUT2: interrupts reach the line */
     return 0;
@@ -244,6 +253,51 @@ static void test_loopback(void **state)
     assert_int_equal(in(LSR), 0x60);
 }
 
+/* Without FIFO one byte at a time; what the guest's read makes room for follows at once, with a new interrupt. */
+static void test_takes_what_was_typed(void **state)
+{
+    (void)state;
+    typed = "ab";
+    uart_take_input(&uart);
+    assert_string_equal(typed, "b");
+    out(IER, 0x01);
+    assert_true(bench.level);
+    assert_int_equal(in(DATA), 'a');
+    assert_true(bench.level);
+    assert_int_equal(in(DATA), 'b');
+    assert_int_equal(in(LSR), 0x60);
+    assert_false(bench.level);
+}
+
+static void test_takes_no_more_than_fits(void **state)
+{
+    (void)state;
+    out(FCR, 0x81); /* trigger at 8 */
+    out(IER, 0x01);
+    typed = "0123456789abcdefgh";
+    uart_take_input(&uart);
+    assert_string_equal(typed, "gh");
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(in(DATA), "0123456789abcdef"[i]);
+    assert_string_equal(typed, "");
+    assert_int_equal(in(LSR), 0x61);
+    assert_int_equal(in(DATA), 'g');
+}
+
+/* A driver's loopback test neither takes nor loses a byte; when it begins to listen, what waits comes. */
+static void test_typed_before_the_driver(void **state)
+{
+    (void)state;
+    out(MCR, 0x1b);
+    typed = "x";
+    uart_take_input(&uart);
+    assert_string_equal(typed, "x");
+    out(MCR, 0x0b);
+    out(IER, 0x01);
+    assert_true(bench.level);
+    assert_int_equal(in(DATA), 'x');
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +312,9 @@ int main(void)
         cmocka_unit_test_setup(test_fifo_timeout, start),
         cmocka_unit_test_setup(test_out2_gates_the_line, start),
         cmocka_unit_test_setup(test_loopback, start),
+        cmocka_unit_test_setup(test_takes_what_was_typed, start),
+        cmocka_unit_test_setup(test_takes_no_more_than_fits, start),
+        cmocka_unit_test_setup(test_typed_before_the_driver, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

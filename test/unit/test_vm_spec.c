@@ -252,6 +252,11 @@ static void test_host_options(void **state)
     assert_int_equal(options.log, LOG_DEBUG);
     assert_string_equal(options.vmx_disable, "vpid,ept-1g");
     assert_string_equal(options.test, "panic");
+    assert_string_equal(options.console_input, "");
+    assert_int_equal(host_options_parse("console.input=debian-12", &options, &why), STATUS_OK);
+    assert_string_equal(options.console_input, "debian-12");
+    refuses_options("console.input=", "console.input= takes the name of a VM");
+    refuses_options("console.input=a,b", "console.input=a,b is not accepted");
 
     refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
     assert_int_equal(options.log, LOG_INFO);
