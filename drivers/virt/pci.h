@@ -1,7 +1,8 @@
 /*
- * PCI configuration mechanism 1 with an empty bus: ports 0xCF8-0xCFF. The address register keeps what is written, data
- * reads all ones. Byte accesses to 0xCF9 are the reset control register's, as in PC chipsets. PCI Local Bus
- * Specification 3.0, 3.2.2.3.2 "Software Generation of Configuration Transactions".
+ * PCI configuration mechanism 1: ports 0xCF8-0xCFF. On the bus is a host bridge at 00:00.0, with the registers of an
+ * Intel 82441FX, and nothing else: other data reads all ones. Byte accesses to 0xCF9 are the reset control register's,
+ * as in PC chipsets. PCI Local Bus Specification 3.0, 3.2.2.3.2 "Software Generation of Configuration Transactions",
+ * 6.2 "PCI Configuration Space Functions".
  */
 #ifndef ROOTLET_DRIVERS_VIRT_PCI_H
 #define ROOTLET_DRIVERS_VIRT_PCI_H

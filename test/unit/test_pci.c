@@ -1,5 +1,5 @@
 /*
- * The empty PCI bus: how a guest detects mechanism 1, and that it then finds no device.
+ * The PCI bus: how a guest detects mechanism 1, and that it then finds a host bridge and nothing else.
  * links: drivers/virt/pci.c drivers/virt/power.c kernel/bus.c kernel/vtimer.c
  */
 #include "drivers/virt/pci.h"
@@ -66,10 +66,51 @@ static void test_reserved_address_bits(void **state)
     assert_int_equal(in_32(0xcf8), 0x10);
 }
 
-static void test_no_device_answers(void **state)
+static u32 config(u32 address)
+{
+    out_32(0xcf8, 0x80000000 | address);
+    return in_32(0xcfc);
+}
+
+/* The predefined header of the PCI specification, 6.1, with the numbers of Intel's 82441FX data sheet, 3.2. */
+static void test_host_bridge(void **state)
 {
     (void)state;
-    for (u32 device = 0; device < 32; device++) {
+    assert_int_equal(config(0x00), 0x12378086);
+    assert_int_equal(config(0x08) >> 8, 0x060000);
+    assert_int_equal(in(0xcff), 0x06);
+    assert_int_equal(bus_read_port(&bench.bus, 0xcfe, 2), 0x0600);
+    assert_int_equal(config(0x0c) >> 16 & 0xff, 0x00); /* header type 0, one function */
+    assert_int_equal(config(0x04) & 0x10 << 16, 0);    /* no list of capabilities */
+    for (u32 bar = 0x10; bar < 0x28; bar += 4) {
+        config(bar);
+        out_32(0xcfc, 0xffffffff);
+        assert_int_equal(config(bar), 0); /* a base address register of size 0 is none */
+    }
+    assert_int_equal(config(0x3c) >> 8 & 0xff, 0); /* no interrupt pin */
+    out_32(0xcf8, 0);
+    assert_int_equal(in_32(0xcfc), 0xffffffff); /* not enabled */
+}
+
+static void test_header_is_read_only(void **state)
+{
+    (void)state;
+    for (u32 at = 0; at < 0x100; at += 4) {
+        u32 before = config(at);
+        out_32(0xcfc, ~before);
+        bus_write_port(&bench.bus, 0xcfd, 1, 0x5a);
+        assert_int_equal(config(at), before);
+    }
+}
+
+static void test_no_other_device_answers(void **state)
+{
+    (void)state;
+    for (u32 function = 1; function < 0x10000; function++) { /* of all 256 buses */
+        assert_int_equal(config(function << 8), 0xffffffff);
+        assert_int_equal(config(function << 8 | 8), 0xffffffff);
+    }
+    for (u32 device = 1; device < 32; device++) {
         out_32(0xcf8, 0x80000000 | device << 11);
         assert_int_equal(in_32(0xcfc), 0xffffffff);
         assert_int_equal(bus_read_port(&bench.bus, 0xcfe, 2), 0xffff);
@@ -85,7 +126,9 @@ int main(void)
         cmocka_unit_test_setup(test_mechanism_1_is_found, start),
         cmocka_unit_test_setup(test_mechanism_2_is_not, start),
         cmocka_unit_test_setup(test_reserved_address_bits, start),
-        cmocka_unit_test_setup(test_no_device_answers, start),
+        cmocka_unit_test_setup(test_host_bridge, start),
+        cmocka_unit_test_setup(test_header_is_read_only, start),
+        cmocka_unit_test_setup(test_no_other_device_answers, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
