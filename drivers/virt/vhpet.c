@@ -81,6 +81,8 @@ static void raise(struct vhpet *hpet, unsigned index)
         drive_levels(hpet, true);
     } else if (hpet->comparators[index].config & TIMER_ENABLE) {
         line_pulse(&line);
+        if (line.set == hpet->wiring.ioapic.set)
+            line_set(&line, false); /* or a level-triggered pin would find it high for ever */
     }
 }
 
