@@ -146,7 +146,7 @@ struct check {
 };
 
 extern const struct check local_checks[], priority_checks[], timer_checks[], ipi_checks[], start_checks[],
-    device_checks[], hpet_checks[], clock_checks[];
+    device_checks[], hpet_checks[], clock_checks[], last_checks[];
 
 /* devices.c */
 void ioapic_write(u32 index, u32 value);
@@ -156,6 +156,7 @@ void ioapic_mask_all(void);
 void pic_init(void);
 void pic_mask_all(void);
 void pit_start(u8 mode, u32 count); /* channel 0 */
+void pit_stop(void);                /* a mode without a count: it waits for ever */
 
 /* clocks.c */
 u16 acpi_pm1_control_port(void), acpi_reset_port(void);

@@ -163,7 +163,7 @@ static void check_pit(void)
     pit_start(2, 0);
     read_pit();
     need_rate(read_pit, PIT_HZ, "PIT");
-    pit_start(0, 0);
+    pit_stop();
 }
 
 static u64 read_apic_timer(void)

@@ -67,6 +67,11 @@ void pit_start(u8 mode, u32 count)
     cpu_out8(ROOTLET_PORT_PIT, (u8)(count >> 8));
 }
 
+void pit_stop(void)
+{
+    cpu_out8(ROOTLET_PORT_PIT + 3, 0x30);
+}
+
 static u8 cmos_read(u8 index)
 {
     cpu_out8(ROOTLET_PORT_CMOS_INDEX, index);
@@ -186,7 +191,7 @@ static void check_pit(void)
     u64 taken = cpus[0].tsc[VECTOR] - before;
     need(taken >= tsc_of_ns((u64)cpus[0].count[VECTOR] * 480 * 1000000000 / 1193182) * 999 / 1000,
          "%u periods of 480 clocks in %llu ticks", cpus[0].count[VECTOR], taken);
-    pit_start(0, 0);
+    pit_stop();
 }
 
 /* 976.5625 us; each interrupt only after register C was read. */
