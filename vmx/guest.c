@@ -85,68 +85,6 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
     return translate(v, linear, access, out, NULL);
 }
 
-/* Memory, or what no one device takes whole. */
-static NOINLINE u64 read_other(struct vmx_vcpu *v, gpa_t address, u8 bytes)
-{
-    u64 value = 0;
-
-    if (guest_memory_read(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
-        return vm_memory_read(&v->base, address, bytes);
-    return value;
-}
-
-static NOINLINE void write_other(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
-{
-    const struct guest_region *region = guest_memory_find(&v->base.vm->memory, address);
-
-    if (region && region->kind == GUEST_REGION_ROM)
-        return;
-    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
-        vm_memory_write(&v->base, address, bytes, value);
-}
-
-/* Each vCPU finds its own local APIC where its IA32_APIC_BASE says, in xAPIC mode (bits 11:10 are 10b). */
-static ALWAYS_INLINE bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
-{
-    return (*v->base.apic.base & ~0x3ffull) == ((address.raw & ~(FRAME_BYTES - 1)) | BIT(11));
-}
-
-/* Devices come first: their ranges do not lie in memory, and most accesses that come here are theirs. */
-u64 guest_read_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes)
-{
-    struct vm *vm = v->base.vm;
-
-    if (is_apic_page(v, address))
-        return vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes) & bits_mask_of_bytes(bytes);
-    const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
-    if (UNLIKELY(!range))
-        return read_other(v, address, bytes);
-    vm_lock(vm);
-    u64 value = range->ops->read(range->device, address.raw - range->first, bytes) & bits_mask_of_bytes(bytes);
-    vm_unlock(vm);
-    return LIKELY(!vm_timers_moved(vm)) ? value : vm_note_moved_timers(vm, value);
-}
-
-void guest_write_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
-{
-    struct vm *vm = v->base.vm;
-
-    if (is_apic_page(v, address)) {
-        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
-        return;
-    }
-    const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
-    if (UNLIKELY(!range)) {
-        write_other(v, address, bytes, value);
-        return;
-    }
-    vm_lock(vm);
-    range->ops->write(range->device, address.raw - range->first, bytes, value);
-    vm_unlock(vm);
-    if (UNLIKELY(vm_timers_moved(vm)))
-        vm_note_moved_timers(vm, 0);
-}
-
 /* An access inside one page is one access; one that crosses is done byte by byte, each byte where its page is. */
 static bool fits_page(u64 linear, u8 bytes)
 {
@@ -166,7 +104,7 @@ enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *valu
     if (access != GUEST_ACCESS_OK)
         return access;
     if (fits_page(linear, bytes) && is_power(bytes)) {
-        *value = guest_read_physical(v, where[0], bytes);
+        *value = guest_physical_read(v, where[0], bytes);
         return GUEST_ACCESS_OK;
     }
     u64 boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
@@ -176,7 +114,7 @@ enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *valu
     *value = 0;
     for (u8 i = 0; i < bytes; i++) {
         u64 at = linear + i < boundary ? where[0].raw + i : where[1].raw + (linear + i - boundary);
-        *value |= guest_read_physical(v, gpa(at), 1) << 8 * i;
+        *value |= guest_physical_read(v, gpa(at), 1) << 8 * i;
     }
     return GUEST_ACCESS_OK;
 }
@@ -189,7 +127,7 @@ enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 valu
     if (access != GUEST_ACCESS_OK)
         return access;
     if (fits_page(linear, bytes) && is_power(bytes)) {
-        guest_write_physical(v, where[0], bytes, value & bits_mask_of_bytes(bytes));
+        guest_physical_write(v, where[0], bytes, value & bits_mask_of_bytes(bytes));
         return GUEST_ACCESS_OK;
     }
     u64 boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
@@ -198,7 +136,7 @@ enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 valu
         return access;
     for (u8 i = 0; i < bytes; i++) {
         u64 at = linear + i < boundary ? where[0].raw + i : where[1].raw + (linear + i - boundary);
-        guest_write_physical(v, gpa(at), 1, value >> 8 * i & 0xff);
+        guest_physical_write(v, gpa(at), 1, value >> 8 * i & 0xff);
     }
     return GUEST_ACCESS_OK;
 }

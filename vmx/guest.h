@@ -21,9 +21,10 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
  */
 enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
 enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 value);
-/* The same at a guest-physical address, of 1, 2, 4 or 8 bytes that do not cross a page; a read has zeros above them. */
-u64 guest_read_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes);
-void guest_write_physical(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
+/* guest_physical.c: the same at a guest-physical address, of 1, 2, 4 or 8 bytes that do not cross a page; a read has
+ * zeros above them. */
+u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);
+void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
 
 #define GUEST_CODE_BYTES 15u /* the longest instruction */
 

@@ -90,13 +90,13 @@ static ALWAYS_INLINE void access_device(struct vmx_vcpu *v, const struct mmio_sl
     u64 *gpr = &v->gpr[insn->register_index];
 
     if (insn->form == DECODE_REGISTER_MEMORY) {
-        u64 value = guest_read_physical(v, physical, insn->width);
+        u64 value = guest_physical_read(v, physical, insn->width);
         if (UNLIKELY(insn->operation == DECODE_MOVSX))
             value = sign_extend(value, insn->width);
         *gpr = (*gpr & slot->kept_mask) | (value & slot->value_mask);
     } else {
         u64 value = insn->form == DECODE_MEMORY_REGISTER ? *gpr : insn->immediate;
-        guest_write_physical(v, physical, insn->width, value & slot->value_mask);
+        guest_physical_write(v, physical, insn->width, value & slot->value_mask);
     }
 }
 

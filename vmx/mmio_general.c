@@ -43,7 +43,7 @@ static enum emulate_outcome call_read(void *context, u64 linear, u8 bytes, u64 *
 
     if (!is_translated(a, linear, bytes, VIOLATION_READ | VIOLATION_WRITE)) /* what may write may read */
         return outcome_of(guest_read(a->v, linear, bytes, value));
-    *value = guest_read_physical(a->v, a->physical, bytes);
+    *value = guest_physical_read(a->v, a->physical, bytes);
     return EMULATE_OK;
 }
 
@@ -53,7 +53,7 @@ static enum emulate_outcome call_write(void *context, u64 linear, u8 bytes, u64 
 
     if (!is_translated(a, linear, bytes, VIOLATION_WRITE))
         return outcome_of(guest_write(a->v, linear, bytes, value));
-    guest_write_physical(a->v, a->physical, bytes, value);
+    guest_physical_write(a->v, a->physical, bytes, value);
     return EMULATE_OK;
 }
 

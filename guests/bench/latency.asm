@@ -1,6 +1,7 @@
 ; Interrupt latency: a loop that knows at each moment when it last ran, and a handler whose first instruction reads the clock.
 
 %include "rootlet_abi.inc"
+%define APIC_EOI 0xfee000b0
 
 bits 32
 section .text
@@ -33,4 +34,15 @@ latency_interrupt:
     mov ebx, eax
     mov al, 0x20
     out ROOTLET_PORT_PIC_MASTER, al
+    iretd
+
+; The gate for an interrupt of the local APIC: EBX becomes the time that its EOI takes.
+global eoi_interrupt
+eoi_interrupt:
+    rdtsc
+    mov ecx, eax
+    mov dword [APIC_EOI], 0
+    rdtsc
+    sub eax, ecx
+    mov ebx, eax
     iretd

@@ -1,0 +1,69 @@
+/*
+ * Who answers at a guest-physical address: the vCPU's local APIC, a device on the bus, memory, or nobody. Runs between
+ * exit and entry on the vCPU's CPU, compiled for speed: every access to a device comes through here. Takes the VM's
+ * lock for devices.
+ */
+#include "kernel/lib/bits.h"
+#include "vmx/guest.h"
+
+/* Memory, or what no one device takes whole. */
+static NOINLINE u64 read_other(struct vmx_vcpu *v, gpa_t address, u8 bytes)
+{
+    u64 value = 0;
+
+    if (guest_memory_read(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
+        return vm_memory_read(&v->base, address, bytes);
+    return value;
+}
+
+static NOINLINE void write_other(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
+{
+    const struct guest_region *region = guest_memory_find(&v->base.vm->memory, address);
+
+    if (region && region->kind == GUEST_REGION_ROM)
+        return;
+    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
+        vm_memory_write(&v->base, address, bytes, value);
+}
+
+/* Each vCPU finds its own local APIC where its IA32_APIC_BASE says, in xAPIC mode (bits 11:10 are 10b). */
+static ALWAYS_INLINE bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
+{
+    return (*v->base.apic.base & ~0x3ffull) == ((address.raw & ~(FRAME_BYTES - 1)) | BIT(11));
+}
+
+/* Devices come first: their ranges do not lie in memory, and most accesses that come here are theirs. */
+u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes)
+{
+    struct vm *vm = v->base.vm;
+
+    if (is_apic_page(v, address))
+        return vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes) & bits_mask_of_bytes(bytes);
+    const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
+    if (UNLIKELY(!range))
+        return read_other(v, address, bytes);
+    vm_lock(vm);
+    u64 value = range->ops->read(range->device, address.raw - range->first, bytes) & bits_mask_of_bytes(bytes);
+    vm_unlock(vm);
+    return LIKELY(!vm_timers_moved(vm)) ? value : vm_note_moved_timers(vm, value);
+}
+
+void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
+{
+    struct vm *vm = v->base.vm;
+
+    if (is_apic_page(v, address)) {
+        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
+        return;
+    }
+    const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
+    if (UNLIKELY(!range)) {
+        write_other(v, address, bytes, value);
+        return;
+    }
+    vm_lock(vm);
+    range->ops->write(range->device, address.raw - range->first, bytes, value);
+    vm_unlock(vm);
+    if (UNLIKELY(vm_timers_moved(vm)))
+        vm_note_moved_timers(vm, 0);
+}
