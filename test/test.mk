@@ -7,34 +7,18 @@
 
 UNIT_TESTS := $(patsubst test/unit/%.c,build/test/%,$(wildcard test/unit/test_*.c))
 FUZZERS    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
-HOST_LIB   := kernel/lib/string.c kernel/lib/format.c kernel/lib/status.c
 HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h drivers/*/*.h guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
 HOST_CFLAGS := -std=gnu11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-DROOTLET_HOST_TEST -I.
 HOST_CC    ?= gcc
 FUZZ_CC    ?= clang
 
-head  = sed '/\*\//q' $(1) | tr -s '\n* ' ' '
-links = $(sort $(HOST_LIB) $(shell $(head) | grep -o 'links:.*' | grep -o '[a-z0-9_/]*\.c'))
-flags = $(shell $(head) | grep -o 'flags:.*' | grep -o -- '-I[a-z0-9_/]*')
-libs  = $(shell $(head) | grep -o 'libs:.*' | grep -o -- '-l[a-zA-Z0-9_]*')
-
-define unit_rule
-build/test/$(1): test/unit/$(1).c $(call links,test/unit/$(1).c) $(HOST_HEADERS) test/test.mk
-	@mkdir -p build/test
-	@rm -f $$@
-	$(HOST_CC) $(call flags,test/unit/$(1).c) $(HOST_CFLAGS) -o $$@ $$(filter %.c,$$^) -lcmocka $(call libs,test/unit/$(1).c)
-endef
-
-define fuzz_rule
-build/fuzz/$(1): test/fuzz/$(1).c $(call links,test/fuzz/$(1).c) $(HOST_HEADERS) test/test.mk
-	@mkdir -p build/fuzz
-	@rm -f $$@
-	$(FUZZ_CC) $(HOST_CFLAGS) -fsanitize=fuzzer -o $$@ $$(filter %.c,$$^)
-endef
-
-$(foreach test,$(notdir $(UNIT_TESTS)),$(eval $(call unit_rule,$(test))))
-$(foreach fuzzer,$(notdir $(FUZZERS)),$(eval $(call fuzz_rule,$(fuzzer))))
+# The rules are made from those comments by one program, anew when a test's file has changed; before tools/setup there
+# may be no Python, and nobody needs them yet.
+-include build/test/rules.mk
+build/test/rules.mk: test/rules $(wildcard test/unit/test_*.c test/fuzz/fuzz_*.c)
+	@mkdir -p $(@D)
+	@! command -v python3 >/dev/null || { test/rules $(filter %.c,$^) >$@.new && mv $@.new $@; }
 
 build/test/test_guest_acpi: build/kernel/dsdt.aml
 
