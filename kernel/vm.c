@@ -345,11 +345,13 @@ static void publish_stop(struct vm *vm, enum vm_stop_reason reason)
     sched_stop_vm(vm);
 }
 
-/* What another vCPU has just done to the devices may wake vCPU 0, whose CPU has not yet looked. */
-static bool is_boot_vcpu_about_to_wake(const struct vm *vm)
+/* Counted as halted, but what another vCPU has just done to it, or to the devices, is about to wake it. */
+static bool is_about_to_wake(const struct vcpu *vcpu)
 {
-    const struct vcpu *boot = vm->vcpus[0];
-    return !boot->halted_forever && (boot->timers.next_ns != VTIMER_NEVER || *vm->intc.pending);
+    if (vcpu->wait_for_sipi)
+        return vcpu->sipi >= 0;
+    return vcpu->nmi_waiting ||
+           (!vcpu->halted_forever && (vcpu->timers.next_ns != VTIMER_NEVER || vm_interrupt_waiting(vcpu)));
 }
 
 void vm_note_halted_forever(struct vcpu *vcpu)
@@ -357,8 +359,10 @@ void vm_note_halted_forever(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
     u32 count = __atomic_add_fetch(&vm->halted_count, 1, __ATOMIC_SEQ_CST);
 
-    if (count == vm->spec.cpus && !is_boot_vcpu_about_to_wake(vm))
-        vm_stop(vm, VM_STOP_HALT, NULL);
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        if (count != vm->spec.cpus || is_about_to_wake(vm->vcpus[i]))
+            return;
+    vm_stop(vm, VM_STOP_HALT, NULL);
 }
 
 /* The guest's 80x25 text page, each line after "[name] |". */
