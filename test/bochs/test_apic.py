@@ -1,0 +1,88 @@
+"""The PC's interrupt hardware as a guest sees it (guests/apic), with and without the CPU's help, and misused (guests/apicwild)."""
+import re
+
+import pytest
+
+import vms
+
+CHECKS = 60  # at least so many lines in one mode of the local APIC with several vCPUs
+WHOLE = """\
+build/guests/apic.elf vm=one mem=8M limit=60000
+build/guests/apic.elf vm=two mem=8M cpus=2 limit=60000
+build/guests/apic.elf vm=four mem=8M cpus=4 limit=60000
+"""
+PAIR = "build/guests/apic.elf vm=two mem=8M cpus=2 limit=60000\n"
+HOSTILE = """\
+build/guests/apicwild.elf vm=storm mem=4M cpus=4 limit=5000 -- what=storm
+build/guests/apicwild.elf vm=init mem=4M cpus=2 limit=5000 -- what=init
+build/guests/apicwild.elf vm=wild1 mem=4M limit=5000 -- what=wild seed=1
+build/guests/apicwild.elf vm=wild2 mem=4M cpus=2 limit=5000 -- what=wild seed=7
+build/guests/apicwild.elf vm=wait1 mem=4M limit=5000 -- what=wait
+build/guests/apicwild.elf vm=wait16 mem=4M cpus=16 limit=5000 -- what=wait
+build/guests/apic.elf vm=reset mem=8M limit=5000 -- end=reset
+build/guests/apic.elf vm=off mem=8M limit=5000 -- end=poweroff
+"""
+VICTIMS = """\
+build/guests/timer.elf vm=timer mem=4M -- ticks=30
+build/guests/compute.elf vm=sum mem=4M -- seed=1 ms=60
+build/guests/smp.elf vm=smp mem=4M cpus=2
+build/guests/hello.elf vm=hello mem=8M
+"""
+REASONS = {"storm": "exit", "init": "reset", "wild1": "exit", "wild2": "exit", "wait1": "exit", "wait16": "exit",
+           "reset": "reset", "off": "poweroff"}
+
+
+def has_apicv():
+    return '"apicv"' in vms.read("vmx/controls.c") + vms.read("vmx/caps.c")
+
+
+def check_apic(run, names):
+    """Every check of each VM says ok, both modes were run, and none is missing."""
+    lines = {name: [line for line in run.output(name) if line.startswith("apic ")] for name in names}
+    bad = [f"{name}: {line}" for name in names for line in lines[name] if "FAIL" in line]
+    assert not bad, "\n".join(bad)
+    for name in names:
+        assert lines[name] and re.fullmatch(r"apic done checks=\d+ failures=0", lines[name][-1]), f"{name} did not finish\n{run}"
+        for mode in ("xapic", "x2apic"):
+            least = CHECKS * 2 // 3 if name == "one" else CHECKS
+            assert len([line for line in lines[name] if re.match(rf"apic {mode} \S+ ok", line)]) >= least, f"{name}: {mode}"
+    run.check_good_end()
+
+
+def test_all_vcpu_counts(boot):
+    check_apic(boot(WHOLE, cpus=2, limit=300), ("one", "two", "four"))
+
+
+@pytest.mark.skipif(not has_apicv(), reason="no feature word apicv yet")
+def test_without_apicv(boot):
+    check_apic(boot(WHOLE, "vmx.disable=apicv", cpus=2, limit=300), ("one", "two", "four"))
+
+
+@pytest.mark.parametrize("model", (vms.MIDDLE_MODEL, "corei7_sandy_bridge_2600k"))
+def test_model(boot, model):
+    check_apic(boot(PAIR, cpus=2, model=model, limit=300), ("two",))
+
+
+def hostile(boot):
+    return boot(HOSTILE + VICTIMS, cpus=2, limit=240)
+
+
+def test_hostile(boot):
+    """Each ends as it should and takes nobody along; the run fails for the VMs that were reset, and for nothing else."""
+    run = hostile(boot)
+    run.check_fail_end()
+    reasons = run.reasons()
+    assert {name: reasons.get(name) for name in REASONS} == REASONS, str(run)
+    for name, reason in REASONS.items():
+        if reason == "exit":
+            assert run.event("vm stop", name=name)["status"] == "0" and "apicwild ok" in run.output(name), str(run)
+    vms.check_guests(run, VICTIMS)
+    assert not run.events("error"), str(run)
+
+
+def test_waiting_for_sipi_is_free(boot):
+    """15 vCPUs that nobody starts: neither entries nor slices nor time beyond those of the one that runs."""
+    run = hostile(boot)
+    one, many = (run.event("vm stats", name=name) for name in ("wait1", "wait16"))
+    for key in ("entries", "slices", "run_us"):
+        assert int(many[key]) <= int(one[key]) * 1.2 + 5, f"{key}\n{run}"
