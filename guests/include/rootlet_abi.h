@@ -66,19 +66,27 @@
 #define ROOTLET_PORT_CRTC_DATA      0x03d5
 #define ROOTLET_PORT_UART           0x03f8 /* 16550A, 8 ports: the console */
 #define ROOTLET_PORT_PIC_EDGE_LEVEL 0x04d0 /* 2 ports */
+#define ROOTLET_PORT_PM1A_EVENT     0x0600 /* 4 ports: PM1a status and enable */
 #define ROOTLET_PORT_PM1A_CONTROL   0x0604 /* 16 bits: SLP_EN powers off */
+#define ROOTLET_PORT_PM_TIMER       0x0608 /* 32 bits, 3.579545 MHz */
 #define ROOTLET_PORT_PCI_ADDRESS    0x0cf8
 #define ROOTLET_PORT_RESET          0x0cf9 /* bit 2 resets */
-#define ROOTLET_PORT_PCI_DATA       0x0cfc /* 4 ports: no device answers */
+#define ROOTLET_PORT_PCI_DATA       0x0cfc /* 4 ports: a host bridge, and no other device */
 #define ROOTLET_PORT_SHUTDOWN       0x8900 /* the bytes "Shutdown" power off */
 #define ROOTLET_PORT_PM1A_CONTROL_2 0xb004 /* the same as ROOTLET_PORT_PM1A_CONTROL */
 
 #define ROOTLET_PM1A_SLP_EN 0x2000 /* bit 13 */
 
-/* Interrupt lines of the PIC pair. */
+/* Devices in memory. */
+#define ROOTLET_MMIO_IOAPIC     0xfec00000 /* 24 pins; IRQ 0 is pin 2 */
+#define ROOTLET_MMIO_HPET       0xfed00000 /* 3 comparators */
+#define ROOTLET_MMIO_LOCAL_APIC 0xfee00000 /* of the vCPU that looks; IA32_APIC_BASE moves it */
+
+/* Interrupt lines of the PIC pair and of the I/O APIC. */
 #define ROOTLET_IRQ_PIT      0
 #define ROOTLET_IRQ_KEYBOARD 1
 #define ROOTLET_IRQ_UART     4
 #define ROOTLET_IRQ_RTC      8
+#define ROOTLET_IRQ_SCI      9
 
 #endif

@@ -1,0 +1,121 @@
+"""Debian's kernels, as they come from the archive: several vCPUs on fewer CPUs, and a shell in the terminal."""
+import os
+import re
+
+import pexpect
+import pytest
+
+import machine
+
+KERNEL, STANDARD, INITRD = (f"build/payloads/{name}" for name in ("vmlinuz-cloud", "vmlinuz", "initrd.gz"))
+BOOT_SECONDS = 900  # on a machine that does other things too
+# Said at any level, these mean that the virtual PC's clocks, interrupt controllers or CPUs are not what they should be.
+BAD_WORDS = re.compile(
+    r"unstable|watchdog: Marking|timekeeping watchdog|XSAVE consistency|APIC error|APIC calibration|MP-BIOS bug|unexpected IRQ trap"
+    r"|No config space access|does not support PCI|smpboot: .*not responding|Firmware Bug|segfault|Call Trace|nobody cared|TSC synchronization",
+)
+SHELL_PROMPT = r"/ # "
+
+
+def linux(name, cpus, mem, kernel=KERNEL):
+    """The two lines of a VM whose init checks that it has what it was given."""
+    return (f"{kernel} vm={name} mem={mem}M cpus={cpus} -- console=ttyS0 want_cpus={cpus} want_mem={mem}\n"
+            f"{INITRD} vm={name} role=initrd\n")
+
+
+def check_linux(run, name, cpus, mem):
+    """It came up as it should, its init found everything right (guests/linux/init says what), and it ended itself."""
+    assert run.event("vm stop", name=name)["reason"] == "poweroff", str(run)
+    output = run.output(name)
+    look = [line for line in output if line.startswith("init: kernel=")]
+    assert len(look) == 1, str(run)
+    found = dict(machine.PAIR.findall(look[0]))
+    assert (found["cpus"], found["online"]) == (str(cpus), "0" if cpus == 1 else f"0-{cpus - 1}"), look
+    assert (found["ram_mib"], found["clocksource"]) == (str(mem), "tsc"), look
+    assert "init: result=ok" in output and not [line for line in output if line.startswith("init: wrong")], "\n".join(output)
+    assert not [line for line in output if BAD_WORDS.search(line)], "\n".join(output)
+
+
+@pytest.fixture(scope="module")
+def two_kernels(boot):
+    """The cloud kernel with four vCPUs and the standard kernel with one, on two CPUs."""
+    return boot(linux("four", 4, 192) + linux("standard", 1, 192, STANDARD), cpus=2, memory=768, limit=BOOT_SECONDS)
+
+
+def test_four_vcpus_on_two_cpus(two_kernels):
+    two_kernels.check_good_end()
+    check_linux(two_kernels, "four", 4, 192)
+    assert two_kernels.event("vm start", name="four")["kind"] == "linux"
+
+
+def test_standard_kernel(two_kernels):
+    check_linux(two_kernels, "standard", 1, 192)
+    release = next(line for line in two_kernels.output("standard") if line.startswith("init: kernel="))
+    assert "-cloud-" not in release and re.search(r"kernel=\d+\.\d+\.\S+-amd64 ", release), release
+
+
+@pytest.fixture(scope="module")
+def shell():
+    """`make shell` at its first prompt."""
+    child = pexpect.spawn("make", ["--no-print-directory", "shell"], cwd=machine.TREE, timeout=BOOT_SECONDS, encoding="utf-8",
+                          codec_errors="replace", env=dict(os.environ, MAKEFLAGS=""))
+    child.expect("init: a shell; poweroff or exit ends it")
+    child.expect(SHELL_PROMPT)
+    yield child
+    child.close(force=True)
+
+
+def ask(shell, command, answer):
+    shell.sendline(command)
+    shell.expect(r"\r\n" + answer + r"\r+\n")
+    shell.expect(SHELL_PROMPT)
+
+
+def test_shell_answers(shell):
+    ask(shell, "echo $((6*7)) $(nproc)", "42 1")
+
+
+def test_shell_edits_its_line(shell):
+    """Every key arrives at once, not with the line: here rubbing out. The echo has the line's last letters twice."""
+    shell.send("echo wrong")
+    shell.expect("echo wrong")
+    shell.send("\x7f" * 5 + "right\r")
+    shell.expect(r"\r\nright\r+\n")
+    shell.expect(SHELL_PROMPT)
+
+
+def test_shell_takes_a_pasted_text(shell):
+    """More than any FIFO holds, and none of it lost."""
+    text = "".join(chr(ord("a") + i % 26) for i in range(900))
+    shell.sendline(f"x={text[:450]}")
+    shell.expect(SHELL_PROMPT)
+    shell.sendline(f"y={text[450:]}")
+    shell.expect(SHELL_PROMPT)
+    ask(shell, 'echo "$x$y" | wc -c; echo "$x$y" | tail -c 11', r"901\r+\nijklmnopqr".replace("ijklmnopqr", text[-10:]))
+
+
+def test_shell_wakes_an_idle_machine(shell):
+    """After seconds with nothing to run on any CPU, only the serial port's interrupt can bring the key in; Ctrl-C ends a sleep."""
+    shell.sendline("sleep 1000")
+    shell.expect("sleep 1000")
+    with pytest.raises(pexpect.TIMEOUT):
+        shell.expect(SHELL_PROMPT, timeout=5)
+    shell.send("\x03")
+    shell.expect(SHELL_PROMPT)
+
+
+def test_poweroff_ends_the_shell(shell):
+    shell.sendline("poweroff")
+    shell.expect("rootlet: vm stop name=debian reason=poweroff")
+    shell.expect("rootlet: end status=ok")
+    shell.expect("run-bochs: pass: ")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
+
+
+def test_console_input_must_name_a_vm(boot):
+    run = boot("build/guests/hello.elf vm=hello mem=8M\n", options="console.input=nobody")
+    run.check_fail_end()
+    assert [line for line in run.host_lines if "console.input=nobody: no line defines this VM" in line], str(run)
+    assert run.event("vm stop", name="hello")["reason"] == "exit", str(run)

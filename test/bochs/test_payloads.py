@@ -1,0 +1,146 @@
+"""Kernels that nobody here wrote, as they come from Debian's archive, alone and all at once; and kernels that are refused."""
+import os
+import re
+
+import pytest
+
+import machine
+import vms
+from test_linux import check_linux, linux
+
+PAYLOADS = "build/payloads"
+LONG_MS = 10_000
+
+
+@pytest.fixture(scope="module")
+def alone(boot):
+    return boot(
+        f"{PAYLOADS}/memtest86+ia32.bin vm=mem32 mem=32M limit=6000 dump=screen -- nosmp\n"
+        f"{PAYLOADS}/memtest86+x64.bin vm=mem64 mem=24M limit=10000 -- console=ttyS0\n"
+        f"{PAYLOADS}/gnumach.elf vm=mach mem=64M limit=3000 -- console=com0\n"
+        f"{PAYLOADS}/multiboot-kernel vm=example mem=16M dump=screen -- some words\n",
+        limit=600,
+    )
+
+
+def check_memtest(text, mib):
+    """It tests, finds no error, and its memory is the VM's: all but the 384 KiB below 1 MiB that are no RAM on a PC."""
+    assert "Memtest86+" in text and "Errors: 0" in text and not re.search(r"Errors: [1-9]", text), text
+    assert re.search(rf"Memory  :\s+{mib}MB", text), text
+    assert re.search(r"Status: Testing", text), text
+    ends = {int(end) for end in re.findall(r"(?:Test)?ing: \d+[KM]B - (\d+)MB", text)}
+    assert ends and max(ends) == mib, text
+    assert set(re.findall(r"of (\d+\.\d)MB\]", text)) == {f"{int((mib - 0.375) * 10) / 10}"}, text
+
+
+def test_memtest_ia32_on_the_screen(alone):
+    alone.check_good_end()
+    assert alone.event("vm start", name="mem32")["kind"] == "linux"
+    check_memtest("\n".join(alone.screen("mem32")), 32)
+
+
+def test_memtest_x64_on_the_serial_console(alone):
+    # It positions each text by escape sequences, the first byte of which arrives as a question mark.
+    check_memtest(re.sub(r"\?\[[0-9;?]*[A-Za-z]", "", "".join(alone.output("mem64"))), 24)
+
+
+def test_gnumach_banner(alone):
+    """It has no servers to start here, says so, and stops."""
+    output = "\n".join(alone.output("mach"))
+    assert re.search(r"GNU Mach 1\.8", output), output
+    assert "0000000000100000:000000000004000000, available" in output, output
+    assert "No bootstrap code loaded with the kernel" in output, output
+
+
+def test_multiboot_example(alone):
+    """It prints what the loader told it, then draws a diagonal of backslashes through the text framebuffer it was given."""
+    assert alone.event("vm start", name="example")["kind"] == "multiboot"
+    assert alone.event("vm stop", name="example")["reason"] == "halt"
+    rows = [line[1:] for line in alone.output("example") if line.startswith("|")]
+    screen = "\n".join(rows)
+    assert [row[column] for column, row in enumerate(rows)] == ["\\"] * 25, screen
+    assert "mem_upper = 15360KB" in screen and "line = some words" in screen, screen
+    assert re.search(r"base_addr = 0x0*100000, length = 0x0*f00000, type = 0x1", screen), screen
+
+
+SMALL = f"""\
+build/guests/compute.elf vm=sum1 mem=4M -- seed=1 ms={LONG_MS}
+build/guests/compute.elf vm=sum2 mem=4M -- seed=2 ms={LONG_MS}
+build/guests/timer.elf   vm=timer mem=4M -- ticks={LONG_MS // 10}
+build/guests/smp.elf     vm=smp mem=4M cpus=2
+"""
+
+
+@pytest.fixture(scope="module")
+def together(boot):
+    return boot(
+        linux("debian1", 2, 128) + linux("debian2", 2, 160) + SMALL
+        + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit={LONG_MS} dump=screen\n"
+        + f"{PAYLOADS}/invaders.exec vm=invaders mem=8M limit={LONG_MS} dump=screen\n",
+        cpus=2, memory=768, limit=1500,
+    )
+
+
+def test_together_each_linux_is_right(together):
+    together.check_good_end()
+    check_linux(together, "debian1", 2, 128)
+    check_linux(together, "debian2", 2, 160)
+
+
+def test_together_the_others_are_right(together):
+    vms.check_guests(together, SMALL)
+    check_memtest("\n".join(together.screen("memtest")), 64)
+    vms.check_guest(together, "invaders", "invaders.exec")
+    assert "\n".join(together.screen("invaders")).count("-*-") >= 20, str(together)
+
+
+def test_together_long_enough(together):
+    for name in ("debian1", "debian2", "memtest", "invaders", "sum1", "sum2", "timer"):
+        assert int(together.event("vm stats", name=name)["wall_us"]) >= 1000 * LONG_MS, str(together)
+
+
+# ---- what cannot be booted is refused with the figure that is missing ----
+
+
+@pytest.fixture(scope="module")
+def refusals(boot, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kernels")
+    with open(os.path.join(machine.TREE, PAYLOADS, "memtest86+x64.bin"), "rb") as file:
+        kernel = bytearray(file.read())
+    (folder / "short.bin").write_bytes(kernel[: len(kernel) // 2])
+    kernel[0x206:0x208] = (0x0203).to_bytes(2, "little")  # the boot protocol's version
+    (folder / "old.bin").write_bytes(kernel)
+    (folder / "initrd").write_bytes(bytes(40 << 20))
+    return boot(
+        f"{folder}/old.bin vm=old mem=64M\n"
+        f"{folder}/short.bin vm=short mem=64M\n"
+        f"{PAYLOADS}/vmlinuz-cloud vm=small mem=16M\n"
+        f"{PAYLOADS}/vmlinuz-cloud vm=initrd mem=100M\n{folder}/initrd vm=initrd role=initrd\n"
+        f"{PAYLOADS}/initrd.gz vm=orphan role=initrd\n"
+        f"build/guests/hello.elf vm=nokernel mem=8M kind=linux\n"
+        f"build/guests/hello.elf vm=nonote mem=8M kind=pvh\n"
+        f"build/guests/hello.elf vm=notlinux mem=8M\n{PAYLOADS}/initrd.gz vm=notlinux role=initrd\n"
+        f"build/guests/hello.elf vm=fine mem=8M\n",
+        memory=512, check=False, limit=300,
+    )
+
+
+@pytest.mark.parametrize("name, words", [
+    ("old", r"boot protocol 2\.03; needed: a bzImage of 2\.06 or later"),
+    ("short", r"truncated: \d+ bytes of at least \d+"),
+    ("small", r"needs memory up to 0x[0-9a-f]+ but mem=16M ends at 0x1000000; use mem=\d+M or more"),
+    ("initrd", r"initrd of 41943040 bytes does not fit above the kernel's end 0x[0-9a-f]+ in mem=100M; use mem=\d+M or more"),
+    ("orphan", r"no line defines this VM; add its boot image"),
+    ("nokernel", r"no Linux kernel: no HdrS"),
+    ("nonote", r"no PVH kernel: no ELF file with a Xen note of type 18"),
+    ("notlinux", r"role=initrd is for kind=linux and kind=pvh"),
+])
+def test_refused(refusals, name, words):
+    why = refusals.event("vm refused", name=name)["why"]
+    assert re.search(words, why), why
+
+
+def test_the_others_run_beside_refusals(refusals):
+    refusals.check_fail_end()
+    assert refusals.event("vm stop", name="fine")["reason"] == "exit", str(refusals)
+    assert len(refusals.events("vm start")) == 1, str(refusals)
