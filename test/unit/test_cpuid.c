@@ -312,6 +312,7 @@ static void assert_clock_leaves(u64 hz)
     assert_true((u64)r.ebx * 1000000 < 1ull << 32);
     assert_true((u64)(r.ecx / 1000) * r.ebx < 1ull << 32);
     assert_true(r.ecx > 999700000 && r.ecx < 1000300000);
+    assert_int_equal(r.ecx % 1000, 0); /* systems count in kHz */
     assert_int_equal(cpuid(0x16, 0).eax, (hz + 500000) / 1000000);
 }
 

@@ -225,6 +225,15 @@ static void test_memory_types(void **state)
     assert_int_equal(leaf_of(MIB(1) + 4096), (GIB(8) + MIB(1) + 4096) | 7 | 6 << 3);
     assert_int_equal(leaf_of(GIB(5)), 0);
     ept_release(root);
+    /* By leaves of 2 MiB: only the one with that page suffers. */
+    struct ept_options no_1g = {true, false};
+    build(no_1g);
+    assert_true(ept_set_types(root, &mtrr));
+    assert_int_equal(leaf_of(GIB(1) + MIB(4)), (GIB(9) + MIB(4)) | 0x87 | 6 << 3);
+    assert_int_equal(leaf_of(GIB(1) + MIB(6)), (GIB(9) + MIB(6)) | 0x87 | 0 << 3);
+    assert_int_equal(leaf_of(GIB(3) - MIB(2)), (GIB(11) - MIB(2)) | 0x87 | 6 << 3);
+    assert_int_equal(leaf_of(GIB(3)), GIB(11) | 0x87 | 0 << 3);
+    ept_release(root);
 }
 
 /* Whatever frame is the one too many: nothing is held. */
