@@ -81,8 +81,8 @@ def test_hostile(boot):
 
 
 def test_waiting_for_sipi_is_free(boot):
-    """15 vCPUs that nobody starts: neither entries nor slices nor time beyond those of the one that runs."""
+    """15 vCPUs that nobody starts: neither entries nor time beyond those of the one that runs."""
     run = hostile(boot)
     one, many = (run.event("vm stats", name=name) for name in ("wait1", "wait16"))
-    for key in ("entries", "slices", "run_us"):
-        assert int(many[key]) <= int(one[key]) * 1.2 + 5, f"{key}\n{run}"
+    for key, slack in (("entries", 20), ("run_us", 300)):
+        assert int(many[key]) <= int(one[key]) + slack, f"{key}: {one} {many}"
