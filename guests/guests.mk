@@ -3,7 +3,7 @@
 
 # 32-bit multiboot guests that use guests/lib.
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
-	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild
+	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic
 GUESTS64 := long64 apic
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
 
@@ -19,7 +19,7 @@ GUEST_NASM := nasm -g -F dwarf -I. -Iguests/include/ -Werror
 
 GUEST_LDFLAGS32 := -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments -T guests/lib/link.ld
 
-GUEST_LIB32 := $(patsubst %,build/guests/lib32/%.o,console.c guest.c interrupts.c start.asm vectors.asm)
+GUEST_LIB32 := $(patsubst %,build/guests/lib32/%.o,console.c guest.c interrupts.c measure.c start.asm vectors.asm)
 GUEST_LIB64 := $(patsubst %,build/guests/lib64/%.o,console.c guest.c)
 
 guest_objects = $(patsubst guests/%,build/guests/%.o,$(wildcard guests/$(1)/*.c guests/$(1)/*.asm))

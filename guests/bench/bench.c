@@ -6,8 +6,8 @@
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
+#include "guests/lib/measure.h"
 
-#define RUNS        200u
 #define SHOT_CLOCKS 600u /* about 0.5 ms */
 #define NOTHING     "0x2f0"
 #define NO_MEMORY   "0xd0000"
@@ -22,8 +22,6 @@
 u32 latency_measure(void); /* latency.asm */
 void latency_interrupt(void);
 void eoi_interrupt(void);
-
-static u32 results[RUNS];
 
 /* EDI keeps the first reading: no operation here touches it. */
 #define DEFINE_MEASURE(name, operation)                                                                                \
@@ -49,24 +47,6 @@ DEFINE_MEASURE(mmio_or, "orl $0, " NO_MEMORY)
 DEFINE_MEASURE(mmio_hpet, "movl " HPET_COUNT ", %%ebx")
 DEFINE_MEASURE(mmio_apic, "movl " APIC_ID ", %%ebx")
 
-static void sort(void)
-{
-    for (u32 i = 1; i < RUNS; i++) {
-        u32 value = results[i], j = i;
-        for (; j > 0 && results[j - 1] > value; j--)
-            results[j] = results[j - 1];
-        results[j] = value;
-    }
-}
-
-static void run(const char *name, u32 (*measure)(void))
-{
-    for (u32 i = 0; i < RUNS; i++)
-        results[i] = measure();
-    sort();
-    print("bench %s ticks=%u median=%u max=%u runs=%u\n", name, results[0], results[RUNS / 2], results[RUNS - 1], RUNS);
-}
-
 static u32 measure_pit(void)
 {
     pit_set_oneshot(SHOT_CLOCKS);
@@ -83,25 +63,25 @@ static u32 measure_mmio_eoi(void)
 int guest_main(void)
 {
     interrupts_init();
-    run("empty", measure_empty);
-    run("cpuid", measure_cpuid);
+    measure_run("empty", measure_empty);
+    measure_run("cpuid", measure_cpuid);
     if (hypercall_present())
-        run("hypercall", measure_hypercall);
-    run("rdmsr", measure_rdmsr);
-    run("in-pic", measure_in_pic);
-    run("out-nothing", measure_out_nothing);
-    run("mmio-nothing", measure_mmio_nothing);
-    run("mmio-or", measure_mmio_or);
+        measure_run("hypercall", measure_hypercall);
+    measure_run("rdmsr", measure_rdmsr);
+    measure_run("in-pic", measure_in_pic);
+    measure_run("out-nothing", measure_out_nothing);
+    measure_run("mmio-nothing", measure_mmio_nothing);
+    measure_run("mmio-or", measure_mmio_or);
     *(volatile u32 *)HPET_CONFIG = 1; /* the counter runs */
-    run("mmio-hpet", measure_mmio_hpet);
-    run("mmio-apic", measure_mmio_apic);
+    measure_run("mmio-hpet", measure_mmio_hpet);
+    measure_run("mmio-apic", measure_mmio_apic);
 
     interrupts_set_irq(ROOTLET_IRQ_PIT, NULL); /* unmasks the line */
     interrupts_set_gate(IRQ_VECTOR_BASE + ROOTLET_IRQ_PIT, latency_interrupt);
-    run("pit", measure_pit);
+    measure_run("pit", measure_pit);
     interrupts_set_gate(EOI_VECTOR, eoi_interrupt);
     *(volatile u32 *)APIC_SVR = 0x1ff; /* on */
-    run("mmio-eoi", measure_mmio_eoi);
+    measure_run("mmio-eoi", measure_mmio_eoi);
     print("bench ok\n");
     return 0;
 }
