@@ -20,7 +20,7 @@ KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $
 # pointers but leaves RBP alone: a backtrace passes over these functions and goes on. GCC keeps no -ffixed-rbp through
 # -flto, so these files are ordinary objects; the others are compiled as one program when the image is linked. string.c
 # has what GCC itself calls, memcpy and the like.
-FAST_C := $(addprefix vmx/,run.c mmio.c guest_physical.c exit.c event.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
+FAST_C := $(addprefix vmx/,run.c mmio.c guest_physical.c exit.c event.c apicv.c io.c msr.c cr.c cpuid.c) $(addprefix drivers/virt/,pic.c pit.c) \
 	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c)
 FAST_CFLAGS  := -O2 -fomit-frame-pointer -ffixed-rbp -fno-peephole2 -falign-functions=1 -falign-jumps=1 -falign-loops=1
 SMALL_CFLAGS := -Oz

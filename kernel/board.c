@@ -12,6 +12,7 @@
 #include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/sched.h"
+#include "kernel/virt.h"
 
 struct board_cpu {
     struct vlapic apic;
@@ -195,8 +196,29 @@ static void apic_write_cr8(void *device, u64 value)
     vlapic_write_cr8(device, value);
 }
 
+static void apic_reset(void *device)
+{
+    vlapic_handle_init(device);
+}
+
+static bool apic_is_waiting(const void *device)
+{
+    return vlapic_is_waiting(device);
+}
+
+static void apic_written(void *device, u32 offset)
+{
+    vlapic_written(device, offset);
+}
+
+static void apic_end_level(void *device, u8 vector)
+{
+    vlapic_end_level(device, vector);
+}
+
 static const struct cpu_apic_ops apic_ops = {apic_acknowledge, vlapic_read,     vlapic_write,  apic_read_msr,
-                                             apic_write_msr,   apic_write_base, apic_read_cr8, apic_write_cr8};
+                                             apic_write_msr,   apic_write_base, apic_read_cr8, apic_write_cr8,
+                                             apic_reset,       apic_is_waiting, apic_written,  apic_end_level};
 
 /* ---- building ---- */
 
@@ -221,12 +243,14 @@ static void attach_apic(struct board *board, u32 index, void *page)
         .physical_bits = (u8)cpu_cpuid(0x80000008, 0).eax,
         .boot = index == 0,
         .x2apic = true,
+        .posted = virt_delivers_interrupts() ? &vcpu->posted : NULL,
     };
 
     cpu->vcpu = vcpu;
     cpu->board = board;
     vlapic_init(&cpu->apic, &setup);
-    vcpu->apic = (struct cpu_apic){&cpu->apic, &cpu->apic.pending, &cpu->apic.extint, intr, &cpu->apic.base, &apic_ops};
+    vcpu->apic = (struct cpu_apic){&cpu->apic, &cpu->apic.pending,          &cpu->apic.extint, intr, &cpu->apic.base,
+                                   page,       &cpu->apic.virtual_delivery, &apic_ops};
 }
 
 static enum status attach(struct vm *vm, void *room)

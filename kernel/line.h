@@ -36,15 +36,45 @@ struct intc {
 };
 
 /*
+ * Requests on their way into a local APIC whose IRR its CPU changes by itself: whoever has one sets its bit, the vCPU's
+ * home CPU moves it into IRR. The first 64 bytes are a posted-interrupt descriptor: SDM 3C 29.6 "Posted-Interrupt
+ * Processing".
+ */
+struct posted_requests {
+    u64 vectors[4]; /* atomic */
+    u64 control[4]; /* what is beyond: nobody posts by hardware yet */
+    bool stale; /* home CPU: who delivers may have changed, or software changed IRR or ISR behind the CPU's back */
+};
+
+static ALWAYS_INLINE bool posted_any(const struct posted_requests *posted)
+{
+    const volatile u64 *v = posted->vectors;
+    return v[0] | v[1] | v[2] | v[3] | posted->stale;
+}
+
+/* Takes the requests of vectors 64 * i to 64 * i + 63 away. */
+static ALWAYS_INLINE u64 posted_take(struct posted_requests *posted, unsigned i)
+{
+    return __atomic_exchange_n(&posted->vectors[i], 0, __ATOMIC_SEQ_CST);
+}
+
+static ALWAYS_INLINE void posted_add(struct posted_requests *posted, u8 vector)
+{
+    __atomic_fetch_or(&posted->vectors[vector / 64], 1ull << vector % 64, __ATOMIC_SEQ_CST);
+}
+
+/*
  * A vCPU's local APIC as the CPU sees it: what may be delivered now (two loads), the INTA, and its registers. Callers
  * of the functions hold the VM's device lock.
  */
 struct cpu_apic {
     void *device;
-    const s16 *pending; /* the vector to deliver, or -1 */
-    const bool *extint; /* it passes the 8259A's INTR on to the CPU */
-    const bool *intr;   /* that INTR; the boot CPU alone is wired to it */
-    const u64 *base;    /* IA32_APIC_BASE */
+    const s16 *pending;           /* the vector to deliver, or -1 */
+    const bool *extint;           /* it passes the 8259A's INTR on to the CPU */
+    const bool *intr;             /* that INTR; the boot CPU alone is wired to it */
+    const u64 *base;              /* IA32_APIC_BASE */
+    u32 *page;                    /* the registers */
+    const bool *virtual_delivery; /* the CPU itself delivers what the page requests; nothing is ever pending */
     const struct cpu_apic_ops *ops;
 };
 
@@ -57,6 +87,12 @@ struct cpu_apic_ops {
     bool (*write_base)(void *device, u64 value);
     u64 (*read_cr8)(void *device);
     void (*write_cr8)(void *device, u64 value);
+    void (*reset)(void *device); /* INIT, once its vCPU has stopped */
+    /* With virtual delivery: a request waits that the priorities let through; the CPU has written a register into the
+     * page; it has ended a level-triggered interrupt. */
+    bool (*is_waiting)(const void *device);
+    void (*written)(void *device, u32 offset);
+    void (*end_level)(void *device, u8 vector);
 };
 
 #endif

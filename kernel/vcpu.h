@@ -69,6 +69,7 @@ struct vcpu {
     u64 tsc_offset;     /* what is added to the host's TSC */
 
     struct cpu_apic apic;
+    struct posted_requests posted;
     struct vtimer_set timers;
 };
 

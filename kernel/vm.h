@@ -64,7 +64,8 @@ struct vm {
     bool line_printed;             /* a line has gone out since the throttle last looked */
     enum vm_stop_reason requested; /* by a device: poweroff or reset, after the current access */
 
-    u64 ept_root; /* the EPT's top frame; owned by vmx/ept.c */
+    u64 ept_root;      /* the EPT's top frame; owned by vmx/ept.c */
+    u64 ept_apic_root; /* likewise, with the page where the local APIC is; 0: none */
     bool has_ept;
     u64 object_frames;
     u64 overhead_frames; /* all but guest memory and EPT */
@@ -138,11 +139,22 @@ bool vm_apic_read_msr(struct vcpu *vcpu, u32 index, u64 *value) MUST_CHECK;
 bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value) MUST_CHECK;
 bool vm_apic_write_base(struct vcpu *vcpu, u64 value) MUST_CHECK;
 void vm_apic_write_cr8(struct vcpu *vcpu, u64 value);
+/* As struct cpu_apic_ops. */
+void vm_apic_reset(struct vcpu *vcpu);
+void vm_apic_written(struct vcpu *vcpu, u32 offset);
+void vm_apic_end_level(struct vcpu *vcpu, u8 vector);
 
-/* An interrupt waits that the vCPU's local APIC lets through. */
-static inline bool vm_interrupt_waiting(const struct vcpu *vcpu)
+/* An interrupt waits that the vCPU's local APIC lets through and that is ours to inject. */
+static ALWAYS_INLINE bool vm_interrupt_pending(const struct vcpu *vcpu)
 {
     return *vcpu->apic.pending >= 0 || (*vcpu->apic.extint && *vcpu->apic.intr);
+}
+
+/* Likewise, or that the CPU will deliver; of a vCPU that does not run. */
+static inline bool vm_interrupt_waiting(const struct vcpu *vcpu)
+{
+    return vm_interrupt_pending(vcpu) ||
+           (*vcpu->apic.virtual_delivery && vcpu->apic.ops->is_waiting(vcpu->apic.device));
 }
 
 /* The devices' timers belong to vCPU 0: if an access moved the earliest, its deadline moves too. */

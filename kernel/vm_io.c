@@ -65,6 +65,28 @@ void vm_apic_write_cr8(struct vcpu *vcpu, u64 value)
     vm_unlock(vcpu->vm);
 }
 
+void vm_apic_reset(struct vcpu *vcpu)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->reset(vcpu->apic.device);
+    vm_unlock(vcpu->vm);
+}
+
+void vm_apic_written(struct vcpu *vcpu, u32 offset)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->written(vcpu->apic.device, offset);
+    vm_unlock(vcpu->vm);
+    note_own_timers(vcpu);
+}
+
+void vm_apic_end_level(struct vcpu *vcpu, u8 vector)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->end_level(vcpu->apic.device, vector);
+    vm_unlock(vcpu->vm);
+}
+
 u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc)
 {
     u64 now = cpu_tsc();

@@ -10,7 +10,9 @@ static const char *const group_names[VMX_GROUPS] = {"pin-based", "primary proces
 
 /*
  * REQUIRED: set, or no VM can run. REQUIRED_AVAILABLE: must be settable, but begins as 0. OPTIONAL: set where
- * available. TOLERATED: we leave it 0, but handle its exits where the CPU insists on 1. FORBIDDEN: must be 0.
+ * available. SWITCHED: begins as 0, and is turned on and off where available (apicv.c, which needs them all, so that
+ * one of them carries their feature's name). TOLERATED: we leave it 0, but handle its exits where the CPU insists on 1.
+ * FORBIDDEN: must be 0.
  */
 static const struct vmx_control_row rows[] = {
     {VMX_PIN,   VMX_REQUIRED,           PIN_EXTERNAL_INTERRUPT_EXITING, "external-interrupt exiting",          NULL              },
@@ -29,7 +31,7 @@ static const struct vmx_control_row rows[] = {
     {VMX_PROC,  VMX_TOLERATED,          PROC_CR3_STORE_EXITING,         "CR3-store exiting",                   NULL              },
     {VMX_PROC,  VMX_REQUIRED,           PROC_CR8_LOAD_EXITING,          "CR8-load exiting",                    NULL              },
     {VMX_PROC,  VMX_REQUIRED,           PROC_CR8_STORE_EXITING,         "CR8-store exiting",                   NULL              },
-    {VMX_PROC,  VMX_FORBIDDEN,          PROC_TPR_SHADOW,                "use TPR shadow",                      NULL              },
+    {VMX_PROC,  VMX_SWITCHED,           PROC_TPR_SHADOW,                "use TPR shadow",                      "apicv"           },
     {VMX_PROC,  VMX_REQUIRED_AVAILABLE, PROC_NMI_WINDOW,                "NMI-window exiting",                  NULL              },
     {VMX_PROC,  VMX_REQUIRED,           PROC_MOV_DR_EXITING,            "MOV-DR exiting",                      NULL              },
     {VMX_PROC,  VMX_REQUIRED,           PROC_UNCONDITIONAL_IO,          "unconditional I/O exiting",           NULL              },
@@ -39,16 +41,16 @@ static const struct vmx_control_row rows[] = {
     {VMX_PROC,  VMX_REQUIRED,           PROC_MONITOR_EXITING,           "MONITOR exiting",                     NULL              },
     {VMX_PROC,  VMX_FORBIDDEN,          PROC_PAUSE_EXITING,             "PAUSE exiting",                       NULL              },
     {VMX_PROC,  VMX_REQUIRED,           PROC_SECONDARY,                 "activate secondary controls",         NULL              },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_APIC_ACCESSES,            "virtualize APIC accesses",            NULL              },
+    {VMX_PROC2, VMX_SWITCHED,           PROC2_APIC_ACCESSES,            "virtualize APIC accesses",            NULL              },
     {VMX_PROC2, VMX_REQUIRED,           PROC2_EPT,                      "enable EPT",                          NULL              },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_DESCRIPTOR_TABLE,         "descriptor-table exiting",            NULL              },
     {VMX_PROC2, VMX_OPTIONAL,           PROC2_RDTSCP,                   "enable RDTSCP",                       "rdtscp"          },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_X2APIC_MODE,              "virtualize x2APIC mode",              NULL              },
+    {VMX_PROC2, VMX_SWITCHED,           PROC2_X2APIC_MODE,              "virtualize x2APIC mode",              NULL              },
     {VMX_PROC2, VMX_OPTIONAL,           PROC2_VPID,                     "enable VPID",                         "vpid"            },
     {VMX_PROC2, VMX_OPTIONAL,           PROC2_WBINVD_EXITING,           "WBINVD exiting",                      "wbinvd-exiting"  },
     {VMX_PROC2, VMX_REQUIRED,           PROC2_UNRESTRICTED_GUEST,       "unrestricted guest",                  NULL              },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_APIC_REGISTERS,           "APIC-register virtualization",        NULL              },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_VIRTUAL_INTERRUPTS,       "virtual-interrupt delivery",          NULL              },
+    {VMX_PROC2, VMX_SWITCHED,           PROC2_APIC_REGISTERS,           "APIC-register virtualization",        NULL              },
+    {VMX_PROC2, VMX_SWITCHED,           PROC2_VIRTUAL_INTERRUPTS,       "virtual-interrupt delivery",          NULL              },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_PAUSE_LOOP_EXITING,       "PAUSE-loop exiting",                  NULL              },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_RDRAND_EXITING,           "RDRAND exiting",                      NULL              },
     {VMX_PROC2, VMX_OPTIONAL,           PROC2_INVPCID,                  "enable INVPCID",                      "invpcid"         },
@@ -95,7 +97,7 @@ static enum status apply_row(const struct vmx_control_row *row, const struct vmx
     if ((row->need == VMX_REQUIRED || row->need == VMX_REQUIRED_AVAILABLE) && !available)
         return refuse(why, STATUS_UNSUPPORTED, "this CPU lacks the %s control '%s', which every VM needs",
                       group_names[row->group], row->name);
-    if ((row->need == VMX_FORBIDDEN || row->need == VMX_REQUIRED_AVAILABLE) && insisted)
+    if ((row->need == VMX_FORBIDDEN || row->need == VMX_REQUIRED_AVAILABLE || row->need == VMX_SWITCHED) && insisted)
         return refuse(why, STATUS_INVALID, "this CPU insists on the %s control '%s', which Rootlet cannot have on",
                       group_names[row->group], row->name);
     if (row->need == VMX_REQUIRED || (row->need == VMX_OPTIONAL && available))

@@ -92,7 +92,7 @@ struct vmx_control_row {
     const char *name;
     const char *feature; /* its name in vmx.disable=, or NULL */
 };
-enum { VMX_REQUIRED, VMX_REQUIRED_AVAILABLE, VMX_OPTIONAL, VMX_TOLERATED, VMX_FORBIDDEN };
+enum { VMX_REQUIRED, VMX_REQUIRED_AVAILABLE, VMX_OPTIONAL, VMX_SWITCHED, VMX_TOLERATED, VMX_FORBIDDEN };
 const struct vmx_control_row *vmx_control_rows(size_t *count);
 
 #endif

@@ -6,6 +6,7 @@
 #include "arch/x86/paging.h"
 #include "kernel/frames.h"
 #include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
 
 #define EPT_READ       BIT(0)
 #define EPT_WRITE      BIT(1)
@@ -138,9 +139,36 @@ void ept_release(u64 root)
     release_table(root, 4);
 }
 
-u64 ept_pointer(u64 root)
+enum status ept_copy_with_page(u64 root, gpa_t address, hpa_t page, u64 *copy)
 {
-    return root | 6 | 3 << 3;
+    u64 source = root;
+    u64 *link = copy;
+
+    *copy = 0;
+    for (unsigned level = 4; level >= 1; level--) {
+        hpa_t frame;
+        if (frames_allocate(1, 1, &frame) != STATUS_OK) {
+            ept_release_copy(*copy, address);
+            return STATUS_NO_MEMORY;
+        }
+        if (source)
+            memcpy(phys_to_virt(frame), table_at(source), FRAME_BYTES);
+        *link = frame.raw | (level < 4 ? EPT_READ | EPT_WRITE | EPT_EXECUTE : 0);
+        link = &table_at(frame.raw)[index_of(address.raw, level)];
+        source = *link & EPT_ADDRESS;
+        *link = 0;
+    }
+    *link = page.raw | EPT_READ | EPT_WRITE | EPT_WRITE_BACK;
+    return STATUS_OK;
+}
+
+void ept_release_copy(u64 copy, gpa_t address)
+{
+    for (unsigned level = 4; level >= 1 && copy; level--) {
+        u64 next = table_at(copy)[index_of(address.raw, level)] & EPT_ADDRESS;
+        frames_free(hpa(copy & EPT_ADDRESS), 1);
+        copy = next;
+    }
 }
 
 bool ept_lookup(u64 root, gpa_t address, hpa_t *out, u64 *page_bytes)

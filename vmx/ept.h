@@ -19,6 +19,14 @@ struct ept_options {
  */
 enum status ept_build(const struct guest_memory *memory, struct ept_options options, u64 *root) MUST_CHECK;
 /*
+ * Copies of the tables on the way to one address, with a page mapped there (read, write); *copy is the new root, all
+ * else is shared. Precondition: nothing is mapped in the page's 2 MiB by a larger page. STATUS_NO_MEMORY: nothing is
+ * held.
+ */
+enum status ept_copy_with_page(u64 root, gpa_t address, hpa_t page, u64 *copy) MUST_CHECK;
+/* Frees what ept_copy_with_page made, before its original. */
+void ept_release_copy(u64 copy, gpa_t address);
+/*
  * Gives each leaf the memory type that `mtrr` has for its page; the guest's PAT combines with it as on hardware. True
  * if any changed: then every CPU that has run the VM must flush its EPT translations. The caller holds the VM's lock.
  */
@@ -27,7 +35,10 @@ bool ept_set_types(u64 root, const struct mtrr *mtrr);
  */
 void ept_release(u64 root);
 /* The EPTP for a root: write-back, four levels. SDM 3C 24.6.11 "Extended-Page-Table Pointer (EPTP)" */
-u64 ept_pointer(u64 root);
+static inline u64 ept_pointer(u64 root)
+{
+    return root | 6 | 3 << 3;
+}
 /* What the tables map an address to; for tests and reports. False if nothing. */
 bool ept_lookup(u64 root, gpa_t address, hpa_t *out, u64 *page_bytes);
 

@@ -5,6 +5,7 @@
  */
 #include "vmx/event.h"
 #include "arch/x86/regs.h"
+#include "vmx/apicv.h"
 
 /* SDM 3A 6.13 "Error Code": #DF #TS #NP #SS #GP #PF #AC. */
 static bool has_error_code(u8 vector)
@@ -78,7 +79,7 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v)
     vm_unlock(vm);
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
     v->base.halted = false;
-    if (UNLIKELY(vm_interrupt_waiting(&v->base))) /* there are more */
+    if (UNLIKELY(vm_interrupt_pending(&v->base))) /* there are more */
         set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);
 }
 
@@ -106,11 +107,13 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
 
 void vmx_event_prepare(struct vmx_vcpu *v)
 {
+    if (posted_any(&v->base.posted) || (v->base.halted && v->apicv))
+        vmx_apicv_prepare(v);
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
         .nmi = v->base.nmi_waiting,
-        .external = vm_interrupt_waiting(&v->base),
+        .external = vm_interrupt_pending(&v->base),
     };
     if (UNLIKELY(!in.external) && !in.reinject && !in.exception && !in.nmi && !v->windows)
         return;

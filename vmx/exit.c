@@ -54,6 +54,8 @@ enum exit_reason {
     EXIT_MONITOR = 39,
     EXIT_PAUSE = 40,
     EXIT_ENTRY_MACHINE_CHECK = 41,
+    EXIT_APIC_ACCESS = 44,
+    EXIT_VIRTUALIZED_EOI = 45,
     EXIT_EPT_VIOLATION = 48,
     EXIT_EPT_MISCONFIGURATION = 49,
     EXIT_INVEPT = 50,
@@ -62,6 +64,7 @@ enum exit_reason {
     EXIT_INVVPID = 53,
     EXIT_WBINVD = 54,
     EXIT_XSETBV = 55,
+    EXIT_APIC_WRITE = 56,
     EXIT_INVPCID = 58,
     EXIT_VMFUNC = 59,
 };
@@ -108,8 +111,8 @@ static const char *const names[EXIT_REASONS] = {
     [EXIT_PAUSE] = "pause",
     [EXIT_ENTRY_MACHINE_CHECK] = "entry-machine-check",
     [43] = "tpr-below-threshold",
-    [44] = "apic-access",
-    [45] = "virtualized-eoi",
+    [EXIT_APIC_ACCESS] = "apic-access",
+    [EXIT_VIRTUALIZED_EOI] = "virtualized-eoi",
     [46] = "gdtr-or-idtr",
     [47] = "ldtr-or-tr",
     [EXIT_EPT_VIOLATION] = "ept-violation",
@@ -120,7 +123,7 @@ static const char *const names[EXIT_REASONS] = {
     [EXIT_INVVPID] = "invvpid",
     [EXIT_WBINVD] = "wbinvd",
     [EXIT_XSETBV] = "xsetbv",
-    [56] = "apic-write",
+    [EXIT_APIC_WRITE] = "apic-write",
     [57] = "rdrand",
     [EXIT_INVPCID] = "invpcid",
     [EXIT_VMFUNC] = "vmfunc",
@@ -283,6 +286,35 @@ static COLD enum outcome rdpmc_exit(struct vmx_vcpu *v)
     return vmx_inject_gp(v);
 }
 
+#define APIC_ACCESS_TYPE(qualification) ((qualification) >> 12 & 15)
+enum { APIC_LINEAR_READ, APIC_LINEAR_WRITE };
+
+/*
+ * A register, or a way to access it, that the CPU leaves to us. Anything but data read or written by an instruction is
+ * a guest that runs, keeps tables or pushes event frames in its APIC. SDM 3C 27.2.1, table "Exit Qualification for
+ * APIC-Access VM Exits".
+ */
+static NOINLINE enum outcome apic_access_exit(struct vmx_vcpu *v)
+{
+    if (LIKELY(APIC_ACCESS_TYPE(vmcs_read(EXIT_QUALIFICATION)) <= APIC_LINEAR_WRITE))
+        return vmx_mmio_execute(v);
+    return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"local APIC used as memory\"");
+}
+
+/* After the guest's instruction: the register is written, what follows from that is ours. */
+static NOINLINE enum outcome apic_write_exit(struct vmx_vcpu *v)
+{
+    vm_apic_written(&v->base, vmcs_read(EXIT_QUALIFICATION) & 0xff0);
+    return OUTCOME_RESUME;
+}
+
+/* After the guest's instruction: EOI of a level-triggered interrupt. */
+static NOINLINE enum outcome apic_eoi_exit(struct vmx_vcpu *v)
+{
+    vm_apic_end_level(&v->base, (u8)vmcs_read(EXIT_QUALIFICATION));
+    return OUTCOME_RESUME;
+}
+
 /* Bit 31 set: the entry failed. Else a reason newer than this table. */
 static COLD enum outcome uncounted_exit(struct vmx_vcpu *v)
 {
@@ -357,6 +389,12 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
         return timer_exit(v);
     case EXIT_XSETBV:
         return vmx_xsetbv_exit(v);
+    case EXIT_APIC_ACCESS:
+        return apic_access_exit(v);
+    case EXIT_VIRTUALIZED_EOI:
+        return apic_eoi_exit(v);
+    case EXIT_APIC_WRITE:
+        return apic_write_exit(v);
     default: /* one that we did not ask for */
         return unknown_exit(v);
     }

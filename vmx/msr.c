@@ -233,13 +233,22 @@ static COLD enum outcome move_tsc(struct vmx_vcpu *v, u64 ticks)
     return OUTCOME_SKIP;
 }
 
+/* The second EPT has tables of its own on the way to the local APIC. */
+static bool set_types(const struct vmx_vcpu *v)
+{
+    const struct vm *vm = v->base.vm;
+    bool changed = ept_set_types(vm->ept_root, &v->mtrr);
+
+    return (vm->ept_apic_root && ept_set_types(vm->ept_apic_root, &v->mtrr)) || changed;
+}
+
 /* The VM's memory has one type for all its vCPUs, by the boot vCPU's registers; the SDM wants all to be alike. */
 static void apply_mtrrs(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
 
     vm_lock(vm);
-    bool changed = ept_set_types(vm->ept_root, &v->mtrr);
+    bool changed = set_types(v);
     vm_unlock(vm);
     if (!changed)
         return;
@@ -263,7 +272,7 @@ void vmx_msr_init_vcpu(struct vmx_vcpu *v)
 {
     mtrr_init(&v->mtrr, vmx_machine.guest_physical_bits);
     if (v->base.index == 0)
-        ept_set_types(v->base.vm->ept_root, &v->mtrr); /* which no CPU has used yet */
+        set_types(v); /* no CPU has used the tables yet */
 }
 
 static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)

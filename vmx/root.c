@@ -10,6 +10,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
+#include "vmx/apicv.h"
 #include "vmx/ept.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
@@ -65,6 +66,21 @@ static enum status check_ept(const struct vmx_caps *caps, struct refusal *why)
     return STATUS_OK;
 }
 
+/* The APIC-access page stands for the local APIC in EPTs; the CPU virtualises all accesses to it. */
+static enum status allocate_apicv(struct refusal *why)
+{
+    vmx_machine.has_apicv = vmx_apicv_is_available(&vmx_machine.caps);
+    if (!vmx_machine.has_apicv)
+        return STATUS_OK;
+    if (frames_allocate(1, 1, &vmx_machine.x2apic_bitmap) != STATUS_OK ||
+        frames_allocate(1, 1, &vmx_machine.apic_access_page) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY, "no memory for APIC virtualisation");
+    u8 *bitmap = phys_to_virt(vmx_machine.x2apic_bitmap);
+    memcpy(bitmap, phys_to_virt(vmx_machine.msr_bitmap), FRAME_BYTES);
+    vmx_apicv_open_bitmap(bitmap);
+    return STATUS_OK;
+}
+
 static enum status allocate_bitmaps(struct refusal *why)
 {
     if (frames_allocate(1, 1, &vmx_machine.msr_bitmap) != STATUS_OK ||
@@ -113,6 +129,8 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
         status = check_ept(caps, why);
     if (status == STATUS_OK)
         status = allocate_bitmaps(why);
+    if (status == STATUS_OK)
+        status = allocate_apicv(why);
     if (status != STATUS_OK)
         return status;
     const u32 *value = vmx_machine.controls.value;
@@ -128,9 +146,9 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     vmx_cpuid_build();
     log_info("vmx revision=0x%x pin=0x%x proc=0x%x proc2=0x%x exit=0x%x entry=0x%x", vmx_caps_revision(caps),
              value[VMX_PIN], value[VMX_PROC], value[VMX_PROC2], value[VMX_EXIT], value[VMX_ENTRY]);
-    log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u", vmx_machine.has_vpid,
+    log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u apicv=%u", vmx_machine.has_vpid,
              vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
-             !!(caps->ept_vpid & EPT_CAP_1G));
+             !!(caps->ept_vpid & EPT_CAP_1G), vmx_machine.has_apicv);
     return STATUS_OK;
 }
 
@@ -163,6 +181,11 @@ void virt_cpu_leave(void)
     vmxon_region[cpu_id()] = hpa(0);
 }
 
+bool virt_delivers_interrupts(void)
+{
+    return vmx_machine.has_apicv;
+}
+
 bool virt_needs_host_timer(void)
 {
     return !vmx_machine.has_timer;
@@ -174,7 +197,14 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
         .pages_2m = vmx_machine.caps.ept_vpid & EPT_CAP_2M,
         .pages_1g = vmx_machine.caps.ept_vpid & EPT_CAP_1G,
     };
-    if (ept_build(&vm->memory, options, &vm->ept_root) != STATUS_OK)
+    enum status status = ept_build(&vm->memory, options, &vm->ept_root);
+    if (status == STATUS_OK && vmx_machine.has_apicv) {
+        gpa_t apic = gpa(VMX_APIC_ADDRESS);
+        status = ept_copy_with_page(vm->ept_root, apic, vmx_machine.apic_access_page, &vm->ept_apic_root);
+        if (status != STATUS_OK)
+            ept_release(vm->ept_root);
+    }
+    if (status != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY,
                       "no memory for the EPT: %lu frames are free; lower mem=", frames_free_count());
     return STATUS_OK;
@@ -183,5 +213,7 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
 void virt_vm_release(struct vm *vm)
 {
     vmx_invalidate_ept_everywhere();
+    if (vm->ept_apic_root)
+        ept_release_copy(vm->ept_apic_root, gpa(VMX_APIC_ADDRESS));
     ept_release(vm->ept_root);
 }

@@ -200,6 +200,11 @@ static void write_controls(const struct vmx_vcpu *v)
         vmcs_write(IO_BITMAP_A, vmx_machine.io_bitmaps.raw);
         vmcs_write(IO_BITMAP_B, vmx_machine.io_bitmaps.raw + FRAME_BYTES);
     }
+    if (vmx_machine.has_apicv) {
+        vmcs_write(VIRTUAL_APIC_ADDRESS, virt_to_phys(v->base.apic.page).raw);
+        vmcs_write(APIC_ACCESS_ADDRESS, vmx_machine.apic_access_page.raw);
+        vmcs_write(TPR_THRESHOLD, 0);
+    }
     if (controls->value[VMX_PROC2] & PROC2_XSAVES)
         vmcs_write(XSS_EXITING_BITMAP, 0); /* there is no state in IA32_XSS */
     if (vmx_machine.has_vpid)
@@ -362,6 +367,7 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
     vmcs_write(GUEST_CS_BASE, (u64)vector << 12);
     vmx_cpuid_set_osxsave(v, false);
+    vm_apic_reset(vcpu); /* again: until it left its guest, the CPU may have changed the registers */
     return true;
 }
 

@@ -46,7 +46,9 @@ struct vmx_vcpu {
     bool debug_used; /* DR0-DR3 and DR6 are switched with this vCPU */
     bool configured; /* the VMCS has been written for the first time */
     u8 skip_bytes;   /* length of the instruction that mmio.c emulated */
+    u8 apicv;        /* enum vmx_apicv_mode that its VMCS is in */
     u16 vpid;
+    u32 eoi_exits[8]; /* the vectors whose EOI exits, as in the VMCS */
     u64 xcr0;
     u64 cr2;
     u64 dr[4];
@@ -75,11 +77,14 @@ struct vmx_machine {
     struct vmx_caps caps;
     struct vmx_controls controls;
     hpa_t msr_bitmap;
-    hpa_t io_bitmaps; /* two frames */
+    hpa_t io_bitmaps;       /* two frames */
+    hpa_t x2apic_bitmap;    /* the MSR bitmap of a vCPU whose x2APIC the CPU virtualises */
+    hpa_t apic_access_page; /* stands for the local APIC in EPTs; nobody reads or writes it */
     u32 timer_shift;
     bool has_timer;
     bool has_vpid;
     bool has_rdtscp;
+    bool has_apicv;          /* all that apicv.c needs */
     u64 guest_cr4_allowed;   /* bits that a guest may set */
     u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */
     u32 xsave_bytes;

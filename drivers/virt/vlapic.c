@@ -87,14 +87,9 @@ static u8 words_in_use(const struct vlapic *v, u32 bank)
     return (u8)words;
 }
 
-int vlapic_top_request(const struct vlapic *v)
+static bool is_enabled(const struct vlapic *v)
 {
-    return top_vector(v, VLAPIC_IRR, words_in_use(v, VLAPIC_IRR));
-}
-
-int vlapic_top_in_service(const struct vlapic *v)
-{
-    return top_vector(v, VLAPIC_ISR, words_in_use(v, VLAPIC_ISR));
+    return v->base & VLAPIC_BASE_EN && *vlapic_register(v, VLAPIC_SVR) & SVR_ENABLED;
 }
 
 /* ---- priorities (SDM 3A 10.8.3 "Interrupt, Task, and Processor Priority") ---- */
@@ -104,14 +99,18 @@ static void notify(const struct vlapic *v)
     v->setup.host->notify(v->setup.context);
 }
 
+static COLD void update_virtual(struct vlapic *v);
+
 void vlapic_update(struct vlapic *v)
 {
+    if (UNLIKELY(v->virtual_delivery)) {
+        update_virtual(v);
+        return;
+    }
     int serving = top_vector(v, VLAPIC_ISR, v->isr_words) & ~15; /* -16 if none: below all */
     int priority = (int)*vlapic_register(v, VLAPIC_TPR);
     int before = v->pending;
 
-    if (v->virtual_delivery)
-        return;
     if (serving > (priority & PRIORITY_CLASS))
         priority = serving;
     *vlapic_register(v, VLAPIC_PPR) = (u32)priority;
@@ -122,12 +121,58 @@ void vlapic_update(struct vlapic *v)
         notify(v);
 }
 
-void vlapic_sync(struct vlapic *v)
+static void sync(struct vlapic *v)
 {
     v->irr_words = words_in_use(v, VLAPIC_IRR);
     v->isr_words = words_in_use(v, VLAPIC_ISR);
     v->pending = -1;
     vlapic_update(v);
+}
+
+/* Software stood in for the CPU, which has to look at the page again; PPR is kept for those who read it meanwhile. */
+static COLD void update_virtual(struct vlapic *v)
+{
+    int serving = top_vector(v, VLAPIC_ISR, words_in_use(v, VLAPIC_ISR)) & ~15;
+    int priority = (int)*vlapic_register(v, VLAPIC_TPR);
+
+    *vlapic_register(v, VLAPIC_PPR) = (u32)(serving > (priority & PRIORITY_CLASS) ? serving : priority);
+    v->setup.posted->stale = true;
+    notify(v);
+}
+
+/*
+ * Base or SVR may have changed: who delivers? The CPU would let in a self-IPI while the APIC is disabled by SVR, so it
+ * does not deliver then. What was posted must not wait for the other one.
+ */
+static void choose_delivery(struct vlapic *v)
+{
+    struct posted_requests *posted = v->setup.posted;
+    bool usual = v->base & VLAPIC_BASE_EXTD || (v->base & ~(VLAPIC_BASE_MODE | VLAPIC_BASE_BSP)) == VLAPIC_BASE_ADDRESS;
+
+    if (posted) {
+        v->virtual_delivery = usual && is_enabled(v);
+        for (unsigned i = 0; i < 4; i++) {
+            u64 requests = posted_take(posted, i);
+            *vector_word(v, VLAPIC_IRR, i * 64) |= (u32)requests;
+            *vector_word(v, VLAPIC_IRR, i * 64 + 32) |= (u32)(requests >> 32);
+        }
+        posted->stale = true;
+        notify(v);
+    }
+    sync(v);
+}
+
+bool vlapic_is_waiting(const struct vlapic *v)
+{
+    int priority = (int)*vlapic_register(v, VLAPIC_PPR) & PRIORITY_CLASS;
+
+    for (unsigned i = 4; i-- > 0;) {
+        u64 requests = (u64)*vector_word(v, VLAPIC_IRR, i * 64 + 32) << 32 | *vector_word(v, VLAPIC_IRR, i * 64) |
+                       __atomic_load_n(&v->setup.posted->vectors[i], __ATOMIC_SEQ_CST);
+        if (requests)
+            return (int)(i * 64 + 63) - __builtin_clzll(requests) > (priority | 15);
+    }
+    return false;
 }
 
 u8 vlapic_acknowledge(struct vlapic *v)
@@ -144,11 +189,6 @@ u8 vlapic_acknowledge(struct vlapic *v)
 }
 
 /* ---- acceptance ---- */
-
-static bool is_enabled(const struct vlapic *v)
-{
-    return v->base & VLAPIC_BASE_EN && *vlapic_register(v, VLAPIC_SVR) & SVR_ENABLED;
-}
 
 /* The first error after a write to ESR interrupts. */
 static void note_error(struct vlapic *v, unsigned error)
@@ -173,12 +213,26 @@ bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
         return false;
     }
     *trigger = level ? *trigger | bit : *trigger & ~bit;
-    set_vector(v, VLAPIC_IRR, &v->irr_words, vector);
-    if (v->virtual_delivery)
+    if (v->virtual_delivery) {
+        posted_add(v->setup.posted, vector);
         notify(v);
-    else
+    } else {
+        set_vector(v, VLAPIC_IRR, &v->irr_words, vector);
         vlapic_update(v);
+    }
     return true;
+}
+
+/* Remote IRR of LINT0, in the page too. The guest's CPU may be writing there: then vlapic_written() puts it right. */
+static void set_lint0_in_service(struct vlapic *v, bool on)
+{
+    u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0);
+
+    v->lint0_in_service = on;
+    if (on)
+        __atomic_fetch_or(lvt, LVT_REMOTE_IRR, __ATOMIC_SEQ_CST);
+    else
+        __atomic_fetch_and(lvt, ~LVT_REMOTE_IRR, __ATOMIC_SEQ_CST);
 }
 
 /* Acts on a local interrupt pin after its level, its LVT entry or the mode has changed. */
@@ -200,10 +254,10 @@ static void evaluate_lint(struct vlapic *v, unsigned pin, bool rises)
     if (!level || mode != VLAPIC_FIXED)
         return;
     bool by_level = pin == 0 && *lvt & LVT_LEVEL; /* LINT1 knows edges only */
-    if (by_level ? *lvt & LVT_REMOTE_IRR : !rises)
+    if (by_level ? v->lint0_in_service : !rises)
         return;
     if (vlapic_accept(v, (u8)*lvt, by_level) && by_level)
-        *lvt |= LVT_REMOTE_IRR;
+        set_lint0_in_service(v, true);
 }
 
 void vlapic_raise_lint0(struct vlapic *v)
@@ -221,10 +275,8 @@ void vlapic_set_lint1(struct vlapic *v, bool level)
 
 void vlapic_end_level(struct vlapic *v, u8 vector)
 {
-    u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0);
-
-    if (*lvt & LVT_REMOTE_IRR && (u8)*lvt == vector) {
-        *lvt &= ~LVT_REMOTE_IRR;
+    if (v->lint0_in_service && (u8)*vlapic_register(v, VLAPIC_LVT_LINT0) == vector) {
+        set_lint0_in_service(v, false);
         evaluate_lint(v, 0, false);
     }
     v->setup.host->eoi(v->setup.context, vector);
@@ -232,6 +284,8 @@ void vlapic_end_level(struct vlapic *v, u8 vector)
 
 void vlapic_end_interrupt(struct vlapic *v)
 {
+    if (UNLIKELY(v->virtual_delivery))
+        v->isr_words = words_in_use(v, VLAPIC_ISR);
     int vector = top_vector(v, VLAPIC_ISR, v->isr_words);
 
     if (vector < 0)
@@ -342,8 +396,10 @@ static void write_lvt(struct vlapic *v, u32 offset, u32 value)
         vlapic_timer_write_lvt(v, value);
         return;
     }
-    if (value & LVT_LEVEL && !(value & LVT_MODE))
-        value |= *lvt & LVT_REMOTE_IRR;
+    if (offset == VLAPIC_LVT_LINT0) {
+        v->lint0_in_service &= value & LVT_LEVEL && !(value & LVT_MODE);
+        value |= v->lint0_in_service ? LVT_REMOTE_IRR : 0;
+    }
     *lvt = value;
     if (offset == VLAPIC_LVT_LINT0 || offset == VLAPIC_LVT_LINT1)
         evaluate_lint(v, (offset - VLAPIC_LVT_LINT0) / 16, false);
@@ -377,6 +433,7 @@ static void write_register(struct vlapic *v, u32 offset, u32 value)
         *vlapic_register(v, VLAPIC_SVR) = value;
         for (u32 lvt = VLAPIC_LVT_TIMER; !(value & SVR_ENABLED) && lvt <= VLAPIC_LVT_ERROR; lvt += 16)
             write_lvt(v, lvt, *vlapic_register(v, lvt));
+        choose_delivery(v);
         break;
     default:
         *vlapic_register(v, offset) = offset == VLAPIC_DFR ? value | DFR_ONES : value;
@@ -422,6 +479,18 @@ void vlapic_write(void *device, u64 offset, u8 bytes, u64 value)
     } else {
         write_register(v, at, kept);
     }
+}
+
+void vlapic_written(struct vlapic *v, u32 offset)
+{
+    u32 value = *vlapic_register(v, offset);
+
+    if (v->base & VLAPIC_BASE_EXTD)
+        write_register(v, offset, (u8)value); /* SELF_IPI with a vector that the CPU leaves to us */
+    else if (offset == VLAPIC_ID)
+        *vlapic_register(v, VLAPIC_ID) = v->setup.id << 24;
+    else
+        vlapic_write(v, offset, 4, value);
 }
 
 bool vlapic_read_msr(struct vlapic *v, u32 index, u64 *value)
@@ -480,8 +549,13 @@ void vlapic_handle_init(struct vlapic *v)
     *vlapic_register(v, VLAPIC_DFR) = 0xffffffff;
     set_ids(v);
     v->errors = 0;
+    v->lint0_in_service = false;
+    v->lvt_timer = VLAPIC_LVT_MASKED;
+    v->timer_initial = v->timer_divide = 0;
     vlapic_timer_stop(v);
-    vlapic_sync(v);
+    for (unsigned i = 0; v->setup.posted && i < 4; i++)
+        (void)posted_take(v->setup.posted, i);
+    choose_delivery(v);
     evaluate_lint(v, 0, false);
 }
 
@@ -499,14 +573,15 @@ bool vlapic_write_base(struct vlapic *v, u64 value)
         (from == VLAPIC_BASE_MODE && to == VLAPIC_BASE_EN))
         return false;
     v->base = value;
-    if (from == to)
+    if (to != from && to != VLAPIC_BASE_MODE) {
+        vlapic_handle_init(v);
         return true;
-    if (to == VLAPIC_BASE_MODE) {
+    }
+    if (to != from) {
         set_ids(v);
         *vlapic_register(v, VLAPIC_ICR_HIGH) = 0;
-    } else {
-        vlapic_handle_init(v);
     }
+    choose_delivery(v); /* the address may be another, too */
     return true;
 }
 

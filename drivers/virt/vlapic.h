@@ -7,7 +7,7 @@
 #ifndef ROOTLET_DRIVERS_VIRT_VLAPIC_H
 #define ROOTLET_DRIVERS_VIRT_VLAPIC_H
 
-#include "kernel/lib/types.h"
+#include "kernel/line.h"
 #include "kernel/vtimer.h"
 
 #define VLAPIC_BASE_ADDRESS 0xfee00000ull
@@ -93,6 +93,9 @@ struct vlapic_setup {
     u8 physical_bits; /* of a guest-physical address: the rest of IA32_APIC_BASE is reserved */
     bool boot;        /* this is the boot processor */
     bool x2apic;      /* x2APIC mode is provided */
+    /* Not NULL: the CPU can deliver interrupts by itself, in x2APIC mode and in xAPIC mode at the usual address, while
+     * the APIC is enabled by SVR too. */
+    struct posted_requests *posted;
 };
 
 struct vlapic {
@@ -100,12 +103,16 @@ struct vlapic {
     bool extint;  /* LINT0 passes the 8259A's INTR on to the CPU */
     u8 irr_words; /* bit n: word n of IRR is not zero */
     u8 isr_words;
-    u8 lint1;  /* its level */
-    u8 errors; /* since the last write to ESR */
-    u8 timer;  /* the vtimer */
-    /* The CPU delivers interrupts out of the page itself ("virtual-interrupt delivery"): nothing is ever `pending`,
-     * each new request notifies, and vlapic_top_request() is the requesting virtual interrupt. */
+    u8 lint1;              /* its level */
+    u8 errors;             /* since the last write to ESR */
+    u8 timer;              /* the vtimer */
+    bool lint0_in_service; /* remote IRR of LINT0, level-triggered */
+    /* The CPU delivers interrupts out of the page itself ("virtual-interrupt delivery"), and changes TPR, PPR, IRR, ISR
+     * and EOI there while the guest runs: nothing is ever `pending`, the word caches are stale, each new request is
+     * posted and notifies. */
     bool virtual_delivery;
+    /* What the timer goes by: the registers in the page may have been written by the CPU before we are told. */
+    u32 lvt_timer, timer_initial, timer_divide;
     u64 base;        /* IA32_APIC_BASE */
     u64 deadline_ns; /* when the timer expires next, masked or not; VTIMER_NEVER */
     u64 tsc_deadline;
@@ -136,11 +143,10 @@ void vlapic_end_interrupt(struct vlapic *v);
 void vlapic_end_level(struct vlapic *v, u8 vector);
 /* After TPR alone was changed in the page. Also what keeps PPR in the page up to date. */
 void vlapic_update(struct vlapic *v);
-/* After hardware changed IRR or ISR in the page: rebuilds the caches. */
-void vlapic_sync(struct vlapic *v);
-/* The highest vector requested or in service, read from the page, or -1: RVI and SVI of virtual-interrupt delivery. */
-int vlapic_top_request(const struct vlapic *v);
-int vlapic_top_in_service(const struct vlapic *v);
+/* Virtual delivery: the CPU has written the register at `offset`, in the page, for the guest. */
+void vlapic_written(struct vlapic *v, u32 offset);
+/* Virtual delivery, for a vCPU that does not run: a request waits that TPR and what is in service let through. */
+bool vlapic_is_waiting(const struct vlapic *v);
 
 /* Whether the destination of a message, or an IPI of `sender`, is this APIC; false if it is globally disabled. Lowest
  * priority goes to that one of them whose vlapic_priority() is least. */

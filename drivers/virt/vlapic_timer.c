@@ -8,19 +8,19 @@
 
 static u32 lvt(const struct vlapic *v)
 {
-    return *vlapic_register(v, VLAPIC_LVT_TIMER);
+    return v->lvt_timer;
 }
 
 /* Bits 3, 1 and 0 of the divide register are the power of two less one; all ones divide by 1. */
 static unsigned divide_shift(const struct vlapic *v)
 {
-    u32 value = *vlapic_register(v, VLAPIC_TIMER_DIVIDE);
+    u32 value = v->timer_divide;
     return ((value >> 1 & 4) + (value & 3) + 1) & 7;
 }
 
 static u64 period_ns(const struct vlapic *v)
 {
-    return (u64)*vlapic_register(v, VLAPIC_TIMER_INITIAL) << divide_shift(v);
+    return (u64)v->timer_initial << divide_shift(v);
 }
 
 static void set_deadline(struct vlapic *v, u64 deadline_ns)
@@ -77,9 +77,9 @@ void vlapic_timer_write_lvt(struct vlapic *v, u32 value)
 {
     settle(v);
     bool turns = (lvt(v) ^ value) & VLAPIC_LVT_TSC_DEADLINE;
-    *vlapic_register(v, VLAPIC_LVT_TIMER) = value;
+    *vlapic_register(v, VLAPIC_LVT_TIMER) = v->lvt_timer = value;
     if (turns) {
-        *vlapic_register(v, VLAPIC_TIMER_INITIAL) = 0;
+        *vlapic_register(v, VLAPIC_TIMER_INITIAL) = v->timer_initial = 0;
         vlapic_timer_stop(v);
     }
     set_deadline(v, v->deadline_ns);
@@ -87,10 +87,11 @@ void vlapic_timer_write_lvt(struct vlapic *v, u32 value)
 
 void vlapic_timer_write_initial(struct vlapic *v, u32 count)
 {
+    *vlapic_register(v, VLAPIC_TIMER_INITIAL) = v->timer_initial;
     if (lvt(v) & VLAPIC_LVT_TSC_DEADLINE)
         return;
     u64 now_ns = settle(v);
-    *vlapic_register(v, VLAPIC_TIMER_INITIAL) = count;
+    *vlapic_register(v, VLAPIC_TIMER_INITIAL) = v->timer_initial = count;
     set_deadline(v, count ? now_ns + period_ns(v) : VTIMER_NEVER);
 }
 
@@ -111,7 +112,7 @@ void vlapic_timer_write_divide(struct vlapic *v, u32 value)
 {
     u32 left = vlapic_timer_read_current(v);
 
-    *vlapic_register(v, VLAPIC_TIMER_DIVIDE) = value;
+    *vlapic_register(v, VLAPIC_TIMER_DIVIDE) = v->timer_divide = value;
     if (left)
         set_deadline(v, vtimer_now(v->setup.timers) + ((u64)left << divide_shift(v)));
 }

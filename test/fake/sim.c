@@ -515,8 +515,10 @@ static enum status attach(struct vm *vm, void *room)
     (void)room;
     vm->intc = (struct intc){.pending = &guest_of(vm->vcpus[0])->pending, .device = vm};
     for (u32 i = 0; i < vm->spec.cpus; i++)
-        vm->vcpus[i]->apic =
-            (struct cpu_apic){.pending = &no_vector, .extint = &always, .intr = i ? &never : vm->intc.pending};
+        vm->vcpus[i]->apic = (struct cpu_apic){.pending = &no_vector,
+                                               .extint = &always,
+                                               .intr = i ? &never : vm->intc.pending,
+                                               .virtual_delivery = &never};
     vtimer_add(&vm->vcpus[0]->timers, timer_fires, vm);
     return bus_add_ports(&vm->bus, TIMER_PORT, 4, 4, &ops, vm);
 }

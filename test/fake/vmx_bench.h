@@ -31,6 +31,9 @@ static struct {
     u32 acknowledged;
     s16 apic_pending; /* the local APIC's vector, or -1 */
     bool extint;      /* LINT0 passes INTR on */
+    bool virtual_delivery;
+    u32 apic_page[1024];
+    u32 ended; /* the vector of the last vm_apic_end_level() */
     u64 apic_base;
     u64 apic_written;
     u64 cr8;
@@ -94,8 +97,30 @@ static u64 bench_apic_read_cr8(void *device)
     return bench.cr8;
 }
 
-static const struct cpu_apic_ops bench_apic_ops = {.acknowledge = bench_apic_acknowledge,
-                                                   .read_cr8 = bench_apic_read_cr8};
+/* By TPR alone. */
+static bool bench_apic_is_waiting(const void *device)
+{
+    (void)device;
+    for (u32 w = 8; w-- > 0;)
+        if (bench.apic_page[0x80 + 4 * w])
+            return (w * 32 + 31 - (u32)__builtin_clz(bench.apic_page[0x80 + 4 * w])) >> 4 > bench.apic_page[0x20] >> 4;
+    return false;
+}
+
+static const struct cpu_apic_ops bench_apic_ops = {
+    .acknowledge = bench_apic_acknowledge, .read_cr8 = bench_apic_read_cr8, .is_waiting = bench_apic_is_waiting};
+
+void vm_apic_written(struct vcpu *vcpu, u32 offset)
+{
+    (void)vcpu;
+    bench.apic_written = (u64)offset << 32;
+}
+
+void vm_apic_end_level(struct vcpu *vcpu, u8 vector)
+{
+    (void)vcpu;
+    bench.ended = vector;
+}
 
 /* The kernel's way to the local APIC, whose registers are here: offset / 16 or the MSR's index is the value it reads.
  */
@@ -161,8 +186,14 @@ static inline void bench_start(void)
     bench.apic_pending = -1;
     bench.extint = true;
     bench.apic_base = 0xfee00900;
-    bench.v.base.apic = (struct cpu_apic){
-        NULL, &bench.apic_pending, &bench.extint, &bench.interrupt, &bench.apic_base, &bench_apic_ops};
+    bench.v.base.apic = (struct cpu_apic){NULL,
+                                          &bench.apic_pending,
+                                          &bench.extint,
+                                          &bench.interrupt,
+                                          &bench.apic_base,
+                                          bench.apic_page,
+                                          &bench.virtual_delivery,
+                                          &bench_apic_ops};
     bench.vm.vcpus[0] = &bench.v.base;
     bench.v.base.vm = &bench.vm;
     bench.v.xcr0 = 1;

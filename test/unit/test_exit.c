@@ -2,7 +2,7 @@
  * The dispatcher over every exit reason: which handler gets it, what is refused, and that nothing unknown is skipped.
  * SDM 3D Appendix C "VMX Basic Exit Reasons".
  *
- * links: vmx/exit.c vmx/event.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * links: vmx/exit.c vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
@@ -57,6 +57,7 @@ HANDLER(vmx_io_exit, "io")
 HANDLER(vmx_msr_read_exit, "rdmsr")
 HANDLER(vmx_msr_write_exit, "wrmsr")
 HANDLER(vmx_ept_violation_exit, "ept")
+HANDLER(vmx_mmio_execute, "mmio")
 HANDLER(vmx_xsetbv_exit, "xsetbv")
 
 static u64 test_call(struct vcpu *vcpu, u64 *registers)
@@ -124,12 +125,15 @@ static const struct {
     {32, HANDLED,    "wrmsr",  0                              },
     {36, UNDEFINED,  NULL,     0                              }, /* MWAIT */
     {39, UNDEFINED,  NULL,     0                              }, /* MONITOR */
+    {44, HANDLED,    "mmio",   0                              }, /* APIC access */
+    {45, RESUMED,    NULL,     0                              }, /* virtualized EOI */
     {48, HANDLED,    "ept",    0                              },
     {50, UNDEFINED,  NULL,     0                              }, /* INVEPT */
     {52, RESUMED,    NULL,     0                              }, /* preemption timer */
     {53, UNDEFINED,  NULL,     0                              }, /* INVVPID */
     {54, SKIPPED,    NULL,     0                              }, /* WBINVD */
     {55, HANDLED,    "xsetbv", 0                              },
+    {56, RESUMED,    NULL,     0                              }, /* APIC write */
     {59, UNDEFINED,  NULL,     0                              }, /* VMFUNC */
 };
 
@@ -188,6 +192,26 @@ static void test_every_reason(void **state)
         if (reason < 65)
             assert_int_equal(bench.v.exits[reason], 1);
     }
+}
+
+/* SDM 3C 27.2.1, tables "Exit Qualification for APIC-Access VM Exits" and what else the APIC's exits say. */
+static void test_apic_exits(void **state)
+{
+    (void)state;
+    VMCS_SET(EXIT_QUALIFICATION, 0x1390); /* a linear write */
+    assert_int_equal(exit_with(44), OUTCOME_SKIP_DECODED);
+    for (u64 type = 2; type < 16; type++) {
+        set_up(state);
+        VMCS_SET(EXIT_QUALIFICATION, type << 12 | 0x80);
+        assert_int_equal(exit_with(44), OUTCOME_STOP);
+        assert_int_equal(stop_reason, VM_STOP_UNSUPPORTED_INSTRUCTION);
+    }
+    VMCS_SET(EXIT_QUALIFICATION, 0x45);
+    exit_with(45);
+    assert_int_equal(bench.ended, 0x45);
+    VMCS_SET(EXIT_QUALIFICATION, 0x380);
+    exit_with(56);
+    assert_int_equal(bench.apic_written, 0x380ull << 32);
 }
 
 static void test_names(void **state)
@@ -368,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_every_reason, set_up),
+        cmocka_unit_test_setup(test_apic_exits, set_up),
         cmocka_unit_test_setup(test_names, set_up),
         cmocka_unit_test_setup(test_failed_entries, set_up),
         cmocka_unit_test_setup(test_eip_wraps, set_up),

@@ -4,6 +4,9 @@
  */
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vlapic_timer.h"
+#include <string.h>
+
+#include "kernel/lib/bits.h"
 #include "test/fake/device_bench.h"
 
 #define X2APIC_ON (VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE)
@@ -65,13 +68,15 @@ static int start(void **state)
     (void)state;
     bench_start();
     intr = false;
-    struct vlapic_setup setup = {&host, &apic, page[0], &intr, &bench.timers, 3, 36, true, true};
+    struct vlapic_setup setup = {&host, &apic, page[0], &intr, &bench.timers, 3, 36, true, true, NULL};
     vlapic_init(&apic, &setup);
-    setup = (struct vlapic_setup){&host, &apic, page[1], &intr, &bench.timers, 0x12, 36, false, true};
+    setup = (struct vlapic_setup){&host, &apic, page[1], &intr, &bench.timers, 0x12, 36, false, true, NULL};
     vlapic_init(&other, &setup);
     notices = nmis = ipis = ends = 0;
     return 0;
 }
+
+static struct posted_requests posted;
 
 static u32 get(u32 offset)
 {
@@ -235,15 +240,15 @@ static void test_every_vector(void **state)
     enable();
     for (unsigned vector = 16; vector < 256; vector++)
         assert_true(vlapic_accept(&apic, (u8)vector, vector & 1));
-    assert_int_equal(vlapic_top_request(&apic), 255);
+    assert_int_equal(vlapic_pending(&apic), 255);
     for (unsigned vector = 255; vector >= 16; vector--) {
         assert_int_equal(vlapic_pending(&apic), vector);
         assert_int_equal(vlapic_acknowledge(&apic), vector);
-        assert_int_equal(vlapic_top_in_service(&apic), vector);
+        assert_int_equal(get(VLAPIC_ISR + vector / 32 * 16), 1u << vector % 32);
         put(VLAPIC_EOI, 0);
     }
     assert_int_equal(ends, 120);
-    assert_int_equal(vlapic_top_request(&apic), -1);
+    assert_int_equal(vlapic_pending(&apic), -1);
 }
 
 static void test_errors(void **state)
@@ -575,26 +580,170 @@ static void test_init(void **state)
     assert_int_equal(vlapic_pending(&apic), -1);
 }
 
+/* The CPU delivers: as vlapic_init() with `posted`. */
+static void start_virtual(void)
+{
+    struct vlapic_setup setup = apic.setup;
+
+    memset(&posted, 0, sizeof posted);
+    setup.posted = &posted;
+    bench_start();
+    vlapic_init(&apic, &setup);
+    assert_false(apic.virtual_delivery); /* it is disabled by SVR */
+    enable();
+    assert_true(apic.virtual_delivery && posted.stale);
+    notices = ends = 0;
+}
+
 /* With virtual-interrupt delivery the page is the CPU's, and the model only puts requests in. */
 static void test_virtual_delivery(void **state)
 {
     (void)state;
-    enable();
-    apic.virtual_delivery = true;
+    start_virtual();
     assert_true(vlapic_accept(&apic, 0x50, false));
-    assert_true(vlapic_accept(&apic, 0x40, true));
+    assert_true(vlapic_accept(&apic, 0xc0, true));
     assert_int_equal(notices, 2);
     assert_int_equal(vlapic_pending(&apic), -1);
-    assert_int_equal(vlapic_top_request(&apic), 0x50);
-    *vlapic_register(&apic, VLAPIC_IRR + 0x20) = 1; /* the CPU delivered 0x50 */
-    *vlapic_register(&apic, VLAPIC_ISR + 0x20) = 1u << 16;
-    assert_int_equal(vlapic_top_request(&apic), 0x40);
-    assert_int_equal(vlapic_top_in_service(&apic), 0x50);
-    apic.virtual_delivery = false;
-    vlapic_sync(&apic);
-    assert_int_equal(vlapic_pending(&apic), -1);
+    assert_int_equal(get(VLAPIC_IRR + 0x20), 0);
+    assert_true(posted.vectors[1] == BIT(0x50 - 0x40) && posted.vectors[3] == BIT(0));
+    assert_true(posted_any(&posted));
+    assert_int_equal(get(VLAPIC_TMR + 0x60), 1);
+    assert_int_equal(get(VLAPIC_TMR + 0x20), 0);
+}
+
+/* What waits is above TPR and what is in service, be it posted or in the page. */
+static void test_virtual_waiting(void **state)
+{
+    (void)state;
+    start_virtual();
+    assert_false(vlapic_is_waiting(&apic));
+    vlapic_accept(&apic, 0x5f, false);
+    assert_true(vlapic_is_waiting(&apic));
+    put(VLAPIC_TPR, 0x50);
+    assert_false(vlapic_is_waiting(&apic));
+    put(VLAPIC_TPR, 0x4f);
+    assert_true(vlapic_is_waiting(&apic));
+    posted.vectors[1] = 0;
+    *vlapic_register(&apic, VLAPIC_IRR + 0x30) = 1; /* 0x60 */
+    put(VLAPIC_TPR, 0x5f);
+    assert_true(vlapic_is_waiting(&apic));
+    *vlapic_register(&apic, VLAPIC_ISR + 0x30) = 2; /* 0x61 */
+    put(VLAPIC_TPR, 0);
+    assert_int_equal(get(VLAPIC_PPR), 0x60);
+    assert_false(vlapic_is_waiting(&apic));
+}
+
+/* An EOI that the CPU left to us: an instruction that it does not virtualise. */
+static void test_virtual_eoi_in_software(void **state)
+{
+    (void)state;
+    start_virtual();
+    *vlapic_register(&apic, VLAPIC_ISR + 0x20) = 1;       /* 0x40 */
+    *vlapic_register(&apic, VLAPIC_ISR + 0x60) = 1u << 5; /* 0xc5 */
+    *vlapic_register(&apic, VLAPIC_TMR + 0x60) = 1u << 5;
+    posted.stale = false;
     put(VLAPIC_EOI, 0);
-    assert_int_equal(vlapic_pending(&apic), 0x40);
+    assert_int_equal(get(VLAPIC_ISR + 0x60), 0);
+    assert_int_equal(get(VLAPIC_ISR + 0x20), 1);
+    assert_int_equal(get(VLAPIC_PPR), 0x40);
+    assert_int_equal(ends, 1);
+    assert_true(posted.stale && notices > 0);
+}
+
+/* Who delivers follows the mode, and nothing is lost on the way from one to the other. */
+static void test_virtual_delivery_follows_the_mode(void **state)
+{
+    (void)state;
+    start_virtual();
+    vlapic_accept(&apic, 0x70, false);
+    *vlapic_register(&apic, VLAPIC_IRR + 0x10) = 1; /* 0x20, requested and not delivered */
+    assert_true(vlapic_write_base(&apic, 0xfec0b000 | VLAPIC_BASE_EN | VLAPIC_BASE_BSP)); /* moved */
+    assert_false(apic.virtual_delivery);
+    assert_false(posted.vectors[1]);
+    assert_int_equal(vlapic_pending(&apic), 0x70);
+    assert_int_equal(vlapic_acknowledge(&apic), 0x70);
+    vlapic_end_interrupt(&apic);
+    assert_int_equal(vlapic_pending(&apic), 0x20);
+
+    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_EN | VLAPIC_BASE_BSP));
+    assert_true(apic.virtual_delivery && posted.stale);
+    assert_int_equal(vlapic_pending(&apic), -1);
+    assert_true(vlapic_is_waiting(&apic));
+    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE | VLAPIC_BASE_BSP));
+    assert_true(apic.virtual_delivery && vlapic_is_waiting(&apic));
+    vlapic_accept(&apic, 0x71, false);
+    assert_true(wrmsr(0x80f, 0xff)); /* disabled by SVR: the CPU would take self-IPIs all the same */
+    assert_false(apic.virtual_delivery || posted.vectors[1]);
+    assert_int_equal(vlapic_pending(&apic), 0x71);
+    assert_true(wrmsr(0x80f, 0x1ff));
+    assert_true(apic.virtual_delivery && vlapic_is_waiting(&apic));
+    vlapic_accept(&apic, 0x72, false);
+    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_BSP)); /* off: a reset */
+    assert_false(apic.virtual_delivery);
+    assert_false(posted.vectors[1]);
+    assert_int_equal(vlapic_pending(&apic), -1);
+}
+
+/* The CPU has written the register before we hear of it: what the old value meant must not depend on the page. */
+static void write_as_cpu(u32 offset, u32 value)
+{
+    *vlapic_register(&apic, offset) = value;
+    vlapic_written(&apic, offset);
+}
+
+static void test_registers_written_by_the_cpu(void **state)
+{
+    (void)state;
+    start_virtual();
+    write_as_cpu(VLAPIC_ID, 0x77000000);
+    assert_int_equal(get(VLAPIC_ID), 3u << 24);
+    write_as_cpu(VLAPIC_LVT_TIMER, 0xfff800ee); /* masked; reserved bits; nothing but the mask and the vector stay */
+    write_as_cpu(VLAPIC_LVT_TIMER, VLAPIC_LVT_PERIODIC | 0x30);
+    assert_int_equal(get(VLAPIC_LVT_TIMER), VLAPIC_LVT_PERIODIC | 0x30);
+    write_as_cpu(VLAPIC_TIMER_DIVIDE, 0xb);
+    write_as_cpu(VLAPIC_TIMER_INITIAL, 50000);
+    bench_run_until(10000);
+    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 40000);
+    write_as_cpu(VLAPIC_TIMER_DIVIDE, 0); /* by 2: what is left counts on */
+    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 40000);
+    bench_run_until(90000);
+    assert_true(posted.vectors[0] == BIT(0x30));
+    write_as_cpu(VLAPIC_LVT_TIMER, VLAPIC_LVT_TSC_DEADLINE | 0x30); /* another mode: the count stops */
+    assert_int_equal(get(VLAPIC_TIMER_INITIAL), 0);
+    write_as_cpu(VLAPIC_TIMER_INITIAL, 5); /* no effect in this mode */
+    assert_int_equal(get(VLAPIC_TIMER_INITIAL), 0);
+    write_as_cpu(VLAPIC_ICR_HIGH, 0);
+    ipis = 0;
+    write_as_cpu(VLAPIC_ICR, 0xc0041); /* to all others */
+    assert_int_equal(ipis, 1);
+    vlapic_accept(&apic, 5, false); /* an error: reserved vector */
+    write_as_cpu(VLAPIC_ESR, 0xffffffff);
+    assert_int_equal(get(VLAPIC_ESR), 0x40);
+
+    write_as_cpu(VLAPIC_LVT_LINT0, 0x8044); /* level-triggered, remote IRR is not the guest's to write */
+    set_lint0(true);
+    assert_int_equal(get(VLAPIC_LVT_LINT0), 0xc044);
+    write_as_cpu(VLAPIC_LVT_LINT0, 0x8045);
+    assert_int_equal(get(VLAPIC_LVT_LINT0), 0xc045);
+    intr = false;
+    vlapic_end_level(&apic, 0x45);
+    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x8045);
+
+    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE | VLAPIC_BASE_BSP));
+    *vlapic_register(&apic, VLAPIC_SELF_IPI) = 3;
+    vlapic_written(&apic, VLAPIC_SELF_IPI);
+    assert_true(wrmsr(0x828, 0));
+    assert_int_equal(rdmsr(0x828), 0x60);
+}
+
+static void test_init_forgets_what_was_posted(void **state)
+{
+    (void)state;
+    start_virtual();
+    vlapic_accept(&apic, 0x99, false);
+    vlapic_handle_init(&apic);
+    assert_false(posted.vectors[2]);
+    assert_true(posted.stale && !apic.virtual_delivery);
 }
 
 static void test_timer_one_shot(void **state)
@@ -758,6 +907,11 @@ int main(void)
         cmocka_unit_test_setup(test_receives, start),
         cmocka_unit_test_setup(test_init, start),
         cmocka_unit_test_setup(test_virtual_delivery, start),
+        cmocka_unit_test_setup(test_virtual_waiting, start),
+        cmocka_unit_test_setup(test_virtual_eoi_in_software, start),
+        cmocka_unit_test_setup(test_virtual_delivery_follows_the_mode, start),
+        cmocka_unit_test_setup(test_registers_written_by_the_cpu, start),
+        cmocka_unit_test_setup(test_init_forgets_what_was_posted, start),
         cmocka_unit_test_setup(test_timer_one_shot, start),
         cmocka_unit_test_setup(test_timer_divides, start),
         cmocka_unit_test_setup(test_timer_periodic, start),

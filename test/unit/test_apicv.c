@@ -1,0 +1,325 @@
+/*
+ * APIC virtualisation: which controls a mode has, which MSRs are left to the CPU, and that no request is lost between
+ * those who post and the CPU, whose IRR, RVI, SVI and EOI-exit bitmap must be right at each entry. SDM 3C 24.6.8
+ * "Controls for APIC Virtualization", 29.5 "Virtualizing MSR-Based APIC Accesses".
+ *
+ * links: vmx/apicv.c vmx/event.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ *
+ * flags: -Itest/fake
+ *
+ * libs: -lpthread
+ */
+#include <pthread.h>
+
+#include "test/fake/vmx_bench.h"
+#include "vmx/apicv.h"
+
+#define XAPIC    0xfee00900ull
+#define X2APIC   0xfee00d00ull
+#define DISABLED 0xfee00100ull
+#define MOVED    0xfec00900ull
+
+static int set_up(void **state)
+{
+    (void)state;
+    bench_start();
+    vmx_machine.has_apicv = true;
+    vmx_machine.msr_bitmap = hpa(0x1000);
+    vmx_machine.x2apic_bitmap = hpa(0x2000);
+    bench.vm.ept_root = 0x5000;
+    bench.vm.ept_apic_root = 0x6000;
+    VMCS_SET(PROC2_CONTROLS, vmx_machine.controls.value[VMX_PROC2]);
+    return 0;
+}
+
+static void set_mode(u64 base)
+{
+    bench.apic_base = base;
+    bench.virtual_delivery = base == XAPIC || base == X2APIC;
+    bench.v.base.posted.stale = true;
+    vmx_event_prepare(&bench.v);
+}
+
+static void test_modes(void **state)
+{
+    (void)state;
+    assert_int_equal(vmx_apicv_mode(XAPIC), APICV_XAPIC);
+    assert_int_equal(vmx_apicv_mode(X2APIC), APICV_X2APIC);
+    assert_int_equal(vmx_apicv_mode(0xfec00c00), APICV_X2APIC); /* MSRs have no address */
+    assert_int_equal(vmx_apicv_mode(DISABLED), APICV_OFF);
+    assert_int_equal(vmx_apicv_mode(MOVED), APICV_OFF);
+    assert_int_equal(vmx_apicv_mode(0x1fee00900), APICV_OFF);
+}
+
+/* SDM 3C 26.2.1.1 "VM-Execution Control Fields": what VM entry checks of these controls, for every mode. */
+static void check_entry_rules(u32 pin, u32 proc, u32 proc2)
+{
+    bool shadow = proc & PROC_TPR_SHADOW;
+
+    if (!shadow)
+        assert_false(proc2 & (PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS));
+    if (proc2 & PROC2_X2APIC_MODE)
+        assert_false(proc2 & PROC2_APIC_ACCESSES);
+    if (proc2 & PROC2_VIRTUAL_INTERRUPTS)
+        assert_true(pin & PIN_EXTERNAL_INTERRUPT_EXITING);
+}
+
+static void test_controls_of_each_mode(void **state)
+{
+    static const u64 bases[] = {XAPIC, X2APIC, DISABLED, XAPIC, MOVED, X2APIC};
+    const u32 *value = vmx_machine.controls.value;
+
+    (void)state;
+    VMCS_SET(PROC_CONTROLS, value[VMX_PROC] | PROC_MONITOR_TRAP_FLAG); /* others are left alone */
+    for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
+        bool on = bases[i] == XAPIC || bases[i] == X2APIC;
+        set_mode(bases[i]);
+        u32 proc = vmcs_read(PROC_CONTROLS), proc2 = vmcs_read(PROC2_CONTROLS);
+        check_entry_rules(value[VMX_PIN], proc, proc2);
+        assert_int_equal(!!(proc & PROC_TPR_SHADOW), on);
+        assert_int_equal(!(proc & (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)), on);
+        assert_int_equal(proc & ~(PROC_TPR_SHADOW | PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING),
+                         (value[VMX_PROC] & ~(PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)) |
+                             PROC_MONITOR_TRAP_FLAG);
+        assert_int_equal(!!(proc2 & PROC2_APIC_REGISTERS), on);
+        assert_int_equal(!!(proc2 & PROC2_VIRTUAL_INTERRUPTS), on);
+        assert_int_equal(!!(proc2 & PROC2_APIC_ACCESSES), bases[i] == XAPIC);
+        assert_int_equal(!!(proc2 & PROC2_X2APIC_MODE), bases[i] == X2APIC);
+        assert_int_equal(vmcs_read(EPT_POINTER) & ~0xfffull, bases[i] == XAPIC ? 0x6000 : 0x5000);
+        assert_int_equal(vmcs_read(MSR_BITMAPS), bases[i] == X2APIC ? 0x2000 : 0x1000);
+    }
+}
+
+/* A CPU that lacks a part, or insists on CR8 exits, has none. */
+static void test_all_or_nothing(void **state)
+{
+    static const struct {
+        u8 group;
+        u32 bit;
+    } needed[] = {
+        {VMX_PROC,  PROC_TPR_SHADOW         },
+        {VMX_PROC,  PROC_MSR_BITMAPS        },
+        {VMX_PROC2, PROC2_APIC_ACCESSES     },
+        {VMX_PROC2, PROC2_X2APIC_MODE       },
+        {VMX_PROC2, PROC2_APIC_REGISTERS    },
+        {VMX_PROC2, PROC2_VIRTUAL_INTERRUPTS}
+    };
+
+    (void)state;
+    assert_true(vmx_apicv_is_available(&vmx_machine.caps));
+    for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+        struct vmx_caps caps = vmx_machine.caps;
+        caps.group[needed[i].group].may_be_one &= ~needed[i].bit;
+        assert_false(vmx_apicv_is_available(&caps));
+    }
+    struct vmx_caps caps = vmx_machine.caps;
+    caps.group[VMX_PROC].must_be_one |= PROC_CR8_STORE_EXITING;
+    assert_false(vmx_apicv_is_available(&caps));
+}
+
+/* SDM 3A 10.12.1.2, table "Local APIC Register Address Map Supported by x2APIC". */
+static bool can_read(u32 msr)
+{
+    return msr == 0x802 || msr == 0x803 || msr == 0x808 || msr == 0x80a || msr == 0x80d || msr == 0x80f ||
+           (msr >= 0x810 && msr <= 0x828) || msr == 0x830 || (msr >= 0x832 && msr <= 0x838) || msr == 0x83e;
+}
+
+static void test_bitmap(void **state)
+{
+    static u8 bitmap[4096], before[4096];
+
+    (void)state;
+    memset(before, 0xff, sizeof before);
+    memset(before + 0x170 / 8, 0x5a, 4); /* some other MSR */
+    memcpy(bitmap, before, sizeof bitmap);
+    vmx_apicv_open_bitmap(bitmap);
+    for (u32 msr = 0x800; msr < 0x900; msr++) {
+        assert_int_equal(!(bitmap[msr / 8] >> msr % 8 & 1), can_read(msr));
+        assert_int_equal(!(bitmap[2048 + msr / 8] >> msr % 8 & 1), msr == 0x808 || msr == 0x80b || msr == 0x83f);
+    }
+    memset(bitmap + 0x100, 0xff, 0x20);
+    memset(bitmap + 2048 + 0x100, 0xff, 0x20);
+    assert_memory_equal(bitmap, before, sizeof bitmap);
+}
+
+static u32 *irr(u32 vector)
+{
+    return &bench.apic_page[0x80 + vector / 32 * 4];
+}
+
+static void test_posted_requests_arrive(void **state)
+{
+    struct posted_requests *posted = &bench.v.base.posted;
+
+    (void)state;
+    for (unsigned vector = 16; vector < 256; vector++) {
+        memset(bench.apic_page, 0, sizeof bench.apic_page);
+        *irr(0x21) = 1u << 1;
+        posted_add(posted, (u8)vector);
+        assert_true(posted_any(posted));
+        assert_int_equal(vmx_apicv_take_posted(bench.apic_page, posted), vector);
+        assert_true(*irr(vector) >> vector % 32 & 1);
+        assert_true(*irr(0x21) & 1u << 1);
+        assert_false(posted_any(posted));
+        assert_int_equal(vmx_apicv_take_posted(bench.apic_page, posted), -1);
+    }
+    for (unsigned vector = 16; vector < 256; vector++)
+        posted_add(posted, (u8)vector);
+    assert_int_equal(vmx_apicv_take_posted(bench.apic_page, posted), 255);
+    for (unsigned vector = 16; vector < 256; vector++)
+        assert_true(*irr(vector) >> vector % 32 & 1);
+}
+
+static u16 status(void)
+{
+    return vmcs_read(GUEST_INTERRUPT_STATUS);
+}
+
+static void test_requesting_virtual_interrupt(void **state)
+{
+    struct posted_requests *posted = &bench.v.base.posted;
+
+    (void)state;
+    bench.apic_page[0x40 + 4] = 1u << 3; /* ISR: 0x23 */
+    *irr(0x31) |= 1u << 0x11;
+    set_mode(X2APIC);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(status(), 0x2331); /* SVI, RVI from the page */
+    posted_add(posted, 0x30);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(status(), 0x2331);
+    assert_true(*irr(0x30) & 1u << 0x10);
+    posted_add(posted, 0x45);
+    posted_add(posted, 0xee);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(status(), 0x23ee);
+    *irr(0xee) = 0; /* the CPU delivers it, and the EOI follows */
+    VMCS_SET(GUEST_INTERRUPT_STATUS, 0x2345);
+    posted->stale = true; /* software ended 0x23 */
+    bench.apic_page[0x40 + 4] = 0;
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(status(), 0x0045);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0); /* nothing is injected */
+    assert_int_equal(bench.v.windows, 0);
+}
+
+/* TMR bits make EOI exit, and no longer once the vector has come as an edge. */
+static void test_eoi_exits(void **state)
+{
+    (void)state;
+    bench.apic_page[0x60 + 4 * 1] = 1u << 5; /* TMR of 0x25 */
+    bench.v.eoi_exits[7] = 4;                /* of before INIT */
+    set_mode(XAPIC);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_0), 1ull << 0x25);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_3), 0);
+    bench.apic_page[0x60 + 4 * 7] = 1u << 31;
+    bench.apic_page[0x60 + 4 * 1] = 0;
+    posted_add(&bench.v.base.posted, 0xff);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_0), 0);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_1), 0);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_2), 0);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_3), 1ull << 63);
+}
+
+/* HLT ends if the CPU is going to deliver: not with interrupts off, nor below the task priority. */
+static void test_halt(void **state)
+{
+    (void)state;
+    set_mode(X2APIC);
+    bench.v.base.halted = true;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    vmx_event_prepare(&bench.v);
+    assert_true(bench.v.base.halted);
+    bench.apic_page[0x20] = 0x40; /* TPR */
+    posted_add(&bench.v.base.posted, 0x4f);
+    vmx_event_prepare(&bench.v);
+    assert_true(bench.v.base.halted);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+    posted_add(&bench.v.base.posted, 0x50);
+    vmx_event_prepare(&bench.v);
+    assert_true(bench.v.base.halted);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    vmx_event_prepare(&bench.v);
+    assert_false(bench.v.base.halted);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+}
+
+/* The PIC's vector goes in by injection, beside what the CPU delivers; if it must wait, its window is armed. */
+static void test_external_interrupt_beside(void **state)
+{
+    (void)state;
+    set_mode(XAPIC);
+    posted_add(&bench.v.base.posted, 0x61);
+    bench.interrupt = true;
+    bench.vector = 0x20;
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+    assert_int_equal(bench.v.windows, PROC_INTERRUPT_WINDOW);
+    assert_int_equal(status(), 0x61);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000020);
+    assert_int_equal(bench.v.windows, 0);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_TPR_SHADOW);
+}
+
+#define POSTS 200000u
+
+static struct posted_requests shared;
+static u32 finished;
+
+static void *post(void *argument)
+{
+    u8 vector = *(u8 *)argument;
+
+    for (u32 i = 0; i < POSTS; i++)
+        posted_add(&shared, (u8)(vector + i % 8));
+    __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* Two post into the same words while a third takes them: the last request of each vector is in IRR in the end. */
+static void test_posting_while_taking(void **state)
+{
+    pthread_t threads[2];
+    u8 first[2] = {0x40, 0x48};
+    u32 taken = 0;
+
+    (void)state;
+    finished = 0;
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post, &first[i]), 0);
+    for (bool last = false; !last;) {
+        last = __atomic_load_n(&finished, __ATOMIC_SEQ_CST) == 2;
+        int top = vmx_apicv_take_posted(bench.apic_page, &shared);
+        if (top < 0)
+            continue;
+        assert_true(top >= 0x40 && top < 0x50);
+        assert_true(*irr(0x40) >> (top - 0x40) & 1);
+        taken |= *irr(0x40);
+        *irr(0x40) = 0;
+    }
+    assert_int_equal(taken, 0xffff);
+    assert_false(posted_any(&shared));
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_modes),
+        cmocka_unit_test_setup(test_controls_of_each_mode, set_up),
+        cmocka_unit_test_setup(test_all_or_nothing, set_up),
+        cmocka_unit_test(test_bitmap),
+        cmocka_unit_test_setup(test_posted_requests_arrive, set_up),
+        cmocka_unit_test_setup(test_requesting_virtual_interrupt, set_up),
+        cmocka_unit_test_setup(test_eoi_exits, set_up),
+        cmocka_unit_test_setup(test_halt, set_up),
+        cmocka_unit_test_setup(test_external_interrupt_beside, set_up),
+        cmocka_unit_test_setup(test_posting_while_taking, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,158 @@
+/*
+ * Switching APIC virtualisation with the guest's APIC mode, and passing requests on to it. While the guest runs, its
+ * CPU changes TPR, PPR, IRR, ISR and ICR in the page; so others post requests, and here, between exit and entry on the
+ * vCPU's CPU, they are moved into IRR. Invariant at each entry: RVI and SVI are the highest vectors of IRR and ISR, and
+ * EOI exits for the vectors whose TMR bit is set. SDM 3C 29.1 "Virtual APIC State", 29.2 "Evaluation and Delivery of
+ * Virtual Interrupts", 29.4 "Virtualizing Memory-Mapped APIC Accesses", 29.5 "Virtualizing MSR-Based APIC Accesses".
+ */
+#include "vmx/apicv.h"
+#include "vmx/ept.h"
+#include "vmx/event.h"
+
+#define APIC_BASE_EXTD BIT(10)
+#define APIC_BASE_EN   BIT(11)
+
+#define PROC_ON   PROC_TPR_SHADOW
+#define PROC_OFF  (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)
+#define PROC2_ON  (PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS)
+#define PROC2_ALL (PROC2_ON | PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE)
+
+/* Word `vector / 32` of the page's vector registers. */
+#define PAGE_ISR(w) (0x100 / 4 + (w)*4)
+#define PAGE_TMR(w) (0x180 / 4 + (w)*4)
+#define PAGE_IRR(w) (0x200 / 4 + (w)*4)
+
+enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base)
+{
+    if (!(apic_base & APIC_BASE_EN))
+        return APICV_OFF;
+    if (apic_base & APIC_BASE_EXTD)
+        return APICV_X2APIC;
+    return apic_base >> 12 == VMX_APIC_ADDRESS >> 12 ? APICV_XAPIC : APICV_OFF;
+}
+
+bool vmx_apicv_is_available(const struct vmx_caps *caps)
+{
+    const struct vmx_allowed *proc = &caps->group[VMX_PROC];
+
+    return (proc->may_be_one & (PROC_ON | PROC_MSR_BITMAPS)) == (PROC_ON | PROC_MSR_BITMAPS) &&
+           !(proc->must_be_one & PROC_OFF) && (caps->group[VMX_PROC2].may_be_one & PROC2_ALL) == PROC2_ALL;
+}
+
+u32 vmx_apicv_proc_controls(enum vmx_apicv_mode mode, u32 proc)
+{
+    return mode == APICV_OFF ? (proc & ~PROC_ON) | PROC_OFF : (proc & ~PROC_OFF) | PROC_ON;
+}
+
+u32 vmx_apicv_proc2_controls(enum vmx_apicv_mode mode, u32 proc2)
+{
+    static const u32 on[] = {0, PROC2_ON | PROC2_APIC_ACCESSES, PROC2_ON | PROC2_X2APIC_MODE};
+
+    return (proc2 & ~PROC2_ALL) | on[mode];
+}
+
+/*
+ * Bit n: MSR 0x800 + n. Reading: what can be read and stands in the page, so all but the timer's current count.
+ * Writing: TPR, EOI and SELF_IPI; other writes would reach the CPU's own APIC.
+ */
+#define VECTOR_REGISTERS (0xffffffull << 0x10)
+#define LVT_REGISTERS    (0x3full << 0x32)
+#define X2APIC_READ                                                                                                    \
+    (BIT(0x02) | BIT(0x03) | BIT(0x08) | BIT(0x0a) | BIT(0x0d) | BIT(0x0f) | VECTOR_REGISTERS | BIT(0x28) |            \
+     BIT(0x30) | LVT_REGISTERS | BIT(0x38) | BIT(0x3e))
+#define X2APIC_WRITE (BIT(0x08) | BIT(0x0b) | BIT(0x3f))
+
+void vmx_apicv_open_bitmap(u8 *bitmap)
+{
+    for (u32 i = 0; i < 8; i++) {
+        bitmap[0x800 / 8 + i] &= (u8) ~(X2APIC_READ >> 8 * i);
+        bitmap[2048 + 0x800 / 8 + i] &= (u8) ~(X2APIC_WRITE >> 8 * i);
+    }
+}
+
+/* ---- requests ---- */
+
+int vmx_apicv_take_posted(u32 *page, struct posted_requests *posted)
+{
+    int top = -1;
+
+    for (unsigned i = 4; i-- > 0;) {
+        if (!__atomic_load_n(&posted->vectors[i], __ATOMIC_RELAXED))
+            continue;
+        u64 requests = posted_take(posted, i);
+        page[PAGE_IRR(2 * i)] |= (u32)requests;
+        page[PAGE_IRR(2 * i + 1)] |= (u32)(requests >> 32);
+        if (top < 0)
+            top = (int)(i * 64 + 63) - __builtin_clzll(requests);
+    }
+    return top;
+}
+
+/* The highest vector of the eight words from page[first] on; 0 stands for none, as in RVI and SVI. */
+static u32 top_vector(const u32 *page, u32 first)
+{
+    for (u32 w = 8; w-- > 0;)
+        if (page[first + w * 4])
+            return w * 32 + 31 - (u32)__builtin_clz(page[first + w * 4]);
+    return 0;
+}
+
+/* TMR follows the last request for each vector. */
+static NOINLINE void write_eoi_exits(struct vmx_vcpu *v)
+{
+    static const struct vmcs_64_rw fields[] = {{0x201c}, {0x201e}, {0x2020}, {0x2022}};
+
+    for (u32 i = 0; i < 4; i++)
+        vmcs_write_64(fields[i], (u64)v->eoi_exits[2 * i + 1] << 32 | v->eoi_exits[2 * i]);
+}
+
+static ALWAYS_INLINE void update_eoi_exits(struct vmx_vcpu *v)
+{
+    const u32 *page = v->base.apic.page;
+    u32 changed = 0;
+
+    for (u32 w = 0; w < 8; w++) {
+        changed |= v->eoi_exits[w] ^ page[PAGE_TMR(w)];
+        v->eoi_exits[w] = page[PAGE_TMR(w)];
+    }
+    if (UNLIKELY(changed))
+        write_eoi_exits(v);
+}
+
+/* Puts the VMCS into the mode that the APIC is in now, and takes over what the page holds. */
+static COLD void configure(struct vmx_vcpu *v)
+{
+    const struct vm *vm = v->base.vm;
+    const u32 *page = v->base.apic.page;
+    enum vmx_apicv_mode mode = *v->base.apic.virtual_delivery ? vmx_apicv_mode(*v->base.apic.base) : APICV_OFF;
+    hpa_t bitmap = mode == APICV_X2APIC ? vmx_machine.x2apic_bitmap : vmx_machine.msr_bitmap;
+
+    v->apicv = (u8)mode;
+    vmcs_write(PROC_CONTROLS, vmx_apicv_proc_controls(mode, vmcs_read(PROC_CONTROLS)));
+    vmcs_write(PROC2_CONTROLS, vmx_apicv_proc2_controls(mode, vmcs_read(PROC2_CONTROLS)));
+    vmcs_write(MSR_BITMAPS, bitmap.raw);
+    /* Other vCPUs may be in another mode: hence two EPTs, whose translations the CPU tells apart. */
+    vmcs_write(EPT_POINTER, ept_pointer(mode == APICV_XAPIC ? vm->ept_apic_root : vm->ept_root));
+    vmcs_write(GUEST_INTERRUPT_STATUS, (u16)(top_vector(page, PAGE_ISR(0)) << 8 | top_vector(page, PAGE_IRR(0))));
+    for (u32 w = 0; w < 8; w++)
+        v->eoi_exits[w] = page[PAGE_TMR(w)];
+    write_eoi_exits(v);
+}
+
+void vmx_apicv_prepare(struct vmx_vcpu *v)
+{
+    struct posted_requests *posted = &v->base.posted;
+    int vector = vmx_apicv_take_posted(v->base.apic.page, posted);
+
+    if (UNLIKELY(posted->stale)) {
+        posted->stale = false;
+        configure(v);
+    } else if (vector >= 0) {
+        update_eoi_exits(v);
+        u32 status = vmcs_read(GUEST_INTERRUPT_STATUS);
+        if ((u8)status < vector)
+            vmcs_write(GUEST_INTERRUPT_STATUS, (u16)((status & 0xff00) | (u32)vector));
+    }
+    if (v->base.halted && vm_interrupt_waiting(&v->base) && vmcs_read(GUEST_RFLAGS) & RFLAGS_IF)
+        v->base.halted = false;
+}
