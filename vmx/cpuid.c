@@ -45,7 +45,8 @@ enum need {
     NEEDS_RDTSCP,
     NEEDS_XSAVEC,
     NEEDS_XSAVES,
-    NEEDS_EPT_1G
+    NEEDS_EPT_1G,
+    NEEDS
 };
 
 static const struct {
@@ -90,7 +91,7 @@ static struct {
     struct cpuid_result state[STATE_LEAVES];
 } table;
 
-static bool has_compaction; /* XSAVEC, and it does what the SDM says */
+static bool met[NEEDS]; /* by enum need */
 
 static struct cpuid_result host(u32 leaf, u32 subleaf)
 {
@@ -98,60 +99,47 @@ static struct cpuid_result host(u32 leaf, u32 subleaf)
 }
 
 /* A CPU whose XSAVEC misplaces registers has neither it nor XSAVES for guests; Bochs 2.7 is one. */
-static void check_compaction(void)
+static COLD void check_compaction(void)
 {
     static u8 area[COMPACTED_BYTES] __attribute__((aligned(XSAVE_ALIGNMENT)));
 
     memset(area, 0, sizeof area);
-    has_compaction = xsave_is_available() && host(0xd, 1).eax & XSAVEC &&
-                     (!(xsave_supported_mask() & XCR0_AVX) || xsave_check_compaction(area));
-    if (!has_compaction)
+    met[NEEDS_XSAVEC] = xsave_is_available() && host(0xd, 1).eax & XSAVEC &&
+                        (!(xsave_supported_mask() & XCR0_AVX) || xsave_check_compaction(area));
+    if (!met[NEEDS_XSAVEC])
         vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
 }
 
-static bool is_met(u8 need)
+static COLD void find_met(void)
 {
     u32 proc2 = vmx_machine.controls.value[VMX_PROC2];
+    u64 cr4 = vmx_machine.caps.cr4_fixed1;
     u64 states = xsave_supported_mask();
 
-    switch (need) {
-    case NEEDS_XSAVE:
-        return xsave_is_available();
-    case NEEDS_AVX:
-        return states & XCR0_AVX;
-    case NEEDS_AVX512:
-        return (states & XCR0_AVX512) == XCR0_AVX512;
-    case NEEDS_PKE:
-        return states & XCR0_PKRU && vmx_machine.caps.cr4_fixed1 & CR4_PKE;
-    case NEEDS_UMIP:
-        return vmx_machine.caps.cr4_fixed1 & CR4_UMIP;
-    case NEEDS_INVPCID:
-        return proc2 & PROC2_INVPCID;
-    case NEEDS_RDTSCP:
-        return vmx_machine.has_rdtscp;
-    case NEEDS_XSAVEC:
-        return has_compaction;
-    case NEEDS_XSAVES:
-        return proc2 & PROC2_XSAVES;
-    case NEEDS_EPT_1G:
-        return vmx_machine.caps.ept_vpid & EPT_CAP_1G;
-    default:
-        return true;
-    }
+    met[ALWAYS] = met[PROVIDED] = true;
+    met[NEEDS_XSAVE] = xsave_is_available();
+    met[NEEDS_AVX] = states & XCR0_AVX;
+    met[NEEDS_AVX512] = (states & XCR0_AVX512) == XCR0_AVX512;
+    met[NEEDS_PKE] = (states & XCR0_PKRU) && (cr4 & CR4_PKE);
+    met[NEEDS_UMIP] = cr4 & CR4_UMIP;
+    met[NEEDS_INVPCID] = proc2 & PROC2_INVPCID;
+    met[NEEDS_RDTSCP] = vmx_machine.has_rdtscp;
+    met[NEEDS_XSAVES] = proc2 & PROC2_XSAVES;
+    met[NEEDS_EPT_1G] = vmx_machine.caps.ept_vpid & EPT_CAP_1G;
 }
 
 /* What of a word that the CPU has the guest sees. */
-static u32 filter(enum word word, u32 value)
+static COLD u32 filter(enum word word, u32 value)
 {
     u32 result = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
-        if (rules[i].word == word && is_met(rules[i].need))
+        if (rules[i].word == word && met[rules[i].need])
             result |= rules[i].need == PROVIDED ? rules[i].bits : value & rules[i].bits;
     return result;
 }
 
-static void build_features(void)
+static COLD void build_features(void)
 {
     struct cpuid_result one = host(1, 0);
     struct cpuid_result seven = host(0, 0).eax >= 7 ? host(7, 0) : (struct cpuid_result){0};
@@ -192,7 +180,7 @@ static u32 compacted_bytes(u64 xcr0)
 }
 
 /* SDM 1 13.2 "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported Features". */
-static void build_states(void)
+static COLD void build_states(void)
 {
     u64 mask = xsave_supported_mask();
 
@@ -237,7 +225,7 @@ static void approximate(u64 numerator, u64 denominator, u32 *top, u32 *bottom)
  * crystal takes that up, in whole kHz, since systems measure with the TSC and only pace with the timer. Leaf 0x16 in
  * MHz, rounded.
  */
-static void build_clock(void)
+static COLD void build_clock(void)
 {
     u64 hz = clock_tsc_hz();
     u32 mhz = (u32)((hz + 500000) / 1000000);
@@ -250,7 +238,7 @@ static void build_clock(void)
     table.basic[6] = (struct cpuid_result){BIT(2), 0, 0, 0}; /* the APIC timer never stops */
 }
 
-static void build_extended(void)
+static COLD void build_extended(void)
 {
     u32 max = host(0x80000000, 0).eax;
 
@@ -266,7 +254,7 @@ static void build_extended(void)
     table.extended[8] = (struct cpuid_result){vmx_machine.guest_physical_bits | LINEAR_BITS << 8, 0, 0, 0};
 }
 
-void vmx_cpuid_build(void)
+COLD void vmx_cpuid_build(void)
 {
     struct cpuid_result zero = host(0, 0);
 
@@ -278,6 +266,7 @@ void vmx_cpuid_build(void)
     for (u32 i = 0; zero.eax >= 4 && i < CACHE_LEAVES; i++)
         table.cache[i] = host(4, i);
     check_compaction();
+    find_met();
     build_features();
     build_states();
     build_clock();
