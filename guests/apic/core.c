@@ -230,7 +230,7 @@ void run_on(u32 index, void (*job)(void))
     cpus[index].job = job;
     while (cpus[index].job) {
         if (cpu_rdtsc() > end) {
-            print("apic FAIL vCPU %u does no job\n", index);
+            print("apic FAIL vCPU %u does no job; before that: %s\n", index, check_text);
             guest_exit(253);
         }
         hypercall_yield();
