@@ -15,7 +15,7 @@ NORETURN void panic(const char *format, ...) PRINTF(1, 2);
 #define CHECK(condition)                                                                                               \
     do {                                                                                                               \
         if (__builtin_expect(!(condition), 0))                                                                         \
-            panic("%s:%d: check failed: %s", __FILE__, __LINE__, #condition);                                          \
+            panic("%s:%d: check failed", __FILE__, __LINE__);                                                          \
     } while (0)
 
 #endif

@@ -6,11 +6,9 @@
 #include "arch/x86/percpu.h"
 #include "arch/x86/regs.h"
 
-#define GATE_COUNT      256u
-#define GATE_INTERRUPT  0x8eu /* present, privilege 0, 64-bit interrupt gate */
-#define FIRST_IRQ       32u
-#define TRAP_STUB_BYTES 16u
-#define IRQ_STUB_BYTES  8u
+#define GATE_COUNT     256u
+#define GATE_INTERRUPT 0x8eu /* present, privilege 0, 64-bit interrupt gate */
+#define FIRST_IRQ      32u
 
 struct gate {
     u16 offset_low;
@@ -32,6 +30,15 @@ extern const u8 trap_irq_stubs[]; /* vectors 32 to 255 */
 
 static struct gate gates[GATE_COUNT] ALIGNED(16);
 
+/* 6 bytes each, a gap of 12 in the middle; from FIRST_IRQ on 4 bytes each, a gap of 8 behind each 32 of them. */
+static const u8 *stub_of(u32 vector)
+{
+    if (vector < FIRST_IRQ)
+        return trap_stubs + vector * 6 + vector / (FIRST_IRQ / 2) * 12;
+    vector -= FIRST_IRQ;
+    return trap_irq_stubs + vector * 4 + vector / 32 * 8;
+}
+
 static u8 ist_of(u32 vector)
 {
     switch (vector) {
@@ -49,9 +56,7 @@ static u8 ist_of(u32 vector)
 void idt_init(void)
 {
     for (u32 vector = 0; vector < GATE_COUNT; vector++) {
-        const u8 *stub = vector < FIRST_IRQ ? trap_stubs + vector * TRAP_STUB_BYTES
-                                            : trap_irq_stubs + (vector - FIRST_IRQ) * IRQ_STUB_BYTES;
-        u64 offset = (u64)(uintptr_t)stub;
+        u64 offset = (u64)(uintptr_t)stub_of(vector);
         gates[vector] = (struct gate){
             .offset_low = (u16)offset,
             .selector = SELECTOR_KERNEL_CODE,

@@ -55,19 +55,27 @@ ERROR_CODES     equ 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1
 %endmacro
 
 section .text
-align 16
+; 6 bytes each, so that a short jump reaches trap_hub in their middle.
 trap_stubs:
 %assign vector 0
 %rep FIRST_IRQ
-        align   16
-        %if (ERROR_CODES >> vector & 1) == 0
-        push    0
+        %if vector == FIRST_IRQ / 2
+trap_hub:
+        jmp     near trap_exception
+        jmp     near trap_nmi
+        times   trap_stubs + FIRST_IRQ / 2 * 6 + 12 - $ db 0xcc
         %endif
-        push    vector
+        %if (ERROR_CODES >> vector & 1) == 0
+        push    byte 0
+        %endif
+        push    byte vector
         %if vector == VECTOR_NMI
-        jmp     trap_nmi
+        jmp     short trap_hub + 5
         %else
-        jmp     trap_exception
+        jmp     short trap_hub
+        %endif
+        %if ERROR_CODES >> vector & 1
+        times   2 db 0xcc
         %endif
         %assign vector vector + 1
 %endrep
@@ -88,15 +96,19 @@ trap_nmi:
         restore_all
         iretq
 
-; Eight bytes each: the vector less 128 fits a signed byte.
-align 8
+; 4 bytes each: the vector less 128 fits a signed byte. Behind each 32 of them are 8 bytes with the jump that they share.
 trap_irq_stubs:
 %assign vector FIRST_IRQ
-%rep 256 - FIRST_IRQ
-        align   8
+%rep (256 - FIRST_IRQ) / 32
+        %assign after 32 * 4
+        %rep 32
+        %assign after after - 4
         push    byte vector - 128
-        jmp     trap_irq
+        jmp     short $ + 2 + after
         %assign vector vector + 1
+        %endrep
+        jmp     near trap_irq
+        times   3 db 0xcc
 %endrep
 
 ; On entry 6 words lie on the stack below a 16-byte boundary.
