@@ -244,9 +244,6 @@ static void take_input(const struct vcpu *vcpu)
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
 static bool should_wake(struct vcpu *vcpu, u64 now)
 {
-    /* Whoever asks again must be heard, even if this one does not wake it. A wake-up looks for events in any case. */
-    if (vcpu->requests & VCPU_REQUEST_EVENT)
-        __atomic_fetch_and(&vcpu->requests, ~(u32)VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
     if (vcpu->throttled)
         return now >= vcpu->period_tsc + cap_period_tsc;
     if (now >= vcpu->timer_tsc)
