@@ -262,10 +262,11 @@ static void raw_bytes_and_lines(void **state)
     console_write_raw("$ ", 2);
     console_write_raw("\x1b[J", 3);
     write_text("line\n");
+    write_text("two\n");
     console_write_raw("a\r\n", 3);
     write_text("next\n");
     console_flush();
-    assert_wire("$ \x1b[J\r\nline\na\r\nnext\n");
+    assert_wire("$ \x1b[J\r\nline\ntwo\na\r\nnext\n");
 }
 
 static void without_a_uart_all_is_silent(void **state)
