@@ -233,9 +233,6 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     cpu->blocked = vcpu;
     update_next_wake(cpu);
     count_halted(vcpu, is_halted_for_good(vcpu));
-    /* Who still saw it running has only kicked this CPU. */
-    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST))
-        __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
 }
 
 /* What was typed for a VM goes into its devices on a CPU of its own: here. */
@@ -660,10 +657,7 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
     enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
     if ((before & requests) == requests || state == VCPU_READY)
         return;
-    if (state == VCPU_RUNNING)
-        smp_kick(vcpu->home_cpu);
-    else
-        attend(vcpu->home_cpu, ATTEND_WAKE);
+    attend(vcpu->home_cpu, ATTEND_WAKE);
 }
 
 void sched_init(void)
