@@ -23,10 +23,9 @@ struct sched_cpu {
     struct spinlock lock; /* ready, ready_count, load */
     struct vcpu *ready;   /* sorted by vruntime */
     u32 ready_count;
-    u32 load;                    /* sum of weights of the vCPUs whose home this is */
-    struct vcpu *blocked;        /* owner only */
-    struct vcpu *current;        /* owner writes */
-    const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
+    u32 load;             /* sum of weights of the vCPUs whose home this is */
+    struct vcpu *blocked; /* owner only */
+    struct vcpu *current; /* owner writes */
     u64 current_since_tsc;
     u64 min_vruntime;
     u64 next_wake_tsc; /* the earliest wake_tsc of blocked */
@@ -157,7 +156,7 @@ static void push_work(struct sched_cpu *cpu)
 
 /* ---- blocking and waking ---- */
 
-static ALWAYS_INLINE void refresh_timer(struct vcpu *vcpu)
+static void refresh_timer(struct vcpu *vcpu)
 {
     u64 next_ns = vcpu->timers.next_ns;
 
@@ -225,7 +224,7 @@ static void count_halted(struct vcpu *vcpu, bool for_good)
 
 static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
+    vcpu->state = VCPU_BLOCKED;
     vcpu->block_tsc = now;
     refresh_timer(vcpu);
     vcpu->wake_tsc = wake_time(vcpu);
@@ -243,15 +242,12 @@ static void take_input(const struct vcpu *vcpu)
 }
 
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
-static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+static bool should_wake(struct vcpu *vcpu, u64 now)
 {
     if (vcpu->throttled)
         return now >= vcpu->period_tsc + cap_period_tsc;
-    if (now >= vcpu->timer_tsc) {
-        cpu->examined = vcpu;
+    if (now >= vcpu->timer_tsc)
         vm_run_timers(vcpu, now);
-        cpu->examined = NULL;
-    }
     if (vcpu->sleep_until_tsc) {
         if (now < vcpu->sleep_until_tsc)
             return false;
@@ -315,7 +311,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
         if (requested)
             __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
         take_input(v);
-        if (should_wake(cpu, v, now)) {
+        if (should_wake(v, now)) {
             wake(cpu, v, now);
             continue;
         }
@@ -381,7 +377,7 @@ static void reap_soon(struct sched_cpu *cpu)
     vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
 }
 
-static NOINLINE void attend_now(struct sched_cpu *cpu)
+static void attend_here(struct sched_cpu *cpu)
 {
     u32 bits = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
 
@@ -395,13 +391,6 @@ static NOINLINE void attend_now(struct sched_cpu *cpu)
         vcpu_request(cpu->current, VCPU_REQUEST_DEADLINE);
     if (cpu->current && __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
         vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
-}
-
-/* Most kicks are for the running vCPU, whose requests the next entry looks at. */
-static ALWAYS_INLINE void attend_here(struct sched_cpu *cpu)
-{
-    if (UNLIKELY(__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) | __atomic_load_n(&finishing, __ATOMIC_SEQ_CST)))
-        attend_now(cpu);
 }
 
 /* In a VM exit or in idle HLT: no lock is held. */
@@ -526,9 +515,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     cpu->current = vcpu;
     cpu->current_since_tsc = start;
     take_input(vcpu);
-    refresh_timer(vcpu);
-    if (start >= vcpu->timer_tsc)
-        vm_run_timers(vcpu, start);
+    vm_run_timers(vcpu, start);
     sched_update_deadline(vcpu);
     if (UNLIKELY(!first_run_tsc))
         first_run_tsc = cpu_tsc();
@@ -644,8 +631,6 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
         vcpu_request(vcpu, requests);
         return;
     }
-    if (here()->examined == vcpu)
-        return;
     u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
     if (vcpu->home_cpu == VCPU_NO_CPU)
         return;
@@ -654,8 +639,7 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
      * without these two a guest could make its other vCPU's CPU, which may run somebody else, take an interrupt for
      * each of its own exits.
      */
-    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
-    if ((before & requests) == requests || state == VCPU_READY)
+    if ((before & requests) == requests || __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) == VCPU_READY)
         return;
     attend(vcpu->home_cpu, ATTEND_WAKE);
 }

@@ -5,7 +5,6 @@
 #include "arch/x86/cpu.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
-#include "vmx/apicv.h"
 #include "vmx/event.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
@@ -60,8 +59,6 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
     vcpu_request(vcpu, standing_requests());
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
-    if (UNLIKELY(vcpu->halted) && v->apicv)
-        vmx_apicv_prepare(v);
     if (requests & VCPU_REQUEST_EVENT)
         vmx_event_prepare(v);
     if (requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT))

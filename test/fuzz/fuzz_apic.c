@@ -2,8 +2,7 @@
  * Two local APICs and an I/O APIC under hostile guests: registers of both interfaces, mode changes, interrupts, pins,
  * IPIs that reach each other, INIT and time. Checked beyond what the sanitizers see: what is pending is what the SDM's
  * priority rules say of the page, computed anew; no vector below 16; no deadline in the past after a run.
- * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c drivers/virt/vioapic.c
- * kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vioapic.c kernel/bus.c kernel/vtimer.c
  */
 #include <stdio.h>
 #include <stdlib.h>
