@@ -43,7 +43,7 @@ struct intc {
 struct posted_requests {
     u64 vectors[4]; /* atomic */
     u64 control[4]; /* what is beyond: nobody posts by hardware yet */
-    bool stale; /* home CPU: who delivers may have changed, or software changed IRR or ISR behind the CPU's back */
+    bool stale;     /* home CPU: who delivers may have changed, or software changed IRR or ISR behind the CPU's back */
 };
 
 static ALWAYS_INLINE bool posted_any(const struct posted_requests *posted)
