@@ -201,6 +201,11 @@ static void apic_reset(void *device)
     vlapic_handle_init(device);
 }
 
+static void apic_end_interrupt(void *device)
+{
+    vlapic_end_interrupt(device);
+}
+
 static bool apic_is_waiting(const void *device)
 {
     return vlapic_is_waiting(device);
@@ -216,9 +221,21 @@ static void apic_end_level(void *device, u8 vector)
     vlapic_end_level(device, vector);
 }
 
-static const struct cpu_apic_ops apic_ops = {apic_acknowledge, vlapic_read,     vlapic_write,  apic_read_msr,
-                                             apic_write_msr,   apic_write_base, apic_read_cr8, apic_write_cr8,
-                                             apic_reset,       apic_is_waiting, apic_written,  apic_end_level};
+static const struct cpu_apic_ops apic_ops = {
+    .acknowledge = apic_acknowledge,
+    .end_interrupt = apic_end_interrupt,
+    .read = vlapic_read,
+    .write = vlapic_write,
+    .read_msr = apic_read_msr,
+    .write_msr = apic_write_msr,
+    .write_base = apic_write_base,
+    .read_cr8 = apic_read_cr8,
+    .write_cr8 = apic_write_cr8,
+    .reset = apic_reset,
+    .is_waiting = apic_is_waiting,
+    .written = apic_written,
+    .end_level = apic_end_level,
+};
 
 /* ---- building ---- */
 

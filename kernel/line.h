@@ -21,7 +21,7 @@ static inline void line_set(const struct line *line, bool level)
 }
 
 /* One rising edge: the line drops, if it is high, and rises. As short as possible, since each timer tick does it. */
-static inline void line_pulse(const struct line *line)
+static ALWAYS_INLINE void line_pulse(const struct line *line)
 {
     if (line->pulse)
         line->pulse(line->controller, line->pin);
@@ -37,30 +37,40 @@ struct intc {
 
 /*
  * Requests on their way into a local APIC whose IRR its CPU changes by itself: whoever has one sets its bit, the vCPU's
- * home CPU moves it into IRR. The first 64 bytes are a posted-interrupt descriptor: SDM 3C 29.6 "Posted-Interrupt
+ * home CPU moves it into IRR. `vectors` and `control` are a posted-interrupt descriptor: SDM 3C 29.6 "Posted-Interrupt
  * Processing".
  */
 struct posted_requests {
     u64 vectors[4]; /* atomic */
-    u64 control[4]; /* what is beyond: nobody posts by hardware yet */
-    bool stale;     /* home CPU: who delivers may have changed, or software changed IRR or ISR behind the CPU's back */
+    u64 control[4]; /* the CPU's; nobody posts by hardware yet */
+    u32 news;       /* atomic; bit n: vectors[n] has requests */
 };
 
-static ALWAYS_INLINE bool posted_any(const struct posted_requests *posted)
+/* In `news`, by the home CPU: who delivers may have changed, or software changed IRR or ISR behind the CPU's back. */
+#define POSTED_STALE 16u
+
+static ALWAYS_INLINE u32 posted_news(const struct posted_requests *posted)
 {
-    const volatile u64 *v = posted->vectors;
-    return v[0] | v[1] | v[2] | v[3] | posted->stale;
+    return __atomic_load_n(&posted->news, __ATOMIC_RELAXED);
 }
 
-/* Takes the requests of vectors 64 * i to 64 * i + 63 away. */
-static ALWAYS_INLINE u64 posted_take(struct posted_requests *posted, unsigned i)
-{
-    return __atomic_exchange_n(&posted->vectors[i], 0, __ATOMIC_SEQ_CST);
-}
-
+/* First the request, then the news of it; who takes them goes the other way. */
 static ALWAYS_INLINE void posted_add(struct posted_requests *posted, u8 vector)
 {
-    __atomic_fetch_or(&posted->vectors[vector / 64], 1ull << vector % 64, __ATOMIC_SEQ_CST);
+    unsigned word = vector / 64;
+
+    __atomic_fetch_or(&posted->vectors[word], 1ull << vector % 64, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&posted->news, 1u << word, __ATOMIC_SEQ_CST);
+}
+
+static ALWAYS_INLINE u32 posted_take_news(struct posted_requests *posted)
+{
+    return __atomic_exchange_n(&posted->news, 0, __ATOMIC_SEQ_CST);
+}
+
+static ALWAYS_INLINE u64 posted_take(struct posted_requests *posted, unsigned word)
+{
+    return __atomic_exchange_n(&posted->vectors[word], 0, __ATOMIC_SEQ_CST);
 }
 
 /*
@@ -80,6 +90,7 @@ struct cpu_apic {
 
 struct cpu_apic_ops {
     u8 (*acknowledge)(void *device);
+    void (*end_interrupt)(void *device);             /* EOI */
     u64 (*read)(void *device, u64 offset, u8 bytes); /* xAPIC registers */
     void (*write)(void *device, u64 offset, u8 bytes, u64 value);
     bool (*read_msr)(void *device, u32 index, u64 *value); /* x2APIC; false: #GP */

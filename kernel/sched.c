@@ -23,9 +23,10 @@ struct sched_cpu {
     struct spinlock lock; /* ready, ready_count, load */
     struct vcpu *ready;   /* sorted by vruntime */
     u32 ready_count;
-    u32 load;             /* sum of weights of the vCPUs whose home this is */
-    struct vcpu *blocked; /* owner only */
-    struct vcpu *current; /* owner writes */
+    u32 load;                    /* sum of weights of the vCPUs whose home this is */
+    struct vcpu *blocked;        /* owner only */
+    struct vcpu *current;        /* owner writes */
+    const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
     u64 current_since_tsc;
     u64 min_vruntime;
     u64 next_wake_tsc; /* the earliest wake_tsc of blocked */
@@ -156,7 +157,7 @@ static void push_work(struct sched_cpu *cpu)
 
 /* ---- blocking and waking ---- */
 
-static void refresh_timer(struct vcpu *vcpu)
+static ALWAYS_INLINE void refresh_timer(struct vcpu *vcpu)
 {
     u64 next_ns = vcpu->timers.next_ns;
 
@@ -224,7 +225,7 @@ static void count_halted(struct vcpu *vcpu, bool for_good)
 
 static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    vcpu->state = VCPU_BLOCKED;
+    __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
     vcpu->block_tsc = now;
     refresh_timer(vcpu);
     vcpu->wake_tsc = wake_time(vcpu);
@@ -232,6 +233,9 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     cpu->blocked = vcpu;
     update_next_wake(cpu);
     count_halted(vcpu, is_halted_for_good(vcpu));
+    /* Who still saw it running has only kicked this CPU. */
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST))
+        __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
 }
 
 /* What was typed for a VM goes into its devices on a CPU of its own: here. */
@@ -242,20 +246,24 @@ static void take_input(const struct vcpu *vcpu)
 }
 
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
-static bool should_wake(struct vcpu *vcpu, u64 now)
+static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     if (vcpu->throttled)
         return now >= vcpu->period_tsc + cap_period_tsc;
-    if (now >= vcpu->timer_tsc)
+    if (now >= vcpu->timer_tsc) {
+        cpu->examined = vcpu;
         vm_run_timers(vcpu, now);
+        cpu->examined = NULL;
+    }
     if (vcpu->sleep_until_tsc) {
         if (now < vcpu->sleep_until_tsc)
             return false;
         vcpu->sleep_until_tsc = 0;
     }
-    if (vcpu->wait_for_sipi) {
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    if (sipi != VCPU_RUNS) {
         vcpu->halted = vcpu->halted_forever = true;
-        return __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= 0;
+        return sipi >= VCPU_HAS_SIPI;
     }
     return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_forever && vm_interrupt_waiting(vcpu));
 }
@@ -311,7 +319,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
         if (requested)
             __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
         take_input(v);
-        if (should_wake(v, now)) {
+        if (should_wake(cpu, v, now)) {
             wake(cpu, v, now);
             continue;
         }
@@ -377,7 +385,7 @@ static void reap_soon(struct sched_cpu *cpu)
     vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
 }
 
-static void attend_here(struct sched_cpu *cpu)
+static NOINLINE void attend_now(struct sched_cpu *cpu)
 {
     u32 bits = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
 
@@ -391,6 +399,13 @@ static void attend_here(struct sched_cpu *cpu)
         vcpu_request(cpu->current, VCPU_REQUEST_DEADLINE);
     if (cpu->current && __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
         vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
+}
+
+/* Most kicks are for the running vCPU, whose requests the next entry looks at. */
+static ALWAYS_INLINE void attend_here(struct sched_cpu *cpu)
+{
+    if (UNLIKELY(__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) | __atomic_load_n(&finishing, __ATOMIC_SEQ_CST)))
+        attend_now(cpu);
 }
 
 /* In a VM exit or in idle HLT: no lock is held. */
@@ -515,7 +530,9 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     cpu->current = vcpu;
     cpu->current_since_tsc = start;
     take_input(vcpu);
-    vm_run_timers(vcpu, start);
+    refresh_timer(vcpu);
+    if (start >= vcpu->timer_tsc)
+        vm_run_timers(vcpu, start);
     sched_update_deadline(vcpu);
     if (UNLIKELY(!first_run_tsc))
         first_run_tsc = cpu_tsc();
@@ -631,6 +648,8 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
         vcpu_request(vcpu, requests);
         return;
     }
+    if (here()->examined == vcpu)
+        return;
     u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
     if (vcpu->home_cpu == VCPU_NO_CPU)
         return;
@@ -639,9 +658,13 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
      * without these two a guest could make its other vCPU's CPU, which may run somebody else, take an interrupt for
      * each of its own exits.
      */
-    if ((before & requests) == requests || __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) == VCPU_READY)
+    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
+    if ((before & requests) == requests || state == VCPU_READY)
         return;
-    attend(vcpu->home_cpu, ATTEND_WAKE);
+    if (state == VCPU_RUNNING)
+        smp_kick(vcpu->home_cpu);
+    else
+        attend(vcpu->home_cpu, ATTEND_WAKE);
 }
 
 void sched_init(void)

@@ -30,6 +30,15 @@ enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STO
 
 #define VCPU_NO_CPU UINT32_MAX
 
+/*
+ * INIT makes any of these "waits", a SIPI turns "waits" into "has", and the vCPU, on its home CPU, "has" into "runs".
+ * It is one word, so that an INIT or a SIPI that comes meanwhile is never lost. SDM 3A 8.4.3 "MP Initialization
+ * Protocol Algorithm for MP Systems"
+ */
+#define VCPU_RUNS           0u /* a SIPI means nothing to it */
+#define VCPU_WAITS_FOR_SIPI 1u /* so does each vCPU but the first at power-up */
+#define VCPU_HAS_SIPI       2u /* and more: plus the vector */
+
 struct vcpu {
     u32 requests; /* atomic */
     enum vcpu_state state;
@@ -63,10 +72,9 @@ struct vcpu {
     u64 slices;
     u64 migrations;
 
-    bool nmi_waiting;   /* atomic */
-    bool wait_for_sipi; /* atomic; after INIT */
-    s32 sipi;           /* atomic: the vector of a SIPI that came meanwhile, or -1 */
-    u64 tsc_offset;     /* what is added to the host's TSC */
+    bool nmi_waiting; /* atomic */
+    u32 sipi;         /* atomic: VCPU_RUNS, VCPU_WAITS_FOR_SIPI or VCPU_HAS_SIPI */
+    u64 tsc_offset;   /* what is added to the host's TSC */
 
     struct cpu_apic apic;
     struct posted_requests posted;

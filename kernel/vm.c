@@ -150,6 +150,7 @@ static enum status create_vcpus(struct vm *vm, const struct start_state *start, 
             return status;
         vtimer_set_init(&vm->vcpus[i]->timers, timer_clock, vm);
         vm->vcpus[i]->timer_ns = VTIMER_NEVER;
+        vm->vcpus[i]->sipi = i == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
     }
     virt_vcpu_set_start(vm->vcpus[0], start);
     return STATUS_OK;
@@ -228,25 +229,39 @@ void vm_start(struct vm *vm)
     sched_add(vm->vcpus[0]);
 }
 
+/* A SIPI or the hypercall, which of the two comes first: the caller has taken vcpu->sipi out of "waits". */
+static bool start_waiting(struct vcpu *vcpu, const struct start_state *start)
+{
+    u32 expected = 0;
+
+    if (!__atomic_compare_exchange_n(&vcpu->started, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        return false;
+    virt_vcpu_set_start(vcpu, start);
+    __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
+    sched_add(vcpu);
+    return true;
+}
+
+static bool end_wait(struct vcpu *vcpu, u32 sipi)
+{
+    u32 expected = VCPU_WAITS_FOR_SIPI;
+    return __atomic_compare_exchange_n(&vcpu->sipi, &expected, sipi, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 bool vm_start_vcpu(struct vm *vm, u32 index, const struct start_state *start)
 {
     struct vcpu *vcpu = index < vm->spec.cpus ? vm->vcpus[index] : NULL;
-    u32 expected = 0;
 
-    if (!vcpu || index == 0 ||
-        !__atomic_compare_exchange_n(&vcpu->started, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    if (!vcpu || __atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) || !end_wait(vcpu, VCPU_RUNS))
         return false;
-    virt_vcpu_set_start(vcpu, start);
-    __atomic_fetch_sub(&vm->halted_count, 1, __ATOMIC_SEQ_CST);
-    sched_add(vcpu);
-    return true;
+    return start_waiting(vcpu, start);
 }
 
 /* ---- signals from local APICs ---- */
 
 void vm_nmi(struct vcpu *vcpu)
 {
-    if (__atomic_load_n(&vcpu->wait_for_sipi, __ATOMIC_SEQ_CST) || !__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST))
+    if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)
         return;
     __atomic_store_n(&vcpu->nmi_waiting, true, __ATOMIC_SEQ_CST);
     sched_notify(vcpu, VCPU_REQUEST_EVENT);
@@ -260,7 +275,7 @@ bool vm_init_vcpu(struct vcpu *vcpu)
         return false;
     }
     if (!__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) ||
-        __atomic_exchange_n(&vcpu->wait_for_sipi, true, __ATOMIC_SEQ_CST))
+        __atomic_exchange_n(&vcpu->sipi, VCPU_WAITS_FOR_SIPI, __ATOMIC_SEQ_CST) == VCPU_WAITS_FOR_SIPI)
         return false;
     sched_notify(vcpu, VCPU_REQUEST_INIT);
     return true;
@@ -270,16 +285,12 @@ void vm_sipi(struct vcpu *vcpu, u8 vector)
 {
     struct start_state start = {.mode = START_REAL16};
 
-    __atomic_store_n(&vcpu->sipi, vector, __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST)) {
-        __atomic_store_n(&vcpu->wait_for_sipi, true, __ATOMIC_SEQ_CST);
-        if (vm_start_vcpu(vcpu->vm, vcpu->index, &start))
-            return;
-    }
-    if (__atomic_load_n(&vcpu->wait_for_sipi, __ATOMIC_SEQ_CST))
+    if (!end_wait(vcpu, VCPU_HAS_SIPI + vector)) /* it runs, or has one already */
+        return;
+    if (__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST))
         sched_notify(vcpu, VCPU_REQUEST_EVENT);
     else
-        __atomic_store_n(&vcpu->sipi, -1, __ATOMIC_SEQ_CST); /* a running CPU ignores it */
+        (void)start_waiting(vcpu, &start); /* false: the VM stops */
 }
 
 /* ---- stopping ---- */
@@ -348,8 +359,9 @@ static void publish_stop(struct vm *vm, enum vm_stop_reason reason)
 /* Counted as halted, but what another vCPU has just done to it, or to the devices, is about to wake it. */
 static bool is_about_to_wake(const struct vcpu *vcpu)
 {
-    if (vcpu->wait_for_sipi)
-        return vcpu->sipi >= 0;
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    if (sipi != VCPU_RUNS)
+        return sipi >= VCPU_HAS_SIPI;
     return vcpu->nmi_waiting ||
            (!vcpu->halted_forever && (vcpu->timers.next_ns != VTIMER_NEVER || vm_interrupt_waiting(vcpu)));
 }

@@ -144,10 +144,18 @@ void vm_apic_reset(struct vcpu *vcpu);
 void vm_apic_written(struct vcpu *vcpu, u32 offset);
 void vm_apic_end_level(struct vcpu *vcpu, u8 vector);
 
+/* EOI of a vCPU's local APIC. */
+static ALWAYS_INLINE void vm_apic_end_interrupt(struct vcpu *vcpu)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->end_interrupt(vcpu->apic.device);
+    vm_unlock(vcpu->vm);
+}
+
 /* An interrupt waits that the vCPU's local APIC lets through and that is ours to inject. */
 static ALWAYS_INLINE bool vm_interrupt_pending(const struct vcpu *vcpu)
 {
-    return *vcpu->apic.pending >= 0 || (*vcpu->apic.extint && *vcpu->apic.intr);
+    return (*vcpu->apic.intr && *vcpu->apic.extint) || *vcpu->apic.pending >= 0;
 }
 
 /* Likewise, or that the CPU will deliver; of a vCPU that does not run. */

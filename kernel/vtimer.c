@@ -1,8 +1,8 @@
 /*
  * Timers of virtual devices. Few per set, so a scan is the queue; next_ns is kept up to date on every change, so that
  * the question "is anything due, and when?" is one load. Invariant, but while a timer
- * fires: next_ns is the deadline of `first` and the least of the set, others_ns the least of the rest. Runs in
- * VMX root operation under the VM's device lock; also on the host in tests.
+ * fires: next_ns is the deadline of `first`, if it is known, and the least of the set, others_ns the least of the rest.
+ * Runs in VMX root operation under the VM's device lock; also on the host in tests.
  */
 #include "kernel/vtimer.h"
 #include "kernel/panic.h"
@@ -41,15 +41,25 @@ void vtimer_update(struct vtimer_set *set)
     }
 }
 
+static COLD struct vtimer *find_first(struct vtimer_set *set)
+{
+    vtimer_update(set);
+    return set->first;
+}
+
 static ALWAYS_INLINE void fire_first(struct vtimer_set *set, u64 now_ns)
 {
     struct vtimer *due = set->first;
 
+    if (UNLIKELY(!due))
+        due = find_first(set);
     due->deadline_ns = VTIMER_NEVER;
     set->next_ns = VTIMER_NEVER;
     due->fire(due->device, now_ns);
-    if (UNLIKELY(set->next_ns > set->others_ns))
-        vtimer_update(set); /* it did not arm itself again */
+    if (UNLIKELY(set->next_ns > set->others_ns)) { /* it did not arm itself again */
+        set->first = NULL;
+        set->next_ns = set->others_ns;
+    }
 }
 
 /* At most `count` fire in one run: a timer that arms itself for the past waits for the next one instead of looping. */

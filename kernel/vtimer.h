@@ -19,7 +19,7 @@ struct vtimer {
 struct vtimer_set {
     struct vtimer timers[VTIMER_MAX];
     u8 count;
-    struct vtimer *first; /* one with the earliest deadline */
+    struct vtimer *first; /* one with the earliest deadline; NULL: look for it when it matters */
     u64 next_ns;          /* its deadline, the earliest of all: VTIMER_NEVER if none is armed */
     u64 others_ns;        /* the earliest deadline of the other timers */
     u64 (*clock_ns)(void *clock);

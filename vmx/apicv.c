@@ -18,6 +18,7 @@
 #define PROC2_ALL (PROC2_ON | PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE)
 
 /* Word `vector / 32` of the page's vector registers. */
+#define PAGE_PPR    (0x0a0 / 4)
 #define PAGE_ISR(w) (0x100 / 4 + (w)*4)
 #define PAGE_TMR(w) (0x180 / 4 + (w)*4)
 #define PAGE_IRR(w) (0x200 / 4 + (w)*4)
@@ -72,22 +73,6 @@ void vmx_apicv_open_bitmap(u8 *bitmap)
 
 /* ---- requests ---- */
 
-int vmx_apicv_take_posted(u32 *page, struct posted_requests *posted)
-{
-    int top = -1;
-
-    for (unsigned i = 4; i-- > 0;) {
-        if (!__atomic_load_n(&posted->vectors[i], __ATOMIC_RELAXED))
-            continue;
-        u64 requests = posted_take(posted, i);
-        page[PAGE_IRR(2 * i)] |= (u32)requests;
-        page[PAGE_IRR(2 * i + 1)] |= (u32)(requests >> 32);
-        if (top < 0)
-            top = (int)(i * 64 + 63) - __builtin_clzll(requests);
-    }
-    return top;
-}
-
 /* The highest vector of the eight words from page[first] on; 0 stands for none, as in RVI and SVI. */
 static u32 top_vector(const u32 *page, u32 first)
 {
@@ -97,26 +82,38 @@ static u32 top_vector(const u32 *page, u32 first)
     return 0;
 }
 
-/* TMR follows the last request for each vector. */
-static NOINLINE void write_eoi_exits(struct vmx_vcpu *v)
+/* The vectors 64 * i to 64 * i + 63 whose last request was level-triggered: their EOI exits. */
+static ALWAYS_INLINE void update_eoi_exits(struct vmx_vcpu *v, unsigned i)
 {
     static const struct vmcs_64_rw fields[] = {{0x201c}, {0x201e}, {0x2020}, {0x2022}};
+    const u32 *page = v->base.apic.page;
+    u64 levels = (u64)page[PAGE_TMR(2 * i + 1)] << 32 | page[PAGE_TMR(2 * i)];
 
-    for (u32 i = 0; i < 4; i++)
-        vmcs_write_64(fields[i], (u64)v->eoi_exits[2 * i + 1] << 32 | v->eoi_exits[2 * i]);
+    if (LIKELY(v->eoi_exits[i] == levels))
+        return;
+    v->eoi_exits[i] = levels;
+    vmcs_write_64(fields[i], levels);
 }
 
-static ALWAYS_INLINE void update_eoi_exits(struct vmx_vcpu *v)
+/* Moves what was posted into IRR; the highest vector moved, or 0. Others may post meanwhile; TMR has been set before.
+ */
+static ALWAYS_INLINE u32 take_posted(struct vmx_vcpu *v, u32 news)
 {
-    const u32 *page = v->base.apic.page;
-    u32 changed = 0;
+    u32 *page = v->base.apic.page;
+    u32 top = 0;
 
-    for (u32 w = 0; w < 8; w++) {
-        changed |= v->eoi_exits[w] ^ page[PAGE_TMR(w)];
-        v->eoi_exits[w] = page[PAGE_TMR(w)];
+    for (u32 words = news & (POSTED_STALE - 1); words;) {
+        unsigned i = 31u ^ (unsigned)__builtin_clz(words);
+        u64 requests = posted_take(&v->base.posted, i);
+
+        words ^= 1u << i;
+        page[PAGE_IRR(2 * i)] |= (u32)requests;
+        page[PAGE_IRR(2 * i + 1)] |= (u32)(requests >> 32);
+        update_eoi_exits(v, i);
+        if (top == 0 && requests) /* none: taken with earlier news */
+            top = i * 64 + (63u ^ (unsigned)__builtin_clzll(requests));
     }
-    if (UNLIKELY(changed))
-        write_eoi_exits(v);
+    return top;
 }
 
 /* Puts the VMCS into the mode that the APIC is in now, and takes over what the page holds. */
@@ -134,25 +131,24 @@ static COLD void configure(struct vmx_vcpu *v)
     /* Other vCPUs may be in another mode: hence two EPTs, whose translations the CPU tells apart. */
     vmcs_write(EPT_POINTER, ept_pointer(mode == APICV_XAPIC ? vm->ept_apic_root : vm->ept_root));
     vmcs_write(GUEST_INTERRUPT_STATUS, (u16)(top_vector(page, PAGE_ISR(0)) << 8 | top_vector(page, PAGE_IRR(0))));
-    for (u32 w = 0; w < 8; w++)
-        v->eoi_exits[w] = page[PAGE_TMR(w)];
-    write_eoi_exits(v);
+    for (unsigned i = 0; i < 4; i++)
+        update_eoi_exits(v, i);
 }
 
 void vmx_apicv_prepare(struct vmx_vcpu *v)
 {
-    struct posted_requests *posted = &v->base.posted;
-    int vector = vmx_apicv_take_posted(v->base.apic.page, posted);
+    u32 news = posted_take_news(&v->base.posted);
+    u32 vector = take_posted(v, news);
 
-    if (UNLIKELY(posted->stale)) {
-        posted->stale = false;
+    if (UNLIKELY(news & POSTED_STALE))
         configure(v);
-    } else if (vector >= 0) {
-        update_eoi_exits(v);
-        u32 status = vmcs_read(GUEST_INTERRUPT_STATUS);
-        if ((u8)status < vector)
-            vmcs_write(GUEST_INTERRUPT_STATUS, (u16)((status & 0xff00) | (u32)vector));
+    if (UNLIKELY(!v->apicv))
+        return;
+    u32 status = vmcs_read(GUEST_INTERRUPT_STATUS);
+    if ((u8)status < vector) {
+        status = (status & 0xff00) | vector;
+        vmcs_write(GUEST_INTERRUPT_STATUS, (u16)status);
     }
-    if (v->base.halted && vm_interrupt_waiting(&v->base) && vmcs_read(GUEST_RFLAGS) & RFLAGS_IF)
+    if (v->base.halted && (status & 0xf0) > (v->base.apic.page[PAGE_PPR] & 0xf0) && vmcs_read(GUEST_RFLAGS) & RFLAGS_IF)
         v->base.halted = false;
 }

@@ -26,12 +26,10 @@ u32 vmx_apicv_proc_controls(enum vmx_apicv_mode mode, u32 proc);
 u32 vmx_apicv_proc2_controls(enum vmx_apicv_mode mode, u32 proc2);
 /* Pure: lets the accesses that the CPU virtualises in x2APIC mode through. `bitmap` is a copy of the usual one. */
 void vmx_apicv_open_bitmap(u8 *bitmap);
-/* Moves what was posted into the IRR of `page`; the highest vector moved, or -1. Others may post meanwhile. */
-int vmx_apicv_take_posted(u32 *page, struct posted_requests *posted);
 
 /*
- * Before an entry, if posted_any() or in HLT: passes on what was requested, and puts the VMCS into another mode if the
- * APIC is in another one. Ends HLT if the CPU will deliver at once.
+ * Before an entry, if posted_news(), and in HLT: passes on what was requested, and puts the VMCS into another mode if
+ * the APIC is in another one. Ends HLT if the CPU will deliver at once.
  */
 void vmx_apicv_prepare(struct vmx_vcpu *v);
 

@@ -68,15 +68,25 @@ static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
 }
 
 /* The INTA cycle changes the controller, so it needs the lock of a VM with several vCPUs. */
-static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v)
+static NOINLINE u8 acknowledge(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
     const struct cpu_apic *apic = &v->base.apic;
 
     vm_lock(vm);
     bool extint = *apic->extint && *apic->intr;
-    u32 vector = LIKELY(extint) ? vm->intc.acknowledge(vm->intc.device) : apic->ops->acknowledge(apic->device);
+    u8 vector = extint ? vm->intc.acknowledge(vm->intc.device) : apic->ops->acknowledge(apic->device);
     vm_unlock(vm);
+    return vector;
+}
+
+/* extint: it is the 8259A's. */
+static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v, bool extint)
+{
+    const struct vm *vm = v->base.vm;
+    bool alone = LIKELY(vm->spec.cpus == 1) && LIKELY(extint);
+    u32 vector = alone ? vm->intc.acknowledge(vm->intc.device) : acknowledge(v);
+
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
     v->base.halted = false;
     if (UNLIKELY(vm_interrupt_pending(&v->base))) /* there are more */
@@ -105,26 +115,44 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
     v->base.halted = false;
 }
 
-void vmx_event_prepare(struct vmx_vcpu *v)
+static NOINLINE void choose(struct vmx_vcpu *v, bool external)
 {
-    if (posted_any(&v->base.posted) || (v->base.halted && v->apicv))
-        vmx_apicv_prepare(v);
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
         .nmi = v->base.nmi_waiting,
-        .external = vm_interrupt_pending(&v->base),
+        .external = external,
+        .interrupt_flag = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF,
+        .interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY),
     };
-    if (UNLIKELY(!in.external) && !in.reinject && !in.exception && !in.nmi && !v->windows)
-        return;
-    in.interrupt_flag = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF;
-    in.interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY);
-
     struct event_choice choice = vmx_event_choose(&in);
-    if (UNLIKELY(choice.windows != v->windows))
+
+    if (choice.windows != v->windows)
         set_windows(v, choice.windows);
-    if (LIKELY(choice.kind == EVENT_EXTERNAL))
-        inject_external(v);
+    if (choice.kind == EVENT_EXTERNAL)
+        inject_external(v, false);
     else
         inject_other(v, choice.kind);
+}
+
+/* Most often there is nothing but an interrupt, which can be delivered: no need to choose. */
+void vmx_event_prepare(struct vmx_vcpu *v)
+{
+    if (UNLIKELY(posted_news(&v->base.posted)))
+        vmx_apicv_prepare(v);
+    const struct cpu_apic *apic = &v->base.apic;
+    bool extint = *apic->intr && *apic->extint;
+    bool external = extint || *apic->pending >= 0;
+    u32 others = v->reinject.info | v->exception.info | v->windows | v->base.nmi_waiting;
+
+    if (others == 0) {
+        if (!external)
+            return;
+        if (LIKELY(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF) &&
+            LIKELY(!(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_STI_MOV_SS))) {
+            inject_external(v, extint);
+            return;
+        }
+    }
+    choose(v, external);
 }

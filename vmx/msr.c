@@ -9,6 +9,9 @@
 #include "vmx/event.h"
 #include "vmx/load.h"
 
+#define MSR_X2APIC_EOI (MSR_IA32_X2APIC_BASE + 0xb)
+#define APIC_BASE_EXTD BIT(10)
+
 enum msr_kind {
     MSR_FIELD,    /* lives in a VMCS field: direct access */
     MSR_SWITCHED, /* lives in the CPU, switched when the vCPU changes: direct access */
@@ -294,9 +297,8 @@ static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
     }
 }
 
-enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
+static NOINLINE enum outcome write_msr(struct vmx_vcpu *v, u32 index)
 {
-    u32 index = (u32)v->gpr[GPR_RCX];
     u64 value = (v->gpr[GPR_RDX] << 32) | (u32)v->gpr[GPR_RAX];
 
     if (is_apic(index))
@@ -324,4 +326,16 @@ enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
     default:
         return OUTCOME_SKIP;
     }
+}
+
+/* EOI comes from each interrupt handler, where the CPU does not virtualise it. */
+enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
+{
+    u32 index = (u32)v->gpr[GPR_RCX];
+
+    if (UNLIKELY(index != MSR_X2APIC_EOI) || UNLIKELY((u32)v->gpr[GPR_RDX] | (u32)v->gpr[GPR_RAX]) ||
+        UNLIKELY(!(*v->base.apic.base & APIC_BASE_EXTD)))
+        return write_msr(v, index);
+    vm_apic_end_interrupt(&v->base);
+    return OUTCOME_SKIP;
 }

@@ -5,6 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
+#include "vmx/apicv.h"
 #include "vmx/event.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
@@ -59,6 +60,8 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
     vcpu_request(vcpu, standing_requests());
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
+    if (UNLIKELY(vcpu->halted) && v->apicv)
+        vmx_apicv_prepare(v);
     if (requests & VCPU_REQUEST_EVENT)
         vmx_event_prepare(v);
     if (requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT))
@@ -152,7 +155,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
 
-    if (UNLIKELY(vcpu->wait_for_sipi) && !vmx_vcpu_take_sipi(v))
+    if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS) && !vmx_vcpu_take_sipi(v))
         return;
     vmx_load(v);
     vmx_event_take_back(v);

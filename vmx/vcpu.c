@@ -110,7 +110,6 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
-    v->base.sipi = -1;
     vm->overhead_frames += 2 + area_frames;
     *out = &v->base;
     return STATUS_OK;
@@ -350,22 +349,23 @@ static void write_guest_state(struct vmx_vcpu *v)
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
 {
     struct vcpu *vcpu = &v->base;
-    s32 vector = __atomic_exchange_n(&vcpu->sipi, -1, __ATOMIC_SEQ_CST);
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    u64 vector = sipi - VCPU_HAS_SIPI;
 
-    if (vector < 0) {
+    if (sipi < VCPU_HAS_SIPI || /* or INIT comes again */
+        !__atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
         vcpu->halted = vcpu->halted_forever = true;
         return false;
     }
     vcpu->halted = vcpu->halted_forever = false;
     vcpu->sleep_until_tsc = 0;
-    __atomic_store_n(&vcpu->wait_for_sipi, false, __ATOMIC_SEQ_CST);
     v->start = (struct start_state){.mode = START_REAL16};
     v->reinject.info = v->exception.info = 0;
     vmx_load(v);
     write_guest_state(v);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
     vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
-    vmcs_write(GUEST_CS_BASE, (u64)vector << 12);
+    vmcs_write(GUEST_CS_BASE, vector << 12);
     vmx_cpuid_set_osxsave(v, false);
     vm_apic_reset(vcpu); /* again: until it left its guest, the CPU may have changed the registers */
     return true;

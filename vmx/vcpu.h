@@ -48,7 +48,7 @@ struct vmx_vcpu {
     u8 skip_bytes;   /* length of the instruction that mmio.c emulated */
     u8 apicv;        /* enum vmx_apicv_mode that its VMCS is in */
     u16 vpid;
-    u32 eoi_exits[8]; /* the vectors whose EOI exits, as in the VMCS */
+    u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
     u64 xcr0;
     u64 cr2;
     u64 dr[4];

@@ -34,8 +34,8 @@ static void pulse_isa(void *context, u8 irq)
 {
     struct pc *pc = context;
 
-    pic_pulse_line(&pc->pic, irq);
     vioapic_pulse_line(&pc->ioapic, ioapic_pin(irq));
+    pic_pulse_line(&pc->pic, irq);
 }
 
 /* The outputs that the HPET can replace. */
@@ -54,8 +54,22 @@ static void pulse_replaceable(void *context, u8 irq)
     struct pc *pc = context;
 
     pc->replaced_lines |= (u16)BIT(irq);
-    if (!pc->legacy_replaced)
+    if (LIKELY(!pc->legacy_replaced))
         pulse_isa(pc, irq);
+}
+
+/* Of the PIT, by far the busiest line; most often the 8259A alone hears it. */
+static void pulse_pit(void *context, u8 irq)
+{
+    struct pc *pc = context;
+
+    if (UNLIKELY(pc->legacy_replaced) || UNLIKELY(!vioapic_is_masked(&pc->ioapic, IOAPIC_PIN_OF_IRQ0))) {
+        pulse_replaceable(pc, irq);
+        return;
+    }
+    pc->replaced_lines |= (u16)BIT(IRQ_PIT);
+    pc->ioapic.lines |= (u32)BIT(IOAPIC_PIN_OF_IRQ0);
+    pic_pulse_line(&pc->pic, IRQ_PIT);
 }
 
 /* The edges of the old source are over; what the new one holds high is an edge. */
@@ -79,7 +93,9 @@ static struct line isa_line(struct pc *pc, u8 irq)
 {
     if (!pc->host->interrupt_message)
         return (struct line){pic_set_line, pic_pulse_line, &pc->pic, irq};
-    if (irq == IRQ_PIT || irq == IRQ_CMOS)
+    if (irq == IRQ_PIT)
+        return (struct line){set_replaceable, pulse_pit, pc, irq};
+    if (irq == IRQ_CMOS)
         return (struct line){set_replaceable, pulse_replaceable, pc, irq};
     return (struct line){set_isa, pulse_isa, pc, irq};
 }

@@ -33,6 +33,12 @@ struct vioapic {
     void *context;
 };
 
+/* An edge at a pin that is masked is lost. */
+static inline bool vioapic_is_masked(const struct vioapic *ioapic, u8 pin)
+{
+    return ioapic->entries[pin] >> 16 & 1;
+}
+
 /* Registers the memory range; all pins masked. Status: as of bus_add_memory. */
 enum status vioapic_init(struct vioapic *ioapic, struct bus *bus,
                          bool (*deliver)(void *context, const struct vioapic_message *message),

@@ -1,23 +1,20 @@
 /*
- * The local APIC. Every change of IRR, ISR or TPR ends in vlapic_update(), which runs the priority logic once; asking
- * for what is pending then costs a load. Which registers exist in which mode stands in bitmaps over offset / 16. Bits
- * that a register does not have are ignored in xAPIC mode and #GP in x2APIC mode. Runs in VMX root operation under the
- * VM's device lock; also on the host in tests. SDM 3A 10.4 to 10.8, 10.12.
+ * The local APIC but for its requests (vlapic_requests.c): pins, IPIs, registers, modes. Which registers exist in which
+ * mode stands in bitmaps over offset / 16. Bits that a register does not have are ignored in xAPIC mode and #GP in
+ * x2APIC mode. Runs in VMX root operation under the VM's device lock; also on the host in tests. SDM 3A 10.4
+ * to 10.8, 10.12.
  */
 #include "drivers/virt/vlapic.h"
+#include "drivers/virt/vlapic_requests.h"
 #include "drivers/virt/vlapic_timer.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 
-#define VERSION        0x00050014u /* integrated, six LVT entries, no suppression of the EOI broadcast */
-#define SVR_RESET      0xffu
-#define SVR_ENABLED    0x100u
-#define LOWEST_VECTOR  16u
-#define PRIORITY_CLASS 0xf0
+#define VERSION   0x00050014u /* integrated, six LVT entries, no suppression of the EOI broadcast */
+#define SVR_RESET 0xffu
 
-#define ERROR_SEND_VECTOR    0x20u
-#define ERROR_RECEIVE_VECTOR 0x40u
-#define ERROR_REGISTER       0x80u
+#define ERROR_SEND_VECTOR 0x20u
+#define ERROR_REGISTER    0x80u
 
 #define LVT_MODE       0x700u
 #define LVT_STATUS     0x1000u
@@ -47,182 +44,6 @@
 #define X2APIC_WRITE (BOTH_MODES_WRITE | AT(VLAPIC_SELF_IPI))
 #define REGISTERS    64u
 
-/* ---- the vector registers ---- */
-
-static ALWAYS_INLINE u32 *vector_word(const struct vlapic *v, u32 bank, unsigned vector)
-{
-    return vlapic_register(v, bank + vector / 32 * 16);
-}
-
-static ALWAYS_INLINE void set_vector(struct vlapic *v, u32 bank, u8 *words, unsigned vector)
-{
-    *vector_word(v, bank, vector) |= 1u << vector % 32;
-    *words |= (u8)(1u << vector / 32);
-}
-
-static ALWAYS_INLINE void clear_vector(struct vlapic *v, u32 bank, u8 *words, unsigned vector)
-{
-    u32 *word = vector_word(v, bank, vector);
-
-    *word &= ~(1u << vector % 32);
-    if (*word == 0)
-        *words &= (u8) ~(1u << vector / 32);
-}
-
-/* The highest vector of a bank, or -1. */
-static ALWAYS_INLINE int top_vector(const struct vlapic *v, u32 bank, unsigned words)
-{
-    if (words == 0)
-        return -1;
-    int high = 31 - __builtin_clz(words);
-    return high * 32 + 31 - __builtin_clz(*vector_word(v, bank, (unsigned)high * 32));
-}
-
-static u8 words_in_use(const struct vlapic *v, u32 bank)
-{
-    unsigned words = 0;
-
-    for (unsigned i = 0; i < 8; i++)
-        words |= (unsigned)(*vector_word(v, bank, i * 32) != 0) << i;
-    return (u8)words;
-}
-
-static bool is_enabled(const struct vlapic *v)
-{
-    return v->base & VLAPIC_BASE_EN && *vlapic_register(v, VLAPIC_SVR) & SVR_ENABLED;
-}
-
-/* ---- priorities (SDM 3A 10.8.3 "Interrupt, Task, and Processor Priority") ---- */
-
-static void notify(const struct vlapic *v)
-{
-    v->setup.host->notify(v->setup.context);
-}
-
-static COLD void update_virtual(struct vlapic *v);
-
-void vlapic_update(struct vlapic *v)
-{
-    if (UNLIKELY(v->virtual_delivery)) {
-        update_virtual(v);
-        return;
-    }
-    int serving = top_vector(v, VLAPIC_ISR, v->isr_words) & ~15; /* -16 if none: below all */
-    int priority = (int)*vlapic_register(v, VLAPIC_TPR);
-    int before = v->pending;
-
-    if (serving > (priority & PRIORITY_CLASS))
-        priority = serving;
-    *vlapic_register(v, VLAPIC_PPR) = (u32)priority;
-
-    int request = top_vector(v, VLAPIC_IRR, v->irr_words);
-    v->pending = (s16)((request & ~15) > (priority & PRIORITY_CLASS) ? request : -1);
-    if (v->pending > before)
-        notify(v);
-}
-
-static void sync(struct vlapic *v)
-{
-    v->irr_words = words_in_use(v, VLAPIC_IRR);
-    v->isr_words = words_in_use(v, VLAPIC_ISR);
-    v->pending = -1;
-    vlapic_update(v);
-}
-
-/* Software stood in for the CPU, which has to look at the page again; PPR is kept for those who read it meanwhile. */
-static COLD void update_virtual(struct vlapic *v)
-{
-    int serving = top_vector(v, VLAPIC_ISR, words_in_use(v, VLAPIC_ISR)) & ~15;
-    int priority = (int)*vlapic_register(v, VLAPIC_TPR);
-
-    *vlapic_register(v, VLAPIC_PPR) = (u32)(serving > (priority & PRIORITY_CLASS) ? serving : priority);
-    v->setup.posted->stale = true;
-    notify(v);
-}
-
-/*
- * Base or SVR may have changed: who delivers? The CPU would let in a self-IPI while the APIC is disabled by SVR, so it
- * does not deliver then. What was posted must not wait for the other one.
- */
-static void choose_delivery(struct vlapic *v)
-{
-    struct posted_requests *posted = v->setup.posted;
-    bool usual = v->base & VLAPIC_BASE_EXTD || (v->base & ~(VLAPIC_BASE_MODE | VLAPIC_BASE_BSP)) == VLAPIC_BASE_ADDRESS;
-
-    if (posted) {
-        v->virtual_delivery = usual && is_enabled(v);
-        for (unsigned i = 0; i < 4; i++) {
-            u64 requests = posted_take(posted, i);
-            *vector_word(v, VLAPIC_IRR, i * 64) |= (u32)requests;
-            *vector_word(v, VLAPIC_IRR, i * 64 + 32) |= (u32)(requests >> 32);
-        }
-        posted->stale = true;
-        notify(v);
-    }
-    sync(v);
-}
-
-bool vlapic_is_waiting(const struct vlapic *v)
-{
-    int priority = (int)*vlapic_register(v, VLAPIC_PPR) & PRIORITY_CLASS;
-
-    for (unsigned i = 4; i-- > 0;) {
-        u64 requests = (u64)*vector_word(v, VLAPIC_IRR, i * 64 + 32) << 32 | *vector_word(v, VLAPIC_IRR, i * 64) |
-                       __atomic_load_n(&v->setup.posted->vectors[i], __ATOMIC_SEQ_CST);
-        if (requests)
-            return (int)(i * 64 + 63) - __builtin_clzll(requests) > (priority | 15);
-    }
-    return false;
-}
-
-u8 vlapic_acknowledge(struct vlapic *v)
-{
-    int vector = v->pending;
-
-    if (UNLIKELY(vector < 0))
-        return (u8)*vlapic_register(v, VLAPIC_SVR);
-    clear_vector(v, VLAPIC_IRR, &v->irr_words, (unsigned)vector);
-    set_vector(v, VLAPIC_ISR, &v->isr_words, (unsigned)vector);
-    v->pending = -1;
-    vlapic_update(v);
-    return (u8)vector;
-}
-
-/* ---- acceptance ---- */
-
-/* The first error after a write to ESR interrupts. */
-static void note_error(struct vlapic *v, unsigned error)
-{
-    u32 lvt = *vlapic_register(v, VLAPIC_LVT_ERROR);
-    bool first = v->errors == 0;
-
-    v->errors |= (u8)error;
-    if (first && !(lvt & VLAPIC_LVT_MASKED))
-        vlapic_accept(v, (u8)lvt, false);
-}
-
-bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
-{
-    u32 *trigger = vector_word(v, VLAPIC_TMR, vector);
-    u32 bit = 1u << vector % 32;
-
-    if (!is_enabled(v))
-        return false;
-    if (vector < LOWEST_VECTOR) {
-        note_error(v, ERROR_RECEIVE_VECTOR);
-        return false;
-    }
-    *trigger = level ? *trigger | bit : *trigger & ~bit;
-    if (v->virtual_delivery) {
-        posted_add(v->setup.posted, vector);
-        notify(v);
-    } else {
-        set_vector(v, VLAPIC_IRR, &v->irr_words, vector);
-        vlapic_update(v);
-    }
-    return true;
-}
-
 /* Remote IRR of LINT0, in the page too. The guest's CPU may be writing there: then vlapic_written() puts it right. */
 static void set_lint0_in_service(struct vlapic *v, bool on)
 {
@@ -247,7 +68,7 @@ static void evaluate_lint(struct vlapic *v, unsigned pin, bool rises)
     if (pin == 0) {
         v->extint = open && mode == VLAPIC_EXTINT;
         if (v->extint && level)
-            notify(v);
+            vlapic_notify(v);
     }
     if (level && rises && mode == VLAPIC_NMI)
         v->setup.host->nmi(v->setup.context);
@@ -280,20 +101,6 @@ void vlapic_end_level(struct vlapic *v, u8 vector)
         evaluate_lint(v, 0, false);
     }
     v->setup.host->eoi(v->setup.context, vector);
-}
-
-void vlapic_end_interrupt(struct vlapic *v)
-{
-    if (UNLIKELY(v->virtual_delivery))
-        v->isr_words = words_in_use(v, VLAPIC_ISR);
-    int vector = top_vector(v, VLAPIC_ISR, v->isr_words);
-
-    if (vector < 0)
-        return;
-    clear_vector(v, VLAPIC_ISR, &v->isr_words, (unsigned)vector);
-    if (UNLIKELY(*vector_word(v, VLAPIC_TMR, (unsigned)vector) >> vector % 32 & 1))
-        vlapic_end_level(v, (u8)vector);
-    vlapic_update(v);
 }
 
 /* ---- interprocessor interrupts ---- */
@@ -347,8 +154,8 @@ static void send_ipi(struct vlapic *v, u32 command, u32 destination)
         return;
     if ((ipi.delivery == VLAPIC_INIT && deasserts) || (to_self && ipi.delivery != VLAPIC_FIXED))
         return;
-    if (sends_vector && ipi.vector < LOWEST_VECTOR)
-        note_error(v, ERROR_SEND_VECTOR);
+    if (sends_vector && ipi.vector < VLAPIC_LOWEST_VECTOR)
+        vlapic_note_error(v, ERROR_SEND_VECTOR);
     if (ipi.shorthand == VLAPIC_TO_SELF)
         vlapic_accept(v, ipi.vector, false);
     else
@@ -390,7 +197,7 @@ static void write_lvt(struct vlapic *v, u32 offset, u32 value)
 {
     u32 *lvt = vlapic_register(v, offset);
 
-    if (!is_enabled(v))
+    if (!vlapic_is_enabled(v))
         value |= VLAPIC_LVT_MASKED;
     if (offset == VLAPIC_LVT_TIMER) {
         vlapic_timer_write_lvt(v, value);
@@ -431,9 +238,9 @@ static void write_register(struct vlapic *v, u32 offset, u32 value)
         break;
     case VLAPIC_SVR:
         *vlapic_register(v, VLAPIC_SVR) = value;
-        for (u32 lvt = VLAPIC_LVT_TIMER; !(value & SVR_ENABLED) && lvt <= VLAPIC_LVT_ERROR; lvt += 16)
+        for (u32 lvt = VLAPIC_LVT_TIMER; !(value & VLAPIC_SVR_ENABLED) && lvt <= VLAPIC_LVT_ERROR; lvt += 16)
             write_lvt(v, lvt, *vlapic_register(v, lvt));
-        choose_delivery(v);
+        vlapic_choose_delivery(v);
         break;
     default:
         *vlapic_register(v, offset) = offset == VLAPIC_DFR ? value | DFR_ONES : value;
@@ -452,7 +259,7 @@ u64 vlapic_read(void *device, u64 offset, u8 bytes)
     if ((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EN)
         return bits_mask_of_bytes(bytes);
     if (at >> 4 >= REGISTERS || !(XAPIC_EXISTS >> (at >> 4) & 1))
-        note_error(v, ERROR_REGISTER);
+        vlapic_note_error(v, ERROR_REGISTER);
     else
         value = at == VLAPIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
     return (u64)value >> ((offset & 15) < 4 ? 8 * (offset & 15) : 32) & bits_mask_of_bytes(bytes);
@@ -466,7 +273,7 @@ void vlapic_write(void *device, u64 offset, u8 bytes, u64 value)
     if ((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EN || offset & 15 || bytes < 4)
         return;
     if (at >> 4 >= REGISTERS || !(XAPIC_EXISTS >> (at >> 4) & 1)) {
-        note_error(v, ERROR_REGISTER);
+        vlapic_note_error(v, ERROR_REGISTER);
         return;
     }
     if (!(XAPIC_WRITE >> (at >> 4) & 1))
@@ -555,7 +362,7 @@ void vlapic_handle_init(struct vlapic *v)
     vlapic_timer_stop(v);
     for (unsigned i = 0; v->setup.posted && i < 4; i++)
         (void)posted_take(v->setup.posted, i);
-    choose_delivery(v);
+    vlapic_choose_delivery(v);
     evaluate_lint(v, 0, false);
 }
 
@@ -581,7 +388,7 @@ bool vlapic_write_base(struct vlapic *v, u64 value)
         set_ids(v);
         *vlapic_register(v, VLAPIC_ICR_HIGH) = 0;
     }
-    choose_delivery(v); /* the address may be another, too */
+    vlapic_choose_delivery(v); /* the address may be another, too */
     return true;
 }
 
@@ -598,7 +405,7 @@ void vlapic_init(struct vlapic *v, const struct vlapic_setup *setup)
 
 void vlapic_set_virtual_wire(struct vlapic *v)
 {
-    write_register(v, VLAPIC_SVR, SVR_RESET | SVR_ENABLED);
+    write_register(v, VLAPIC_SVR, SVR_RESET | VLAPIC_SVR_ENABLED);
     write_register(v, VLAPIC_LVT_LINT0, VLAPIC_EXTINT << 8);
     write_register(v, VLAPIC_LVT_LINT1, VLAPIC_NMI << 8);
 }

@@ -25,17 +25,20 @@ static u64 period_ns(const struct vlapic *v)
 
 static void set_deadline(struct vlapic *v, u64 deadline_ns)
 {
+    u64 alarm_ns = lvt(v) & VLAPIC_LVT_MASKED ? VTIMER_NEVER : deadline_ns;
+
     v->deadline_ns = deadline_ns;
-    vtimer_arm(v->setup.timers, v->timer, lvt(v) & VLAPIC_LVT_MASKED ? VTIMER_NEVER : deadline_ns);
+    if (v->setup.timers->timers[v->timer].deadline_ns != alarm_ns) /* one that fires is disarmed already */
+        vtimer_arm(v->setup.timers, v->timer, alarm_ns);
 }
 
 static void expire(struct vlapic *v, u64 now_ns)
 {
     u64 next_ns = VTIMER_NEVER;
-    u64 period = period_ns(v);
+    u64 period = lvt(v) & VLAPIC_LVT_PERIODIC ? period_ns(v) : 0;
 
     v->tsc_deadline = 0;
-    if (lvt(v) & VLAPIC_LVT_PERIODIC && period) {
+    if (period) {
         u64 least_ns = period < VLAPIC_TIMER_MIN_PERIOD_NS ? now_ns + VLAPIC_TIMER_MIN_PERIOD_NS : now_ns;
         next_ns = v->deadline_ns + period;
         if (next_ns <= least_ns)

@@ -269,8 +269,12 @@ static volatile u32 rounds;
 
 static void answer_until_done(void)
 {
-    while (rounds)
+    cpu_interrupts_off(); /* or the last one comes between the look and HLT */
+    while (rounds) {
         cpu_wait_for_interrupt();
+        cpu_interrupts_off();
+    }
+    cpu_interrupts_on();
 }
 
 static void send_back(void)

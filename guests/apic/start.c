@@ -21,6 +21,12 @@ static void look_after_init(void)
     base_after_init = (u32)msr_read(MSR_APIC_BASE);
 }
 
+/*
+ * Time for each vCPU to get a slice of its CPU. Bochs lets no interrupt into a guest that has them off, so there INIT
+ * waits for the end of the slice; and a vCPU that still ran would get one in the second wait.
+ */
+#define SLICES_NS 40000000
+
 static void spin_masked(void)
 {
     cpu_interrupts_off();
@@ -38,12 +44,10 @@ static void check_init_running(void)
             settle();
         need(cpus[cpu].turns >= turns + 100, "vCPU %u does not spin", cpu);
         apic_send(cpu, MODE_INIT | ICR_ASSERT);
-        for (u32 i = 0; i < 5; i++)
-            settle();
+        wait_ns(SLICES_NS);
         cpus[cpu].job = NULL;
         turns = cpus[cpu].turns;
-        for (u32 i = 0; i < 20; i++)
-            settle();
+        wait_ns(SLICES_NS);
         need(cpus[cpu].turns == turns, "vCPU %u runs after INIT", cpu);
         apic_send(cpu, 0x51);
         apic_send(cpu, MODE_NMI);

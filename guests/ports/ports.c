@@ -63,7 +63,7 @@ static void write_all(u32 bytes)
 
 static void check_unused(void)
 {
-    static const u16 unused[] = {0x2f0, 0x600, 0x1234, 0x9000, 0xfff0};
+    static const u16 unused[] = {0x2f0, 0x620, 0x1234, 0x9000, 0xfff0};
     for (u32 i = 0; i < ARRAY_LENGTH(unused); i++) {
         cpu_out32(unused[i], 0);
         expect(cpu_in8(unused[i]) == 0xff && cpu_in16(unused[i]) == 0xffff && cpu_in32(unused[i]) == 0xffffffff,

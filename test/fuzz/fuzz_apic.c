@@ -2,7 +2,8 @@
  * Two local APICs and an I/O APIC under hostile guests: registers of both interfaces, mode changes, interrupts, pins,
  * IPIs that reach each other, INIT and time. Checked beyond what the sanitizers see: what is pending is what the SDM's
  * priority rules say of the page, computed anew; no vector below 16; no deadline in the past after a run.
- * links: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vioapic.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c drivers/virt/vioapic.c
+ * kernel/bus.c kernel/vtimer.c
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,10 +94,19 @@ static bool deliver(void *context, const struct vioapic_message *message)
 
 static const struct vlapic_host host = {notify, nmi, take_ipi, end_level, ns_of_tsc};
 
+/* The highest vector of a bank of the page, or -1. */
+static int top_vector(const struct vlapic *v, u32 bank)
+{
+    for (int vector = 255; vector >= 0; vector--)
+        if (*vlapic_register(v, bank + (u32)vector / 32 * 16) >> vector % 32 & 1)
+            return vector;
+    return -1;
+}
+
 static void check(struct vlapic *v, int before)
 {
-    int request = vlapic_top_request(v);
-    int serving = vlapic_top_in_service(v);
+    int request = top_vector(v, VLAPIC_IRR);
+    int serving = top_vector(v, VLAPIC_ISR);
     int tpr = (int)*vlapic_register(v, VLAPIC_TPR);
     int ppr = serving >= 0 && serving >> 4 > tpr >> 4 ? serving & 0xf0 : tpr;
     int expected = request >> 4 > ppr >> 4 ? request : -1;

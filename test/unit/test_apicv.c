@@ -36,7 +36,7 @@ static void set_mode(u64 base)
 {
     bench.apic_base = base;
     bench.virtual_delivery = base == XAPIC || base == X2APIC;
-    bench.v.base.posted.stale = true;
+    bench.v.base.posted.news |= POSTED_STALE;
     vmx_event_prepare(&bench.v);
 }
 
@@ -147,6 +147,15 @@ static u32 *irr(u32 vector)
     return &bench.apic_page[0x80 + vector / 32 * 4];
 }
 
+/* What vmx_apicv_prepare() passes on; -1: nothing. */
+static int take(void)
+{
+    VMCS_SET(GUEST_INTERRUPT_STATUS, 0);
+    bench.v.apicv = APICV_X2APIC;
+    vmx_apicv_prepare(&bench.v);
+    return vmcs_read(GUEST_INTERRUPT_STATUS) ? (int)vmcs_read(GUEST_INTERRUPT_STATUS) : -1;
+}
+
 static void test_posted_requests_arrive(void **state)
 {
     struct posted_requests *posted = &bench.v.base.posted;
@@ -156,16 +165,16 @@ static void test_posted_requests_arrive(void **state)
         memset(bench.apic_page, 0, sizeof bench.apic_page);
         *irr(0x21) = 1u << 1;
         posted_add(posted, (u8)vector);
-        assert_true(posted_any(posted));
-        assert_int_equal(vmx_apicv_take_posted(bench.apic_page, posted), vector);
+        assert_true(posted_news(posted));
+        assert_int_equal(take(), vector);
         assert_true(*irr(vector) >> vector % 32 & 1);
         assert_true(*irr(0x21) & 1u << 1);
-        assert_false(posted_any(posted));
-        assert_int_equal(vmx_apicv_take_posted(bench.apic_page, posted), -1);
+        assert_false(posted_news(posted));
+        assert_int_equal(take(), -1);
     }
     for (unsigned vector = 16; vector < 256; vector++)
         posted_add(posted, (u8)vector);
-    assert_int_equal(vmx_apicv_take_posted(bench.apic_page, posted), 255);
+    assert_int_equal(take(), 255);
     for (unsigned vector = 16; vector < 256; vector++)
         assert_true(*irr(vector) >> vector % 32 & 1);
 }
@@ -195,7 +204,7 @@ static void test_requesting_virtual_interrupt(void **state)
     assert_int_equal(status(), 0x23ee);
     *irr(0xee) = 0; /* the CPU delivers it, and the EOI follows */
     VMCS_SET(GUEST_INTERRUPT_STATUS, 0x2345);
-    posted->stale = true; /* software ended 0x23 */
+    posted->news |= POSTED_STALE; /* software ended 0x23 */
     bench.apic_page[0x40 + 4] = 0;
     vmx_event_prepare(&bench.v);
     assert_int_equal(status(), 0x0045);
@@ -208,7 +217,7 @@ static void test_eoi_exits(void **state)
 {
     (void)state;
     bench.apic_page[0x60 + 4 * 1] = 1u << 5; /* TMR of 0x25 */
-    bench.v.eoi_exits[7] = 4;                /* of before INIT */
+    bench.v.eoi_exits[3] = 4;                /* of before INIT */
     set_mode(XAPIC);
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_0), 1ull << 0x25);
@@ -216,6 +225,7 @@ static void test_eoi_exits(void **state)
     bench.apic_page[0x60 + 4 * 7] = 1u << 31;
     bench.apic_page[0x60 + 4 * 1] = 0;
     posted_add(&bench.v.base.posted, 0xff);
+    posted_add(&bench.v.base.posted, 0x25);
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_0), 0);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_1), 0);
@@ -230,18 +240,18 @@ static void test_halt(void **state)
     set_mode(X2APIC);
     bench.v.base.halted = true;
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
-    vmx_event_prepare(&bench.v);
+    vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
-    bench.apic_page[0x20] = 0x40; /* TPR */
+    bench.apic_page[0x28] = 0x40; /* PPR */
     posted_add(&bench.v.base.posted, 0x4f);
-    vmx_event_prepare(&bench.v);
+    vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
     posted_add(&bench.v.base.posted, 0x50);
-    vmx_event_prepare(&bench.v);
+    vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
-    vmx_event_prepare(&bench.v);
+    vmx_apicv_prepare(&bench.v);
     assert_false(bench.v.base.halted);
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
 }
@@ -267,7 +277,6 @@ static void test_external_interrupt_beside(void **state)
 
 #define POSTS 200000u
 
-static struct posted_requests shared;
 static u32 finished;
 
 static void *post(void *argument)
@@ -275,7 +284,7 @@ static void *post(void *argument)
     u8 vector = *(u8 *)argument;
 
     for (u32 i = 0; i < POSTS; i++)
-        posted_add(&shared, (u8)(vector + i % 8));
+        posted_add(&bench.v.base.posted, (u8)(vector + i % 8));
     __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
@@ -293,7 +302,7 @@ static void test_posting_while_taking(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, post, &first[i]), 0);
     for (bool last = false; !last;) {
         last = __atomic_load_n(&finished, __ATOMIC_SEQ_CST) == 2;
-        int top = vmx_apicv_take_posted(bench.apic_page, &shared);
+        int top = take();
         if (top < 0)
             continue;
         assert_true(top >= 0x40 && top < 0x50);
@@ -302,7 +311,7 @@ static void test_posting_while_taking(void **state)
         *irr(0x40) = 0;
     }
     assert_int_equal(taken, 0xffff);
-    assert_false(posted_any(&shared));
+    assert_false(posted_news(&bench.v.base.posted));
     for (unsigned i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
 }

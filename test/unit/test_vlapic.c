@@ -1,6 +1,6 @@
 /*
  * The local APIC by the SDM's rules: modes, registers of both interfaces, priorities, errors, LINT pins, IPIs.
- * links: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c kernel/vtimer.c kernel/bus.c
+ * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c kernel/vtimer.c kernel/bus.c
  */
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vlapic_timer.h"
@@ -591,7 +591,7 @@ static void start_virtual(void)
     vlapic_init(&apic, &setup);
     assert_false(apic.virtual_delivery); /* it is disabled by SVR */
     enable();
-    assert_true(apic.virtual_delivery && posted.stale);
+    assert_true(apic.virtual_delivery && posted.news & POSTED_STALE);
     notices = ends = 0;
 }
 
@@ -606,7 +606,7 @@ static void test_virtual_delivery(void **state)
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_int_equal(get(VLAPIC_IRR + 0x20), 0);
     assert_true(posted.vectors[1] == BIT(0x50 - 0x40) && posted.vectors[3] == BIT(0));
-    assert_true(posted_any(&posted));
+    assert_true(posted_news(&posted));
     assert_int_equal(get(VLAPIC_TMR + 0x60), 1);
     assert_int_equal(get(VLAPIC_TMR + 0x20), 0);
 }
@@ -641,13 +641,13 @@ static void test_virtual_eoi_in_software(void **state)
     *vlapic_register(&apic, VLAPIC_ISR + 0x20) = 1;       /* 0x40 */
     *vlapic_register(&apic, VLAPIC_ISR + 0x60) = 1u << 5; /* 0xc5 */
     *vlapic_register(&apic, VLAPIC_TMR + 0x60) = 1u << 5;
-    posted.stale = false;
+    posted.news = 0;
     put(VLAPIC_EOI, 0);
     assert_int_equal(get(VLAPIC_ISR + 0x60), 0);
     assert_int_equal(get(VLAPIC_ISR + 0x20), 1);
     assert_int_equal(get(VLAPIC_PPR), 0x40);
     assert_int_equal(ends, 1);
-    assert_true(posted.stale && notices > 0);
+    assert_true(posted.news & POSTED_STALE && notices > 0);
 }
 
 /* Who delivers follows the mode, and nothing is lost on the way from one to the other. */
@@ -666,7 +666,7 @@ static void test_virtual_delivery_follows_the_mode(void **state)
     assert_int_equal(vlapic_pending(&apic), 0x20);
 
     assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_EN | VLAPIC_BASE_BSP));
-    assert_true(apic.virtual_delivery && posted.stale);
+    assert_true(apic.virtual_delivery && posted.news & POSTED_STALE);
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_true(vlapic_is_waiting(&apic));
     assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE | VLAPIC_BASE_BSP));
@@ -743,7 +743,7 @@ static void test_init_forgets_what_was_posted(void **state)
     vlapic_accept(&apic, 0x99, false);
     vlapic_handle_init(&apic);
     assert_false(posted.vectors[2]);
-    assert_true(posted.stale && !apic.virtual_delivery);
+    assert_true(posted.news & POSTED_STALE && !apic.virtual_delivery);
 }
 
 static void test_timer_one_shot(void **state)
