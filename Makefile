@@ -11,8 +11,6 @@ MEMORY  ?= 512
 ISO     ?= build/rootlet.iso
 LIMIT   ?= 180
 LINUX_LIMIT ?= 900
-# Bochs lets an interrupt into a guest that has them off, if the CPU delivers it: docs/running.md.
-LINUX_OPTIONS ?= vmx.disable=apicv
 SOAK_MINUTES ?= 10
 FUZZ_SECONDS ?= 60
 # The VM entry: where make debug stops first.
@@ -98,13 +96,13 @@ do-run: do-iso
 # A Linux boot takes Bochs a minute or more on two CPUs.
 do-linux: all
 	tools/fetch-payloads linux
-	tools/mkiso guests/linux.vms -o build/linux.iso --options '$(LINUX_OPTIONS)'
+	tools/mkiso guests/linux.vms -o build/linux.iso --options '$(OPTIONS)'
 	@echo "make: Debian's kernel boots in Bochs, $(CPUS) CPUs; this takes some minutes; the serial console follows" >&2
 	tools/run-bochs build/linux.iso --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LINUX_LIMIT)
 
 do-shell: all
 	tools/fetch-payloads linux
-	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(LINUX_OPTIONS)'
+	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(OPTIONS)'
 	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it, Ctrl-] cuts it short." >&2
 	tools/run-bochs build/shell.iso --cpus 1 --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
 

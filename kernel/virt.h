@@ -17,8 +17,9 @@ enum status virt_cpu_enter(struct refusal *why) MUST_CHECK;
 /* Leaves VMX operation on this CPU. Precondition: every VMCS that was active here has been detached. */
 void virt_cpu_leave(void);
 
-/* True if the CPU can deliver the interrupts of a local APIC's register page by itself ("APIC virtualisation"). */
-bool virt_delivers_interrupts(void);
+/* True if the CPU delivers the interrupts of the VM's local APICs by itself, out of their pages ("APIC
+ * virtualisation"). */
+bool virt_delivers_interrupts(const struct vm *vm);
 /* True if nothing but the local APIC timer can end a guest's run (no VMX-preemption timer). */
 bool virt_needs_host_timer(void);
 

@@ -104,8 +104,9 @@ static COLD void check_compaction(void)
     static u8 area[COMPACTED_BYTES] __attribute__((aligned(XSAVE_ALIGNMENT)));
 
     memset(area, 0, sizeof area);
-    met[NEEDS_XSAVEC] = xsave_is_available() && host(0xd, 1).eax & XSAVEC &&
-                        (!(xsave_supported_mask() & XCR0_AVX) || xsave_check_compaction(area));
+    bool present = xsave_is_available() && host(0xd, 1).eax & XSAVEC;
+    vmx_machine.is_bochs27 = present && xsave_supported_mask() & XCR0_AVX && !xsave_check_compaction(area);
+    met[NEEDS_XSAVEC] = present && !vmx_machine.is_bochs27;
     if (!met[NEEDS_XSAVEC])
         vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
 }

@@ -181,9 +181,14 @@ void virt_cpu_leave(void)
     vmxon_region[cpu_id()] = hpa(0);
 }
 
-bool virt_delivers_interrupts(void)
+/*
+ * Bochs 2.7 delivers a virtual interrupt to a guest that has interrupts off when an external one arrives just then. A
+ * big kernel, whose locks rest on RFLAGS.IF, comes to a stop by that sooner or later.
+ */
+bool virt_delivers_interrupts(const struct vm *vm)
 {
-    return vmx_machine.has_apicv;
+    bool is_kernel = vm->spec.kind == IMAGE_LINUX || vm->spec.kind == IMAGE_PVH;
+    return vmx_machine.has_apicv && !(vmx_machine.is_bochs27 && is_kernel);
 }
 
 bool virt_needs_host_timer(void)

@@ -6,7 +6,7 @@ import pytest
 
 import machine
 import vms
-from test_linux import OPTIONS, STANDARD, check_linux, linux
+from test_linux import STANDARD, check_linux, linux
 
 PAYLOADS = "build/payloads"
 LONG_MS = 10_000
@@ -77,7 +77,7 @@ def together(boot):
         linux("cloud", 2, 128, words="busy") + linux("standard", 2, 160, STANDARD, words="busy") + SMALL
         + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit={LONG_MS} dump=screen\n"
         + f"{PAYLOADS}/invaders.exec vm=invaders mem=8M limit={LONG_MS} dump=screen\n",
-        options=OPTIONS, cpus=2, memory=768, limit=1500,
+        cpus=2, memory=768, limit=1500,
     )
 
 
