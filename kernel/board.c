@@ -91,42 +91,46 @@ static bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool level)
     }
 }
 
-/* Of those that a lowest-priority message names, the one with the least priority takes it. */
-static bool message(void *context, const struct vioapic_message *m)
+/*
+ * To each local APIC that the IPI is for; true if one accepted it. Of those that a lowest-priority IPI is for, the one
+ * with the least priority takes it. sender: needed for shorthands only. A physical destination is an index: APIC ids
+ * are.
+ */
+static bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
 {
-    struct board *board = context;
     struct board_cpu *lowest = NULL;
     bool accepted = false;
+    u32 end = board->vm->spec.cpus;
+    u32 i = 0;
 
-    for (u32 i = 0; i < board->vm->spec.cpus; i++) {
-        struct board_cpu *cpu = &board->cpus[i];
-        if (!vlapic_matches(&cpu->apic, m->destination, m->logical))
-            continue;
-        if (m->delivery != VLAPIC_LOWEST_PRIORITY)
-            accepted |= deliver(cpu, m->delivery, m->vector, m->level);
-        else if (!lowest || vlapic_priority(&cpu->apic) < vlapic_priority(&lowest->apic))
-            lowest = cpu;
+    if (m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->destination < end) {
+        i = m->destination;
+        end = i + 1;
     }
-    return lowest ? deliver(lowest, VLAPIC_FIXED, m->vector, m->level) : accepted;
-}
-
-static void ipi(void *context, const struct vlapic_ipi *m)
-{
-    struct board_cpu *sender = context;
-    struct board *board = sender->board;
-    struct board_cpu *lowest = NULL;
-
-    for (u32 i = 0; i < board->vm->spec.cpus; i++) {
+    for (; i < end; i++) {
         struct board_cpu *cpu = &board->cpus[i];
         if (!vlapic_receives(&cpu->apic, &sender->apic, m))
             continue;
         if (m->delivery != VLAPIC_LOWEST_PRIORITY)
-            deliver(cpu, m->delivery, m->vector, false);
+            accepted |= deliver(cpu, m->delivery, m->vector, level);
         else if (!lowest || vlapic_priority(&cpu->apic) < vlapic_priority(&lowest->apic))
             lowest = cpu;
     }
-    if (lowest)
-        deliver(lowest, VLAPIC_FIXED, m->vector, false);
+    return lowest ? deliver(lowest, VLAPIC_FIXED, m->vector, level) : accepted;
+}
+
+static bool message(void *context, const struct vioapic_message *m)
+{
+    const struct vlapic_ipi ipi = {m->destination, m->vector, m->delivery, VLAPIC_TO_DESTINATION, m->logical};
+    struct board *board = context;
+
+    return send(board, &board->cpus[0], &ipi, m->level);
+}
+
+static void ipi(void *context, const struct vlapic_ipi *m)
+{
+    const struct board_cpu *sender = context;
+    (void)send(sender->board, sender, m, false);
 }
 
 static void notify(void *context)

@@ -186,10 +186,10 @@ static void send(u32 apic_id, u32 command)
         msr_write(MSR_IA32_X2APIC_BASE + LAPIC_ICR_LOW, (u64)apic_id << 32 | command);
         return;
     }
-    for (u32 i = 0; i < ICR_WAIT_ITERATIONS && (read_register(LAPIC_ICR_LOW) & ICR_PENDING); i++)
+    for (u32 i = 0; i < ICR_WAIT_ITERATIONS && (registers[LAPIC_ICR_LOW * 4] & ICR_PENDING); i++)
         cpu_pause();
-    write_register(LAPIC_ICR_HIGH, apic_id << 24);
-    write_register(LAPIC_ICR_LOW, command);
+    registers[LAPIC_ICR_HIGH * 4] = apic_id << 24;
+    registers[LAPIC_ICR_LOW * 4] = command;
 }
 
 void lapic_send_ipi(u32 apic_id, u8 vector)
