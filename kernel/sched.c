@@ -642,12 +642,9 @@ void sched_add(struct vcpu *vcpu)
     move_home(vcpu, best);
 }
 
-void sched_notify(struct vcpu *vcpu, u32 requests)
+/* It does not run here. */
+static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
 {
-    if (LIKELY(here()->current == vcpu)) {
-        vcpu_request(vcpu, requests);
-        return;
-    }
     if (here()->examined == vcpu)
         return;
     u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
@@ -665,6 +662,14 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
         smp_kick(vcpu->home_cpu);
     else
         attend(vcpu->home_cpu, ATTEND_WAKE);
+}
+
+void sched_notify(struct vcpu *vcpu, u32 requests)
+{
+    if (LIKELY(here()->current == vcpu))
+        vcpu_request(vcpu, requests);
+    else
+        notify_away(vcpu, requests);
 }
 
 void sched_init(void)

@@ -17,7 +17,7 @@
 
 #define IOAPIC_PIN_OF_IRQ0 2
 
-static u8 ioapic_pin(u8 irq)
+static ALWAYS_INLINE u8 ioapic_pin(u8 irq)
 {
     return irq == 0 ? IOAPIC_PIN_OF_IRQ0 : irq;
 }
@@ -30,12 +30,23 @@ static void set_isa(void *context, u8 irq, bool level)
     vioapic_set_line(&pc->ioapic, ioapic_pin(irq), level);
 }
 
-static void pulse_isa(void *context, u8 irq)
+static NOINLINE void pulse_open(struct pc *pc, u8 irq)
 {
-    struct pc *pc = context;
-
     vioapic_pulse_line(&pc->ioapic, ioapic_pin(irq));
     pic_pulse_line(&pc->pic, irq);
+}
+
+static ALWAYS_INLINE void pulse_both(struct pc *pc, u8 irq)
+{
+    if (LIKELY(vioapic_pulse_masked(&pc->ioapic, ioapic_pin(irq))))
+        pic_pulse_line(&pc->pic, irq);
+    else
+        pulse_open(pc, irq);
+}
+
+static void pulse_isa(void *context, u8 irq)
+{
+    pulse_both(context, irq);
 }
 
 /* The outputs that the HPET can replace. */
@@ -49,27 +60,24 @@ static void set_replaceable(void *context, u8 irq, bool level)
         set_isa(pc, irq, level);
 }
 
-static void pulse_replaceable(void *context, u8 irq)
+static ALWAYS_INLINE void pulse_replaceable(struct pc *pc, u8 irq)
 {
-    struct pc *pc = context;
-
     pc->replaced_lines |= (u16)BIT(irq);
     if (LIKELY(!pc->legacy_replaced))
-        pulse_isa(pc, irq);
+        pulse_both(pc, irq);
 }
 
-/* Of the PIT, by far the busiest line; most often the 8259A alone hears it. */
+/* By far the busiest line: of its own, so that its numbers are constants. */
 static void pulse_pit(void *context, u8 irq)
 {
-    struct pc *pc = context;
+    (void)irq;
+    pulse_replaceable(context, IRQ_PIT);
+}
 
-    if (UNLIKELY(pc->legacy_replaced) || UNLIKELY(!vioapic_is_masked(&pc->ioapic, IOAPIC_PIN_OF_IRQ0))) {
-        pulse_replaceable(pc, irq);
-        return;
-    }
-    pc->replaced_lines |= (u16)BIT(IRQ_PIT);
-    pc->ioapic.lines |= (u32)BIT(IOAPIC_PIN_OF_IRQ0);
-    pic_pulse_line(&pc->pic, IRQ_PIT);
+static void pulse_cmos(void *context, u8 irq)
+{
+    (void)irq;
+    pulse_replaceable(context, IRQ_CMOS);
 }
 
 /* The edges of the old source are over; what the new one holds high is an edge. */
@@ -93,10 +101,8 @@ static struct line isa_line(struct pc *pc, u8 irq)
 {
     if (!pc->host->interrupt_message)
         return (struct line){pic_set_line, pic_pulse_line, &pc->pic, irq};
-    if (irq == IRQ_PIT)
-        return (struct line){set_replaceable, pulse_pit, pc, irq};
-    if (irq == IRQ_CMOS)
-        return (struct line){set_replaceable, pulse_replaceable, pc, irq};
+    if (irq == IRQ_PIT || irq == IRQ_CMOS)
+        return (struct line){set_replaceable, irq == IRQ_PIT ? pulse_pit : pulse_cmos, pc, irq};
     return (struct line){set_isa, pulse_isa, pc, irq};
 }
 

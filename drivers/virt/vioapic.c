@@ -94,16 +94,6 @@ void vioapic_end_interrupt(struct vioapic *ioapic, u8 vector)
     }
 }
 
-void vioapic_level_vectors(const struct vioapic *ioapic, u64 vectors[4])
-{
-    memset(vectors, 0, 4 * sizeof vectors[0]);
-    for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++) {
-        u64 entry = ioapic->entries[pin];
-        if (entry & ENTRY_REMOTE_IRR || (entry & (ENTRY_LEVEL | ENTRY_MASKED)) == ENTRY_LEVEL)
-            vectors[(u8)entry / 64] |= BIT(entry & 63);
-    }
-}
-
 /* Remote IRR survives a write, unless it makes the pin edge-triggered: by that guests clear it where there is no EOI
  * register. */
 static void write_entry(struct vioapic *ioapic, unsigned index, u32 value)

@@ -33,12 +33,6 @@ struct vioapic {
     void *context;
 };
 
-/* An edge at a pin that is masked is lost. */
-static inline bool vioapic_is_masked(const struct vioapic *ioapic, u8 pin)
-{
-    return ioapic->entries[pin] >> 16 & 1;
-}
-
 /* Registers the memory range; all pins masked. Status: as of bus_add_memory. */
 enum status vioapic_init(struct vioapic *ioapic, struct bus *bus,
                          bool (*deliver)(void *context, const struct vioapic_message *message),
@@ -46,9 +40,15 @@ enum status vioapic_init(struct vioapic *ioapic, struct bus *bus,
 /* A struct line's `set` and `pulse`. pin: below VIOAPIC_PINS. */
 void vioapic_set_line(void *ioapic, u8 pin, bool level);
 void vioapic_pulse_line(void *ioapic, u8 pin);
+/* The same for a pin that is masked, where the edge is lost; false, and nothing done: it is open. */
+static ALWAYS_INLINE bool vioapic_pulse_masked(struct vioapic *ioapic, u8 pin)
+{
+    if (UNLIKELY(!(ioapic->entries[pin] >> 16 & 1)))
+        return false;
+    ioapic->lines |= 1u << pin;
+    return true;
+}
 /* The EOI broadcast of a local APIC. */
 void vioapic_end_interrupt(struct vioapic *ioapic, u8 vector);
-/* The vectors whose end the I/O APIC must see: bit n of word n / 64. For the EOI-exit bitmap. */
-void vioapic_level_vectors(const struct vioapic *ioapic, u64 vectors[4]);
 
 #endif

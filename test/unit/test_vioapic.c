@@ -142,30 +142,13 @@ static void test_not_accepted(void **state)
     assert_int_equal(get(0x22), 0xc051);
 }
 
-static void test_level_vectors(void **state)
-{
-    (void)state;
-    u64 vectors[4];
-    put(0x10, 0x8031);
-    put(0x12, 0x0032);  /* edge */
-    put(0x14, 0x180f0); /* masked */
-    put(0x16, 0x80f1);
-    vioapic_level_vectors(&ioapic, vectors);
-    assert_true(vectors[0] == 1ull << 0x31);
-    assert_true(vectors[1] == 0 && vectors[2] == 0);
-    assert_true(vectors[3] == 1ull << (0xf1 - 192));
-    vioapic_set_line(&ioapic, 3, true);
-    put(0x16, 0x180f1); /* masked in service: its end is still to be seen */
-    vioapic_level_vectors(&ioapic, vectors);
-    assert_true(vectors[3] == 1ull << (0xf1 - 192));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_registers, start),     cmocka_unit_test_setup(test_edges, start),
-        cmocka_unit_test_setup(test_levels, start),        cmocka_unit_test_setup(test_not_accepted, start),
-        cmocka_unit_test_setup(test_level_vectors, start),
+        cmocka_unit_test_setup(test_registers, start),
+        cmocka_unit_test_setup(test_edges, start),
+        cmocka_unit_test_setup(test_levels, start),
+        cmocka_unit_test_setup(test_not_accepted, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
