@@ -118,14 +118,6 @@ static void push(struct uart *uart, u8 character)
     update(uart);
 }
 
-bool uart_receive(struct uart *uart, u8 character)
-{
-    if (uart->received >= capacity(uart) || uart->mcr & MCR_LOOP)
-        return false;
-    push(uart, character);
-    return true;
-}
-
 void uart_take_input(struct uart *uart)
 {
     int character;

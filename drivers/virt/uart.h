@@ -42,10 +42,8 @@ struct uart {
 /* Registers ports and one timer; copies *peer. Status: as of bus_add_ports. */
 enum status uart_init(struct uart *uart, struct bus *bus, struct vtimer_set *timers, struct line irq,
                       const struct uart_peer *peer) MUST_CHECK;
-/* A byte arrives; false, and nothing changed, if there is no room for it or the UART is in loopback mode. */
-bool uart_receive(struct uart *uart, u8 character);
-/* Takes from the peer what there is room for. The peer calls it when bytes come; room that the guest makes is used at
- * once. */
+/* Takes from the peer what there is room for, and nothing in loopback mode. The peer calls it when bytes come; room
+ * that the guest makes is used at once. */
 void uart_take_input(struct uart *uart);
 
 #endif
