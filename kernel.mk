@@ -12,7 +12,7 @@ OBJCOPY := $(CROSS_COMPILE)objcopy
 
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Werror
 KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
-	-mcmodel=kernel -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
+	-mcmodel=kernel -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -mpreferred-stack-boundary=3 -fno-stack-protector -fcf-protection=none \
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -ffunction-sections \
 	$(WARNINGS) -I. $(EXTRA_CFLAGS)
 
@@ -28,9 +28,13 @@ FAST_CFLAGS  := -O2 -fno-inline-functions -fno-inline-small-functions -fno-tree-
 SMALL_CFLAGS := -Oz -fno-jump-tables -fno-move-loop-invariants -fipa-pta
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size): all
 # sections of these objects get the prefix .explain, which linker.ld collects. Ordinary objects, for -flto forgets the files.
-EXPLAIN_C    := $(addprefix vmx/,check.c check_controls.c check_guest.c check_host.c check_msrs.c check_segments.c check_state.c check_text.c)
+EXPLAIN_C    := $(addprefix vmx/,check.c check_controls.c check_guest.c check_host.c check_msrs.c check_segments.c check_state.c check_text.c) kernel/trace_text.c
 SMALL_C      := $(filter-out $(FAST_C),$(KERNEL_C))
 $(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(FAST_CFLAGS)
+# The guest's registers that stay in the CPU while a plain exit is handled: vmx/entry.asm, vmx/kept.h.
+build/vmx/run.c.o: KERNEL_CFLAGS += -ffixed-rbx -ffixed-r12 -ffixed-r13 -ffixed-r14 -ffixed-r15
+build/vmx/exit.c.o build/vmx/cpuid.c.o: KERNEL_CFLAGS += -ffixed-rbx
+build/vmx/exit.c.o: KERNEL_CFLAGS += -fpeephole2
 $(SMALL_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(SMALL_CFLAGS)
 $(filter-out build/kernel/lib/string.c.o $(EXPLAIN_C:%.c=build/%.c.o),$(SMALL_C:%.c=build/%.c.o)): KERNEL_CFLAGS += -flto
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@

@@ -10,6 +10,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "kernel/virt.h"
 
 struct module_line {
@@ -207,9 +208,16 @@ static void report(const struct vm *vm)
     virt_vm_print_statistics(vm);
 }
 
-void machine_report_and_free(void)
+static void print_line(const char *text)
+{
+    log_event("%s", text);
+}
+
+void machine_report_and_free(bool trace)
 {
     console_set_reader(NULL);
+    if (trace)
+        trace_print_all(vms, print_line);
     while (vms) {
         struct vm *vm = vms;
         vms = vm->next;

@@ -19,6 +19,7 @@
 #include "kernel/panic.h"
 #include "kernel/platform.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "kernel/virt.h"
 
 #define VERSION "0.1"
@@ -165,7 +166,7 @@ static void enter_root_everywhere(void)
 }
 
 /* Runs the VMs and returns when all have ended and every CPU has left VMX operation. */
-static void run_machines(void)
+static void run_machines(bool trace)
 {
     u64 frames_before = frames_free_count();
 
@@ -178,7 +179,7 @@ static void run_machines(void)
     u64 first = sched_first_run_tsc();
     if (first)
         log_event("first entry ticks=%lu", first - boot_entry_tsc);
-    machine_report_and_free();
+    machine_report_and_free(trace);
     u64 frames_after = frames_free_count();
     log_event("frames before=%lu after=%lu lost=%ld", frames_before, frames_after, (s64)(frames_before - frames_after));
     if (frames_before != frames_after)
@@ -235,6 +236,10 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
     }
     sched_init();
     platform_start_cpus(ap_trampoline, ap_main);
+    if (trace_init(&why) != STATUS_OK) {
+        log_error("%s", why.text);
+        end_with_failure();
+    }
     log_event("boot version=%s cpus=%u mem=%lu", VERSION, smp_cpu_count(), ram_bytes);
 }
 
@@ -253,7 +258,7 @@ void kernel_main(u32 magic, u32 info_physical)
         end_with_failure();
     }
     machine_set_console_input(options.console_input);
-    run_machines();
+    run_machines(options.trace_serial);
     log_event("end status=%s", machine_all_well() ? "ok" : "fail");
     console_flush();
     power_off();

@@ -12,6 +12,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/format.h"
 #include "kernel/symbols.h"
+#include "kernel/trace.h"
 
 #define MAX_DEPTH  24u
 #define LINE_BYTES 256u
@@ -88,8 +89,16 @@ static void print_registers(const struct trap_frame *f)
     print("rootlet:   cr0=%08lx cr2=%016lx cr3=%08lx cr4=%08lx", cr0_read(), cr2_read(), cr3_read(), cr4_read());
 }
 
+static void print_text(const char *text)
+{
+    print("rootlet: %s", text);
+}
+
+/* What the CPUs did before it. */
 static NORETURN void end(void)
 {
+    if (failures == 1)
+        trace_print_last(NULL, print_text);
     print("rootlet: end status=fail");
     power_off();
 }

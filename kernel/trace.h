@@ -1,26 +1,36 @@
 /*
- * The flight recorder: per CPU a ring of the last exits and entries, and a smaller one of what else happened. Always on;
- * written by the owner alone, with interrupts off, and read by anyone who can bear a record that is just being written.
- * The records' layout is an interface: docs/trace.md, tools/trace. Formatting happens elsewhere, later.
+ * The flight recorder: per CPU a ring of the last exits and entries, and a smaller one of what else happened. Always
+ * on; written by the owner alone, with interrupts off, and read by anyone who can bear a record that is just being
+ * written. The records' layout is an interface: docs/trace.md, tools/trace. Formatting happens elsewhere, later.
  */
 #ifndef ROOTLET_KERNEL_TRACE_H
 #define ROOTLET_KERNEL_TRACE_H
 
 #include "arch/x86/percpu.h"
-#include "kernel/lib/bits.h"
+#include "kernel/lib/status.h"
 
 #define TRACE_VERSION       1u
 #define TRACE_EXIT_RECORDS  4096u /* of a CPU */
 #define TRACE_EVENT_RECORDS 1024u
 
 struct trace_record {
-    u64 tsc;       /* the host's, at the exit or event */
+    union {
+        u64 tsc; /* the host's, at the exit or event */
+        struct {
+            u32 tsc_low, tsc_high;
+        };
+    };
     u64 rip;       /* the guest's, at the exit; of an event: its first argument */
     u64 detail;    /* by cause: docs/trace.md */
     u32 entry_tsc; /* low half of the host's TSC at the next VM entry, or when the guest was left */
-    u16 vcpu;      /* VM id << 4 | index: trace_vcpu() */
-    u8 cause;      /* below 128 the basic exit reason, else enum trace_cause */
-    u8 action;     /* what was done: enum trace_action, or from 16 on the vector of the interrupt that the entry delivers */
+    union {
+        struct {
+            u16 vcpu;  /* VM number << 4 | index: trace_tag() */
+            u8 cause;  /* below 128 the basic exit reason, else enum trace_cause */
+            u8 action; /* enum trace_action, or from 16 on the vector of the interrupt that the entry delivers */
+        };
+        u32 tag; /* all four at once: cause and action 0 */
+    };
 };
 _Static_assert(sizeof(struct trace_record) == 32, "the layout is an interface");
 
@@ -51,5 +61,67 @@ enum trace_action {
 };
 
 enum trace_leave { TRACE_LEAVE_PREEMPTED, TRACE_LEAVE_BLOCKED, TRACE_LEAVE_STOPPED };
+
+struct vm;
+struct vcpu;
+
+/* A vCPU's `tag`. VMs beyond 4095 share numbers. */
+static inline u32 trace_tag(u32 vm_number, u32 index)
+{
+    return (vm_number << 4 | index) & 0xffff;
+}
+
+/*
+ * The ring of exits lies on a boundary of twice its size, so that one bit cleared wraps its end to its beginning; GS
+ * has the place of the last record.
+ */
+#define TRACE_RING_BYTES (TRACE_EXIT_RECORDS * sizeof(struct trace_record))
+
+/* The record of this CPU's last exit (or TRACE_ENTER). */
+static ALWAYS_INLINE struct trace_record *trace_last(void)
+{
+    return CPU_LOCAL_GET(trace);
+}
+
+/* Begins the record of an exit; the caller writes rip, cause and, where docs/trace.md gives it one, detail. */
+static ALWAYS_INLINE struct trace_record *trace_begin(u32 tag)
+{
+    uintptr_t at = (uintptr_t)(trace_last() + 1) & ~(uintptr_t)TRACE_RING_BYTES;
+    struct trace_record *record = (struct trace_record *)at;
+    u32 low, high;
+
+    CPU_LOCAL_SET(trace, record);
+    asm volatile("rdtsc" : "=a"(low), "=d"(high));
+    record->tsc_low = low;
+    record->tsc_high = high;
+    record->tag = tag;
+    return record;
+}
+
+/* Gives each CPU that is up its rings, once. STATUS_NO_MEMORY: *why says how much they take. */
+enum status trace_init(struct refusal *why) MUST_CHECK;
+/* Something else than an exit. vcpu: NULL if it concerns none. This CPU, interrupts off, not in NMI context. */
+void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail);
+
+struct trace_ring {
+    const struct trace_record *records; /* NULL: the CPU records nothing yet */
+    u32 size;                           /* a power of two */
+    u32 newest;
+};
+/* A CPU's ring of exits or of events as it is now; its owner may go on writing. */
+struct trace_ring trace_ring(u32 cpu, bool events);
+
+/* ---- trace_text.c ---- */
+
+#define TRACE_LAST 32u /* records that a report has */
+
+/*
+ * Hands the last TRACE_LAST records of the VM (NULL: of all), oldest first, as text to `emit`, a line each. Any
+ * CPU; what other CPUs write meanwhile may be missing or garbled.
+ */
+void trace_print_last(const struct vm *vm, void (*emit)(const char *text));
+/* All records of all CPUs as text (docs/trace.md, "As text"); at the end, when no CPU records any more. `vms`: for the
+ * names. */
+void trace_print_all(const struct vm *vms, void (*emit)(const char *text));
 
 #endif

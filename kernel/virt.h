@@ -42,6 +42,8 @@ void virt_vcpu_detach(struct vcpu *vcpu);
 void virt_vcpu_report(struct vcpu *vcpu);
 /* Prints "rootlet: vm exits ..." : entries and exits by cause, summed over the VM's vCPUs. */
 void virt_vm_print_statistics(const struct vm *vm);
+/* The name of a basic exit reason; "unknown" if it has none. SDM 3D Appendix C "VMX Basic Exit Reasons" */
+const char *virt_exit_name(u32 reason);
 /* Entries so far, of all vCPUs of the VM. */
 u64 virt_vm_entries(const struct vm *vm);
 

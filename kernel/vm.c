@@ -18,6 +18,7 @@
 #include "kernel/machine.h"
 #include "kernel/panic.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "kernel/virt.h"
 
 static u32 next_id;
@@ -222,6 +223,7 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
 void vm_start(struct vm *vm)
 {
     vm->start_tsc = cpu_tsc();
+    trace_event(TRACE_VM_START, vm->vcpus[0], 0);
     log_event("vm start name=%s kind=%s mem=%lu cpus=%u", vm->spec.name, image_kind_name(vm->spec.kind),
               vm->spec.mem_bytes, vm->spec.cpus);
     log_info("vm memory name=%s overhead_bytes=%lu", vm->spec.name, (u64)(vm->overhead_frames * FRAME_BYTES));
@@ -263,6 +265,7 @@ void vm_nmi(struct vcpu *vcpu)
 {
     if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)
         return;
+    trace_event(TRACE_NMI, vcpu, 0);
     __atomic_store_n(&vcpu->nmi_waiting, true, __ATOMIC_SEQ_CST);
     sched_notify(vcpu, VCPU_REQUEST_EVENT);
 }
@@ -270,6 +273,7 @@ void vm_nmi(struct vcpu *vcpu)
 /* A boot processor that gets INIT starts at the reset vector, that is in firmware, and this PC's firmware resets. */
 bool vm_init_vcpu(struct vcpu *vcpu)
 {
+    trace_event(TRACE_INIT, vcpu, 0);
     if (vcpu->index == 0) {
         vm_stop(vcpu->vm, VM_STOP_RESET, "what=\"INIT to the boot processor\"");
         return false;
@@ -285,6 +289,7 @@ void vm_sipi(struct vcpu *vcpu, u8 vector)
 {
     struct start_state start = {.mode = START_REAL16};
 
+    trace_event(TRACE_SIPI, vcpu, vector);
     if (!end_wait(vcpu, VCPU_HAS_SIPI + vector)) /* it runs, or has one already */
         return;
     if (__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST))
@@ -398,6 +403,11 @@ static void dump_screen(struct vm *vm)
     }
 }
 
+static void print_line(const char *text)
+{
+    log_event("%s", text);
+}
+
 static void finish(struct vm *vm)
 {
     vm_lock(vm);
@@ -407,6 +417,9 @@ static void finish(struct vm *vm)
         dump_screen(vm);
     vm->clean = is_clean(vm);
     vm->stop_tsc = cpu_tsc();
+    trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
+    if (wants_report(vm))
+        trace_print_last(vm, print_line);
     log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
@@ -420,6 +433,7 @@ void vm_retire_vcpu(struct vcpu *vcpu)
     if (wants_report(vm))
         virt_vcpu_report(vcpu);
     virt_vcpu_detach(vcpu);
+    trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_STOPPED);
     if (__atomic_sub_fetch(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST) == 0)
         finish(vm);
 }

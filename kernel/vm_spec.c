@@ -289,6 +289,11 @@ static bool take_console_input(struct text value, void *target)
     return copy_name(value, ((struct host_options *)target)->console_input);
 }
 
+static bool take_trace(struct text value, void *target)
+{
+    return ((struct host_options *)target)->trace_serial = text_is(value, "serial");
+}
+
 static bool take_test(struct text value, void *target)
 {
     struct host_options *options = target;
@@ -301,11 +306,12 @@ static const struct key host_keys[] = {
     {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"},
     {"console",       take_console,       "com1 in this version"                            },
     {"console.input", take_console_input, "the name of a VM"                                },
+    {"trace",         take_trace,         "serial"                                          },
     {"test",          take_test,          "a word of at most 31 characters"                 },
 };
 
 static const struct key_table host_table = {host_keys, ARRAY_SIZE(host_keys),
-                                            "log= idle= vmx.disable= console= console.input= test="};
+                                            "log= idle= vmx.disable= console= console.input= trace= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,

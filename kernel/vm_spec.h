@@ -46,12 +46,14 @@ struct host_options {
     enum log_level log;
     char vmx_disable[160];             /* the comma-separated list as written; vmx/ checks the names */
     char console_input[VM_NAME_BYTES]; /* the VM that gets what is typed, "" if none */
+    bool trace_serial;                 /* print the flight recorder at the end */
     char test[32];                     /* a fault for the test-suite to provoke, "" if none */
 };
 
 /*
- * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, test=). Unknown or
- * bad options: STATUS_INVALID with *why; all good ones are still taken, so that the machine can boot and report.
+ * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, trace=, test=).
+ * Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the machine can boot and
+ * report.
  */
 enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
 

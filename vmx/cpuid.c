@@ -9,8 +9,9 @@
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
 #include "kernel/lib/string.h"
+#include "kernel/trace.h"
 #include "vmx/event.h"
-#include "vmx/vcpu.h"
+#include "vmx/kept.h"
 
 #define BASIC_LEAVES    0x17u
 #define EXTENDED_LEAVES 9u
@@ -394,7 +395,7 @@ static COLD struct cpuid_result compute(const struct vmx_vcpu *v, u32 leaf, u32 
 static ALWAYS_INLINE enum outcome answer(struct vmx_vcpu *v, const struct cpuid_result *r)
 {
     v->gpr[GPR_RAX] = r->eax;
-    v->gpr[GPR_RBX] = r->ebx;
+    kept_rbx_set(v, r->ebx);
     v->gpr[GPR_RCX] = r->ecx;
     v->gpr[GPR_RDX] = r->edx;
     return OUTCOME_SKIP;
@@ -406,10 +407,11 @@ static COLD enum outcome answer_computed(struct vmx_vcpu *v, u32 leaf)
     return answer(v, &r);
 }
 
-enum outcome vmx_cpuid_exit(struct vmx_vcpu *v)
+enum outcome vmx_cpuid_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 leaf = (u32)v->gpr[GPR_RAX];
 
+    record->detail = leaf;
     if (leaf == 1)
         return answer(v, &v->cpuid_leaf1);
     if (UNLIKELY(leaf >= BASIC_LEAVES || BIT(leaf) & COMPUTED_LEAVES))

@@ -5,6 +5,7 @@
  */
 #include "vmx/event.h"
 #include "arch/x86/regs.h"
+#include "kernel/trace.h"
 #include "vmx/apicv.h"
 
 /* SDM 3A 6.13 "Error Code": #DF #TS #NP #SS #GP #PF #AC. */
@@ -50,8 +51,9 @@ void vmx_event_take_back(struct vmx_vcpu *v)
     vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
 }
 
-static void write_event(const struct vmx_event *event)
+static void write_event(const struct vmx_vcpu *v, const struct vmx_event *event)
 {
+    trace_event(TRACE_INJECT, &v->base, event->info);
     vmcs_write(ENTRY_INTERRUPTION_INFO, event->info);
     if (event->info & EVENT_HAS_ERROR)
         vmcs_write(ENTRY_EXCEPTION_ERROR_CODE, event->error_code);
@@ -88,6 +90,7 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v, bool extint)
     u32 vector = alone ? vm->intc.acknowledge(vm->intc.device) : acknowledge(v);
 
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
+    trace_last()->action = (u8)vector;
     v->base.halted = false;
     if (UNLIKELY(vm_interrupt_pending(&v->base))) /* there are more */
         set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);
@@ -99,16 +102,16 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
     case EVENT_NONE:
         return;
     case EVENT_REINJECT:
-        write_event(&v->reinject);
+        write_event(v, &v->reinject);
         v->reinject.info = 0;
         v->exception.info = 0; /* it comes again when its instruction runs again */
         break;
     case EVENT_EXCEPTION:
-        write_event(&v->exception);
+        write_event(v, &v->exception);
         v->exception.info = 0;
         break;
     default:
-        write_event(&(struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI});
+        write_event(v, &(struct vmx_event){.info = EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI});
         __atomic_store_n(&v->base.nmi_waiting, false, __ATOMIC_SEQ_CST);
         break;
     }

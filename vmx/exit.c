@@ -10,7 +10,9 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "vmx/event.h"
+#include "vmx/kept.h"
 #include "vmx/vcpu.h"
 
 #define ENTRY_FAILED 0x80000000u
@@ -134,7 +136,7 @@ static const char *const names[EXIT_REASONS] = {
     [64] = "xrstors",
 };
 
-const char *vmx_exit_name(u32 reason)
+const char *virt_exit_name(u32 reason)
 {
     return reason < EXIT_REASONS && names[reason] ? names[reason] : "unknown";
 }
@@ -150,11 +152,12 @@ static void check_deadline(struct vmx_vcpu *v)
  * guest's, they exit only so that their delivery can be interrupted. SDM 3C 27.2.2 "Information for VM Exits Due to
  * Vectored Events".
  */
-static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v)
+static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 info = vmcs_read(EXIT_INTERRUPTION_INFO);
     u8 vector = (u8)info;
 
+    record->detail = info;
     if (EVENT_TYPE(info) == EVENT_TYPE_NMI) {
         vmx_event_save_interrupted(v);
         asm volatile("int $2" : : : "memory");
@@ -185,17 +188,21 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v)
     return OUTCOME_RESUME;
 }
 
-static NOINLINE enum outcome external_interrupt_exit(struct vmx_vcpu *v)
+static enum outcome external_interrupt_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    irq_dispatch((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
+    u32 info = vmcs_read(EXIT_INTERRUPTION_INFO);
+
+    record->detail = info;
+    irq_dispatch((u8)info);
     if (!vmx_machine.has_timer)
         check_deadline(v);
     return OUTCOME_RESUME;
 }
 
 /* Interrupts off and none pending: for good, unless another vCPU restarts it, which nothing can do. */
-static NOINLINE enum outcome hlt_exit(struct vmx_vcpu *v)
+static enum outcome hlt_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)record;
     v->base.halted = true;
     v->base.halted_forever = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
@@ -214,7 +221,7 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
     }
     v->last_entry_error = 0;
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "exit=%u what=\"VM entry refused: %s\" qualification=%lu", reason,
-            vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
+            virt_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
     return OUTCOME_STOP;
 }
 
@@ -239,13 +246,16 @@ static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
     return OUTCOME_SKIP;
 }
 
-static NOINLINE enum outcome vmcall_exit(struct vmx_vcpu *v)
+static enum outcome vmcall_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 number = *(const volatile u32 *)&v->gpr[GPR_RAX]; /* EAX */
 
+    record->detail = number;
     if (UNLIKELY((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || number >= v->base.hypercalls))
         return refused_hypercall(v);
+    kept_rbx_save(v);
     v->gpr[GPR_RAX] = hypercall_table[number](&v->base, v->gpr);
+    kept_rbx_load(v);
     return OUTCOME_SKIP;
 }
 
@@ -255,18 +265,20 @@ static COLD enum outcome unknown_exit(struct vmx_vcpu *v)
     u32 reason = (u16)vmcs_read(EXIT_REASON);
 
     vm_stop(v->base.vm, VM_STOP_UNKNOWN_EXIT, "exit=%u name=%s qualification=0x%lx rip=0x%lx", reason,
-            vmx_exit_name(reason), vmcs_read(EXIT_QUALIFICATION), vmcs_read(GUEST_RIP));
+            virt_exit_name(reason), vmcs_read(EXIT_QUALIFICATION), vmcs_read(GUEST_RIP));
     return OUTCOME_STOP;
 }
 
-static NOINLINE enum outcome window_exit(struct vmx_vcpu *v)
+static enum outcome window_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)record;
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
     return OUTCOME_RESUME;
 }
 
-static NOINLINE enum outcome timer_exit(struct vmx_vcpu *v)
+static enum outcome timer_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)record;
     sched_deadline_reached(&v->base);
     return OUTCOME_RESUME;
 }
@@ -294,68 +306,70 @@ enum { APIC_LINEAR_READ, APIC_LINEAR_WRITE };
  * a guest that runs, keeps tables or pushes event frames in its APIC. SDM 3C 27.2.1, table "Exit Qualification for
  * APIC-Access VM Exits".
  */
-static NOINLINE enum outcome apic_access_exit(struct vmx_vcpu *v)
+static enum outcome apic_access_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    if (LIKELY(APIC_ACCESS_TYPE(vmcs_read(EXIT_QUALIFICATION)) <= APIC_LINEAR_WRITE))
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    record->detail = qualification;
+    if (LIKELY(APIC_ACCESS_TYPE(qualification) <= APIC_LINEAR_WRITE))
         return vmx_mmio_execute(v);
     return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"local APIC used as memory\"");
 }
 
 /* After the guest's instruction: the register is written, what follows from that is ours. */
-static NOINLINE enum outcome apic_write_exit(struct vmx_vcpu *v)
+static enum outcome apic_write_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    vm_apic_written(&v->base, vmcs_read(EXIT_QUALIFICATION) & 0xff0);
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    record->detail = qualification;
+    vm_apic_written(&v->base, qualification & 0xff0);
     return OUTCOME_RESUME;
 }
 
 /* After the guest's instruction: EOI of a level-triggered interrupt. */
-static NOINLINE enum outcome apic_eoi_exit(struct vmx_vcpu *v)
+static enum outcome apic_eoi_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    vm_apic_end_level(&v->base, (u8)vmcs_read(EXIT_QUALIFICATION));
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    record->detail = qualification;
+    vm_apic_end_level(&v->base, (u8)qualification);
     return OUTCOME_RESUME;
 }
 
 /* Bit 31 set: the entry failed. Else a reason newer than this table. */
-static COLD enum outcome uncounted_exit(struct vmx_vcpu *v)
+static COLD enum outcome uncounted_exit(struct vmx_vcpu *v, u32 reason)
 {
-    u32 reason = vmcs_read(EXIT_REASON);
-
     if ((u16)reason < EXIT_REASONS)
         v->exits[(u16)reason]++;
     return reason & ENTRY_FAILED ? entry_failure(v) : unknown_exit(v);
 }
 
-/* Every case is a call in tail position, so that the dispatch itself needs no stack frame. */
-enum outcome vmx_exit_handle(struct vmx_vcpu *v)
+static enum outcome control_register_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    u64 reason = vmcs_read(EXIT_REASON);
+    record->detail = vmcs_read(EXIT_QUALIFICATION);
+    return record->cause == EXIT_CR_ACCESS ? vmx_cr_exit(v) : vmx_dr_exit(v);
+}
 
-    if (UNLIKELY(reason >= EXIT_HANDLED))
-        return uncounted_exit(v);
-    v->exits[reason]++;
+enum outcome vmx_exit_slow(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u32 reason = vmcs_read(EXIT_REASON);
+
+    if (reason >= EXIT_HANDLED) {
+        record->detail = vmcs_read(EXIT_QUALIFICATION);
+        return uncounted_exit(v, reason);
+    }
     switch (reason) {
     case EXIT_EXCEPTION_OR_NMI:
-        return exception_exit(v);
-    case EXIT_EXTERNAL_INTERRUPT:
-        return external_interrupt_exit(v);
+        return exception_exit(v, record);
     case EXIT_TRIPLE_FAULT:
         return triple_fault_exit(v);
-    case EXIT_INTERRUPT_WINDOW:
-    case EXIT_NMI_WINDOW:
-        return window_exit(v);
     case EXIT_TASK_SWITCH:
         return task_switch_exit(v);
-    case EXIT_CPUID:
-        return vmx_cpuid_exit(v);
-    case EXIT_HLT:
-        return hlt_exit(v);
     case EXIT_INVD: /* the caches hold other VMs' data too: INVD and WBINVD have no effect a coherent guest could see */
     case EXIT_WBINVD:
         return OUTCOME_SKIP;
     case EXIT_RDPMC: /* no counter exists: SDM 2B "RDPMC" */
         return rdpmc_exit(v);
-    case EXIT_VMCALL:
-        return vmcall_exit(v);
     case EXIT_GETSEC:
     case EXIT_RSM:
     case EXIT_VMCLEAR:
@@ -374,28 +388,62 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v)
     case EXIT_MWAIT: /* as on a CPU whose CPUID does not have them */
         return undefined_exit(v);
     case EXIT_CR_ACCESS:
-        return vmx_cr_exit(v);
     case EXIT_MOV_DR:
-        return vmx_dr_exit(v);
-    case EXIT_IO:
-        return vmx_io_exit(v);
-    case EXIT_RDMSR:
-        return vmx_msr_read_exit(v);
-    case EXIT_WRMSR:
-        return vmx_msr_write_exit(v);
-    case EXIT_EPT_VIOLATION:
-        return vmx_ept_violation_exit(v);
-    case EXIT_PREEMPTION_TIMER:
-        return timer_exit(v);
+        return control_register_exit(v, record);
     case EXIT_XSETBV:
         return vmx_xsetbv_exit(v);
     case EXIT_APIC_ACCESS:
-        return apic_access_exit(v);
-    case EXIT_VIRTUALIZED_EOI:
-        return apic_eoi_exit(v);
-    case EXIT_APIC_WRITE:
-        return apic_write_exit(v);
+        return apic_access_exit(v, record);
     default: /* one that we did not ask for */
         return unknown_exit(v);
     }
+}
+
+/* entry.asm: vmx_exit_slow and vmx_ept_violation_exit with all the guest's registers in gpr[]. */
+enum outcome vmx_exit_with_registers(struct vmx_vcpu *v, struct trace_record *record);
+enum outcome vmx_ept_violation_with_registers(struct vmx_vcpu *v, struct trace_record *record);
+
+typedef enum outcome handler_t(struct vmx_vcpu *v, struct trace_record *record);
+
+/* The exits that come often, and whose handlers do without the registers of kept.h, have handlers of their own. */
+#define SLOW vmx_exit_with_registers
+static handler_t *const handlers[EXIT_HANDLED] = {
+    [0] = SLOW,
+    [EXIT_EXTERNAL_INTERRUPT] = external_interrupt_exit,
+    [2 ... 6] = SLOW,
+    [EXIT_INTERRUPT_WINDOW] = window_exit,
+    [EXIT_NMI_WINDOW] = window_exit,
+    [9] = SLOW,
+    [EXIT_CPUID] = vmx_cpuid_exit,
+    [11] = SLOW,
+    [EXIT_HLT] = hlt_exit,
+    [13 ... 17] = SLOW,
+    [EXIT_VMCALL] = vmcall_exit,
+    [19 ... 29] = SLOW,
+    [EXIT_IO] = vmx_io_exit,
+    [EXIT_RDMSR] = vmx_msr_read_exit,
+    [EXIT_WRMSR] = vmx_msr_write_exit,
+    [33 ... 44] = SLOW,
+    [EXIT_VIRTUALIZED_EOI] = apic_eoi_exit,
+    [46 ... 47] = SLOW,
+    [EXIT_EPT_VIOLATION] = vmx_ept_violation_with_registers,
+    [49 ... 51] = SLOW,
+    [EXIT_PREEMPTION_TIMER] = timer_exit,
+    [53 ... 55] = SLOW,
+    [EXIT_APIC_WRITE] = apic_write_exit,
+    [57 ... 59] = SLOW,
+};
+
+/* The handlers' calls are in tail position, so that the dispatch itself needs no stack frame. */
+enum outcome vmx_exit_handle(struct vmx_vcpu *v)
+{
+    struct trace_record *record = trace_begin(v->trace_tag);
+    u64 reason = vmcs_read(EXIT_REASON);
+
+    record->rip = vmcs_read(GUEST_RIP);
+    record->cause = (u8)reason;
+    if (UNLIKELY(reason >= EXIT_HANDLED))
+        return vmx_exit_with_registers(v, record);
+    v->exits[reason]++;
+    return handlers[reason](v, record);
 }

@@ -33,12 +33,9 @@ static ALWAYS_INLINE bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
 }
 
 /* Devices come first: their ranges do not lie in memory, and most accesses that come here are theirs. */
-u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes)
+static NOINLINE u64 read_device(struct vmx_vcpu *v, gpa_t address, u8 bytes)
 {
     struct vm *vm = v->base.vm;
-
-    if (is_apic_page(v, address))
-        return vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes) & bits_mask_of_bytes(bytes);
     const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
     if (UNLIKELY(!range))
         return read_other(v, address, bytes);
@@ -48,14 +45,16 @@ u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes)
     return LIKELY(!vm_timers_moved(vm)) ? value : vm_note_moved_timers(vm, value);
 }
 
-void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
+u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes)
+{
+    if (is_apic_page(v, address))
+        return vm_apic_read(&v->base, address.raw & (FRAME_BYTES - 1), bytes) & bits_mask_of_bytes(bytes);
+    return read_device(v, address, bytes);
+}
+
+static NOINLINE void write_device(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
 {
     struct vm *vm = v->base.vm;
-
-    if (is_apic_page(v, address)) {
-        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
-        return;
-    }
     const struct bus_memory_range *range = bus_find_memory(&vm->bus, address, bytes);
     if (UNLIKELY(!range)) {
         write_other(v, address, bytes, value);
@@ -66,4 +65,12 @@ void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value
     vm_unlock(vm);
     if (UNLIKELY(vm_timers_moved(vm)))
         vm_note_moved_timers(vm, 0);
+}
+
+void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
+{
+    if (is_apic_page(v, address))
+        vm_apic_write(&v->base, address.raw & (FRAME_BYTES - 1), bytes, value);
+    else
+        write_device(v, address, bytes, value);
 }

@@ -3,6 +3,7 @@
  * Priority of Faults and VM Exits". Devices are behind vm_port_read and vm_port_write, which take the VM's lock.
  */
 #include "arch/x86/regs.h"
+#include "kernel/trace.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"
 #include "vmx/vcpu.h"
@@ -99,10 +100,11 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
 static const u32 size_masks[] = {[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff};
 static const u64 kept_masks[] = {[1] = ~0xffull, [2] = ~0xffffull, [4] = 0};
 
-enum outcome vmx_io_exit(struct vmx_vcpu *v)
+enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
 
+    record->detail = qualification;
     if (UNLIKELY(qualification & IO_STRING))
         return string_exit(v, qualification);
 

@@ -6,6 +6,7 @@
  */
 #include "vmx/mmio.h"
 #include "arch/x86/cpu.h"
+#include "kernel/trace.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"
 
@@ -35,10 +36,11 @@ static COLD enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
 /* Whether the CPU's mode is that of the slot, and its page tables are those of the slot or begin alike. */
 static ALWAYS_INLINE bool is_same_mode(struct vmx_vcpu *v, struct mmio_slot *slot, u64 rip)
 {
-    bool same = LIKELY(slot->rip == rip) && LIKELY(slot->cs_access == vmcs_read(GUEST_CS_ACCESS)) &&
-                LIKELY(slot->cs_base == vmcs_read(GUEST_CS_BASE)) && LIKELY(slot->efer == vmcs_read(GUEST_EFER)) &&
-                LIKELY(slot->cr4 == vmcs_read(GUEST_CR4)) &&
-                LIKELY(((slot->paging ^ (u32)vmcs_read(GUEST_CR0)) & (u32)CR0_PG) == 0);
+    /* VMREAD first: then the comparison takes its other side from memory. */
+    bool same = LIKELY(rip == slot->rip) && LIKELY(vmcs_read(GUEST_CS_ACCESS) == slot->cs_access) &&
+                LIKELY(vmcs_read(GUEST_CS_BASE) == slot->cs_base) && LIKELY(vmcs_read(GUEST_EFER) == slot->efer) &&
+                LIKELY(vmcs_read(GUEST_CR4) == slot->cr4) &&
+                LIKELY((((u32)vmcs_read(GUEST_CR0) ^ slot->paging) & (u32)CR0_PG) == 0);
     if (UNLIKELY(!same))
         return false;
     u64 cr3 = vmcs_read(GUEST_CR3);
@@ -119,11 +121,12 @@ enum outcome vmx_mmio_execute(struct vmx_vcpu *v)
     return run(v, &v->mmio[mmio_slot_index(rip)], rip, 0);
 }
 
-enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v)
+enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
-    u64 rip = vmcs_read(GUEST_RIP);
+    u64 rip = record->rip;
 
+    record->detail = vmcs_read(GUEST_PHYSICAL_ADDRESS);
     if (UNLIKELY(qualification & VIOLATION_FETCH) || UNLIKELY(vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID))
         return not_an_operand(v, qualification);
     return run(v, &v->mmio[mmio_slot_index(rip)], rip, qualification);

@@ -11,7 +11,7 @@
 #include "vmx/decode.h"
 #include "vmx/fields.h"
 
-#define MMIO_SLOTS       4u  /* a power of two */
+#define MMIO_SLOTS       8u  /* a power of two */
 #define MMIO_LEVELS      4u  /* of page tables: longer paths are not kept */
 #define MMIO_CODE_BYTES  16u /* that are compared; those beyond the instruction's length are masked */
 #define MMIO_NO_SHORTCUT UINT64_MAX
@@ -51,8 +51,8 @@ struct mmio_slot {
 
 static inline u32 mmio_slot_index(u64 rip)
 {
-    return (u32)rip * 0x9e3779b1u >> 30;
+    return (u32)rip * 0x9e3779b1u >> 29;
 }
-_Static_assert(MMIO_SLOTS == 1u << (32 - 30), "what mmio_slot_index yields");
+_Static_assert(MMIO_SLOTS == 1u << (32 - 29), "what mmio_slot_index yields");
 
 #endif

@@ -6,6 +6,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/sched.h"
 #include "vmx/ept.h"
+#include "kernel/trace.h"
 #include "vmx/event.h"
 #include "vmx/load.h"
 
@@ -156,10 +157,11 @@ static u64 read_answered(const struct vmx_vcpu *v, u32 index)
     }
 }
 
-enum outcome vmx_msr_read_exit(struct vmx_vcpu *v)
+enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 index = (u32)v->gpr[GPR_RCX];
 
+    record->detail = index;
     if (LIKELY(index == MSR_IA32_APIC_BASE))
         return give(v, *v->base.apic.base);
     if (is_apic(index))
@@ -329,10 +331,11 @@ static NOINLINE enum outcome write_msr(struct vmx_vcpu *v, u32 index)
 }
 
 /* EOI comes from each interrupt handler, where the CPU does not virtualise it. */
-enum outcome vmx_msr_write_exit(struct vmx_vcpu *v)
+enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 index = (u32)v->gpr[GPR_RCX];
 
+    record->detail = index;
     if (UNLIKELY(index != MSR_X2APIC_EOI) || UNLIKELY((u32)v->gpr[GPR_RDX] | (u32)v->gpr[GPR_RAX]) ||
         UNLIKELY(!(*v->base.apic.base & APIC_BASE_EXTD)))
         return write_msr(v, index);

@@ -1,6 +1,7 @@
 /*
  * Offsets and constants for vmx/entry.asm.
  */
+#include "arch/x86/percpu.h"
 #include "kernel/lib/offsets.h"
 #include "vmx/vcpu.h"
 
@@ -10,5 +11,6 @@ void offsets(void)
 {
     OFFSET_OF(VCPU_GPR, struct vmx_vcpu, gpr);
     OFFSET_OF(VCPU_LAUNCHED, struct vmx_vcpu, launched);
+    OFFSET_OF(CPU_HOST_STACK, struct cpu_local, host_stack);
     OFFSET_VALUE(FIELD_HOST_RSP, 0x6c14);
 }

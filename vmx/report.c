@@ -16,7 +16,7 @@ void virt_vcpu_report(struct vcpu *vcpu)
     vmx_load(v);
     u32 reason = vmcs_read(EXIT_REASON);
     log_event("vm regs name=%s vcpu=%u exit=%u(%s) qualification=0x%lx", name, vcpu->index, (u16)reason,
-              vmx_exit_name((u16)reason), vmcs_read(EXIT_QUALIFICATION));
+              virt_exit_name((u16)reason), vmcs_read(EXIT_QUALIFICATION));
     log_event("vm regs name=%s rip=0x%lx rsp=0x%lx rflags=0x%lx", name, vmcs_read(GUEST_RIP), vmcs_read(GUEST_RSP),
               vmcs_read(GUEST_RFLAGS));
     log_event("vm regs name=%s rax=0x%lx rbx=0x%lx rcx=0x%lx rdx=0x%lx rsi=0x%lx rdi=0x%lx rbp=0x%lx", name, v->gpr[0],
@@ -63,7 +63,7 @@ void virt_vm_print_statistics(const struct vm *vm)
         u64 count = sum_of(vm, reason);
         if (!count)
             continue;
-        used += format_text(text + used, sizeof text - used, " %s=%lu", vmx_exit_name(reason), count);
+        used += format_text(text + used, sizeof text - used, " %s=%lu", virt_exit_name(reason), count);
         if (used > sizeof text - 48) {
             log_event("vm exits name=%s%s", vm->spec.name, text);
             used = 0;

@@ -5,18 +5,31 @@
 #include "arch/x86/cpu.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "vmx/apicv.h"
 #include "vmx/event.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
 
-/* entry.asm. Enters the guest; returns when vmx_after_exit has said 0, or an entry failed (1: VMfailValid, 2:
+/* entry.asm. Enters the guest; returns when vmx_after_exit has returned (0), or an entry failed (1: VMfailValid, 2:
  * VMfailInvalid). */
 u32 vmx_enter_guest(struct vmx_vcpu *v);
-/* entry.asm. Enters again after an exit: returns only if that fails. The next exit begins afresh on the stack of
- * vmx_enter_guest. */
-u32 vmx_resume_guest(struct vmx_vcpu *v);
-u32 vmx_after_exit(struct vmx_vcpu *v);
+/* entry.asm. Enters again after an exit, which begins afresh on the stack of vmx_enter_guest. The registers that
+ * functions keep must be the guest's: this file is compiled without them. */
+NORETURN void vmx_resume_guest(struct vmx_vcpu *v);
+/*
+ * What vmx_enter_guest has on top of its stack: by the calling convention that makes it an argument of vmx_after_exit,
+ * which so needs no place of its own for `v`. Constant: the next exit finds it there again.
+ */
+struct host_frame {
+    struct vmx_vcpu *v;
+    u64 r15, r14;
+};
+u32 vmx_after_exit(struct vmx_vcpu *v, const struct host_frame frame);
+
+_Static_assert((u32)OUTCOME_SKIP == TRACE_SKIP && (u32)OUTCOME_RESUME == TRACE_RESUME &&
+                   (u32)OUTCOME_SKIP_DECODED == TRACE_SKIP_DECODED && (u32)OUTCOME_STOP == TRACE_STOP,
+               "a record's action is the outcome");
 
 /* Without a preemption timer there is no field to arm: a request that never ends keeps such machines off the short
  * path. */
@@ -34,22 +47,39 @@ static COLD void end_blocking(void)
         vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
 }
 
-static COLD void expire_at_once(void)
-{
-    vmcs_write(PREEMPTION_TIMER_VALUE, 0);
-}
-
 /*
  * SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC. A
  * deadline is at most one slice away, so 32 bits of difference decide, and a negative one means that it has passed.
  */
-static ALWAYS_INLINE void arm_preemption_timer(const struct vmx_vcpu *v)
+static ALWAYS_INLINE s32 ticks_left(const struct vmx_vcpu *v, struct trace_record *record)
 {
-    u32 left = (u32)v->base.deadline_tsc - (u32)cpu_tsc();
-    if (UNLIKELY((s32)left < 0))
-        expire_at_once();
-    else
-        vmcs_write(PREEMPTION_TIMER_VALUE, left >> vmx_machine.timer_shift);
+    u32 now = cpu_tsc_low();
+
+    record->entry_tsc = now;
+    return (s32)((u32)v->base.deadline_tsc - now);
+}
+
+static void arm_preemption_timer(const struct vmx_vcpu *v)
+{
+    s32 left = ticks_left(v, trace_last());
+    vmcs_write(PREEMPTION_TIMER_VALUE, left < 0 ? 0 : (u32)left >> vmx_machine.timer_shift);
+}
+
+static COLD NORETURN void enter_expired(struct vmx_vcpu *v)
+{
+    vmcs_write(PREEMPTION_TIMER_VALUE, 0);
+    vmx_resume_guest(v);
+}
+
+/* The end of each way back into the guest. */
+static ALWAYS_INLINE NORETURN void enter(struct vmx_vcpu *v, struct trace_record *record)
+{
+    s32 left = ticks_left(v, record);
+
+    if (UNLIKELY(left < 0))
+        enter_expired(v);
+    vmcs_write(PREEMPTION_TIMER_VALUE, (u32)left >> vmx_machine.timer_shift);
+    vmx_resume_guest(v);
 }
 
 /* Any requests but the plain event. False: leave the guest. */
@@ -70,6 +100,8 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
         return false;
     if (vmx_machine.has_timer)
         arm_preemption_timer(v);
+    else
+        trace_last()->entry_tsc = cpu_tsc_low();
     return true;
 }
 
@@ -80,56 +112,78 @@ static COLD void trap_single_step(void)
     vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
 }
 
+static COLD u32 leave(void)
+{
+    struct trace_record *record = trace_last();
+
+    record->entry_tsc = cpu_tsc_low();
+    if (record->action != TRACE_STOP)
+        record->action = TRACE_LEFT;
+    return 0;
+}
+
+/* What is rare between two entries. */
+static NOINLINE u32 enter_with_requests(struct vmx_vcpu *v)
+{
+    u32 requests = __atomic_exchange_n(&v->base.requests, 0, __ATOMIC_SEQ_CST);
+    if (UNLIKELY(requests != VCPU_REQUEST_EVENT)) {
+        if (!prepare_with_requests(v, requests))
+            return leave();
+        vmx_resume_guest(v);
+    }
+    vmx_event_prepare(v); /* and there is a preemption timer, or a request would be standing */
+    enter(v, trace_last());
+}
+
+static COLD u32 enter_skipped_with_requests(struct vmx_vcpu *v)
+{
+    end_blocking();
+    return enter_with_requests(v);
+}
+
+static COLD u32 enter_single_step(struct vmx_vcpu *v)
+{
+    trap_single_step();
+    if (v->base.requests)
+        return enter_with_requests(v);
+    enter(v, trace_last());
+}
+
 /*
  * The instruction that caused the exit is done. SDM 3C 27.2.4 "Information for VM Exits Due to Instruction Execution".
  * Blocking by STI or MOV SS matters only to an event or a trap that is about to be delivered, so it is ended only then:
  * else the guest's next instruction ends it. Outside 64-bit mode RIP may leave 32 bits here: entry_failure() in exit.c
  * wraps it.
  */
-static ALWAYS_INLINE void skip_instruction(u32 length)
+static ALWAYS_INLINE u32 enter_behind(struct vmx_vcpu *v, struct trace_record *record, u32 length)
 {
-    vmcs_write(GUEST_RIP, vmcs_read(GUEST_RIP) + length);
+    vmcs_write(GUEST_RIP, record->rip + length);
     if (UNLIKELY(vmcs_read(GUEST_RFLAGS) & RFLAGS_TF))
-        trap_single_step();
-}
-
-/* What is rare between two entries; `skipped`: an instruction was finished, whose blocking has ended. */
-static NOINLINE u32 enter_with_requests(struct vmx_vcpu *v, bool skipped)
-{
-    if (skipped)
-        end_blocking();
-    u32 requests = __atomic_exchange_n(&v->base.requests, 0, __ATOMIC_SEQ_CST);
-    if (UNLIKELY(requests != VCPU_REQUEST_EVENT))
-        return prepare_with_requests(v, requests) ? vmx_resume_guest(v) : 0;
-    vmx_event_prepare(v); /* and there is a preemption timer, or a request would be standing */
-    arm_preemption_timer(v);
-    return vmx_resume_guest(v);
-}
-
-static ALWAYS_INLINE u32 enter_again(struct vmx_vcpu *v, bool skipped)
-{
+        return enter_single_step(v);
     if (UNLIKELY(v->base.requests))
-        return enter_with_requests(v, skipped);
-    arm_preemption_timer(v);
-    return vmx_resume_guest(v);
+        return enter_skipped_with_requests(v);
+    enter(v, record);
 }
 
 /* Called by entry.asm after each VM exit: handles it, and enters again unless there is a reason to leave (returns 0).
  */
-u32 vmx_after_exit(struct vmx_vcpu *v)
+u32 vmx_after_exit(struct vmx_vcpu *v, const struct host_frame frame)
 {
     enum outcome outcome = vmx_exit_handle(v);
+    struct trace_record *record = trace_last();
 
-    if (LIKELY(outcome == OUTCOME_SKIP)) {
-        skip_instruction(vmcs_read(EXIT_INSTRUCTION_LENGTH));
-        return enter_again(v, true);
+    v = frame.v; /* the same: not kept in a register meanwhile */
+    if (LIKELY(outcome == OUTCOME_SKIP))
+        return enter_behind(v, record, vmcs_read(EXIT_INSTRUCTION_LENGTH));
+    record->action = (u8)outcome;
+    if (LIKELY(outcome == OUTCOME_RESUME)) {
+        if (UNLIKELY(v->base.requests))
+            return enter_with_requests(v);
+        enter(v, record);
     }
-    if (LIKELY(outcome == OUTCOME_RESUME))
-        return enter_again(v, false);
-    if (outcome == OUTCOME_STOP)
-        return 0;
-    skip_instruction(v->skip_bytes); /* OUTCOME_SKIP_DECODED */
-    return enter_again(v, true);
+    if (outcome == OUTCOME_SKIP_DECODED)
+        return enter_behind(v, record, v->skip_bytes);
+    return leave();
 }
 
 /* SDM 3C 30.4 "VM Instruction Error Numbers", those that an entry can give. */
@@ -158,15 +212,22 @@ void virt_vcpu_run(struct vcpu *vcpu)
     if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS) && !vmx_vcpu_take_sipi(v))
         return;
     vmx_load(v);
+    struct trace_record *record = trace_begin(v->trace_tag);
+    record->cause = TRACE_ENTER;
+    record->rip = vmcs_read(GUEST_RIP);
+    record->detail = vcpu->slice_end_tsc - record->tsc;
     vmx_event_take_back(v);
     u32 requests = VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     if (vcpu->halted) /* it woke for an interrupt: if that is gone again, it is still in HLT */
         requests |= VCPU_REQUEST_HALT;
-    if (!prepare_with_requests(v, requests))
+    if (!prepare_with_requests(v, requests)) {
+        leave();
         return;
+    }
     u32 failed = vmx_enter_guest(v);
     if (!failed)
         return;
+    trace_event(TRACE_ENTRY_FAILED, vcpu, failed == 1 ? vmcs_read(INSTRUCTION_ERROR) : 0);
     v->last_entry_error = failed == 1 ? vmcs_read(INSTRUCTION_ERROR) : 0;
     vm_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, "error=%lu what=\"%s\"", v->last_entry_error,
             failed == 1 ? instruction_error_name(v->last_entry_error) : "VMfailInvalid: no current VMCS");

@@ -12,6 +12,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
+#include "kernel/trace.h"
 #include "vmx/ept.h"
 #include "vmx/event.h"
 #include "vmx/load.h"
@@ -107,6 +108,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     xsave_area_init(v->xsave_area);
     v->base.vm = vm;
     v->base.index = index;
+    v->trace_tag = trace_tag(vm->id + 1, index);
     v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;

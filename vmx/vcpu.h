@@ -31,12 +31,13 @@ struct vmx_event {
 };
 
 struct vmx_vcpu {
-    u64 gpr[16]; /* offset 0: entry.asm */
+    struct vcpu base;
+    u64 gpr[16];   /* see kept.h for when which of them are here; not RSP */
+    u32 trace_tag; /* who it is in the flight recorder */
     u32 launched;
     u32 active_cpu; /* VCPU_NO_CPU: the VMCS is clear */
     u32 host_cpu;   /* whose GDT, TSS, GS the VMCS's host state holds */
     u32 tlb_cpu;    /* the only CPU whose TLB may hold our translations usefully */
-    struct vcpu base;
 
     u64 exits[EXIT_REASONS];
 
@@ -92,6 +93,8 @@ struct vmx_machine {
 };
 extern struct vmx_machine vmx_machine;
 
+struct trace_record;
+
 /* What to do after an exit: only run.c moves RIP. */
 enum outcome {
     OUTCOME_SKIP,         /* the instruction is done: move RIP past it */
@@ -100,32 +103,33 @@ enum outcome {
     OUTCOME_STOP          /* vm_stop has been called */
 };
 
-/* exit.c */
+/* exit.c: records the exit, counts it, handles it. */
 enum outcome vmx_exit_handle(struct vmx_vcpu *v);
-const char *vmx_exit_name(u32 reason);
-/* cpuid.c */
+/* The exits that are rare, or whose handlers want all the guest's registers in gpr[]: called by entry.asm. */
+enum outcome vmx_exit_slow(struct vmx_vcpu *v, struct trace_record *record);
+/* Handlers of exits; those that take the exit's record write its detail. cpuid.c */
 void vmx_cpuid_build(void);
 void vmx_cpuid_init_vcpu(struct vmx_vcpu *v);
 void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on);
 void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on);
-enum outcome vmx_cpuid_exit(struct vmx_vcpu *v);
+enum outcome vmx_cpuid_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* msr.c */
 /* Firmware's state, and the memory types that follow from it; when the VMCS is written for the first time. */
 void vmx_msr_init_vcpu(struct vmx_vcpu *v);
 void vmx_msr_bitmap_fill(u8 *bitmap);
-enum outcome vmx_msr_read_exit(struct vmx_vcpu *v);
-enum outcome vmx_msr_write_exit(struct vmx_vcpu *v);
+enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record);
+enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record);
 void vmx_msr_save(struct vmx_vcpu *v);
 void vmx_msr_restore(const struct vmx_vcpu *v);
 /* io.c */
-enum outcome vmx_io_exit(struct vmx_vcpu *v);
+enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* cr.c */
 enum outcome vmx_cr_exit(struct vmx_vcpu *v);
 enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v);
 enum outcome vmx_dr_exit(struct vmx_vcpu *v);
 u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
 /* mmio.c */
-enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v);
+enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* Executes the instruction at RIP, whose memory operand is a device, on the bus. */
 enum outcome vmx_mmio_execute(struct vmx_vcpu *v);
 /* vcpu.c */

@@ -15,9 +15,10 @@ struct cpuid_result {
 
 static inline struct cpuid_result cpu_cpuid(u32 leaf, u32 subleaf)
 {
-    struct cpuid_result r;
-    asm volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
-    return r;
+    u64 eax = leaf, ebx, ecx = subleaf, edx;
+    /* Leaves RBX alone, which vmx/cpuid.c must not use. */
+    asm volatile("mov %%rbx, %1\n\tcpuid\n\txchg %%rbx, %1" : "+a"(eax), "=&r"(ebx), "+c"(ecx), "=d"(edx));
+    return (struct cpuid_result){(u32)eax, (u32)ebx, (u32)ecx, (u32)edx};
 }
 
 static inline u64 cpu_tsc(void)
@@ -25,6 +26,14 @@ static inline u64 cpu_tsc(void)
     u32 low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
     return (u64)high << 32 | low;
+}
+
+/* Its low half: enough for differences below 2^31 ticks. */
+static ALWAYS_INLINE u32 cpu_tsc_low(void)
+{
+    u32 low;
+    asm volatile("rdtsc" : "=a"(low) : : "edx");
+    return low;
 }
 
 /* Precondition: the MSR exists (#GP otherwise, which is a host bug). msr_read_safe asks first. */

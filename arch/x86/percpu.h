@@ -4,7 +4,7 @@
  *
  *   gs:0   self            <- cpu_local()
  *   ...    id, apic_id
- *          kernel          -> struct cpu of kernel/cpu.h
+ *          trace           this CPU's place in its flight recorder
  *          GDT, TSS        the CPU's own descriptor tables
  */
 #ifndef ROOTLET_ARCH_PERCPU_H
@@ -43,7 +43,8 @@ struct cpu_local {
     struct cpu_local *self;
     u32 id; /* 0 is the boot CPU; dense */
     u32 apic_id;
-    void *kernel;
+    void *trace;    /* kernel/trace.h: the record of this CPU's last exit */
+    u64 host_stack; /* vmx/entry.asm: what RSP is in the host while a guest runs */
     u64 stack_top;
     u64 gdt[GDT_ENTRIES] ALIGNED(16);
     struct tss tss ALIGNED(16);
@@ -67,6 +68,16 @@ static inline struct cpu_local *cpu_local(void)
     asm volatile("mov %%gs:0, %0" : "=r"(self));
     return self;
 }
+
+/* The current CPU's own field, a pointer or u64, in one instruction. */
+#define CPU_LOCAL_GET(field)                                                                                           \
+    ({                                                                                                                 \
+        __typeof__(((struct cpu_local *)0)->field) got;                                                                \
+        asm volatile("mov %%gs:%c1, %0" : "=r"(got) : "i"(offsetof(struct cpu_local, field)));                         \
+        got;                                                                                                           \
+    })
+#define CPU_LOCAL_SET(field, value)                                                                                    \
+    asm volatile("mov %0, %%gs:%c1" : : "r"(value), "i"(offsetof(struct cpu_local, field)) : "memory")
 
 static inline u32 cpu_id(void)
 {

@@ -16,7 +16,7 @@ global benchapic_came
 extern guest_load_gdt, benchapic_second_main
 
 ; u32 benchapic_self(u32 vector), u32 benchapic_eoi(u32 vector): sends it to this vCPU, turns interrupts on and waits for the
-; handler's figure in EBX.
+; handler's figure plus 1 in EBX. (Plus 1: with several CPUs in Bochs the clock moves in steps, and the figure may be 0.)
 benchapic_self:
     push ebx
     push esi
@@ -33,7 +33,7 @@ benchapic_self:
     test ebx, ebx
     jz .wait
     cli
-    mov eax, ebx
+    lea eax, [ebx - 1]
     pop esi
     pop ebx
     ret
@@ -41,7 +41,7 @@ benchapic_self:
 benchapic_self_interrupt:
     rdtsc
     sub eax, esi
-    mov ebx, eax
+    lea ebx, [eax + 1]
     call end
     iretd
 
@@ -54,7 +54,7 @@ benchapic_eoi_interrupt:
     wrmsr
     rdtsc
     sub eax, esi
-    mov ebx, eax
+    lea ebx, [eax + 1]
     iretd
 
 ; As benchapic_self, but by the registers in memory.
@@ -75,7 +75,7 @@ benchapic_memory_interrupt:
     mov dword [APIC_EOI], 0
     rdtsc
     sub eax, esi
-    mov ebx, eax
+    lea ebx, [eax + 1]
     iretd
 
 end:

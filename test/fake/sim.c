@@ -15,6 +15,7 @@
 #include "kernel/machine.h"
 #include "kernel/panic.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "kernel/virt.h"
 #include "test/fake/host_memory.h"
 
@@ -298,6 +299,19 @@ void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
 bool virt_needs_host_timer(void)
 {
     return host_timer;
+}
+
+void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
+{
+    (void)cause;
+    (void)vcpu;
+    (void)detail;
+}
+
+void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
+{
+    (void)vm;
+    (void)emit;
 }
 
 void virt_vcpu_report(struct vcpu *vcpu)

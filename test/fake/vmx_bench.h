@@ -11,9 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "kernel/panic.h"
+#include "kernel/trace.h"
 #include "test/fake/cpu.h"
 #include "test/fake/msr.h"
 #include "test/fake/vmcs.h"
@@ -39,7 +42,20 @@ static struct {
     u64 cr8;
     u32 flushes;         /* of the TLB */
     bool bad_compaction; /* XSAVEC misplaces registers */
+    struct cpu_local local;
+    enum trace_cause event; /* the last one that was recorded */
+    u64 event_detail;
 } bench;
+
+/* As the kernel's: on a boundary of twice its size. */
+static struct trace_record bench_records[TRACE_EXIT_RECORDS] __attribute__((aligned(2 * TRACE_RING_BYTES)));
+
+void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
+{
+    assert_ptr_equal(vcpu, vcpu ? &bench.v.base : NULL);
+    bench.event = cause;
+    bench.event_detail = detail;
+}
 
 void panic(const char *format, ...)
 {
@@ -175,6 +191,9 @@ static inline void bench_start(void)
 
     memset(&bench, 0, sizeof bench);
     memset(&vmx_machine, 0, sizeof vmx_machine);
+    memset(bench_records, 0, sizeof bench_records);
+    bench.local.trace = bench_records;
+    assert_int_equal(syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, &bench.local), 0);
     fake_cpu_reset();
     fake_cpuid_skylake();
     fake_msr_reset();

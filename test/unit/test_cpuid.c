@@ -41,7 +41,7 @@ static struct cpuid_result cpuid(u32 leaf, u32 subleaf)
     bench.v.gpr[GPR_RAX] = 0xdead00000000 | leaf;
     bench.v.gpr[GPR_RBX] = bench.v.gpr[GPR_RDX] = ~0ull;
     bench.v.gpr[GPR_RCX] = 0xdead00000000 | subleaf;
-    assert_int_equal(vmx_cpuid_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_cpuid_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     for (unsigned i = GPR_RAX; i <= GPR_RBX; i++)
         assert_int_equal(bench.v.gpr[i] >> 32, 0);
     return (struct cpuid_result){(u32)bench.v.gpr[GPR_RAX], (u32)bench.v.gpr[GPR_RBX], (u32)bench.v.gpr[GPR_RCX],

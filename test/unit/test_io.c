@@ -105,7 +105,7 @@ static int set_up(void **state)
 static enum outcome io(u32 flags, u8 size, u16 port)
 {
     VMCS_SET(EXIT_QUALIFICATION, (u64)port << 16 | flags | (size - 1u));
-    return vmx_io_exit(&bench.v);
+    return vmx_io_exit(&bench.v, trace_last());
 }
 
 enum width { A16, A32, A64 };

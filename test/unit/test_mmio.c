@@ -123,7 +123,8 @@ static enum outcome violate(u64 linear, u64 physical, u64 access)
     VMCS_SET(GUEST_LINEAR_ADDRESS, linear);
     VMCS_SET(GUEST_PHYSICAL_ADDRESS, physical);
     bench.v.skip_bytes = 0;
-    return vmx_ept_violation_exit(&bench.v);
+    trace_last()->rip = vmcs_read(GUEST_RIP);
+    return vmx_ept_violation_exit(&bench.v, trace_last());
 }
 
 static struct mmio_slot *slot(void)

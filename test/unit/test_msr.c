@@ -79,7 +79,7 @@ static enum outcome rdmsr(u32 index)
 {
     bench.v.gpr[GPR_RCX] = 0xdead00000000 | index; /* the upper half does not count */
     bench.v.gpr[GPR_RAX] = bench.v.gpr[GPR_RDX] = ~0ull;
-    return vmx_msr_read_exit(&bench.v);
+    return vmx_msr_read_exit(&bench.v, trace_last());
 }
 
 static enum outcome wrmsr(u32 index, u64 value)
@@ -87,7 +87,7 @@ static enum outcome wrmsr(u32 index, u64 value)
     bench.v.gpr[GPR_RCX] = index;
     bench.v.gpr[GPR_RAX] = 0xdead00000000 | (u32)value;
     bench.v.gpr[GPR_RDX] = 0xdead00000000 | value >> 32;
-    return vmx_msr_write_exit(&bench.v);
+    return vmx_msr_write_exit(&bench.v, trace_last());
 }
 
 static void assert_reads(u32 index, u64 value)

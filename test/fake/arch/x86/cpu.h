@@ -15,6 +15,10 @@ struct cpuid_result {
 
 struct cpuid_result cpu_cpuid(u32 leaf, u32 subleaf);
 u64 cpu_tsc(void);
+static inline u32 cpu_tsc_low(void)
+{
+    return (u32)cpu_tsc();
+}
 
 u64 msr_read(u32 index);
 void msr_write(u32 index, u64 value);
