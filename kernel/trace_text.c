@@ -43,12 +43,45 @@ static const char *const event_names[] = {"enter", "leave",    "wake",    "migra
                                           "awake", "vm-start", "vm-stop", "init",    "sipi",   "nmi",  "entry-failed"};
 static const char *const action_names[] = {"skip", "resume", "skip-decoded", "stop", "left"};
 
-/* Whether an exit's detail means something. */
-static bool has_detail(u8 cause)
+/* What a detail is, by exit reason or event; NULL: nothing. */
+static const char *const exit_details[] = {
+    [0] = "info",           [1] = "info",           [10] = "leaf",    [18] = "call",          [28] = "qualification",
+    [29] = "qualification", [31] = "msr",           [32] = "msr",     [33] = "qualification", [34] = "qualification",
+    [44] = "qualification", [45] = "qualification", [48] = "address", [56] = "qualification",
+};
+static const char *const event_details[] = {
+    [TRACE_ENTER - TRACE_ENTER] = "budget",       [TRACE_MIGRATE - TRACE_ENTER] = "to",
+    [TRACE_INJECT - TRACE_ENTER] = "info",        [TRACE_KICK - TRACE_ENTER] = "target",
+    [TRACE_SLEEP - TRACE_ENTER] = "until",        [TRACE_SIPI - TRACE_ENTER] = "vector",
+    [TRACE_ENTRY_FAILED - TRACE_ENTER] = "error",
+};
+static const char *const leave_names[] = {"preempted", "blocked", "stopped"};
+
+#define EXIT_IO 30u
+
+/* SDM 3C 27.2.1, table "Exit Qualification for I/O Instructions". */
+static size_t put_io(char *to, size_t size, u64 q)
 {
-    static const u64 exits = 1ull << 0 | 1ull << 1 | 1ull << 10 | 1ull << 18 | 0x1full << 28 | 3ull << 33 | 3ull << 44 |
-                             1ull << 48 | 1ull << 56;
-    return cause >= 64 || exits >> cause & 1;
+    return format_text(to, size, " %s port=0x%x bytes=%u", q & 8 ? "in" : "out", (u32)(q >> 16 & 0xffff),
+                       (u32)(q & 7) + 1);
+}
+
+static size_t put_detail(char *to, size_t size, const struct trace_record *record)
+{
+    u32 event = record->cause - (u32)TRACE_ENTER;
+    const char *name = NULL;
+
+    if (record->cause == EXIT_IO)
+        return put_io(to, size, record->detail);
+    if (record->cause == TRACE_VM_STOP)
+        return format_text(to, size, " reason=%s", vm_stop_reason_name((enum vm_stop_reason)record->detail));
+    if (record->cause == TRACE_LEAVE && record->detail < ARRAY_SIZE(leave_names))
+        return format_text(to, size, " %s", leave_names[record->detail]);
+    if (record->cause < ARRAY_SIZE(exit_details))
+        name = exit_details[record->cause];
+    else if (record->cause >= TRACE_ENTER && event < ARRAY_SIZE(event_details))
+        name = event_details[event];
+    return name ? format_text(to, size, " %s=0x%lx", name, record->detail) : 0;
 }
 
 static const char *cause_name(u8 cause)
@@ -58,16 +91,21 @@ static const char *cause_name(u8 cause)
     return cause - TRACE_ENTER < (int)ARRAY_SIZE(event_names) ? event_names[cause - TRACE_ENTER] : "unknown";
 }
 
-static void print_record(u32 cpu, const struct trace_record *record, void (*emit)(const char *text))
+/* vm: whose name to print; NULL: its number stands for it. */
+static void print_record(u32 cpu, const struct trace_record *record, const struct vm *vm,
+                         void (*emit)(const char *text))
 {
     char line[LINE_BYTES];
-    size_t used = format_text(line, sizeof line, "last cpu=%u tsc=%lu vm=%u vcpu=%u %s", cpu, record->tsc,
-                              record->vcpu >> 4, record->vcpu & 15, cause_name(record->cause));
+    size_t used = format_text(line, sizeof line, "last cpu=%u tsc=%lu", cpu, record->tsc);
 
-    if (record->cause < TRACE_ENTER)
+    if (vm)
+        used += format_text(line + used, sizeof line - used, " vm=%s", vm->spec.name);
+    else
+        used += format_text(line + used, sizeof line - used, " vm=%u", record->vcpu >> 4);
+    used += format_text(line + used, sizeof line - used, " vcpu=%u %s", record->vcpu & 15, cause_name(record->cause));
+    if (record->cause <= TRACE_ENTER)
         used += format_text(line + used, sizeof line - used, " rip=0x%lx", record->rip);
-    if (has_detail(record->cause))
-        used += format_text(line + used, sizeof line - used, " detail=0x%lx", record->detail);
+    used += put_detail(line + used, sizeof line - used, record);
     if (record->action >= 16)
         used += format_text(line + used, sizeof line - used, " deliver=%u", record->action);
     else if (record->cause < TRACE_ENTER && record->action < ARRAY_SIZE(action_names))
@@ -108,7 +146,7 @@ void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
     while (count < TRACE_LAST && (found[count] = take_newest(places, ring, vm, &from)))
         cpus[count++] = (u8)(from / 2);
     while (count--)
-        print_record(cpus[count], found[count], emit);
+        print_record(cpus[count], found[count], vm, emit);
 }
 
 /* ---- all of them, for tools/trace ---- */
