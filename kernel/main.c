@@ -99,6 +99,7 @@ static u32 cpus_in_root; /* atomic */
 static u32 cpus_refused; /* atomic */
 static u32 cpus_left;    /* atomic */
 static bool test_vmx_again;
+static bool test_panic_at_end;
 static u32 enter_allowed; /* atomic: the boot CPU has resolved what VMX this machine has */
 
 static void enter_root(void)
@@ -179,6 +180,8 @@ static void run_machines(bool trace)
     u64 first = sched_first_run_tsc();
     if (first)
         log_event("first entry ticks=%lu", first - boot_entry_tsc);
+    if (test_panic_at_end)
+        panic("test=panic-at-end");
     machine_report_and_free(trace);
     u64 frames_after = frames_free_count();
     log_event("frames before=%lu after=%lu lost=%ld", frames_before, frames_after, (s64)(frames_before - frames_after));
@@ -206,6 +209,10 @@ static void run_test(const char *test)
         return;
     if (string_equal(test, "vmx-again")) {
         test_vmx_again = true;
+        return;
+    }
+    if (string_equal(test, "panic-at-end")) {
+        test_panic_at_end = true;
         return;
     }
     if (!traps_provoke(test)) {

@@ -38,6 +38,17 @@ def test_no_guest_causes_an_error_line(contained):
     assert not [line for line in contained.host_lines if line.startswith("error")], str(contained)
 
 
+def test_a_fault_is_told_with_what_went_before(contained):
+    """The last 32 records of a VM that ended by a fault: ever later, all its own; the fault; its end."""
+    for name, cause in (("triple", "triple-fault"), ("badstate", "invalid-guest-state")):
+        lines = [line for line in contained.host_lines if line.startswith("last ") and f" vm={name} " in line]
+        assert 3 <= len(lines) <= 32, str(contained)
+        times = [int(line.split("tsc=")[1].split()[0]) for line in lines]
+        assert times == sorted(times), str(contained)
+        assert f" {cause} rip=" in lines[-3] and " stop " in lines[-3], lines[-3]
+        assert lines[-2].endswith(" leave stopped") and " vm-stop reason=" in lines[-1], lines[-2:]
+
+
 def test_a_vm_with_several_vcpus_ends_beside_a_running_one(boot):
     """The second vCPU is retired, with a report, on a CPU that is inside the exit of another VM's vCPU."""
     run = boot(

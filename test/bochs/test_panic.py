@@ -27,3 +27,16 @@ def test_host_exception(boot, kind, cpus, words):
     assert run.event("end")["status"] == "fail"
     assert [line for line in run.lines if line][-1] == "rootlet: end status=fail", str(run)
     assert "ACPI control: soft power off" in run.log or "Shutdown port" in run.log, str(run)
+
+
+def test_panic_tells_what_the_cpus_did_before(boot):
+    """The last records of all CPUs and VMs, oldest first, after the backtrace."""
+    run = boot(HELLO, "test=panic-at-end", cpus=2, limit=60)
+    assert run.status == 1 and "panicked" in run.verdict, str(run)
+    records = [line for line in run.host_lines if line.startswith("last ")]
+    assert 8 <= len(records) <= 32, str(run)
+    times = [int(re.search(r"tsc=(\d+)", line).group(1)) for line in records]
+    assert times == sorted(times), str(run)
+    assert re.search(r"vm=1 vcpu=0 vmcall rip=0x[0-9a-f]+ call=0x\d+ left ", records[-3]), str(run)
+    assert re.search(r"vm=1 vcpu=0 leave stopped$", records[-2]) and records[-1].endswith("vm-stop reason=exit"), str(run)
+    assert [line for line in run.lines if line][-1] == "rootlet: end status=fail", str(run)
