@@ -32,14 +32,6 @@ enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base)
     return apic_base >> 12 == VMX_APIC_ADDRESS >> 12 ? APICV_XAPIC : APICV_OFF;
 }
 
-bool vmx_apicv_is_available(const struct vmx_caps *caps)
-{
-    const struct vmx_allowed *proc = &caps->group[VMX_PROC];
-
-    return (proc->may_be_one & (PROC_ON | PROC_MSR_BITMAPS)) == (PROC_ON | PROC_MSR_BITMAPS) &&
-           !(proc->must_be_one & PROC_OFF) && (caps->group[VMX_PROC2].may_be_one & PROC2_ALL) == PROC2_ALL;
-}
-
 u32 vmx_apicv_proc_controls(enum vmx_apicv_mode mode, u32 proc)
 {
     return mode == APICV_OFF ? (proc & ~PROC_ON) | PROC_OFF : (proc & ~PROC_OFF) | PROC_ON;

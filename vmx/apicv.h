@@ -19,8 +19,6 @@ enum vmx_apicv_mode {
 
 /* Pure: the mode for a value of IA32_APIC_BASE, if the CPU is to deliver. */
 enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base);
-/* Pure: whether the CPU has all that is needed and the controls leave the choice. */
-bool vmx_apicv_is_available(const struct vmx_caps *caps);
 /* Pure: the controls with those of the mode on, those of the others off. */
 u32 vmx_apicv_proc_controls(enum vmx_apicv_mode mode, u32 proc);
 u32 vmx_apicv_proc2_controls(enum vmx_apicv_mode mode, u32 proc2);

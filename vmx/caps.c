@@ -7,31 +7,71 @@
 #include "kernel/lib/string.h"
 #include "vmx/controls.h"
 
-static struct vmx_allowed read_allowed(u32 msr)
+static u64 get(const struct vmx_caps_raw *raw, u32 index)
 {
-    u64 value = msr_read(msr);
+    return raw->value[index - MSR_IA32_VMX_BASIC];
+}
+
+bool vmx_caps_exists(const struct vmx_caps_raw *raw, u32 index)
+{
+    u64 basic = get(raw, MSR_IA32_VMX_BASIC);
+    u64 proc = get(raw, MSR_IA32_VMX_PROCBASED_CTLS) >> 32;
+    u64 proc2 = get(raw, MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
+
+    switch (index) {
+    case MSR_IA32_VMX_PROCBASED_CTLS2:
+        return proc & PROC_SECONDARY;
+    case MSR_IA32_VMX_EPT_VPID_CAP:
+        return proc2 & (PROC2_EPT | PROC2_VPID);
+    case MSR_IA32_VMX_TRUE_PINBASED_CTLS:
+    case MSR_IA32_VMX_TRUE_PROCBASED_CTLS:
+    case MSR_IA32_VMX_TRUE_EXIT_CTLS:
+    case MSR_IA32_VMX_TRUE_ENTRY_CTLS:
+        return basic & BIT(55); /* SDM 3D A.2 "Reserved Controls and Default Settings" */
+    case MSR_IA32_VMX_VMFUNC:
+        return proc2 & PROC2_VMFUNC;
+    case MSR_IA32_VMX_PROCBASED_CTLS3:
+        return proc & PROC_TERTIARY;
+    case MSR_IA32_VMX_EXIT_CTLS2:
+        return get(raw, MSR_IA32_VMX_EXIT_CTLS) >> 32 & EXIT_SECONDARY;
+    default:
+        return true;
+    }
+}
+
+void vmx_caps_read(struct vmx_caps_raw *raw)
+{
+    *raw = (struct vmx_caps_raw){.feature_control = msr_read(MSR_IA32_FEATURE_CONTROL)};
+    for (u32 i = 0; i < VMX_CAPS_MSRS; i++)
+        if (vmx_caps_exists(raw, MSR_IA32_VMX_BASIC + i))
+            raw->value[i] = msr_read(MSR_IA32_VMX_BASIC + i);
+}
+
+static struct vmx_allowed allowed(const struct vmx_caps_raw *raw, u32 msr)
+{
+    u64 value = get(raw, msr);
     return (struct vmx_allowed){.must_be_one = (u32)value, .may_be_one = (u32)(value >> 32)};
 }
 
-void vmx_caps_read(struct vmx_caps *caps)
+void vmx_caps_take(const struct vmx_caps_raw *raw, struct vmx_caps *caps)
 {
-    *caps = (struct vmx_caps){.basic = msr_read(MSR_IA32_VMX_BASIC)};
-    bool has_true = caps->basic & BIT(55); /* SDM 3D A.2: the TRUE MSRs exist */
+    bool has_true = vmx_caps_exists(raw, MSR_IA32_VMX_TRUE_PINBASED_CTLS);
 
-    caps->group[VMX_PIN] = read_allowed(has_true ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS);
-    caps->group[VMX_PROC] = read_allowed(has_true ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS : MSR_IA32_VMX_PROCBASED_CTLS);
-    caps->group[VMX_EXIT] = read_allowed(has_true ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
-    caps->group[VMX_ENTRY] = read_allowed(has_true ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS);
-    if (caps->group[VMX_PROC].may_be_one & PROC_SECONDARY)
-        caps->group[VMX_PROC2] = read_allowed(MSR_IA32_VMX_PROCBASED_CTLS2);
-    if (caps->group[VMX_PROC2].may_be_one & (PROC2_EPT | PROC2_VPID))
-        caps->ept_vpid = msr_read(MSR_IA32_VMX_EPT_VPID_CAP);
-    caps->misc = msr_read(MSR_IA32_VMX_MISC);
-    caps->cr0_fixed0 = msr_read(MSR_IA32_VMX_CR0_FIXED0);
-    caps->cr0_fixed1 = msr_read(MSR_IA32_VMX_CR0_FIXED1);
-    caps->cr4_fixed0 = msr_read(MSR_IA32_VMX_CR4_FIXED0);
-    caps->cr4_fixed1 = msr_read(MSR_IA32_VMX_CR4_FIXED1);
-    caps->feature_control = msr_read(MSR_IA32_FEATURE_CONTROL);
+    *caps = (struct vmx_caps){
+        .basic = get(raw, MSR_IA32_VMX_BASIC),
+        .misc = get(raw, MSR_IA32_VMX_MISC),
+        .cr0_fixed0 = get(raw, MSR_IA32_VMX_CR0_FIXED0),
+        .cr0_fixed1 = get(raw, MSR_IA32_VMX_CR0_FIXED1),
+        .cr4_fixed0 = get(raw, MSR_IA32_VMX_CR4_FIXED0),
+        .cr4_fixed1 = get(raw, MSR_IA32_VMX_CR4_FIXED1),
+        .ept_vpid = get(raw, MSR_IA32_VMX_EPT_VPID_CAP),
+        .feature_control = raw->feature_control,
+    };
+    caps->group[VMX_PIN] = allowed(raw, has_true ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS);
+    caps->group[VMX_PROC] = allowed(raw, has_true ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS : MSR_IA32_VMX_PROCBASED_CTLS);
+    caps->group[VMX_PROC2] = allowed(raw, MSR_IA32_VMX_PROCBASED_CTLS2);
+    caps->group[VMX_EXIT] = allowed(raw, has_true ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS);
+    caps->group[VMX_ENTRY] = allowed(raw, has_true ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS);
 }
 
 /* Optional features that are bits of EPT_VPID_CAP rather than controls. */
@@ -103,6 +143,15 @@ enum status vmx_caps_disable(struct vmx_caps *caps, const char *list, struct ref
             return refuse(why, STATUS_INVALID, "vmx.disable=%s: no such optional feature; there are: %s", name, known);
         }
     }
+    return STATUS_OK;
+}
+
+enum status vmx_caps_check_ept(const struct vmx_caps *caps, struct refusal *why)
+{
+    if ((caps->ept_vpid & (EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK)) != (EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK))
+        return refuse(why, STATUS_UNSUPPORTED, "this CPU's EPT lacks four-level walks or write-back tables");
+    if ((caps->ept_vpid & (EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL)) != (EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL))
+        return refuse(why, STATUS_UNSUPPORTED, "this CPU lacks INVEPT of all contexts");
     return STATUS_OK;
 }
 

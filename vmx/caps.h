@@ -5,8 +5,16 @@
 #ifndef ROOTLET_VMX_CAPS_H
 #define ROOTLET_VMX_CAPS_H
 
+#include "arch/x86/msr.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/status.h"
+
+/* The capability MSRs as the CPU has them: those from IA32_VMX_BASIC on that exist, and IA32_FEATURE_CONTROL. */
+#define VMX_CAPS_MSRS (MSR_IA32_VMX_EXIT_CTLS2 - MSR_IA32_VMX_BASIC + 1)
+struct vmx_caps_raw {
+    u64 value[VMX_CAPS_MSRS]; /* at the MSR's index less that of IA32_VMX_BASIC; 0 where it does not exist */
+    u64 feature_control;
+};
 
 enum vmx_group { VMX_PIN, VMX_PROC, VMX_PROC2, VMX_EXIT, VMX_ENTRY, VMX_GROUPS };
 
@@ -40,12 +48,22 @@ struct vmx_caps {
 #define FEATURE_CONTROL_VMX_OUTSIDE BIT(2)
 
 /* Reads every capability MSR that exists. Precondition: CPUID.1:ECX.VMX is 1. */
-void vmx_caps_read(struct vmx_caps *caps);
+void vmx_caps_read(struct vmx_caps_raw *raw);
+/*
+ * Whether the capability MSR `index`, from MSR_IA32_VMX_BASIC to MSR_IA32_VMX_EXIT_CTLS2, exists. Only MSRs of lower
+ * indices need to be in *raw.
+ */
+bool vmx_caps_exists(const struct vmx_caps_raw *raw, u32 index);
+/* The capabilities that the MSRs report, by the TRUE ones where they exist. */
+void vmx_caps_take(const struct vmx_caps_raw *raw, struct vmx_caps *caps);
 /*
  * Masks the optional features of a comma-separated list (vmx.disable=) out of *caps. STATUS_INVALID: an unknown name;
  * *why lists those that exist.
  */
 enum status vmx_caps_disable(struct vmx_caps *caps, const char *list, struct refusal *why) MUST_CHECK;
+
+/* STATUS_UNSUPPORTED: EPT lacks something that every VM needs; *why names it. */
+enum status vmx_caps_check_ept(const struct vmx_caps *caps, struct refusal *why) MUST_CHECK;
 
 /*
  * What IA32_FEATURE_CONTROL, as firmware left it, lets us do: *to_write is the value to write first, 0 for none (a
@@ -75,6 +93,13 @@ static inline u32 vmx_caps_memory_type(const struct vmx_caps *caps)
 static inline u32 vmx_caps_timer_shift(const struct vmx_caps *caps)
 {
     return (u32)bits_field(caps->misc, 4, 0);
+}
+
+/* VPID without INVVPID could not be flushed when a vCPU moves. */
+static inline bool vmx_caps_has_invvpid(const struct vmx_caps *caps)
+{
+    u64 needed = EPT_CAP_INVVPID | EPT_CAP_INVVPID_ALL;
+    return (caps->ept_vpid & needed) == needed;
 }
 
 /* A legal CR0 (CR4) in VMX operation nearest to `value`. SDM 3D A.7 and A.8. */

@@ -73,13 +73,13 @@ static const struct vmx_control_row rows[] = {
     {VMX_ENTRY, VMX_REQUIRED,           ENTRY_LOAD_DEBUG,               "load debug controls",                 NULL              },
     {VMX_ENTRY, VMX_REQUIRED_AVAILABLE, ENTRY_IA32E_GUEST,              "IA-32e mode guest",                   NULL              },
     {VMX_ENTRY, VMX_FORBIDDEN,          ENTRY_SMM,                      "entry to SMM",                        NULL              },
-    {VMX_ENTRY, VMX_FORBIDDEN,          ENTRY_DEACTIVATE_DUAL,          "deactivate dual-monitor",             NULL              },
+    {VMX_ENTRY, VMX_FORBIDDEN,          ENTRY_DEACTIVATE_DUAL,          "deactivate dual-monitor treatment",   NULL              },
     {VMX_ENTRY, VMX_FORBIDDEN,          ENTRY_LOAD_PERF_GLOBAL,         "load IA32_PERF_GLOBAL_CTRL on entry", NULL              },
     {VMX_ENTRY, VMX_REQUIRED,           ENTRY_LOAD_PAT,                 "load IA32_PAT on entry",              NULL              },
     {VMX_ENTRY, VMX_REQUIRED,           ENTRY_LOAD_EFER,                "load IA32_EFER on entry",             NULL              },
 };
 
-/* Reserved bits that must be 1 and have no name: SDM 3D A.2 "the default1 class". */
+/* The default1 class as it was at first; what has a name by now is in the table as well. */
 static const u32 default_one[VMX_GROUPS] = {0x00000016, 0x0401e172, 0, 0x00036dff, 0x000011ff};
 
 const struct vmx_control_row *vmx_control_rows(size_t *count)
@@ -88,26 +88,48 @@ const struct vmx_control_row *vmx_control_rows(size_t *count)
     return rows;
 }
 
+u32 vmx_controls_default_one(enum vmx_group group)
+{
+    return default_one[group];
+}
+
+const char *vmx_controls_group_name(enum vmx_group group)
+{
+    return group_names[group];
+}
+
+bool vmx_controls_have_apicv(const struct vmx_caps *caps)
+{
+    const struct vmx_allowed *proc = &caps->group[VMX_PROC];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (rows[i].need == VMX_SWITCHED && !(caps->group[rows[i].group].may_be_one & rows[i].bit))
+            return false;
+    return proc->may_be_one & PROC_MSR_BITMAPS &&
+           !(proc->must_be_one & (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING));
+}
+
 static enum status apply_row(const struct vmx_control_row *row, const struct vmx_allowed *allowed, u32 *value,
                              struct refusal *why)
 {
     bool available = allowed->may_be_one & row->bit;
     bool insisted = allowed->must_be_one & row->bit;
 
+    if (available && (row->need == VMX_REQUIRED || row->need == VMX_OPTIONAL))
+        *value |= row->bit;
     if ((row->need == VMX_REQUIRED || row->need == VMX_REQUIRED_AVAILABLE) && !available)
         return refuse(why, STATUS_UNSUPPORTED, "this CPU lacks the %s control '%s', which every VM needs",
                       group_names[row->group], row->name);
     if ((row->need == VMX_FORBIDDEN || row->need == VMX_REQUIRED_AVAILABLE || row->need == VMX_SWITCHED) && insisted)
         return refuse(why, STATUS_INVALID, "this CPU insists on the %s control '%s', which Rootlet cannot have on",
                       group_names[row->group], row->name);
-    if (row->need == VMX_REQUIRED || (row->need == VMX_OPTIONAL && available))
-        *value |= row->bit;
     return STATUS_OK;
 }
 
 enum status vmx_controls_resolve(const struct vmx_caps *caps, struct vmx_controls *out, struct refusal *why)
 {
     u32 known[VMX_GROUPS];
+    enum status status = STATUS_OK;
 
     for (unsigned g = 0; g < VMX_GROUPS; g++) {
         out->value[g] = caps->group[g].must_be_one;
@@ -116,15 +138,14 @@ enum status vmx_controls_resolve(const struct vmx_caps *caps, struct vmx_control
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         unsigned g = rows[i].group;
         known[g] |= rows[i].bit;
-        enum status status = apply_row(&rows[i], &caps->group[g], &out->value[g], why);
-        if (status != STATUS_OK)
-            return status;
+        enum status row = apply_row(&rows[i], &caps->group[g], &out->value[g], status == STATUS_OK ? why : NULL);
+        status = status == STATUS_OK ? row : status;
     }
     for (unsigned g = 0; g < VMX_GROUPS; g++) {
         u32 unknown = caps->group[g].must_be_one & ~known[g];
-        if (unknown)
-            return refuse(why, STATUS_INVALID, "this CPU insists on %s controls 0x%x, which Rootlet does not know",
-                          group_names[g], unknown);
+        if (unknown && status == STATUS_OK)
+            status = refuse(why, STATUS_INVALID, "this CPU insists on %s controls 0x%x, which Rootlet does not know",
+                            group_names[g], unknown);
     }
-    return STATUS_OK;
+    return status;
 }

@@ -22,6 +22,7 @@
 #define PROC_RDTSC_EXITING     0x00001000u
 #define PROC_CR3_LOAD_EXITING  0x00008000u
 #define PROC_CR3_STORE_EXITING 0x00010000u
+#define PROC_TERTIARY          0x00020000u
 #define PROC_CR8_LOAD_EXITING  0x00080000u
 #define PROC_CR8_STORE_EXITING 0x00100000u
 #define PROC_TPR_SHADOW        0x00200000u
@@ -65,6 +66,7 @@
 #define EXIT_SAVE_EFER          0x00100000u
 #define EXIT_LOAD_EFER          0x00200000u
 #define EXIT_SAVE_TIMER         0x00400000u
+#define EXIT_SECONDARY          0x80000000u
 
 #define ENTRY_LOAD_DEBUG       0x00000004u
 #define ENTRY_IA32E_GUEST      0x00000200u
@@ -80,11 +82,20 @@ struct vmx_controls {
 
 /*
  * Resolves the table against `caps`. STATUS_UNSUPPORTED: a control that we need is not available; *why names it.
- * STATUS_INVALID: the CPU demands a control that we must not have.
+ * STATUS_INVALID: the CPU demands a control that we must not have. The first such row is the one named; *out is
+ * made of all the others even then.
  */
 enum status vmx_controls_resolve(const struct vmx_caps *caps, struct vmx_controls *out, struct refusal *why) MUST_CHECK;
 
-/* One row for the capability report: name of the control, whether it is needed, and its place. NULL after the last. */
+/* Whether the CPU has all that apicv.c needs, and leaves it the choice. */
+bool vmx_controls_have_apicv(const struct vmx_caps *caps);
+
+/* Reserved bits of the group that must be 1 and have no name: SDM 3D A.2 "Reserved Controls and Default Settings". */
+u32 vmx_controls_default_one(enum vmx_group group);
+/* In words, as refusals use them. */
+const char *vmx_controls_group_name(enum vmx_group group);
+
+/* One row for the capability report: name of the control, whether it is needed, and its place. */
 struct vmx_control_row {
     u8 group;
     u8 need;

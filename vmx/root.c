@@ -11,6 +11,7 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "vmx/apicv.h"
+#include "vmx/caps_report.h"
 #include "vmx/ept.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
@@ -57,19 +58,10 @@ static bool vmxoff(void)
     return !failed;
 }
 
-static enum status check_ept(const struct vmx_caps *caps, struct refusal *why)
-{
-    if ((caps->ept_vpid & (EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK)) != (EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK))
-        return refuse(why, STATUS_UNSUPPORTED, "this CPU's EPT lacks four-level walks or write-back tables");
-    if ((caps->ept_vpid & (EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL)) != (EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL))
-        return refuse(why, STATUS_UNSUPPORTED, "this CPU lacks INVEPT of all contexts");
-    return STATUS_OK;
-}
-
 /* The APIC-access page stands for the local APIC in EPTs; the CPU virtualises all accesses to it. */
 static enum status allocate_apicv(struct refusal *why)
 {
-    vmx_machine.has_apicv = vmx_apicv_is_available(&vmx_machine.caps);
+    vmx_machine.has_apicv = vmx_controls_have_apicv(&vmx_machine.caps);
     if (!vmx_machine.has_apicv)
         return STATUS_OK;
     if (frames_allocate(1, 1, &vmx_machine.x2apic_bitmap) != STATUS_OK ||
@@ -111,14 +103,23 @@ static enum status unlock_vmx(struct refusal *why)
     return status;
 }
 
+static void print_capability(const char *line)
+{
+    log_debug("%s", line);
+}
+
 enum status virt_init(const struct host_options *options, struct refusal *why)
 {
     struct vmx_caps *caps = &vmx_machine.caps;
+    struct vmx_caps_raw raw;
     enum status status = check_cpu(why);
 
     if (status != STATUS_OK)
         return status;
-    vmx_caps_read(caps);
+    vmx_caps_read(&raw);
+    if (options->log >= LOG_DEBUG)
+        vmx_caps_report(&raw, options->vmx_disable, print_capability);
+    vmx_caps_take(&raw, caps);
     /* Machine checks are the host's: with CR4.MCE clear, one in a guest would shut the CPU down. SDM 3B 15.10.4 */
     caps->cr4_fixed0 |= cr4_read() & CR4_MCE;
     enum status disable = vmx_caps_disable(caps, options->vmx_disable, why);
@@ -126,7 +127,7 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
         return disable;
     status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
     if (status == STATUS_OK)
-        status = check_ept(caps, why);
+        status = vmx_caps_check_ept(caps, why);
     if (status == STATUS_OK)
         status = allocate_bitmaps(why);
     if (status == STATUS_OK)
@@ -137,9 +138,7 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     vmx_machine.timer_shift = vmx_caps_timer_shift(caps);
     vmx_machine.has_timer = value[VMX_PIN] & PIN_PREEMPTION_TIMER;
     vmx_machine.has_rdtscp = value[VMX_PROC2] & PROC2_RDTSCP;
-    /* VPID without INVVPID could not be flushed when a vCPU moves. */
-    u64 needed = EPT_CAP_INVVPID | EPT_CAP_INVVPID_ALL;
-    vmx_machine.has_vpid = (value[VMX_PROC2] & PROC2_VPID) && (caps->ept_vpid & needed) == needed;
+    vmx_machine.has_vpid = (value[VMX_PROC2] & PROC2_VPID) && vmx_caps_has_invvpid(caps);
     if (!vmx_machine.has_vpid)
         vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_VPID;
     vmx_machine.xsave_bytes = xsave_area_bytes(xsave_supported_mask());

@@ -46,6 +46,8 @@
 #define MSR_IA32_VMX_TRUE_EXIT_CTLS      0x48fu
 #define MSR_IA32_VMX_TRUE_ENTRY_CTLS     0x490u
 #define MSR_IA32_VMX_VMFUNC              0x491u
+#define MSR_IA32_VMX_PROCBASED_CTLS3     0x492u
+#define MSR_IA32_VMX_EXIT_CTLS2          0x493u
 #define MSR_IA32_TSC_DEADLINE            0x6e0u
 #define MSR_IA32_X2APIC_BASE             0x800u
 #define MSR_IA32_XSS                     0xda0u

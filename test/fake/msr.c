@@ -80,12 +80,14 @@ void fake_msr_skylake(void)
         {MSR_IA32_VMX_CR0_FIXED1,          0xffffffff        },
         {MSR_IA32_VMX_CR4_FIXED0,          0x2000            },
         {MSR_IA32_VMX_CR4_FIXED1,          0x00372fff        },
+        {MSR_IA32_VMX_VMCS_ENUM,           0x34              },
         {MSR_IA32_VMX_PROCBASED_CTLS2,     0x02177fff00000000},
         {MSR_IA32_VMX_EPT_VPID_CAP,        0x00000f0106334141},
         {MSR_IA32_VMX_TRUE_PINBASED_CTLS,  0x0000007f00000016},
         {MSR_IA32_VMX_TRUE_PROCBASED_CTLS, 0xf7f9fffe04006172},
         {MSR_IA32_VMX_TRUE_EXIT_CTLS,      0x007fffff00036dfb},
         {MSR_IA32_VMX_TRUE_ENTRY_CTLS,     0x0000ffff000011fb},
+        {MSR_IA32_VMX_VMFUNC,              1                 },
     };
     for (u32 i = 0; i < sizeof rows / sizeof rows[0]; i++)
         fake_msr_set(rows[i].index, rows[i].value);

@@ -106,15 +106,15 @@ static void test_all_or_nothing(void **state)
     };
 
     (void)state;
-    assert_true(vmx_apicv_is_available(&vmx_machine.caps));
+    assert_true(vmx_controls_have_apicv(&vmx_machine.caps));
     for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
         struct vmx_caps caps = vmx_machine.caps;
         caps.group[needed[i].group].may_be_one &= ~needed[i].bit;
-        assert_false(vmx_apicv_is_available(&caps));
+        assert_false(vmx_controls_have_apicv(&caps));
     }
     struct vmx_caps caps = vmx_machine.caps;
     caps.group[VMX_PROC].must_be_one |= PROC_CR8_STORE_EXITING;
-    assert_false(vmx_apicv_is_available(&caps));
+    assert_false(vmx_controls_have_apicv(&caps));
 }
 
 /* SDM 3A 10.12.1.2, table "Local APIC Register Address Map Supported by x2APIC". */
