@@ -1,7 +1,7 @@
 /*
  * Prints the capability report of a machine whose capability MSRs stand on standard input, one on a line: index and
- * value in hexadecimal; and "disable NAME" for each name of vmx.disable=. tools/vmx-caps makes this input of a saved
- * log. Exit status: 0, or 1 if an MSR is missing that the others say exists, which is then named.
+ * value in hexadecimal; "disable NAME" for each name of vmx.disable=, and "withheld NAME". tools/vmx-caps makes this
+ * input of a saved log. Exit status: 0, or 1 if an MSR is missing that the others say exists, which is then named.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,13 @@
 static struct vmx_caps_raw raw;
 static bool given[VMX_CAPS_MSRS];
 static bool given_feature_control;
-static char disable[160];
+static char disable[160], withheld[160];
+
+static void append(char list[160], const char *name)
+{
+    if (strlen(list) + strlen(name) + 2 <= 160)
+        strcat(strcat(list, *list ? "," : ""), name);
+}
 
 static void take(const char *line)
 {
@@ -19,8 +25,10 @@ static void take(const char *line)
     unsigned long value;
     char name[32];
 
-    if (sscanf(line, "disable %31s", name) == 1 && strlen(disable) + strlen(name) + 2 <= sizeof disable) {
-        strcat(strcat(disable, *disable ? "," : ""), name);
+    if (sscanf(line, "disable %31s", name) == 1) {
+        append(disable, name);
+    } else if (sscanf(line, "withheld %31s", name) == 1) {
+        append(withheld, name);
     } else if (sscanf(line, "%x %lx", &index, &value) == 2 && index == MSR_IA32_FEATURE_CONTROL) {
         raw.feature_control = value;
         given_feature_control = true;
@@ -54,6 +62,6 @@ int main(void)
         complete &= check(MSR_IA32_VMX_BASIC + i, given[i] || !vmx_caps_exists(&raw, MSR_IA32_VMX_BASIC + i));
     if (!complete)
         return 1;
-    vmx_caps_report(&raw, disable, print);
+    vmx_caps_report(&raw, disable, withheld, print);
     return 0;
 }

@@ -80,7 +80,7 @@ const char *caps_report_msr_name(u32 index)
     return index - MSR_IA32_VMX_BASIC < VMX_CAPS_MSRS ? msr_names[index - MSR_IA32_VMX_BASIC] : NULL;
 }
 
-static void report_raw(struct line *l, const struct vmx_caps_raw *raw, const char *disable)
+static void report_raw(struct line *l, const struct vmx_caps_raw *raw)
 {
     add(l, "vmx cap msr=0x%x name=IA32_FEATURE_CONTROL value=0x%016lx", MSR_IA32_FEATURE_CONTROL, raw->feature_control);
     end(l);
@@ -90,15 +90,20 @@ static void report_raw(struct line *l, const struct vmx_caps_raw *raw, const cha
         add(l, "vmx cap msr=0x%x name=%s value=0x%016lx", MSR_IA32_VMX_BASIC + i, msr_names[i], raw->value[i]);
         end(l);
     }
-    while (*disable) { /* one name on a line */
+}
+
+/* One name of the list on a line. */
+static void report_list(struct line *l, const char *what, const char *list)
+{
+    while (*list) {
         size_t length = 0;
-        while (disable[length] && disable[length] != ',')
+        while (list[length] && list[length] != ',')
             length++;
         if (length) {
-            add(l, "vmx cap disable=%.*s", (int)length, disable);
+            add(l, "vmx cap %s=%.*s", what, (int)length, list);
             end(l);
         }
-        disable += length + (disable[length] == ',');
+        list += length + (list[length] == ',');
     }
 }
 
@@ -270,6 +275,7 @@ struct group {
     const char *title;
     u64 must, may; /* allowed 0-settings and 1-settings */
     u64 left;      /* of `may` after vmx.disable= */
+    u64 usable;    /* of `left` without what is withheld */
     u64 value;     /* bits that a new VMCS has on; of REPORT_EPT, those that are used */
     u64 default1;  /* must be 1, and mean nothing that we know of */
     bool have_apicv;
@@ -301,6 +307,8 @@ static const char *outcome_of(const struct group *g, const struct bit *bit)
         return bit->need == VMX_REQUIRED || bit->need == VMX_REQUIRED_AVAILABLE ? "MISSING" : "absent";
     if (!(g->left & mask))
         return "disabled";
+    if (!(g->usable & mask))
+        return "withheld";
     if (bit->need == VMX_REQUIRED_AVAILABLE || bit->need == VMX_SWITCHED) {
         if (g->must & mask)
             return "INSISTED-ON";
@@ -379,18 +387,25 @@ static void report_group(struct line *l, const struct group *g)
     report_unused(l, g, "absent", ~g->may & named_bits(g->id));
 }
 
-static void report_controls(struct line *l, const struct vmx_caps *whole, const struct vmx_caps *caps,
-                            const struct vmx_controls *controls)
+/* The capabilities as the CPU has them, after vmx.disable=, and without what does not work; the controls of the last.
+ */
+struct stages {
+    struct vmx_caps whole, left, usable;
+    struct vmx_controls controls;
+};
+
+static void report_controls(struct line *l, const struct stages *s)
 {
     for (u32 id = 0; id < VMX_GROUPS; id++) {
         struct group g = {.id = id,
                           .title = vmx_controls_group_name(id),
-                          .must = whole->group[id].must_be_one,
-                          .may = whole->group[id].may_be_one,
-                          .left = caps->group[id].may_be_one,
-                          .value = controls->value[id],
+                          .must = s->whole.group[id].must_be_one,
+                          .may = s->whole.group[id].may_be_one,
+                          .left = s->left.group[id].may_be_one,
+                          .usable = s->usable.group[id].may_be_one,
+                          .value = s->controls.value[id],
                           .default1 = vmx_controls_default_one(id),
-                          .have_apicv = vmx_controls_have_apicv(caps)};
+                          .have_apicv = vmx_controls_have_apicv(&s->usable)};
         report_group(l, &g);
     }
 }
@@ -404,15 +419,20 @@ static void report_extra(struct line *l, const struct vmx_caps_raw *raw, u32 ind
         report_group(l, &g);
 }
 
-static void report_ept(struct line *l, const struct vmx_caps *whole, const struct vmx_caps *caps, bool vpid)
+static void report_ept(struct line *l, const struct stages *s)
 {
-    struct group g = {.id = REPORT_EPT, .title = "EPT and VPID", .may = whole->ept_vpid, .left = caps->ept_vpid};
+    bool vpid = s->controls.value[VMX_PROC2] & PROC2_VPID;
+    u64 usable = s->usable.ept_vpid;
+    struct group g = {.id = REPORT_EPT,
+                      .title = "EPT and VPID",
+                      .may = s->whole.ept_vpid,
+                      .left = s->left.ept_vpid,
+                      .usable = usable};
 
     for (size_t i = 0; i < ARRAY_SIZE(ept_bits); i++) {
-        u64 mask = BIT(ept_bits[i].number);
         bool for_vpid = ept_bits[i].feature && string_equal(ept_bits[i].feature, "vpid");
-        if (ept_bits[i].need != VMX_FORBIDDEN && caps->ept_vpid & mask && (!for_vpid || vpid))
-            g.value |= mask;
+        if (ept_bits[i].need != VMX_FORBIDDEN && (!for_vpid || vpid))
+            g.value |= usable & BIT(ept_bits[i].number);
     }
     report_group(l, &g);
 }
@@ -439,13 +459,17 @@ static bool has_feature(const char *feature, const struct vmx_caps *caps)
     return false;
 }
 
-static void report_fallbacks(struct line *l, const struct vmx_caps *whole, const struct vmx_caps *caps)
+static void report_fallbacks(struct line *l, const struct stages *s)
 {
     for (size_t i = 0; i < ARRAY_SIZE(fallbacks); i++) {
-        if (has_feature(fallbacks[i].feature, caps))
+        const char *feature = fallbacks[i].feature;
+        if (has_feature(feature, &s->usable))
             continue;
-        add(l, "vmx fallback feature=%s why=%s instead=\"%s\"", fallbacks[i].feature,
-            has_feature(fallbacks[i].feature, whole) ? "disabled" : "absent", fallbacks[i].instead);
+        add(l, "vmx fallback feature=%s why=%s instead=\"%s\"", feature,
+            has_feature(feature, &s->left)    ? "withheld"
+            : has_feature(feature, &s->whole) ? "disabled"
+                                              : "absent",
+            fallbacks[i].instead);
         end(l);
     }
 }
@@ -462,40 +486,52 @@ static void report_verdict(struct line *l, const struct vmx_caps *caps, const ch
     end(l);
 }
 
-void vmx_caps_report(const struct vmx_caps_raw *raw, const char *disable, void (*print)(const char *line))
+/* What virt_init makes of the capabilities; every part of *s is filled even if it refuses. */
+static enum status resolve(struct stages *s, const char *disable, const char *withheld, struct refusal *why)
 {
-    struct line l = {.print = print};
-    struct vmx_caps whole, caps;
-    struct vmx_controls controls;
-    struct refusal why;
     u64 control;
 
-    report_raw(&l, raw, disable);
-    vmx_caps_take(raw, &whole);
-    caps = whole;
-    enum status status = vmx_caps_disable(&caps, disable, &why);
+    s->left = s->whole;
+    enum status status = vmx_caps_disable(&s->left, disable, why);
+    s->usable = s->left;
     if (status == STATUS_OK)
-        status = vmx_feature_control_check(caps.feature_control, &control, &why);
-    enum status resolved = vmx_controls_resolve(&caps, &controls, status == STATUS_OK ? &why : NULL);
+        status = vmx_caps_disable(&s->usable, withheld, why);
+    if (status == STATUS_OK)
+        status = vmx_feature_control_check(s->whole.feature_control, &control, why);
+    enum status resolved = vmx_controls_resolve(&s->usable, &s->controls, status == STATUS_OK ? why : NULL);
     status = status == STATUS_OK ? resolved : status;
     if (status == STATUS_OK)
-        status = vmx_caps_check_ept(&caps, &why);
-    if (!vmx_caps_has_invvpid(&caps))
-        controls.value[VMX_PROC2] &= ~PROC2_VPID;
+        status = vmx_caps_check_ept(&s->usable, why);
+    if (!vmx_caps_has_invvpid(&s->usable))
+        s->controls.value[VMX_PROC2] &= ~PROC2_VPID;
+    return status;
+}
 
-    report_basic(&l, &whole);
-    report_feature_control(&l, whole.feature_control);
-    report_misc(&l, whole.misc);
-    report_fixed(&l, "CR0", whole.cr0_fixed0, whole.cr0_fixed1, cr0_bits);
-    report_fixed(&l, "CR4", whole.cr4_fixed0, whole.cr4_fixed1, cr4_bits);
+void vmx_caps_report(const struct vmx_caps_raw *raw, const char *disable, const char *withheld,
+                     void (*print)(const char *line))
+{
+    struct line l = {.print = print};
+    struct stages s;
+    struct refusal why;
+
+    vmx_caps_take(raw, &s.whole);
+    enum status status = resolve(&s, disable, withheld, &why);
+    report_raw(&l, raw);
+    report_list(&l, "disable", disable);
+    report_list(&l, "withheld", withheld);
+    report_basic(&l, &s.whole);
+    report_feature_control(&l, raw->feature_control);
+    report_misc(&l, s.whole.misc);
+    report_fixed(&l, "CR0", s.whole.cr0_fixed0, s.whole.cr0_fixed1, cr0_bits);
+    report_fixed(&l, "CR4", s.whole.cr4_fixed0, s.whole.cr4_fixed1, cr4_bits);
     add(&l, "vmx vmcs-enum highest-index=%lu",
         bits_field(raw->value[MSR_IA32_VMX_VMCS_ENUM - MSR_IA32_VMX_BASIC], 9, 1));
     end(&l);
-    report_controls(&l, &whole, &caps, &controls);
+    report_controls(&l, &s);
     report_extra(&l, raw, MSR_IA32_VMX_PROCBASED_CTLS3, REPORT_PROC3, "tertiary processor-based");
     report_extra(&l, raw, MSR_IA32_VMX_EXIT_CTLS2, REPORT_EXIT2, "secondary VM-exit");
     report_extra(&l, raw, MSR_IA32_VMX_VMFUNC, REPORT_VMFUNC, "VM-function");
-    report_ept(&l, &whole, &caps, controls.value[VMX_PROC2] & PROC2_VPID);
-    report_fallbacks(&l, &whole, &caps);
-    report_verdict(&l, &caps, status == STATUS_OK ? NULL : why.text);
+    report_ept(&l, &s);
+    report_fallbacks(&l, &s);
+    report_verdict(&l, &s.whole, status == STATUS_OK ? NULL : why.text);
 }

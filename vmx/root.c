@@ -108,33 +108,31 @@ static void print_capability(const char *line)
     log_debug("%s", line);
 }
 
-enum status virt_init(const struct host_options *options, struct refusal *why)
+static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, struct refusal *why)
 {
     struct vmx_caps *caps = &vmx_machine.caps;
-    struct vmx_caps_raw raw;
-    enum status status = check_cpu(why);
 
-    if (status != STATUS_OK)
-        return status;
-    vmx_caps_read(&raw);
-    if (options->log >= LOG_DEBUG)
-        vmx_caps_report(&raw, options->vmx_disable, print_capability);
-    vmx_caps_take(&raw, caps);
+    vmx_caps_take(raw, caps);
     /* Machine checks are the host's: with CR4.MCE clear, one in a guest would shut the CPU down. SDM 3B 15.10.4 */
     caps->cr4_fixed0 |= cr4_read() & CR4_MCE;
-    enum status disable = vmx_caps_disable(caps, options->vmx_disable, why);
-    if (disable != STATUS_OK)
-        return disable;
-    status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
+    enum status status = vmx_caps_disable(caps, disable, why);
+    if (status == STATUS_OK)
+        status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
     if (status == STATUS_OK)
         status = vmx_caps_check_ept(caps, why);
     if (status == STATUS_OK)
         status = allocate_bitmaps(why);
     if (status == STATUS_OK)
         status = allocate_apicv(why);
-    if (status != STATUS_OK)
-        return status;
+    return status;
+}
+
+/* What follows from the capabilities. */
+static void settle(void)
+{
+    const struct vmx_caps *caps = &vmx_machine.caps;
     const u32 *value = vmx_machine.controls.value;
+
     vmx_machine.timer_shift = vmx_caps_timer_shift(caps);
     vmx_machine.has_timer = value[VMX_PIN] & PIN_PREEMPTION_TIMER;
     vmx_machine.has_rdtscp = value[VMX_PROC2] & PROC2_RDTSCP;
@@ -148,7 +146,27 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u apicv=%u", vmx_machine.has_vpid,
              vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
              !!(caps->ept_vpid & EPT_CAP_1G), vmx_machine.has_apicv);
-    return STATUS_OK;
+}
+
+enum status virt_init(const struct host_options *options, struct refusal *why)
+{
+    struct vmx_caps_raw raw;
+    enum status status = check_cpu(why);
+    bool had_xsaves = false;
+
+    if (status != STATUS_OK)
+        return status;
+    vmx_caps_read(&raw);
+    status = resolve(&raw, options->vmx_disable, why);
+    if (status == STATUS_OK) {
+        had_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
+        settle();
+    }
+    if (options->log >= LOG_DEBUG) {
+        bool has_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
+        vmx_caps_report(&raw, options->vmx_disable, had_xsaves && !has_xsaves ? "xsaves" : "", print_capability);
+    }
+    return status;
 }
 
 enum status virt_cpu_enter(struct refusal *why)

@@ -42,7 +42,7 @@ def test_report_is_of_the_controls_in_use(boot):
     for key, group in groups.items():
         assert [line for line in printed(run) if line.startswith(f'vmx group="{group}"') and line.endswith(f"value={used[key]}")]
     fallbacks = {line.split("feature=")[1].split()[0] for line in printed(run) if line.startswith("vmx fallback")}
-    assert fallbacks == {"vpid", "ept-2m", "ept-1g", "apicv"}
+    assert fallbacks == {"vpid", "ept-2m", "ept-1g", "apicv", "xsaves"}  # Bochs 2.7 gets XSAVES wrong
 
 
 def test_no_report_without_debug(boot):
@@ -59,7 +59,7 @@ def test_refusal_is_explained(boot):
 
 
 def test_plain_lines_and_two_boots(boot):
-    run = boot(HELLO, "log=debug", model=vms.MODELS[0])
+    run = boot(HELLO, "log=debug", model=vms.MODELS[2])  # nothing withheld there, which no MSR would say
     values = [line.split() for line in printed(run) if line.startswith("vmx cap msr=")]
     plain = "".join(f"{msr[len('msr=') :]}: {value[len('value=') :]}\n" for _, _, msr, _, value in values)
     assert vmx_caps(plain).stdout.splitlines() == printed(run)

@@ -29,10 +29,15 @@ static void keep(const char *line)
     strcpy(lines[count++], line);
 }
 
-static void report(const char *disable)
+static void report_withheld(const char *disable, const char *withheld)
 {
     count = 0;
-    vmx_caps_report(&raw, disable, keep);
+    vmx_caps_report(&raw, disable, withheld, keep);
+}
+
+static void report(const char *disable)
+{
+    report_withheld(disable, "");
 }
 
 static void set(u32 index, u64 value)
@@ -228,6 +233,19 @@ static void test_each_feature_disabled(void **state)
     assert_int_equal(with("vmx verdict refused: vmx.disable=turbo: no such optional feature", ""), 1);
 }
 
+/* What the CPU has but gets wrong is as good as absent, and is named as what it is. */
+static void test_withheld(void **state)
+{
+    (void)state;
+    report_withheld("vpid", "xsaves");
+    expect("vmx cap withheld=xsaves");
+    assert_int_equal(with("name=\"enable XSAVES/XRSTORS\"", "cpu=0/1 need=optional state=withheld"), 1);
+    assert_int_equal(with("fallback feature=xsaves why=withheld", ""), 1);
+    assert_int_equal(with("fallback feature=vpid why=disabled", ""), 1);
+    assert_int_equal(with("group=\"secondary processor-based\"", "value=0x10ca"), 1);
+    expect("vmx verdict this CPU has all that Rootlet needs");
+}
+
 /* INVVPID alone missing: VPID stays off though its control is there. */
 static void test_vpid_without_invvpid(void **state)
 {
@@ -298,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup(test_controls_of_skylake, set_up),
         cmocka_unit_test_setup(test_states_agree_with_the_resolver, set_up),
         cmocka_unit_test_setup(test_each_feature_disabled, set_up),
+        cmocka_unit_test_setup(test_withheld, set_up),
         cmocka_unit_test_setup(test_vpid_without_invvpid, set_up),
         cmocka_unit_test_setup(test_minimal_cpu, set_up),
         cmocka_unit_test_setup(test_cpu_with_every_bit, set_up),
