@@ -34,6 +34,9 @@ $(call guest_objects,$(1)): GUEST_BITS := 32
 endef
 $(foreach guest,$(GUESTS32),$(eval $(call guest32_rule,$(guest))))
 
+# So that the report of its end has a backtrace.
+$(call guest_objects,triple): GUEST_CFLAGS += -fno-omit-frame-pointer
+
 # hello once more, with a multiboot2 header.
 build/guests/hello2.elf: $(call guest_objects,hello) $(filter-out %/start.asm.o,$(GUEST_LIB32)) \
 		build/guests/lib32/start2.asm.o guests/lib/link.ld

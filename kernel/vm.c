@@ -200,6 +200,7 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
     vm->apic_pages = (u8 *)vm + object * FRAME_BYTES;
     vm->overhead_frames = vm->object_frames;
     vm->id = next_id;
+    vm->boot_image = request->boot;
     vm->limit_tsc = spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
     vm->vcpus_live = spec->cpus;
     vm->halted_count = spec->cpus - 1;

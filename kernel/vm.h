@@ -45,9 +45,10 @@ struct vm {
     char detail[VM_DETAIL_BYTES]; /* key=value pairs for the stop line */
     bool clean;                   /* ended by its own will or its limit */
 
-    struct spinlock lock; /* devices, bus, timers of vCPU 0, console line */
-    u64 start_tsc;        /* guest time 0 */
-    u64 limit_tsc;        /* UINT64_MAX: none */
+    struct spinlock lock;    /* devices, bus, timers of vCPU 0, console line */
+    u64 start_tsc;           /* guest time 0 */
+    u64 limit_tsc;           /* UINT64_MAX: none */
+    struct image boot_image; /* as the boot loader left it; the VM's own copy is in `memory` */
     struct guest_memory memory;
     struct bus bus;
     struct intc intc;

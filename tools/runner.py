@@ -11,6 +11,8 @@ import tempfile
 import termios
 import time
 
+import symbols
+
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(TOOLS)
 STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT, STATUS_CUT_SHORT = 1, 2, 124, 130
@@ -246,11 +248,14 @@ def judge(cut, serial, crash, powered_off):
     return 0, "end status=ok and power-off", False
 
 
-def report(tool, status, reason, log):
-    """Prints the verdict, after the log's last lines if there are any to show."""
+def report(tool, status, reason, log, serial, kernel):
+    """Prints the verdict, after the log's last lines if there are any to show, and a panic's backtrace with lines of the source."""
     if log:
         print(f"{tool}: the emulator's last lines:", file=sys.stderr)
         for line in log.splitlines()[-25:]:
             print("    " + line, file=sys.stderr)
+    if any(line.startswith("rootlet: panic") for line in serial.lines()):
+        for text, _ in symbols.resolve_log(serial.lines(), kernel or symbols.KERNEL):
+            print(f"{tool}: {text}", file=sys.stderr)
     print(f"{tool}: {'pass' if status == 0 else 'FAIL'}: {reason}", file=sys.stderr)
     return status

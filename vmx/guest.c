@@ -85,6 +85,24 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
     return translate(v, linear, access, out, NULL);
 }
 
+bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
+{
+    struct gva_context context;
+    u32 error;
+    gpa_t where;
+
+    fill_context(v, &context);
+    context.update_entry = NULL;
+    context.cpl = 0;
+    context.rflags |= RFLAGS_AC; /* SMAP is no matter */
+    if (context.efer & EFER_LMA ? !gva_is_canonical(linear, context.cr4) : linear > UINT32_MAX)
+        return false;
+    *value = 0;
+    return (linear & (FRAME_BYTES - 1)) + bytes <= FRAME_BYTES &&
+           gva_translate(&context, linear, GVA_READ, &where, &error) == GVA_OK &&
+           guest_memory_read(&v->base.vm->memory, where, value, bytes) == STATUS_OK;
+}
+
 /* An access inside one page is one access; one that crosses is done byte by byte, each byte where its page is. */
 static bool fits_page(u64 linear, u8 bytes)
 {

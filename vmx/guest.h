@@ -21,6 +21,11 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
  */
 enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
 enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 value);
+/*
+ * Reads 1, 2, 4 or 8 bytes that do not cross a page, out of memory, as the kernel of the guest could; false if they
+ * cannot be read so. The guest notices nothing: no exception, no accessed flag, no device.
+ */
+bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
 /* guest_physical.c: the same at a guest-physical address, of 1, 2, 4 or 8 bytes that do not cross a page; a read has
  * zeros above them. */
 u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);

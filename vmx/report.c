@@ -4,12 +4,14 @@
  */
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
+#include "vmx/guest_backtrace.h"
 #include "vmx/load.h"
 
 void virt_vcpu_report(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
     const char *name = vcpu->vm->spec.name;
+    char where[GUEST_BACKTRACE_WHERE_BYTES];
 
     if (!v->configured)
         return;
@@ -17,8 +19,9 @@ void virt_vcpu_report(struct vcpu *vcpu)
     u32 reason = vmcs_read(EXIT_REASON);
     log_event("vm regs name=%s vcpu=%u exit=%u(%s) qualification=0x%lx", name, vcpu->index, (u16)reason,
               virt_exit_name((u16)reason), vmcs_read(EXIT_QUALIFICATION));
-    log_event("vm regs name=%s rip=0x%lx rsp=0x%lx rflags=0x%lx", name, vmcs_read(GUEST_RIP), vmcs_read(GUEST_RSP),
-              vmcs_read(GUEST_RFLAGS));
+    guest_backtrace_where(v, where);
+    log_event("vm regs name=%s rip=0x%lx rsp=0x%lx rflags=0x%lx%s", name, vmcs_read(GUEST_RIP), vmcs_read(GUEST_RSP),
+              vmcs_read(GUEST_RFLAGS), where);
     log_event("vm regs name=%s rax=0x%lx rbx=0x%lx rcx=0x%lx rdx=0x%lx rsi=0x%lx rdi=0x%lx rbp=0x%lx", name, v->gpr[0],
               v->gpr[3], v->gpr[1], v->gpr[2], v->gpr[6], v->gpr[7], v->gpr[5]);
     log_event("vm regs name=%s r8=0x%lx r9=0x%lx r10=0x%lx r11=0x%lx r12=0x%lx r13=0x%lx r14=0x%lx r15=0x%lx", name,
@@ -33,6 +36,7 @@ void virt_vcpu_report(struct vcpu *vcpu)
               vmcs_read(GUEST_TR_SELECTOR), vmcs_read(GUEST_TR_ACCESS));
     log_event("vm regs name=%s vectoring=0x%x interruptibility=0x%x activity=%u", name, vmcs_read(IDT_VECTORING_INFO),
               vmcs_read(GUEST_INTERRUPTIBILITY), vmcs_read(GUEST_ACTIVITY_STATE));
+    guest_backtrace_print(v);
 }
 
 static u64 sum_of(const struct vm *vm, u32 reason)

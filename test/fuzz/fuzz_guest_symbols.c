@@ -1,0 +1,32 @@
+/*
+ * The lookup of a guest's function in arbitrary bytes: the first 8 are the address, the rest is the image.
+ * links: kernel/guest_symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c
+ * test/fake/host_memory.c
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/guest_symbols.h"
+#include "kernel/lib/bytes.h"
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    struct guest_symbol symbol;
+
+    if (size < 8)
+        return 0;
+    u8 *bytes = malloc(size - 8 ? size - 8 : 1);
+    struct image image = {bytes, size - 8, ""};
+    memcpy(bytes, data + 8, size - 8);
+    u64 address = bytes_u64(data);
+    if (guest_symbols_find(&image, address, &symbol)) {
+        if (symbol.offset > address || !symbol.name[0] ||
+            strnlen(symbol.name, GUEST_SYMBOL_BYTES) == GUEST_SYMBOL_BYTES)
+            abort();
+        for (const char *at = symbol.name; *at; at++)
+            if (*at <= ' ' || *at > '~' || *at == '"' || *at == '=')
+                abort();
+    }
+    free(bytes);
+    return 0;
+}

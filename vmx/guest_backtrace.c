@@ -1,0 +1,67 @@
+/*
+ * A guest's backtrace by frame pointers, through its own page tables. Everything in it is the guest's word: a frame is
+ * taken only if it lies above the last one and returns into a function of the boot image. Only reads guest memory.
+ */
+#include "vmx/guest_backtrace.h"
+#include "arch/x86/cpu.h"
+#include "kernel/guest_symbols.h"
+#include "kernel/lib/format.h"
+#include "kernel/log.h"
+#include "vmx/guest.h"
+
+#define MAX_CALLERS 8u
+
+/* CS.D or CS.L: 16-bit code keeps no such chain. */
+#define ACCESS_LONG    0x2000u
+#define ACCESS_DEFAULT 0x4000u
+
+static u64 linear_rip(void)
+{
+    u64 linear = vmcs_read(GUEST_CS_BASE) + vmcs_read(GUEST_RIP);
+    return vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG ? linear : (u32)linear;
+}
+
+static bool find(const struct vmx_vcpu *v, u64 address, struct guest_symbol *out)
+{
+    return guest_symbols_find(&v->base.vm->boot_image, address, out);
+}
+
+void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES])
+{
+    struct guest_symbol symbol;
+
+    out[0] = 0;
+    if (find(v, linear_rip(), &symbol))
+        format_text(out, GUEST_BACKTRACE_WHERE_BYTES, " function=%s+0x%lx", symbol.name, symbol.offset);
+}
+
+static void print_frame(const struct vmx_vcpu *v, u32 depth, u64 address, const struct guest_symbol *symbol)
+{
+    log_event("vm frame name=%s vcpu=%u depth=%u address=0x%lx function=%s+0x%lx", v->base.vm->spec.name, v->base.index,
+              depth, address, symbol->name, symbol->offset);
+}
+
+void guest_backtrace_print(struct vmx_vcpu *v)
+{
+    u32 access = vmcs_read(GUEST_CS_ACCESS);
+    u8 bytes = access & ACCESS_LONG ? 8 : 4;
+    u64 frame = v->gpr[GPR_RBP] & bits_mask_of_bytes(bytes);
+    struct guest_symbol symbol;
+
+    if (!(access & (ACCESS_LONG | ACCESS_DEFAULT)) || !find(v, linear_rip(), &symbol))
+        return;
+    print_frame(v, 0, linear_rip(), &symbol);
+    for (u32 depth = 1; depth <= MAX_CALLERS; depth++) {
+        u64 next, caller;
+        if (frame % bytes || !guest_peek(v, frame, bytes, &next) || !guest_peek(v, frame + bytes, bytes, &caller))
+            return;
+        /* A return address may lie just behind a function that ends in a call: the call itself is looked up. */
+        if (!find(v, caller - 1, &symbol))
+            return;
+        symbol.offset++;
+        print_frame(v, depth, caller, &symbol);
+        if (next <= frame)
+            return;
+        frame = next;
+    }
+}

@@ -1,0 +1,19 @@
+/*
+ * Where in its guest's program a stopped vCPU is. Off the exit path; its VMCS is current.
+ */
+#ifndef ROOTLET_VMX_GUEST_BACKTRACE_H
+#define ROOTLET_VMX_GUEST_BACKTRACE_H
+
+#include "vmx/vcpu.h"
+
+#define GUEST_BACKTRACE_WHERE_BYTES 80u
+
+/* " function=NAME+0xOFFSET" of what the guest executes, if its boot image says; else "". */
+void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES]);
+/*
+ * Prints "rootlet: vm frame ..." for what the guest executes and for its callers, at most 9 lines: those that the chain
+ * of frame pointers has, as far as it makes sense and each return address lies in a function that the image names.
+ */
+void guest_backtrace_print(struct vmx_vcpu *v);
+
+#endif
