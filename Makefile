@@ -13,6 +13,8 @@ LIMIT   ?= 180
 LINUX_LIMIT ?= 900
 SOAK_MINUTES ?= 10
 FUZZ_SECONDS ?= 60
+# Guests whose symbols make debug loads: build/guests/hello.elf makes "hello:guest_main".
+GUEST   ?=
 # The VM entry: where make debug stops first.
 ENTRY_SYMBOL ?= vmx_enter_guest
 
@@ -28,7 +30,7 @@ help:
 	@echo "make test      every test; the last line is the count"
 	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
 	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
-	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry"
+	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry (GUEST=build/guests/hello.elf: its symbols too)"
 	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
 	@echo "make bench     speed and size, each figure beside its bound"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -114,7 +116,7 @@ do-shell: all
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \
-		--symbols build/rootlet.elf --break $(ENTRY_SYMBOL) --command c
+		--symbols build/rootlet.elf $(GUEST:%=--guest-symbols %) --break $(ENTRY_SYMBOL) --command c
 
 do-qemu: do-iso
 	tools/run-qemu $(ISO) --cpus $(CPUS) --memory $(MEMORY)

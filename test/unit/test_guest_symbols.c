@@ -157,6 +157,21 @@ static void test_long_name(void **state)
     assert_int_equal(strlen(found.name), GUEST_SYMBOL_BYTES - 1);
 }
 
+/* The section headers at the end of the file, and said to be smaller than they are. */
+static void test_short_section_headers(void **state)
+{
+    bool wide = file[EI_CLASS] == ELFCLASS64;
+    u64 at = sizeof file - 8;
+
+    (void)state;
+    memcpy(file + (wide ? 40 : 32), &at, wide ? 8 : 4);
+    memset(file + (wide ? 58 : 46), 0, 4);
+    file[wide ? 58 : 46] = 8;
+    file[wide ? 60 : 48] = 1;
+    file[at + 4] = SHT_SYMTAB;
+    assert_false(find_in(file, sizeof file, TEXT_AT));
+}
+
 static void check_found(bool result)
 {
     if (!result)
@@ -204,6 +219,7 @@ int main(void)
         BOTH(test_images_without_symbols),
         BOTH(test_long_name),
         BOTH(test_every_cut),
+        BOTH(test_short_section_headers),
         BOTH(test_corrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
