@@ -246,7 +246,7 @@ static const struct bit ept_bits[] = {
     {26, VMX_REQUIRED,  "all-context INVEPT",                              NULL    },
     {32, VMX_OPTIONAL,  "INVVPID",                                         "vpid"  },
     {40, VMX_FORBIDDEN, "individual-address INVVPID",                      NULL    },
-    {41, VMX_FORBIDDEN, "single-context INVVPID",                          NULL    },
+    {41, VMX_OPTIONAL,  "single-context INVVPID",                          "vpid"  },
     {42, VMX_OPTIONAL,  "all-context INVVPID",                             "vpid"  },
     {43, VMX_FORBIDDEN, "single-context-retaining-globals INVVPID",        NULL    },
 };

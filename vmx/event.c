@@ -1,7 +1,7 @@
 /*
  * The choice of the event to inject and its writing into the VMCS. Current VMCS, interrupts off.
- * SDM 3A 6.9 "Prioritization of Concurrent Events"; 3C 26.6 "Event Injection", 27.2.3 "Information About NMI Windows"
- * aside.
+ * SDM 3A 6.9 "Prioritization of Concurrent Events"; 3C 26.5 "Event Injection", 27.2.3 "Information for VM Exits
+ * During Event Delivery".
  */
 #include "vmx/event.h"
 #include "arch/x86/regs.h"
@@ -34,7 +34,7 @@ void vmx_event_save_interrupted(struct vmx_vcpu *v)
     v->reinject.info = info & ~0x1000u; /* bit 12 is undefined here and reserved there */
     v->reinject.error_code = info & EVENT_HAS_ERROR ? vmcs_read(IDT_VECTORING_ERROR_CODE) : 0;
     v->reinject.length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
-    /* An NMI whose delivery was interrupted has not happened yet: SDM 3C 27.2.4, blocking by NMI was set by its
+    /* An NMI whose delivery was interrupted has not happened yet: SDM 3C 27.1, blocking by NMI was set by its
      * delivery. */
     if (EVENT_TYPE(info) == EVENT_TYPE_NMI)
         vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) & ~INTERRUPTIBILITY_NMI);

@@ -1,6 +1,6 @@
 /*
  * Events for the guest: which one goes in with the next VM entry, and which window exit to arm for the rest.
- * SDM 3C 24.8.3 "VM-Entry Controls for Event Injection", 26.6 "Event Injection".
+ * SDM 3C 24.8.3 "VM-Entry Controls for Event Injection", 26.5 "Event Injection".
  */
 #ifndef ROOTLET_VMX_EVENT_H
 #define ROOTLET_VMX_EVENT_H

@@ -1,7 +1,7 @@
 /*
  * Life of a vCPU's VMX half: its frames, the first writing of its VMCS, loading it on a CPU and taking it off again.
  * Runs in root operation with interrupts off. SDM 3C 24 "Virtual Machine Control Structures", 31.6 "Preparation and
- * Launching a VM".
+ * Launching a Virtual Machine".
  */
 #include "arch/x86/gdt.h"
 #include "arch/x86/idt.h"
@@ -44,7 +44,7 @@ void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
         v->gpr[index] = value;
 }
 
-/* SDM 3C 30.3 "INVEPT", "INVVPID": the descriptor in memory, the type in a register. */
+/* SDM 3C 30.3 "VMX Instructions", INVEPT and INVVPID: the descriptor in memory, the type in a register. */
 struct invalidate_descriptor {
     u64 first;
     u64 second;
@@ -311,7 +311,8 @@ static void write_guest_state(struct vmx_vcpu *v)
     bool long_mode = start->mode == START_LONG64;
     u64 shadow = CR0_ET | (protected ? CR0_PE : 0) | (long_mode ? CR0_PG : 0);
 
-    /* What unrestricted guest frees PE and PG of: SDM 3C 26.3.1.1 "Checks on Guest Control Registers". */
+    /* What unrestricted guest frees PE and PG of: SDM 3C 26.3.1.1 "Checks on Guest Control Registers, Debug Registers,
+     * and MSRs". */
     u64 fixed = vmx_machine.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
     vmcs_write(GUEST_CR0, shadow | fixed);
     vmcs_write(CR0_SHADOW, shadow);

@@ -1,6 +1,6 @@
 /*
  * The choice of the event to inject over its whole input space, and what of it ends up in the VMCS.
- * SDM 3A 6.9 "Prioritization of Concurrent Events", 3C 24.8.3, 26.2.1.3, 26.6 "Event Injection".
+ * SDM 3A 6.9 "Prioritization of Concurrent Events", 3C 24.8.3, 26.2.1.3, 26.5 "Event Injection".
  *
  * links: vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
