@@ -12,9 +12,10 @@
 /* The SDM's name of the capability MSR `index` (IA32_FEATURE_CONTROL, or IA32_VMX_BASIC and on); NULL: it is none. */
 const char *caps_report_msr_name(u32 index);
 /*
- * Calls print for each line of the report on a CPU with these MSRs, the option vmx.disable=`disable` as vmx_caps_disable
- * takes it, and features in `withheld`, a list like it, that the CPU has but that do not work on it. The first lines,
- * "vmx cap ...", hold all that the rest is made of. Precondition: the MSRs that always exist have been read.
+ * Calls print for each line of the report on a CPU with these MSRs, the option vmx.disable=`disable` as
+ * vmx_caps_disable takes it, and features in `withheld`, a list like it, that the CPU has but that do not work on it.
+ * The first lines, "vmx cap ...", hold all that the rest is made of. Precondition: the MSRs that always exist have been
+ * read.
  */
 void vmx_caps_report(const struct vmx_caps_raw *raw, const char *disable, const char *withheld,
                      void (*print)(const char *line));
