@@ -1,0 +1,197 @@
+"""What the records of a trace mean in time: who ran where and when, what each vCPU waited for, which CPU slept.
+
+All times are ticks of the host's TSC. Spans never have a negative length, and those of one CPU or vCPU do not overlap.
+"""
+import collections
+import dataclasses
+
+import trace_record as rec
+
+RUNNING, READY, BLOCKED, AWAY = "running", "ready", "blocked", "away"
+STATE_AFTER = {0: READY, 1: BLOCKED, 2: None}  # by the detail of leave; no leave on record: AWAY
+
+Span = collections.namedtuple("Span", "start end")
+Exit = collections.namedtuple("Exit", "start end record whole")  # whole: its end is on record
+State = collections.namedtuple("State", "start end name cpu")
+
+
+@dataclasses.dataclass
+class Run:
+    """A vCPU has a CPU, from enter to leave; entered is false if the record of the former is lost, why None of the latter."""
+
+    cpu: int
+    vcpu: int
+    start: int
+    end: int
+    entered: bool
+    why: int = None
+    exits: list = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Selection:
+    """A part of the trace: times in ticks, numbers of VMs and of CPUs; None: all of them."""
+
+    start: int
+    end: int
+    vms: set = None
+    cpus: set = None
+
+    def has_vcpu(self, vcpu):
+        return self.vms is None or vcpu >> 4 in self.vms
+
+    def has_cpu(self, cpu):
+        return self.cpus is None or cpu in self.cpus
+
+    def has(self, record):
+        """With vms=, the records that are about no VM (a CPU sleeps) are left out."""
+        return self.start <= record.tsc <= self.end and self.has_vcpu(record.vcpu) and self.has_cpu(record.cpu)
+
+    def clip(self, start, end):
+        """The part of the span in this time, or None. A span without length stays if it lies within."""
+        start, end = max(start, self.start), min(end, self.end)
+        return Span(start, end) if start <= end else None
+
+
+class CpuPass:
+    """Goes through one CPU's records in order and collects its runs and sleeps."""
+
+    def __init__(self, cpu, known_from, until):
+        self.cpu, self.known_from, self.until = cpu, known_from, until
+        self.runs, self.sleeps, self.run, self.asleep_since = [], [], None, None
+        self.slept = False
+
+    def open(self, record, entered):
+        self.close(record.tsc, None)
+        self.run = Run(self.cpu, record.vcpu, record.tsc, record.tsc, entered)
+
+    def close(self, tsc, why):
+        if self.run is None:
+            return
+        run, self.run = self.run, None
+        if why is None and run.exits and run.exits[-1].action in (rec.LEFT, rec.STOP):
+            tsc = min(tsc, run.exits[-1].tsc + run.exits[-1].ticks)  # leave is lost
+        run.end, run.why = max(tsc, run.start), why
+        ends = [record.tsc for record in run.exits[1:]] + [run.end]
+        exits = []
+        for record, latest in zip(run.exits, ends):
+            end = record.tsc + record.ticks
+            # A record that was being written when the machine stopped has no end yet. The clock of leave may be read a
+            # few ticks before that of the record.
+            whole = end <= latest or (latest == run.end and why is not None)
+            exits.append(Exit(record.tsc, max(record.tsc, min(end, latest)), record, whole))
+        run.exits = exits
+        self.runs.append(run)
+
+    def wake(self, tsc):
+        if self.asleep_since is None and not self.slept:  # when it fell asleep is lost
+            self.asleep_since = max(self.known_from, self.runs[-1].end if self.runs else 0)
+        if self.asleep_since is not None:
+            self.sleeps.append(Span(self.asleep_since, max(tsc, self.asleep_since)))
+        self.asleep_since, self.slept = None, True
+
+    def take(self, record):
+        if record.is_exit:
+            if self.run is None or self.run.vcpu != record.vcpu:
+                self.open(record, False)
+            self.run.exits.append(record)
+        elif record.cause == rec.ENTER:
+            self.open(record, True)
+        elif record.cause == rec.LEAVE:
+            self.close(record.tsc, record.detail)
+        elif record.cause == rec.SLEEP:
+            self.close(record.tsc, None)
+            self.asleep_since, self.slept = record.tsc, True
+        elif record.cause == rec.AWAKE:
+            self.wake(record.tsc)
+
+    def finish(self):
+        self.close(self.until, None)
+        if self.asleep_since is not None:
+            self.wake(self.until)
+
+
+class Model:
+    """start, end; for each CPU: runs, sleeps, blank (the time of which nothing is left, or None), known_from (all that came
+    later is on record); for each vCPU: runs, states."""
+
+    def __init__(self, trace):
+        self.trace = trace
+        self.records = trace.records()
+        self.start = self.records[0].tsc
+        self.end = max([self.records[-1].tsc] + [r.tsc + r.ticks for r in self.records if r.is_exit and r.ticks < trace.tsc_hz])
+        self.runs, self.sleeps, self.blank, self.known_from = {}, {}, {}, {}
+        for cpu in range(trace.cpus):
+            self.read_cpu(cpu)
+        self.vcpus = sorted({vm << 4 | index for vm, (_, cpus) in trace.vms.items() for index in range(cpus)}
+                            | {run.vcpu for runs in self.runs.values() for run in runs})
+        self.vcpu_runs = {vcpu: [] for vcpu in self.vcpus}
+        for run in sorted((run for runs in self.runs.values() for run in runs), key=lambda run: run.start):
+            self.vcpu_runs[run.vcpu].append(run)
+        self.marks = collections.defaultdict(list)
+        for record in self.records:
+            if not record.is_exit and record.vcpu:
+                self.marks[record.vcpu].append(record)
+        self.stops = {r.vm: r for r in self.records if r.cause == rec.VM_STOP}
+        self.states = {vcpu: self.states_of(vcpu) for vcpu in self.vcpus}
+
+    def read_cpu(self, cpu):
+        rings = [ring for ring in self.trace.rings if ring.cpu == cpu]
+        known_from = max([self.start] + [ring.records[0].tsc for ring in rings if ring.lost and ring.records])
+        pass_over = CpuPass(cpu, known_from, self.end)
+        for record in sorted((r for ring in rings for r in ring.records), key=lambda r: r.tsc):
+            pass_over.take(record)
+        pass_over.finish()
+        self.runs[cpu], self.sleeps[cpu], self.known_from[cpu] = pass_over.runs, pass_over.sleeps, known_from
+        first = min((ring.records[0].tsc for ring in rings if ring.records), default=self.end)
+        self.blank[cpu] = Span(self.start, first) if first > self.start and any(ring.lost for ring in rings) else None
+
+    @property
+    def all_known_from(self):
+        """From here on no record of any CPU is lost."""
+        return max(self.known_from.values())
+
+    def exits(self, selection):
+        """Those that began in it."""
+        return [e for cpu, runs in self.runs.items() for run in runs for e in run.exits if selection.has(e.record)]
+
+    def last_of(self, vcpu):
+        """The end of the VM, or of the trace."""
+        stop = self.stops.get(vcpu >> 4)
+        return stop.tsc if stop else self.end
+
+    def waits(self, vcpu, start, end, state):
+        """What the vCPU did between two runs: ready, or blocked until it was woken and then ready."""
+        if end <= start or state is None:
+            return
+        if state == BLOCKED:
+            woken = next((r.tsc for r in self.marks[vcpu] if r.cause == rec.WAKE and start <= r.tsc <= end), end)
+            if woken > start:
+                yield State(start, woken, BLOCKED, None)
+            start, state = woken, READY
+        if end > start:
+            yield State(start, end, state, None)
+
+    def before_first_run(self, vcpu, until):
+        """A vCPU is first queued by its VM's start, or by what another vCPU does."""
+        causes = (rec.WAKE, rec.SIPI) if vcpu & 15 else (rec.VM_START, rec.WAKE)
+        queued = [r.tsc for r in self.marks[vcpu] if r.cause in causes and r.tsc <= until]
+        if queued and until > queued[0]:
+            yield State(queued[0], until, READY, None)
+
+    def states_of(self, vcpu):
+        states, at, state = [], None, None
+        for run in self.vcpu_runs[vcpu]:
+            start = run.start if at is None else max(run.start, at)
+            if at is None:
+                states += self.before_first_run(vcpu, start)
+            else:
+                states += self.waits(vcpu, at, start, state)
+            at = max(run.end, start)
+            states.append(State(start, at, RUNNING, run.cpu))
+            state = STATE_AFTER.get(run.why, AWAY)
+        if at is None:
+            states += self.before_first_run(vcpu, self.last_of(vcpu))
+        else:
+            states += self.waits(vcpu, at, self.last_of(vcpu), state)
+        return states
