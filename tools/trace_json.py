@@ -70,10 +70,12 @@ class Writer:
     def exit(self, track, done):
         record = done.record
         args = {"rip": f"0x{record.rip:x}", "action": rec.action_words(record), "ticks": done.end - done.start, "tsc": record.tsc}
+        if not done.whole:
+            args["note"] = "its end is not on record"
         detail = rec.detail_words(record)
         if detail:
             args["detail"] = detail
-        self.span(track, done, record.name, "exit", args)
+        self.span(track, done, record.name, "exit" if record.is_exit else "enter", args)
 
     def arrow(self, before, after):
         """From the end of a vCPU's time on one CPU to its next on another."""
@@ -101,7 +103,7 @@ class Writer:
             if run.why is not None:
                 args["left"] = rec.listed(rec.LEAVE_NAMES, run.why)
             self.span(track, run, self.trace.vcpu_name(run.vcpu), "run", args)
-            for done in run.exits:
+            for done in run.enters + run.exits:
                 self.exit(track, done)
         for sleep in self.model.sleeps[cpu]:
             self.span(track, sleep, "asleep", "sleep", colour="thread_state_sleeping")
@@ -118,7 +120,7 @@ class Writer:
         runs = self.model.vcpu_runs[vcpu]
         for run in runs:
             if self.selection.has_cpu(run.cpu):
-                for done in run.exits:
+                for done in run.enters + run.exits:
                     self.exit(track, done)
         for before, after in zip(runs, runs[1:]):
             self.arrow(before, after)

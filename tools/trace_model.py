@@ -26,6 +26,8 @@ class Run:
     entered: bool
     why: int = None
     exits: list = dataclasses.field(default_factory=list)
+    enters: list = dataclasses.field(default_factory=list)  # as exits: from having the CPU to the VM entry
+    guest: list = dataclasses.field(default_factory=list)  # spans between an entry and the next exit
 
 
 @dataclasses.dataclass
@@ -58,30 +60,43 @@ class CpuPass:
 
     def __init__(self, cpu, known_from, until):
         self.cpu, self.known_from, self.until = cpu, known_from, until
-        self.runs, self.sleeps, self.run, self.asleep_since = [], [], None, None
+        self.runs, self.sleeps, self.run, self.kept, self.asleep_since = [], [], None, [], None
         self.slept = False
 
-    def open(self, record, entered):
-        self.close(record.tsc, None)
-        self.run = Run(self.cpu, record.vcpu, record.tsc, record.tsc, entered)
+    def open(self, record):
+        """The record belongs to the run that is open, or to a new one."""
+        same = self.run is not None and self.run.vcpu == record.vcpu
+        # Without leave between them, two enters are one stay, unless leave may be lost.
+        if not same or (record.cause == rec.ENTER and record.tsc < self.known_from):
+            self.close(record.tsc, None)
+            self.run, self.kept = Run(self.cpu, record.vcpu, record.tsc, record.tsc, record.cause == rec.ENTER), []
+        self.kept.append(record)
 
     def close(self, tsc, why):
+        """The vCPU leaves the CPU; why None: that was not recorded."""
         if self.run is None:
             return
-        run, self.run = self.run, None
-        if why is None and run.exits and run.exits[-1].action in (rec.LEFT, rec.STOP):
-            tsc = min(tsc, run.exits[-1].tsc + run.exits[-1].ticks)  # leave is lost
+        run, records, self.run = self.run, self.kept, None
+        last = records[-1]
+        if why is None and last.action in (rec.LEFT, rec.STOP):
+            tsc = min(tsc, last.tsc + last.ticks)
         run.end, run.why = max(tsc, run.start), why
-        ends = [record.tsc for record in run.exits[1:]] + [run.end]
-        exits = []
-        for record, latest in zip(run.exits, ends):
+        for record, latest in zip(records, [record.tsc for record in records[1:]] + [run.end]):
             end = record.tsc + record.ticks
-            # A record that was being written when the machine stopped has no end yet. The clock of leave may be read a
-            # few ticks before that of the record.
-            whole = end <= latest or (latest == run.end and why is not None)
-            exits.append(Exit(record.tsc, max(record.tsc, min(end, latest)), record, whole))
-        run.exits = exits
+            # A record that was being written when the machine stopped has no end yet. Leave may have read the clock a few
+            # ticks before the record got its end.
+            whole = end <= latest or (record is last and why is not None)
+            kept = Exit(record.tsc, max(record.tsc, min(end, latest)), record, whole)
+            (run.exits if record.is_exit else run.enters).append(kept)
+            if record.action not in (rec.LEFT, rec.STOP) and latest > kept.end:
+                run.guest.append(Span(kept.end, latest))
         self.runs.append(run)
+
+    def leave(self, record):
+        if self.run is not None and self.run.vcpu == record.vcpu:
+            self.close(record.tsc, record.detail)
+        elif self.runs and self.runs[-1].vcpu == record.vcpu and self.runs[-1].why is None:
+            self.runs[-1].why = record.detail  # the next enter has the same time, and its ring comes first
 
     def wake(self, tsc):
         if self.asleep_since is None and not self.slept:  # when it fell asleep is lost
@@ -91,14 +106,10 @@ class CpuPass:
         self.asleep_since, self.slept = None, True
 
     def take(self, record):
-        if record.is_exit:
-            if self.run is None or self.run.vcpu != record.vcpu:
-                self.open(record, False)
-            self.run.exits.append(record)
-        elif record.cause == rec.ENTER:
-            self.open(record, True)
+        if record.is_exit or record.cause == rec.ENTER:
+            self.open(record)
         elif record.cause == rec.LEAVE:
-            self.close(record.tsc, record.detail)
+            self.leave(record)
         elif record.cause == rec.SLEEP:
             self.close(record.tsc, None)
             self.asleep_since, self.slept = record.tsc, True
@@ -119,7 +130,8 @@ class Model:
         self.trace = trace
         self.records = trace.records()
         self.start = self.records[0].tsc
-        self.end = max([self.records[-1].tsc] + [r.tsc + r.ticks for r in self.records if r.is_exit and r.ticks < trace.tsc_hz])
+        left = [r.tsc + r.ticks for r in self.records if r.action in (rec.LEFT, rec.STOP) and r.ticks < trace.tsc_hz]
+        self.end = max(left + [self.records[-1].tsc])
         self.runs, self.sleeps, self.blank, self.known_from = {}, {}, {}, {}
         for cpu in range(trace.cpus):
             self.read_cpu(cpu)
@@ -130,7 +142,7 @@ class Model:
             self.vcpu_runs[run.vcpu].append(run)
         self.marks = collections.defaultdict(list)
         for record in self.records:
-            if not record.is_exit and record.vcpu:
+            if not record.is_exit and record.cause != rec.ENTER and record.vcpu:
                 self.marks[record.vcpu].append(record)
         self.stops = {r.vm: r for r in self.records if r.cause == rec.VM_STOP}
         self.states = {vcpu: self.states_of(vcpu) for vcpu in self.vcpus}

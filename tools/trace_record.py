@@ -192,6 +192,8 @@ def detail_words(record):
 def action_words(record):
     if record.action >= FIRST_VECTOR:
         return f"delivered 0x{record.action:02x}"
+    if record.cause == ENTER:
+        return "left" if record.action == LEFT else "entered"
     return ACTION_NAMES.get(record.action, f"action {record.action}")
 
 
@@ -200,10 +202,8 @@ def words(trace, record):
     text = f"cpu={record.cpu} vcpu={trace.vcpu_name(record.vcpu) if record.vcpu else '-'} {record.name}"
     detail = detail_words(record)
     text += f" ({detail})" if detail else ""
-    if record.is_exit:
+    if record.is_exit or record.cause == ENTER:
         text += f" rip=0x{record.rip:x} {action_words(record)} ticks={record.ticks}"
-    elif record.cause == ENTER and record.action >= FIRST_VECTOR:
-        text += f" {action_words(record)}"
     return text
 
 
@@ -249,10 +249,13 @@ class Reader:
 
     def take_ring(self, number, text):
         self.close_ring(number)
-        cpu, count, lost = self.numbers(number, text, "cpu", "records", "lost")
-        kind = dict(PAIR.findall(text)).get("kind")
+        cpu, count = self.numbers(number, text, "cpu", "records")
+        pairs = dict(PAIR.findall(text))
+        kind, lost = pairs.get("kind"), pairs.get("lost", "0") != "0"
         if kind not in RINGS:
             self.fail(number, f"a ring of kind={kind}, expected {' or '.join(RINGS)}")
+        if cpu >= self.trace.cpus:
+            self.fail(number, f"a ring of cpu={cpu}, but there are {self.trace.cpus} CPUs")
         self.ring, self.data = (cpu, kind, lost, count), b""
 
     def take_data(self, number, text):
@@ -315,5 +318,5 @@ def read(lines, name="the input", partial=False):
         raise TraceError(f"the trace in {name} has no records: no virtual machine ran")
     for ring in trace.rings:
         if ring.lost:
-            trace.warnings.append(f"cpu {ring.cpu}: {ring.lost} older {ring.kind} were overwritten, {len(ring.records)} are here")
+            trace.warnings.append(f"cpu {ring.cpu}: older {ring.kind} were overwritten, the last {len(ring.records)} are here")
     return trace

@@ -57,7 +57,7 @@ def delivered(record):
 
 def entered(record):
     """A VM entry follows."""
-    return record.cause == rec.ENTER or (record.is_exit and record.action not in (rec.STOP, rec.LEFT))
+    return (record.is_exit or record.cause == rec.ENTER) and record.action not in (rec.STOP, rec.LEFT)
 
 
 def time_in(selection, spans):
@@ -70,14 +70,13 @@ def cpu_rows(model, selection):
     for cpu in filter(selection.has_cpu, range(model.trace.cpus)):
         part = trace_model.Selection(max(selection.start, model.known_from[cpu]), selection.end, selection.vms, {cpu})
         runs = [run for run in model.runs[cpu] if part.has_vcpu(run.vcpu)]
-        running = time_in(part, runs)
+        guest = time_in(part, [span for run in runs for span in run.guest])
         exits = time_in(part, [done for run in runs for done in run.exits])
         asleep = time_in(part, model.sleeps[cpu])
         whole = max(0, part.end - part.start)
         records = [record for record in model.records if part.has(record)]
-        other = whole - asleep - time_in(part, model.runs[cpu])
-        yield [f"CPU {cpu}", whole, share(running - exits, whole), share(exits, whole), share(other, whole), share(asleep, whole),
-               sum(map(entered, records)), sum(map(delivered, records))]  # fmt: skip
+        yield [f"CPU {cpu}", whole, share(guest, whole), share(exits, whole), share(whole - guest - exits - asleep, whole),
+               share(asleep, whole), sum(map(entered, records)), sum(map(delivered, records))]  # fmt: skip
 
 
 def vcpu_rows(model, selection):
@@ -88,6 +87,7 @@ def vcpu_rows(model, selection):
         runs = [run for run in model.vcpu_runs[vcpu] if selection.clip(run.start, run.end)]
         exits = [done for run in runs for done in run.exits if selection.has(done.record)]
         records = [record for record in model.marks[vcpu] if selection.has(record)] + [done.record for done in exits]
+        records += [done.record for run in runs for done in run.enters if selection.has(done.record)]
         moves = sum(before.cpu != after.cpu for before, after in zip(runs, runs[1:]))
         yield [model.trace.vcpu_name(vcpu), spent[trace_model.RUNNING], spent[trace_model.READY], spent[trace_model.BLOCKED],
                len(exits), sum(map(delivered, records)), moves]  # fmt: skip
@@ -111,7 +111,7 @@ def text(model, selection):
     if selection.vms is not None and len(vcpus) > 1:
         for vcpu in vcpus:
             lines += ["", *cost_table(f"of {trace.vcpu_name(vcpu)}", [done for done in exits if done.record.vcpu == vcpu])]
-    header = ["CPUs", "recorded", "guest", "exits", "between", "asleep", "entries", "deliveries"]
+    header = ["CPUs", "recorded", "guest", "exits", "other", "asleep", "entries", "deliveries"]
     lines += ["", *table(header, list(cpu_rows(model, selection)))]
     header = ["vCPUs", "running", "ready", "blocked", "exits", "deliveries", "migrations"]
     lines += ["", *table(header, list(vcpu_rows(model, selection)))]

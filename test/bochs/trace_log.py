@@ -6,7 +6,6 @@ ENTER, LEAVE, WAKE, MIGRATE, KICK, SLEEP, AWAKE, VM_START, VM_STOP = 128, 129, 1
 PREEMPTED, BLOCKED, STOPPED = 0, 1, 2
 SKIP, RESUME, STOP, LEFT = 0, 1, 3, 4
 CPUID, HLT, VMCALL, IO, TIMER = 10, 12, 18, 30, 52
-IN_EXITS = (ENTER, LEAVE)
 
 
 class Log:
@@ -26,13 +25,16 @@ class Log:
     def exit(self, cpu, tsc, cause, vcpu, ticks, detail=0, action=SKIP, rip=0x100000):
         self.add((cpu, "exits"), tsc, rip, detail, tsc + ticks, vcpu, cause, action)
 
+    def enter(self, cpu, tsc, vcpu, ticks, detail=50_000, action=0):
+        self.exit(cpu, tsc, ENTER, vcpu, ticks, detail, action)
+
     def event(self, cpu, tsc, cause, vcpu=0, detail=0):
-        self.add((cpu, "exits" if cause in IN_EXITS else "events"), tsc, detail=detail, vcpu=vcpu, cause=cause)
+        self.add((cpu, "events"), tsc, detail=detail, vcpu=vcpu, cause=cause)
 
     def drop(self, cpu, kind, count):
         """The oldest records of a ring were overwritten."""
         del self.rings[cpu, kind][:count]
-        self.lost[cpu, kind] = count
+        self.lost[cpu, kind] = "some"
 
     def lines(self):
         yield f"rootlet: trace version=1 tsc_hz={self.hz} cpus={self.cpus} record_bytes=32"
@@ -81,7 +83,7 @@ class Machine:
             self.log.event(cpu, now, WAKE, vcpu)
             self.blocked.remove(vcpu)
         begin = now + self.random.randrange(20, 300)
-        self.log.event(cpu, begin, ENTER, vcpu, detail=50_000)
+        self.log.enter(cpu, begin, vcpu, 5)
         at, count = begin + 5, self.random.randrange(1, 12)
         for n in range(count):
             at += self.random.randrange(1, 4000)
