@@ -20,13 +20,14 @@ ENTRY_SYMBOL ?= vmx_enter_guest
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell test iso debug qemu bench lint unit fuzz soak setup help clean
+FRONT := run linux shell trace-demo test iso debug qemu bench lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
 help:
 	@echo "make run       the demo in Bochs, serial console live, ends by itself (VMS= OPTIONS= CPUS= MODEL= MEMORY= LIMIT=)"
 	@echo "make linux     Debian's kernel with 2 vCPUs in Bochs, to its own power-off; make shell: a shell in it, in this terminal"
+	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table, under build/trace/"
 	@echo "make test      every test; the last line is the count"
 	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
 	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
@@ -45,7 +46,7 @@ run:
 	@echo "make: building" >&2
 	@$(AGAIN) do-run
 
-linux shell:
+linux shell trace-demo:
 	@tools/setup run
 	@echo "make: building" >&2
 	@$(AGAIN) do-$@
@@ -113,6 +114,20 @@ do-shell: all
 	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(OPTIONS)'
 	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it, Ctrl-] cuts it short." >&2
 	tools/run-bochs build/shell.iso --cpus 1 --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
+
+TRACE := build/trace
+do-trace-demo: all
+	@mkdir -p $(TRACE)
+	@echo "make: guests/trace.vms runs in Bochs, $(CPUS) CPUs, and prints what the flight recorder kept; about a minute" >&2
+	tools/run-bochs guests/trace.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT) --quiet \
+		--options 'trace=serial log=warn $(OPTIONS)' --serial $(TRACE)/serial.log
+	tools/trace $(TRACE)/serial.log --json $(TRACE)/demo.json --svg $(TRACE)/demo.svg --title 'Rootlet: make trace-demo'
+	tools/trace $(TRACE)/serial.log >$(TRACE)/summary.txt
+	@cat $(TRACE)/summary.txt
+	@echo
+	@echo "$(TRACE)/demo.json    timeline: open it at https://ui.perfetto.dev or in chrome://tracing; it stays in your browser"
+	@echo "$(TRACE)/demo.svg     picture: open it in a browser"
+	@echo "$(TRACE)/summary.txt  this table; tools/trace $(TRACE)/serial.log --list has each record in words"
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \

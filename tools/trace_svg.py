@@ -21,6 +21,7 @@ LABEL_CHARACTERS = 18
 
 VM_COLOURS = ("#3b6fd4", "#c2500f", "#2c8a57", "#a044b3", "#a87914", "#0f7f92", "#c0306f", "#6a58d6", "#5b7f1c", "#8f5a3c",
               "#1f86c0", "#b23b3b")  # fmt: skip
+ASLEEP_COLOUR = "#8b949e"
 # Classes of exits: colour and causes; all other causes are "other".
 CLASSES = {
     "interrupt, timer": ("#e3a008", {0, 1, 7, 8, 52}),
@@ -197,6 +198,8 @@ class Picture:
         for vcpu, path in self.strip(columns, run).items():
             self.fill(path, self.colour(vcpu >> 4))
         self.label_runs(columns, run)
+        asleep = self.shares((sleep.start, sleep.end, 0) for sleep in self.model.sleeps[cpu])
+        self.line([column.get(0, 0) >= 0.5 for column in asleep] + [False], run, ASLEEP_COLOUR)
         blank = self.model.blank[cpu]
         blank = self.selection.clip(*blank) if blank else None
         if blank and blank.end > blank.start:
@@ -248,7 +251,7 @@ class Picture:
         if record is None or not self.selection.start <= record.tsc <= self.selection.end or vcpu & 15:
             return
         x, words = self.column(record.tsc), rec.detail_words(record)
-        if x + 7 * len(words) + 6 < PLOT:
+        if x + 6 * len(words) + 5 < PLOT + RIGHT:
             self.text(LEFT + x + 5, self.y + height / 2 + 4, words, "small")
 
     # ---- The frame ----
@@ -270,9 +273,10 @@ class Picture:
     def legend(self):
         self.y += 10
         x = 16
-        for words, swatch in (("running", ""), ("ready", "ready"), ("blocked", "blocked")):
-            box = (x, self.y + 4, 14, 2) if swatch == "blocked" else (x, self.y, 14, 10)
-            self.fill([rect(*box)], VM_COLOURS[0], swatch)
+        vm = VM_COLOURS[0]
+        for words, colour, style in (("running", vm, ""), ("ready", vm, "ready"), ("blocked", vm, "blocked"), ("CPU asleep", ASLEEP_COLOUR, "blocked")):
+            box = (x, self.y + 4, 14, 2) if style == "blocked" else (x, self.y, 14, 10)
+            self.fill([rect(*box)], colour, style)
             self.text(x + 20, self.y + 9, words, "small")
             x += 34 + 6.5 * len(words)
         self.add(f'<path class="mark" d="M{number(x)} {self.y + 2}h8l-4 7z"/>')

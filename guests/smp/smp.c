@@ -1,11 +1,11 @@
 /*
  * Several vCPUs: the boot vCPU starts the others by hypercall, all count together, once with atomic additions and once
- * under a lock, and the boot vCPU adds up. Run it with cpus=2 or more (it also works with one).
+ * under a lock, and the boot vCPU adds up. Run it with cpus=2 or more (it also works with one). Options: turns=<n>
+ * (20000) of each vCPU.
  */
 #include "guests/lib/guest.h"
 
 #define MAX_VCPUS 16u
-#define TURNS     20000u
 #define PATIENCE  100000u /* yields until a vCPU that does not come is given up */
 
 void smp_entry(void); /* entry.asm: sets up segments and a stack, calls smp_main(its index) */
@@ -17,6 +17,7 @@ u8 smp_stacks[MAX_VCPUS][4096] __attribute__((aligned(16)));
 static volatile u32 atomic_count, locked_count, finished;
 static volatile u32 own_count[MAX_VCPUS];
 static u32 lock;
+static u32 turns; /* written before the other vCPUs start */
 
 static void lock_acquire(void)
 {
@@ -28,7 +29,7 @@ static void lock_acquire(void)
 
 static void count(u32 index)
 {
-    for (u32 turn = 0; turn < TURNS; turn++) {
+    for (u32 turn = 0; turn < turns; turn++) {
         __atomic_fetch_add(&atomic_count, 1, __ATOMIC_RELAXED);
         own_count[index] = own_count[index] + 1;
         if (turn % 8)
@@ -61,6 +62,7 @@ int guest_main(void)
     struct hypercall identity = {ROOTLET_CALL_IDENTITY, 0, 0, 0};
     expect(hypercall(&identity) == ROOTLET_OK, "identity");
     u32 vcpus = identity.edx;
+    turns = guest_option_number("turns", 20000);
     expect(vcpus >= 1 && vcpus <= MAX_VCPUS, "number of vCPUs");
 
     for (u32 index = 1; index < vcpus; index++) {
@@ -74,9 +76,9 @@ int guest_main(void)
     }
 
     for (u32 index = 0; index < vcpus; index++)
-        expect(own_count[index] == TURNS, "a vCPU lost a turn");
-    expect(atomic_count == vcpus * TURNS, "an atomic addition was lost");
-    expect(locked_count == vcpus * (TURNS / 8), "the lock did not keep others out");
+        expect(own_count[index] == turns, "a vCPU lost a turn");
+    expect(atomic_count == vcpus * turns, "an atomic addition was lost");
+    expect(locked_count == vcpus * ((turns + 7) / 8), "the lock did not keep others out");
     print("smp ok vcpus=%u count=%u\n", vcpus, atomic_count);
     return 0;
 }

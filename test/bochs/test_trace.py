@@ -462,3 +462,68 @@ def test_svg_stays_small():
     played = trace_log.Machine(5, vms=6, until=20_000_000)
     assert sum(map(len, played.exits.values())) > 10_000
     assert len(output(played.log, "--svg", "-")) < 400_000
+
+
+# ---- A machine's own trace ----
+
+RECORDED = """\
+build/guests/bench.elf vm=bench mem=4M affinity=0
+build/guests/timer.elf vm=timer mem=4M affinity=1 -- ticks=5 gate=100
+build/guests/smp.elf   vm=smp mem=4M cpus=2 affinity=1 -- turns=400
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded(boot):
+    run = boot(RECORDED, "trace=serial", cpus=2, limit=200)
+    run.check_good_end()
+    return run
+
+
+def log_of(run):
+    return "\n".join(run.lines)
+
+
+def test_trace_has_every_exit_that_was_counted(recorded):
+    assert "note:" not in output(log_of(recorded)), "something was lost; this run shall fit"
+    for name in ("bench", "timer", "smp"):
+        counted = {cause: int(n) for line in recorded.events("vm exits", name=name) for cause, n in line.items() if cause != "name"}
+        costs = table(output(log_of(recorded), "--vm", name), "exits by cause")
+        assert {cause: row["count"] for cause, row in costs.items() if cause != "all"} == counted, name
+        rows = table(output(log_of(recorded), "--vm", name), "vCPUs")
+        assert sum(row["exits"] for row in rows.values()) == sum(counted.values())
+
+
+def test_trace_costs_are_what_the_guest_measured(recorded):
+    """The guest's two RDTSCs stand outside of the exit and the entry, the recorder's inside: it has seen less, but most."""
+    measured = {}
+    for line in recorded.output("bench"):
+        match = re.match(r"bench (\S+) ticks=\d+ median=(\d+)", line)
+        if match:
+            measured[match.group(1)] = int(match.group(2))
+    costs = table(output(log_of(recorded), "--vm", "bench"), "exits by cause")
+    for cause, name in (("cpuid", "cpuid"), ("vmcall", "hypercall"), ("rdmsr", "rdmsr")):
+        assert measured[name] / 3 < costs[cause]["median"] < measured[name], (cause, costs[cause], measured)
+
+
+def test_trace_of_a_machine_is_valid(recorded):
+    document = json.loads(output(log_of(recorded), "--json", "-"))
+    threads = check_events(document)
+    assert sorted(threads.values()) == ["CPU 0", "CPU 1", "vCPU 0", "vCPU 0", "vCPU 0", "vCPU 1"]
+    events = document["traceEvents"]
+    stops = {event["args"]["vcpu"].split("/")[0]: event["args"]["detail"] for event in events if event["name"] == "vm-stop"}
+    assert stops == recorded.reasons()
+    words = svg_texts(output(log_of(recorded), "--svg", "-"))
+    assert {"bench", "timer", "smp/0", "smp/1", "CPU 0", "CPU 1"} <= set(words)
+
+
+def test_trace_times_are_those_of_the_statistics(recorded):
+    """run_us counts from the scheduler's view: a little more than from enter to leave."""
+    rows = table(output(log_of(recorded)), "vCPUs")
+    for name in ("bench", "timer", "smp"):
+        stats = recorded.event("vm stats", name=name)
+        running = sum(row["running"] for vcpu, row in rows.items() if vcpu.split("/")[0] == name) / 50
+        assert 0 <= int(stats["run_us"]) + 1 - running < 50 * int(stats["slices"]), (name, running, stats)
+        assert sum(row["migrations"] for vcpu, row in rows.items() if vcpu.split("/")[0] == name) == int(stats["migrations"])
+    asleep = [row["asleep"] for row in table(output(log_of(recorded)), "CPUs").values()]
+    assert max(asleep) > 1  # timer's CPU has nothing to do between its ticks
