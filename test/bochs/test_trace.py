@@ -183,6 +183,19 @@ def test_states_of_a_vcpu():
     assert cpu["CPU 0"]["entries"] == 2 and cpu["CPU 1"]["entries"] == 2 and cpu["CPU 1"]["deliveries"] == 1
 
 
+def test_leave_and_the_next_enter_at_the_same_time():
+    """The ring of exits comes first, but the leave is the first one's."""
+    log = Log()
+    log.vm(1, "first")
+    log.vm(2, "second")
+    log.enter(0, T0, 0x10, 0)
+    log.event(0, T0 + 500, LEAVE, 0x10, PREEMPTED)
+    log.enter(0, T0 + 500, 0x20, 0)
+    log.event(0, T0 + 900, LEAVE, 0x20, BLOCKED)
+    rows = table(output(log), "vCPUs")
+    assert (rows["first"]["running"], rows["first"]["ready"], rows["second"]["running"]) == (500, 400, 400)
+
+
 def test_listing_decodes():
     lines = output(one_vm(), "--list").splitlines()
     assert [line.split(None, 1)[1] for line in lines[:6]] == [
@@ -274,6 +287,7 @@ def without(log, word, instead=None):
         (without(one_vm(), "trace data"), "has 0 of its 3 records"),
         (without(one_vm(), "trace data", "rootlet: trace data=AAAA"), "a data line is damaged"),
         (without(one_vm(), "trace data", "rootlet: trace data=" + "A" * 127 + "\x07"), "a data line is damaged"),
+        (without(one_vm(), "trace data", "rootlet: trace data=" + "A" * 64 + "!" + "A" * 64), "a data line is damaged"),
         (without(one_vm(), "trace ring"), "belongs to no ring"),
         (without(one_vm(), "trace ring", "rootlet: trace ring cpu=0 kind=x records=3 lost=0"), "kind=x"),
         (without(one_vm(), "trace ring", "rootlet: trace ring cpu=0 kind=exits lost=0"), "no number records="),
@@ -382,6 +396,10 @@ def test_json_says_what_happened():
     assert [(event["ts"], event["dur"]) for event in events if event["name"] == "asleep"] == [(2.0, 180.0)]
 
 
+def test_json_of_many_vms_is_valid():
+    check_events(json.loads(output(trace_log.Machine(1, vms=24).log, "--json", "-")))
+
+
 @pytest.mark.parametrize("arguments", [["--from", "5", "--to", "20"], ["--last", "3.3"], ["--cpu", "1"], ["--vm", "vm3"]])
 def test_parts_are_valid(arguments):
     log = trace_log.Machine(4).log
@@ -407,6 +425,26 @@ def test_lost_records(seed, drops):
     xml.etree.ElementTree.fromstring(output(log, "--svg", "-"))
 
 
+def test_lost_beginning_of_a_sleep():
+    """It slept from the time on of which all is known, and after its last run."""
+    log = one_vm()
+    log.drop(1, "events", 1)
+    sleeps = [event for event in json.loads(output(log, "--json", "-"))["traceEvents"] if event["name"] == "asleep"]
+    assert sleeps == []  # the first event that is left is that it woke
+    log = Log()
+    log.vm(1, "hello")
+    log.event(0, T0, WAKE, 0x10)
+    log.enter(0, T0 + 100, 0x10, 0)
+    log.exit(0, T0 + 200, HLT, 0x10, 50, action=LEFT)
+    log.event(0, T0 + 250, LEAVE, 0x10, BLOCKED)
+    log.event(0, T0 + 260, SLEEP)
+    log.event(0, T0 + 900, trace_log.AWAKE)
+    log.drop(0, "events", 3)
+    events = json.loads(output(log, "--json", "-"))
+    check_events(events)
+    assert table(output(log), "CPUs")["CPU 0"]["asleep"] == 0
+
+
 def test_a_record_without_an_end_is_not_timed():
     """The machine stopped while the last exit was handled: its end is what an older record left there."""
     log = Log()
@@ -417,6 +455,9 @@ def test_a_record_without_an_end_is_not_timed():
     text = output(log)
     assert table(text, "exits by cause")["cpuid"] == {"count": 2, "median": 90, "99 %": 90, "maximum": 90, "total": 90, "share": 100.0}
     assert "note: 1 exits have no end on record" in text
+    check_events(json.loads(output(log, "--json", "-")))
+    log.exit(0, T0 + 900, HLT, 0x10, 10)  # not the last one, as when an NMI came into the hypervisor
+    assert table(output(log), "exits by cause")["cpuid"]["count"] == 2
     check_events(json.loads(output(log, "--json", "-")))
 
 
