@@ -64,10 +64,8 @@ class CpuPass:
         self.slept = False
 
     def open(self, record):
-        """The record belongs to the run that is open, or to a new one."""
-        same = self.run is not None and self.run.vcpu == record.vcpu
-        # Without leave between them, two enters are one stay, unless leave may be lost.
-        if not same or (record.cause == rec.ENTER and record.tsc < self.known_from):
+        """The record belongs to the run that is open, or begins a new one."""
+        if self.run is None or self.run.vcpu != record.vcpu or record.cause == rec.ENTER:
             self.close(record.tsc, None)
             self.run, self.kept = Run(self.cpu, record.vcpu, record.tsc, record.tsc, record.cause == rec.ENTER), []
         self.kept.append(record)
@@ -78,14 +76,13 @@ class CpuPass:
             return
         run, records, self.run = self.run, self.kept, None
         last = records[-1]
-        if why is None and last.action in (rec.LEFT, rec.STOP):
+        if last.action in (rec.LEFT, rec.STOP):
             tsc = min(tsc, last.tsc + last.ticks)
         run.end, run.why = max(tsc, run.start), why
         for record, latest in zip(records, [record.tsc for record in records[1:]] + [run.end]):
             end = record.tsc + record.ticks
-            # A record that was being written when the machine stopped has no end yet. Leave may have read the clock a few
-            # ticks before the record got its end.
-            whole = end <= latest or (record is last and why is not None)
+            # A record that was being written when the machine stopped has no end yet.
+            whole = end <= latest
             kept = Exit(record.tsc, max(record.tsc, min(end, latest)), record, whole)
             (run.exits if record.is_exit else run.enters).append(kept)
             if record.action not in (rec.LEFT, rec.STOP) and latest > kept.end:
@@ -101,8 +98,8 @@ class CpuPass:
     def wake(self, tsc):
         if self.asleep_since is None and not self.slept:  # when it fell asleep is lost
             self.asleep_since = max(self.known_from, self.runs[-1].end if self.runs else 0)
-        if self.asleep_since is not None:
-            self.sleeps.append(Span(self.asleep_since, max(tsc, self.asleep_since)))
+        if self.asleep_since is not None and self.asleep_since < tsc:
+            self.sleeps.append(Span(self.asleep_since, tsc))
         self.asleep_since, self.slept = None, True
 
     def take(self, record):

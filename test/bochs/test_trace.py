@@ -508,7 +508,7 @@ def test_svg_stays_small():
 # ---- A machine's own trace ----
 
 RECORDED = """\
-build/guests/bench.elf vm=bench mem=4M affinity=0
+build/guests/bench.elf vm=bench mem=4M affinity=0 -- only=cpuid
 build/guests/timer.elf vm=timer mem=4M affinity=1 -- ticks=5 gate=100
 build/guests/smp.elf   vm=smp mem=4M cpus=2 affinity=1 -- turns=400
 """
@@ -537,14 +537,10 @@ def test_trace_has_every_exit_that_was_counted(recorded):
 
 def test_trace_costs_are_what_the_guest_measured(recorded):
     """The guest's two RDTSCs stand outside of the exit and the entry, the recorder's inside: it has seen less, but most."""
-    measured = {}
-    for line in recorded.output("bench"):
-        match = re.match(r"bench (\S+) ticks=\d+ median=(\d+)", line)
-        if match:
-            measured[match.group(1)] = int(match.group(2))
-    costs = table(output(log_of(recorded), "--vm", "bench"), "exits by cause")
-    for cause, name in (("cpuid", "cpuid"), ("vmcall", "hypercall"), ("rdmsr", "rdmsr")):
-        assert measured[name] / 3 < costs[cause]["median"] < measured[name], (cause, costs[cause], measured)
+    line = next(line for line in recorded.output("bench") if line.startswith("bench cpuid "))
+    measured = int(re.search(r"median=(\d+)", line).group(1))
+    cost = table(output(log_of(recorded), "--vm", "bench"), "exits by cause")["cpuid"]
+    assert cost["count"] >= 200 and measured / 3 < cost["median"] < measured, (cost, line)
 
 
 def test_trace_of_a_machine_is_valid(recorded):
