@@ -14,10 +14,10 @@ CPU_TID = 10  # plus the CPU's number
 VCPU_TID = 2000  # plus VM times 16 plus index: unique among all threads, which Perfetto wants
 # Names of colours that chrome://tracing has.
 STATE_COLOURS = {trace_model.RUNNING: "thread_state_running", trace_model.READY: "thread_state_runnable",
-                 trace_model.BLOCKED: "thread_state_sleeping", trace_model.AWAY: "thread_state_unknown"}  # fmt: skip
+                 trace_model.BLOCKED: "thread_state_sleeping", trace_model.AWAY: "thread_state_unknown"}
 # Events that are shown as an instant; the others are the ends of slices.
 INSTANTS = (rec.WAKE, rec.MIGRATE, rec.INJECT, rec.KICK, rec.VM_START, rec.VM_STOP, rec.INIT, rec.SIPI, rec.NMI,
-            rec.ENTRY_FAILED)  # fmt: skip
+            rec.ENTRY_FAILED)
 
 
 class Writer:
@@ -27,9 +27,6 @@ class Writer:
 
     def nanoseconds(self, tsc):
         return round((tsc - self.model.start) * 1_000_000_000 / self.trace.tsc_hz)
-
-    def microseconds(self, tsc):
-        return self.nanoseconds(tsc) / 1000
 
     def name(self, what, pid, tid, key, value):
         self.metadata.append({"ph": "M", "ts": 0, "pid": pid, "tid": tid, "name": what, "args": {key: value}})
@@ -49,7 +46,7 @@ class Writer:
             return
         start, end = self.nanoseconds(clipped.start), self.nanoseconds(clipped.end)
         event = {"ph": "X", "ts": start / 1000, "dur": (end - start) / 1000, "pid": track[0], "tid": track[1], "name": name,
-                 "cat": category}  # fmt: skip
+                 "cat": category}
         if args:
             event["args"] = args
         if colour:
@@ -57,15 +54,14 @@ class Writer:
         self.events.append(event)
 
     def instant(self, track, record):
-        name = record.name
         detail = rec.detail_words(record)
-        event = {"ph": "i", "s": "t", "ts": self.microseconds(record.tsc), "pid": track[0], "tid": track[1], "name": name, "cat": "event",
-                 "args": {"vcpu": self.trace.vcpu_name(record.vcpu), "tsc": record.tsc, "cpu": record.cpu}}  # fmt: skip
-        if not record.vcpu:
-            del event["args"]["vcpu"]
+        args = {"tsc": record.tsc, "cpu": record.cpu}
+        if record.vcpu:
+            args["vcpu"] = self.trace.vcpu_name(record.vcpu)
         if detail:
-            event["args"]["detail"] = detail
-        self.events.append(event)
+            args["detail"] = detail
+        self.events.append({"ph": "i", "s": "t", "ts": self.nanoseconds(record.tsc) / 1000, "pid": track[0], "tid": track[1],
+                            "name": record.name, "cat": "event", "args": args})
 
     def exit(self, track, done):
         record = done.record
@@ -88,7 +84,7 @@ class Writer:
         end = max(begin, self.nanoseconds(after.start))
         for phase, cpu, at in (("s", before.cpu, begin), ("f", after.cpu, end)):
             event = {"ph": phase, "id": self.flows, "ts": at / 1000, "pid": CPUS_PID, "tid": CPU_TID + cpu, "name": "migration",
-                     "cat": "migration"}  # fmt: skip
+                     "cat": "migration"}
             if phase == "f":
                 event["bp"] = "e"
             self.events.append(event)
@@ -151,7 +147,7 @@ class Writer:
             "displayTimeUnit": "ns",
             "otherData": {"source": "Rootlet's flight recorder", "tsc_hz": str(trace.tsc_hz), "first_tsc": str(self.model.start),
                           "warnings": "; ".join(trace.warnings)},
-        }  # fmt: skip
+        }
 
 
 def text(model, selection):

@@ -17,13 +17,12 @@ State = collections.namedtuple("State", "start end name cpu")
 
 @dataclasses.dataclass
 class Run:
-    """A vCPU has a CPU, from enter to leave; entered is false if the record of the former is lost, why None of the latter."""
+    """A vCPU has a CPU, from enter to leave; why: the detail of leave, None if that is not on record."""
 
     cpu: int
     vcpu: int
     start: int
     end: int
-    entered: bool
     why: int = None
     exits: list = dataclasses.field(default_factory=list)
     enters: list = dataclasses.field(default_factory=list)  # as exits: from having the CPU to the VM entry
@@ -67,7 +66,7 @@ class CpuPass:
         """The record belongs to the run that is open, or begins a new one."""
         if self.run is None or self.run.vcpu != record.vcpu or record.cause == rec.ENTER:
             self.close(record.tsc, None)
-            self.run, self.kept = Run(self.cpu, record.vcpu, record.tsc, record.tsc, record.cause == rec.ENTER), []
+            self.run, self.kept = Run(self.cpu, record.vcpu, record.tsc, record.tsc), []
         self.kept.append(record)
 
     def close(self, tsc, why):

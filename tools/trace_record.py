@@ -24,7 +24,7 @@ EXIT_NAMES = {
     50: "invept", 51: "rdtscp", 52: "preemption-timer", 53: "invvpid", 54: "wbinvd", 55: "xsetbv", 56: "apic-write",
     57: "rdrand", 58: "invpcid", 59: "vmfunc", 60: "encls", 61: "rdseed", 62: "page-modification-log-full", 63: "xsaves",
     64: "xrstors",
-}  # fmt: skip
+}
 
 FIRST_EVENT = 128
 (ENTER, LEAVE, WAKE, MIGRATE, INJECT, KICK, SLEEP, AWAKE, VM_START, VM_STOP, INIT, SIPI, NMI, ENTRY_FAILED) = range(128, 142)
@@ -32,7 +32,7 @@ EVENT_NAMES = {
     ENTER: "enter", LEAVE: "leave", WAKE: "wake", MIGRATE: "migrate", INJECT: "inject", KICK: "kick", SLEEP: "sleep",
     AWAKE: "awake", VM_START: "vm-start", VM_STOP: "vm-stop", INIT: "init", SIPI: "sipi", NMI: "nmi",
     ENTRY_FAILED: "entry-failed",
-}  # fmt: skip
+}
 
 SKIP, RESUME, SKIP_DECODED, STOP, LEFT = range(5)
 ACTION_NAMES = {SKIP: "skip", RESUME: "resume", SKIP_DECODED: "skip-decoded", STOP: "stop", LEFT: "left"}
@@ -40,10 +40,10 @@ FIRST_VECTOR = 16
 
 LEAVE_NAMES = ("preempted", "blocked", "stopped")
 STOP_NAMES = ("running", "poweroff", "reset", "halt", "exit", "limit", "killed", "watchdog", "triple-fault", "entry-failure",
-              "unknown-exit", "unsupported-instruction")  # fmt: skip
+              "unknown-exit", "unsupported-instruction")
 
 VECTOR_NAMES = ("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF", "15",
-                "#MF", "#AC", "#MC", "#XM", "#VE", "#CP")  # fmt: skip
+                "#MF", "#AC", "#MC", "#XM", "#VE", "#CP")
 EVENT_TYPES = ("interrupt", "type 1", "NMI", "exception", "software interrupt", "INT1", "INT3 or INTO", "other event")
 # From guests/include/rootlet_abi.h, by number.
 HYPERCALLS = ("version", "console-write", "yield", "clock", "sleep-until", "exit", "identity", "start-vcpu")
@@ -234,8 +234,8 @@ class Reader:
     def take_version(self, number, text):
         version, tsc_hz, cpus, self.record_bytes = self.numbers(number, "version" + "=" + text, *HEAD)
         if version != VERSION or self.record_bytes < RECORD_BYTES:
-            raise TraceError(f"{self.name}:{number}: a trace of version {version}, {self.record_bytes} bytes a record; this tool reads "
-                             f"version {VERSION}: use tools/trace of the tree that the hypervisor was built from")
+            raise TraceError(f"{self.name}:{number}: a trace of version {version}, {self.record_bytes} bytes a record; this tool "
+                             f"reads version {VERSION}: use tools/trace of the tree that the hypervisor was built from")
         if not tsc_hz or not cpus:
             self.fail(number, "tsc_hz or cpus is 0")
         again = self.trace is not None

@@ -76,7 +76,7 @@ def cpu_rows(model, selection):
         whole = max(0, part.end - part.start)
         records = [record for record in model.records if part.has(record)]
         yield [f"CPU {cpu}", whole, share(guest, whole), share(exits, whole), share(whole - guest - exits - asleep, whole),
-               share(asleep, whole), sum(map(entered, records)), sum(map(delivered, records))]  # fmt: skip
+               share(asleep, whole), sum(map(entered, records)), sum(map(delivered, records))]
 
 
 def vcpu_rows(model, selection):
@@ -90,18 +90,14 @@ def vcpu_rows(model, selection):
         records += [done.record for run in runs for done in run.enters if selection.has(done.record)]
         moves = sum(before.cpu != after.cpu for before, after in zip(runs, runs[1:]))
         yield [model.trace.vcpu_name(vcpu), spent[trace_model.RUNNING], spent[trace_model.READY], spent[trace_model.BLOCKED],
-               len(exits), sum(map(delivered, records)), moves]  # fmt: skip
-
-
-def milliseconds(model, ticks):
-    return f"{1000 * ticks / model.trace.tsc_hz:.3f} ms"
+               len(exits), sum(map(delivered, records)), moves]
 
 
 def text(model, selection):
     trace = model.trace
     exits = model.exits(selection)
-    lines = [f"{milliseconds(model, selection.end - selection.start)} on {trace.cpus} CPUs, {len(trace.vms)} VMs, {len(exits):,} exits; "
-             f"all figures in ticks of the TSC, {trace.tsc_hz / 1e6:g} million a second"]  # fmt: skip
+    lines = [f"{1000 * (selection.end - selection.start) / trace.tsc_hz:.3f} ms on {trace.cpus} CPUs, {len(trace.vms)} VMs, "
+             f"{len(exits):,} exits; all figures in ticks of the TSC, {trace.tsc_hz / 1e6:g} million a second"]
     lines += [f"note: {warning}" for warning in trace.warnings]
     unfinished = sum(not done.whole for done in exits)
     if unfinished:

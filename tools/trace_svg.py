@@ -20,7 +20,7 @@ MARK_DISTANCE = 5  # columns: of several marks closer than this the first is dra
 LABEL_CHARACTERS = 18
 
 VM_COLOURS = ("#3b6fd4", "#c2500f", "#2c8a57", "#a044b3", "#a87914", "#0f7f92", "#c0306f", "#6a58d6", "#5b7f1c", "#8f5a3c",
-              "#1f86c0", "#b23b3b")  # fmt: skip
+              "#1f86c0", "#b23b3b")
 ASLEEP_COLOUR = "#8b949e"
 # Classes of exits: colour and causes; all other causes are "other".
 CLASSES = {
@@ -37,7 +37,7 @@ CLASS_OF = {cause: name for name, (_, causes) in CLASSES.items() for cause in ca
 STYLE = """\
 text{font:12px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fill:#1f2328}
 .page{fill:#fff;stroke:#d0d7de}.lane{fill:#f3f5f7}.grid{stroke:#d8dee4}.mark{fill:#1f2328}.lost{stroke:#afb8c1}
-.title{font-size:18px;font-weight:600}.small{font-size:11px;fill:#59636e}.in{font-size:11px;fill:#fff}.end{text-anchor:end}.mid{text-anchor:middle}
+.title{font-size:18px;font-weight:600}.small{font-size:11px;fill:#59636e}.in{font-size:11px;fill:#fff}.mid{text-anchor:middle}
 .ready{opacity:.3}.blocked{opacity:.75}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.page{fill:#0d1117;stroke:#30363d}.lane{fill:#1a2029}.grid{stroke:#2c333c}
 .mark{fill:#e6edf3}.lost{stroke:#4b535d}.small{fill:#9198a1}.in{fill:#fff}}
@@ -274,7 +274,8 @@ class Picture:
         self.y += 10
         x = 16
         vm = VM_COLOURS[0]
-        for words, colour, style in (("running", vm, ""), ("ready", vm, "ready"), ("blocked", vm, "blocked"), ("CPU asleep", ASLEEP_COLOUR, "blocked")):
+        for words, colour, style in (("running", vm, ""), ("ready", vm, "ready"), ("blocked", vm, "blocked"),
+                                     ("CPU asleep", ASLEEP_COLOUR, "blocked")):
             box = (x, self.y + 4, 14, 2) if style == "blocked" else (x, self.y, 14, 10)
             self.fill([rect(*box)], colour, style)
             self.text(x + 20, self.y + 9, words, "small")
@@ -289,16 +290,17 @@ class Picture:
             self.fill([rect(x, self.y, 10, 10)], colour)
             self.text(x + 15, self.y + 9, name, "small")
             x += 32 + 6.5 * len(name)
-        width = time_words(BIN * self.ticks / PLOT / self.trace.tsc_hz, BIN * self.ticks / PLOT / self.trace.tsc_hz)
-        self.text(x, self.y + 9, f"height: logarithm of the number in {width}, at most {self.most:,}", "small")
+        seconds = BIN * self.ticks / PLOT / self.trace.tsc_hz
+        self.text(x, self.y + 9, f"height: logarithm of the number in {time_words(seconds, seconds)}, at most {self.most:,}", "small")
         self.y += 22
 
     def head(self):
         hz = self.trace.tsc_hz
         whole = sum(max(0, self.selection.end - self.selection.start) for _ in self.cpus)
         inside = trace_summary.time_in(self.selection, self.exits)
-        words = [time_words(self.ticks / hz, self.ticks / hz), f"{len(self.cpus)} CPUs", f"{len(self.vms)} VMs, {len(self.vcpus)} vCPUs",
-                 f"{len(self.exits):,} exits in {trace_summary.share(inside, whole)} of the CPUs' time"]  # fmt: skip
+        words = [time_words(self.ticks / hz, self.ticks / hz), f"{len(self.cpus)} CPUs",
+                 f"{len(self.vms)} VMs, {len(self.vcpus)} vCPUs",
+                 f"{len(self.exits):,} exits in {trace_summary.share(inside, whole)} of the CPUs' time"]
         if self.selection.start > self.model.start:
             words.append(f"begins {1000 * (self.selection.start - self.model.start) / hz:.1f} ms after the trace's first record")
         self.text(16, 30, self.title, "title")
@@ -326,9 +328,11 @@ class Picture:
         self.legend()
         height = math.ceil(self.y) + 6
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+            f'role="img">\n'
             f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n"
-            '<defs><pattern id="lost" width="8" height="8" patternUnits="userSpaceOnUse"><path class="lost" d="M-2 10L10-2"/></pattern></defs>\n'
+            '<defs><pattern id="lost" width="8" height="8" patternUnits="userSpaceOnUse">'
+            '<path class="lost" d="M-2 10L10-2"/></pattern></defs>\n'
             f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>\n'
         )
         return head + "\n".join(self.parts) + "\n</svg>\n"

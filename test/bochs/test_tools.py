@@ -94,7 +94,7 @@ def test_wrong_usage_has_status_2():
 
 
 def test_help():
-    for tool in ("run-bochs", "run-qemu", "mkiso", "bench", "symbolize", "vmx-caps"):
+    for tool in ("run-bochs", "run-qemu", "mkiso", "bench", "trace", "symbolize", "vmx-caps"):
         result = subprocess.run([os.path.join(TOOLS, tool), "--help"], capture_output=True, text=True, check=False)
         assert result.returncode == 0 and "usage:" in result.stdout
 

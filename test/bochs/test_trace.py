@@ -15,7 +15,7 @@ import pytest
 import machine
 import trace_log
 import vms
-from trace_log import BLOCKED, CPUID, HLT, IO, LEAVE, LEFT, MIGRATE, PREEMPTED, RESUME, SKIP, SLEEP, STOPPED, VM_START, VM_STOP, WAKE, Log
+from trace_log import BLOCKED, CPUID, HLT, IO, LEAVE, LEFT, MIGRATE, PREEMPTED, SKIP, SLEEP, STOPPED, VM_START, VM_STOP, WAKE, Log
 
 TOOLS = os.path.join(machine.TREE, "tools")
 sys.path.insert(0, TOOLS)
@@ -37,7 +37,8 @@ T0 = 1 << 33  # a time whose low half is small, and whose high half is not 0
 
 def run_tool(log, *arguments):
     """The tool with the log as its standard input, in this process: hundreds of runs."""
-    stdin, stdout, stderr = io.TextIOWrapper(io.BytesIO((log if isinstance(log, str) else log.text()).encode())), io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    text = log if isinstance(log, str) else log.text()
+    stdin, stdout, stderr = io.TextIOWrapper(io.BytesIO(text.encode())), io.TextIOWrapper(io.BytesIO()), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         patch.setattr(sys, "argv", ["trace", "-", *map(str, arguments)])
         patch.setattr(sys, "stdin", stdin)
@@ -252,7 +253,8 @@ def test_other_lines_are_skipped_and_guests_cannot_speak_for_the_host():
     lines = list(one_vm().lines())
     noisy = []
     for number, line in enumerate(lines):
-        noisy += [line + "\r", "[hello] rootlet: trace end\r", "", f"rootlet: info: vm memory name=x overhead_bytes={number}", "\x1b[2J\ufffd"]
+        noisy += [line + "\r", "[hello] rootlet: trace end\r", "", f"rootlet: info: vm memory name=x overhead_bytes={number}"]
+        noisy += ["\x1b[2J\ufffd"]
     assert output("\n".join(noisy)) == output(one_vm())
 
 
@@ -314,11 +316,12 @@ def test_every_cut_is_noticed_and_partial_takes_what_is_good():
 
 
 def test_usage():
-    for arguments in (["--last", "5", "--to", "6"], ["--from", "5", "--to", "5"], ["--last", "0"], ["--summary", "--list"], ["--nosuch"]):
+    for arguments in (["--last", "5", "--to", "6"], ["--from", "5", "--to", "5"], ["--last", "0"], ["--summary", "--list"],
+                      ["--nosuch"]):
         result = run_tool(one_vm(), *arguments)
         assert result.returncode == 2 and "usage:" in result.stderr
-    for arguments, words in ((["--vm", "nosuch"], "it has hello, other"), (["--cpu", "2"], "it has 0 to 1"), (["--from", "9"], "0.300 ms long"),
-                             (["--json", "/nosuch/x"], "/nosuch/x")):  # fmt: skip
+    for arguments, words in ((["--vm", "nosuch"], "it has hello, other"), (["--cpu", "2"], "it has 0 to 1"),
+                             (["--from", "9"], "0.300 ms long"), (["--json", "/nosuch/x"], "/nosuch/x")):
         result = run_tool(one_vm(), *arguments)
         assert result.returncode == 1 and words in result.stderr and len(result.stderr.splitlines()) == 1
     command = [os.path.join(TOOLS, "trace"), "nosuch.log"]
@@ -390,7 +393,7 @@ def test_json_says_what_happened():
     assert cpuid["args"] == {"rip": "0x100000", "action": "skip", "ticks": 100, "tsc": T0 + 2000, "detail": "leaf 0x40000000"}
     states = [(event["name"], event["ts"], event["dur"]) for event in events if event.get("cat") == "state"]
     assert states == [("ready", 0.0, 20.0), ("running on CPU 0", 20.0, 100.0), ("blocked", 120.0, 60.0), ("ready", 180.0, 20.0),
-                      ("running on CPU 1", 200.0, 100.0)]  # fmt: skip
+                      ("running on CPU 1", 200.0, 100.0)]
     assert [event["ts"] for event in events if event["ph"] in "sf"] == [119.999, 200.0]
     assert {event["name"] for event in events if event["ph"] == "i"} == {"vm-start", "vm-stop", "wake", "migrate", "kick"}
     assert [(event["ts"], event["dur"]) for event in events if event["name"] == "asleep"] == [(2.0, 180.0)]

@@ -89,8 +89,9 @@ class Machine:
             at += self.random.randrange(1, 4000)
             ticks, cause = self.random.randrange(10, 500), self.random.choice((CPUID, VMCALL, IO, TIMER))
             last = n == count - 1
-            self.log.exit(cpu, at, HLT if last else cause, vcpu, ticks, action=LEFT if last else self.random.choice((SKIP, RESUME, 0x20)))
-            self.exits.setdefault(vcpu, []).append((HLT if last else cause, ticks))
+            cause, action = (HLT, LEFT) if last else (cause, self.random.choice((SKIP, RESUME, 0x20)))
+            self.log.exit(cpu, at, cause, vcpu, ticks, action=action)
+            self.exits.setdefault(vcpu, []).append((cause, ticks))
             at += ticks
         self.log.event(cpu, at, LEAVE, vcpu, BLOCKED)
         self.blocked.add(vcpu)
