@@ -197,6 +197,17 @@ def test_leave_and_the_next_enter_at_the_same_time():
     assert (rows["first"]["running"], rows["first"]["ready"], rows["second"]["running"]) == (500, 400, 400)
 
 
+def test_without_leave_a_run_ends_where_the_guest_was_left():
+    log = Log()
+    log.vm(1, "hello")
+    for start in (T0, T0 + 10_000):
+        log.enter(0, start, 0x10, 5)
+        log.exit(0, start + 100, HLT, 0x10, 50, action=LEFT)
+    text = output(log)
+    assert table(text, "vCPUs")["hello"]["running"] == 300 and table(text, "CPUs")["CPU 0"]["guest"] < 2.0
+    assert '"away"' in output(log, "--json", "-")
+
+
 def test_listing_decodes():
     lines = output(one_vm(), "--list").splitlines()
     assert [line.split(None, 1)[1] for line in lines[:6]] == [
@@ -355,13 +366,15 @@ def check_events(document):
         stack = open_until[thread]
         start = round(event["ts"] * 1000)
         assert abs(event["ts"] * 1000 - start) < 1e-3, "a time is no whole number of nanoseconds"
-        while stack and stack[-1] <= start and not (event["ph"] == "X" and event["dur"] == 0 and stack[-1] == start):
+        while stack and stack[-1][0] <= start and not (event["ph"] == "X" and event["dur"] == 0 and stack[-1][0] == start):
             stack.pop()
         if event["ph"] == "X":
             end = start + round(event["dur"] * 1000)
-            assert event["dur"] >= 0 and (not stack or end <= stack[-1]), ("overlaps the one before", event)
+            assert event["dur"] >= 0 and (not stack or end <= stack[-1][0]), ("overlaps the one before", event)
+            around = [category for end, category in stack if end > start]
+            assert event["cat"] != "exit" or not around or around in (["run"], ["state"]), ("in the wrong slice", event)
             assert event["cat"] != "exit" or stack, ("an exit outside of a run", event)
-            stack.append(end)
+            stack.append((end, event["cat"]))
         elif event["ph"] == "i":
             assert event["s"] == "t"
         else:
@@ -459,7 +472,8 @@ def test_a_record_without_an_end_is_not_timed():
     assert table(text, "exits by cause")["cpuid"] == {"count": 2, "median": 90, "99 %": 90, "maximum": 90, "total": 90, "share": 100.0}
     assert "note: 1 exits have no end on record" in text
     check_events(json.loads(output(log, "--json", "-")))
-    log.exit(0, T0 + 900, HLT, 0x10, 10)  # not the last one, as when an NMI came into the hypervisor
+    log.exit(0, T0 + 900, HLT, 0x10, 10)  # it was not the last one, after all
+    log.exit(0, T0 + 2000, HLT, 0x10, 10)
     assert table(output(log), "exits by cause")["cpuid"]["count"] == 2
     check_events(json.loads(output(log, "--json", "-")))
 
