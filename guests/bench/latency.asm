@@ -20,23 +20,24 @@ latency_measure:
     test ebx, ebx
     jz .spin
     cli
-    mov eax, ebx
+    lea eax, [ebx - 1]
     pop esi
     pop ebx
     ret
 
-; The gate for the interrupt. EBX becomes the difference, which is never 0. EAX and EDX are not kept: the loop reads them anew, but for its
+; The gate for the interrupt. EBX becomes the difference plus 1: with several CPUs in Bochs the clock moves in steps, and the
+; difference may be 0. EAX and EDX are not kept: the loop reads them anew, but for its
 ; `mov esi, eax`, which does not matter any more.
 global latency_interrupt
 latency_interrupt:
     rdtsc
     sub eax, esi
-    mov ebx, eax
+    lea ebx, [eax + 1]
     mov al, 0x20
     out ROOTLET_PORT_PIC_MASTER, al
     iretd
 
-; The gate for an interrupt of the local APIC: EBX becomes the time that its EOI takes.
+; The gate for an interrupt of the local APIC: EBX becomes the time that its EOI takes, plus 1.
 global eoi_interrupt
 eoi_interrupt:
     rdtsc
@@ -44,5 +45,5 @@ eoi_interrupt:
     mov dword [APIC_EOI], 0
     rdtsc
     sub eax, ecx
-    mov ebx, eax
+    lea ebx, [eax + 1]
     iretd
