@@ -29,15 +29,15 @@ static void (*reader)(void);
 /* Moves what fits into an empty transmit FIFO. Lock held, UART present. */
 static void feed_transmitter(void)
 {
-    if (head == tail || !serial_can_send())
+    if (head == tail || !serial_can_send(SERIAL_COM1))
         return;
     for (u32 i = 0; i < SERIAL_FIFO_BYTES && head != tail; i++)
-        serial_send(ring[tail++ % RING_BYTES]);
+        serial_send(SERIAL_COM1, ring[tail++ % RING_BYTES]);
 }
 
 static void take_input(void)
 {
-    for (int byte = serial_receive(); byte >= 0; byte = serial_receive())
+    for (int byte = serial_receive(SERIAL_COM1); byte >= 0; byte = serial_receive(SERIAL_COM1))
         if (input_head - input_tail < INPUT_BYTES)
             input[input_head++ % INPUT_BYTES] = (u8)byte;
 }
@@ -48,7 +48,7 @@ static void handle_interrupt(void)
 
     spin_lock(&lock);
     /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
-    for (u32 i = 0; i < INTERRUPT_LOOPS && serial_acknowledge_interrupt(); i++) {
+    for (u32 i = 0; i < INTERRUPT_LOOPS && serial_acknowledge_interrupt(SERIAL_COM1); i++) {
         take_input();
         feed_transmitter();
     }
@@ -60,7 +60,7 @@ static void handle_interrupt(void)
 
 void console_init(void)
 {
-    present = serial_init();
+    present = serial_init(SERIAL_COM1);
 }
 
 void console_enable_interrupts(void)
@@ -69,7 +69,7 @@ void console_enable_interrupts(void)
         return;
     irq_set_handler(IRQ_VECTOR_SERIAL, handle_interrupt);
     spin_lock(&lock);
-    serial_set_interrupts(true, true);
+    serial_set_interrupts(SERIAL_COM1, true, true);
     interrupts = true;
     spin_unlock(&lock);
 }
@@ -149,7 +149,7 @@ void console_flush(void)
     spin_lock(&lock);
     while (head != tail)
         feed_transmitter();
-    while (!serial_is_idle())
+    while (!serial_is_idle(SERIAL_COM1))
         ;
     spin_unlock(&lock);
 }
@@ -162,11 +162,11 @@ void console_panic_write(const char *text, size_t length)
     while (head != tail)
         feed_transmitter();
     for (size_t i = 0; i < length; i++) {
-        while (!serial_can_send())
+        while (!serial_can_send(SERIAL_COM1))
             ;
-        serial_send((u8)text[i]);
+        serial_send(SERIAL_COM1, (u8)text[i]);
     }
-    while (!serial_is_idle())
+    while (!serial_is_idle(SERIAL_COM1))
         ;
 }
 

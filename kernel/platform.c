@@ -112,7 +112,7 @@ static enum status start_clock(struct refusal *why)
 
 static void start_console_interrupt(void)
 {
-    if (lapic_id() <= XAPIC_MAX_ID && ioapic_route_isa(SERIAL_ISA_IRQ, IRQ_VECTOR_SERIAL, lapic_id()) == STATUS_OK)
+    if (lapic_id() <= XAPIC_MAX_ID && ioapic_route_isa(SERIAL_COM1_ISA_IRQ, IRQ_VECTOR_SERIAL, lapic_id()) == STATUS_OK)
         console_enable_interrupts();
     else
         log_warn("no I/O APIC pin for the serial interrupt: the console is polled");

@@ -79,12 +79,8 @@ NORETURN void power_off(void)
     cpu_interrupts_disable();
     power_off_by_acpi();
     power_off_by_emulator_ports();
-    if (serial_init())
-        for (const char *c = still_here; *c; c++) {
-            while (!serial_can_send())
-                cpu_pause();
-            serial_send((u8)*c);
-        }
+    if (serial_init(SERIAL_COM1))
+        (void)!serial_send_polled(SERIAL_COM1, (const u8 *)still_here, sizeof still_here - 1);
     for (;;)
         asm volatile("cli; hlt");
 }

@@ -1,18 +1,18 @@
 /*
- * COM1, polled register access. The console holds its lock around every call except serial_init.
+ * Register access to a UART, polled. Who owns a port (the console COM1) holds a lock around every call except
+ * serial_init.
  */
 #include "drivers/host/serial.h"
 #include "arch/x86/cpu.h"
 
-#define COM1             0x3f8
-#define UART_DATA        (COM1 + 0) /* divisor latch low while LCR.DLAB */
-#define UART_IER         (COM1 + 1) /* divisor latch high while LCR.DLAB */
-#define UART_IIR_FCR     (COM1 + 2)
-#define UART_LCR         (COM1 + 3)
-#define UART_MCR         (COM1 + 4)
-#define UART_LSR         (COM1 + 5)
-#define UART_MSR         (COM1 + 6)
-#define UART_SCRATCH     (COM1 + 7)
+#define UART_DATA        0u /* divisor latch low while LCR.DLAB */
+#define UART_IER         1u /* divisor latch high while LCR.DLAB */
+#define UART_IIR_FCR     2u
+#define UART_LCR         3u
+#define UART_MCR         4u
+#define UART_LSR         5u
+#define UART_MSR         6u
+#define UART_SCRATCH     7u
 #define UART_CLOCK_BAUD  115200u /* with divisor 1 */
 #define IER_RECEIVE      0x01
 #define IER_TRANSMIT     0x02
@@ -27,61 +27,85 @@
 #define LSR_THRE         0x20
 #define LSR_TEMT         0x40
 
-static bool scratch_holds(u8 value)
+#define SEND_POLLS 1000000u /* a read of a UART takes about 1 us on hardware; a FIFO empties within 1.4 ms */
+
+static void write_register(enum serial_port port, u16 index, u8 value)
 {
-    port_out8(UART_SCRATCH, value);
-    return port_in8(UART_SCRATCH) == value;
+    port_out8((u16)(port + index), value);
+}
+
+static u8 read_register(enum serial_port port, u16 index)
+{
+    return port_in8((u16)(port + index));
+}
+
+static bool scratch_holds(enum serial_port port, u8 value)
+{
+    write_register(port, UART_SCRATCH, value);
+    return read_register(port, UART_SCRATCH) == value;
 }
 
 /* In loopback the modem outputs come back as inputs: OUT2 and RTS as DCD and CTS. */
-static bool loopback_works(void)
+static bool loopback_works(enum serial_port port)
 {
-    port_out8(UART_MCR, MCR_LOOPBACK | 0x0a);
-    u8 inputs = port_in8(UART_MSR) & MSR_INPUTS;
-    port_out8(UART_MCR, MCR_DTR_RTS_OUT2);
+    write_register(port, UART_MCR, MCR_LOOPBACK | 0x0a);
+    u8 inputs = read_register(port, UART_MSR) & MSR_INPUTS;
+    write_register(port, UART_MCR, MCR_DTR_RTS_OUT2);
     return inputs == 0x90;
 }
 
-bool serial_init(void)
+bool serial_init(enum serial_port port)
 {
-    if (!scratch_holds(0x5a) || !scratch_holds(0xa5) || !loopback_works())
+    if (!scratch_holds(port, 0x5a) || !scratch_holds(port, 0xa5) || !loopback_works(port))
         return false;
-    port_out8(UART_IER, 0);
-    port_out8(UART_LCR, LCR_DLAB | LCR_8N1);
-    port_out8(UART_DATA, UART_CLOCK_BAUD / SERIAL_BAUD);
-    port_out8(UART_IER, 0);
-    port_out8(UART_LCR, LCR_8N1);
-    port_out8(UART_IIR_FCR, FCR_ENABLE_CLEAR);
-    port_out8(UART_MCR, MCR_DTR_RTS_OUT2);
+    write_register(port, UART_IER, 0);
+    write_register(port, UART_LCR, LCR_DLAB | LCR_8N1);
+    write_register(port, UART_DATA, UART_CLOCK_BAUD / SERIAL_BAUD);
+    write_register(port, UART_IER, 0);
+    write_register(port, UART_LCR, LCR_8N1);
+    write_register(port, UART_IIR_FCR, FCR_ENABLE_CLEAR);
+    write_register(port, UART_MCR, MCR_DTR_RTS_OUT2);
     return true;
 }
 
-void serial_set_interrupts(bool receive, bool transmit)
+void serial_set_interrupts(enum serial_port port, bool receive, bool transmit)
 {
-    port_out8(UART_IER, (u8)((receive ? IER_RECEIVE : 0) | (transmit ? IER_TRANSMIT : 0)));
+    write_register(port, UART_IER, (u8)((receive ? IER_RECEIVE : 0) | (transmit ? IER_TRANSMIT : 0)));
 }
 
-bool serial_can_send(void)
+bool serial_can_send(enum serial_port port)
 {
-    return port_in8(UART_LSR) & LSR_THRE;
+    return read_register(port, UART_LSR) & LSR_THRE;
 }
 
-bool serial_is_idle(void)
+bool serial_is_idle(enum serial_port port)
 {
-    return port_in8(UART_LSR) & LSR_TEMT;
+    return read_register(port, UART_LSR) & LSR_TEMT;
 }
 
-void serial_send(u8 byte)
+void serial_send(enum serial_port port, u8 byte)
 {
-    port_out8(UART_DATA, byte);
+    write_register(port, UART_DATA, byte);
 }
 
-int serial_receive(void)
+int serial_receive(enum serial_port port)
 {
-    return port_in8(UART_LSR) & LSR_DATA_READY ? port_in8(UART_DATA) : -1;
+    return read_register(port, UART_LSR) & LSR_DATA_READY ? read_register(port, UART_DATA) : -1;
 }
 
-bool serial_acknowledge_interrupt(void)
+bool serial_acknowledge_interrupt(enum serial_port port)
 {
-    return !(port_in8(UART_IIR_FCR) & IIR_NONE_PENDING);
+    return !(read_register(port, UART_IIR_FCR) & IIR_NONE_PENDING);
+}
+
+bool serial_send_polled(enum serial_port port, const u8 *bytes, size_t count)
+{
+    for (size_t sent = 0; sent < count; sent++) {
+        u32 polls = 0;
+        while (sent % SERIAL_FIFO_BYTES == 0 && !serial_can_send(port))
+            if (++polls == SEND_POLLS)
+                return false;
+        serial_send(port, bytes[sent]);
+    }
+    return true;
 }

@@ -1,5 +1,6 @@
 /*
- * The host's 16550 at COM1: 115200 baud, 8N1, FIFO on. The console owns the policy; this is the device.
+ * The host's 16550s at COM1 and COM2: 115200 baud, 8N1, FIFO on. Who uses a port owns the policy (COM1: the console);
+ * this is the device.
  * National Semiconductor PC16550D, 8.0 "Registers".
  */
 #ifndef ROOTLET_DRIVERS_HOST_SERIAL_H
@@ -7,23 +8,32 @@
 
 #include "kernel/lib/types.h"
 
-#define SERIAL_ISA_IRQ     4u
 #define SERIAL_FIFO_BYTES  16u
 #define SERIAL_BAUD        115200u
 #define SERIAL_BITS_A_BYTE 10u
 
-/* False if nothing answers at COM1; the other functions must then not be called. */
-bool serial_init(void);
+/* Where a PC has them. */
+enum serial_port { SERIAL_COM1 = 0x3f8, SERIAL_COM2 = 0x2f8 };
+#define SERIAL_COM1_ISA_IRQ 4u
+#define SERIAL_COM2_ISA_IRQ 3u
+
+/* False if nothing answers at the port; the other functions must then not be called. */
+bool serial_init(enum serial_port port);
 /* Interrupts when bytes arrive, and when the transmitter has room (`transmit`). */
-void serial_set_interrupts(bool receive, bool transmit);
+void serial_set_interrupts(enum serial_port port, bool receive, bool transmit);
 /* The transmit FIFO is empty: SERIAL_FIFO_BYTES bytes fit. */
-bool serial_can_send(void);
+bool serial_can_send(enum serial_port port);
 /* Everything has left the wire too. */
-bool serial_is_idle(void);
-void serial_send(u8 byte);
+bool serial_is_idle(enum serial_port port);
+void serial_send(enum serial_port port, u8 byte);
 /* The next received byte, or -1. */
-int serial_receive(void);
+int serial_receive(enum serial_port port);
 /* Reads the interrupt identification, which acknowledges a transmit interrupt; false if none is pending. */
-bool serial_acknowledge_interrupt(void);
+bool serial_acknowledge_interrupt(enum serial_port port);
+/*
+ * Sends at once, without interrupts: 87 us a byte. False if the transmitter stood still for about a second, so that
+ * the rest is not sent.
+ */
+bool serial_send_polled(enum serial_port port, const u8 *bytes, size_t count) MUST_CHECK;
 
 #endif

@@ -36,33 +36,38 @@ static void uart_empties(void)
     uart.pending = true;
 }
 
-bool serial_init(void)
+bool serial_init(enum serial_port port)
 {
+    assert_int_equal(port, SERIAL_COM1);
     return uart.present;
 }
 
-void serial_set_interrupts(bool receive, bool transmit)
+void serial_set_interrupts(enum serial_port port, bool receive, bool transmit)
 {
+    assert_int_equal(port, SERIAL_COM1);
     assert_true(receive);
     uart.transmit_on = transmit;
     uart.pending = uart.fifo == 0;
 }
 
-bool serial_can_send(void)
+bool serial_can_send(enum serial_port port)
 {
+    assert_int_equal(port, SERIAL_COM1);
     assert_true(uart.present);
     if (uart.fifo && !uart.stuck && ++uart.polls > 20)
         uart_empties();
     return uart.fifo == 0;
 }
 
-bool serial_is_idle(void)
+bool serial_is_idle(enum serial_port port)
 {
-    return serial_can_send();
+    assert_int_equal(port, SERIAL_COM1);
+    return serial_can_send(port);
 }
 
-void serial_send(u8 byte)
+void serial_send(enum serial_port port, u8 byte)
 {
+    assert_int_equal(port, SERIAL_COM1);
     assert_true(uart.fifo < SERIAL_FIFO_BYTES); /* else the byte would be lost */
     assert_true(uart.sent < sizeof uart.wire);
     uart.wire[uart.sent++] = (char)byte;
@@ -71,13 +76,15 @@ void serial_send(u8 byte)
     uart.pending = false;
 }
 
-int serial_receive(void)
+int serial_receive(enum serial_port port)
 {
+    assert_int_equal(port, SERIAL_COM1);
     return uart.typed && *uart.typed ? (u8)*uart.typed++ : -1;
 }
 
-bool serial_acknowledge_interrupt(void)
+bool serial_acknowledge_interrupt(enum serial_port port)
 {
+    assert_int_equal(port, SERIAL_COM1);
     bool pending = uart.pending || (uart.typed && *uart.typed);
     uart.pending = false;
     return pending;
