@@ -3,6 +3,7 @@
  */
 #include "kernel/machine.h"
 #include "arch/x86/paging.h"
+#include "drivers/host/serial.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
@@ -208,16 +209,39 @@ static void report(const struct vm *vm)
     virt_vm_print_statistics(vm);
 }
 
-static void print_line(const char *text)
+static void trace_to_console(const char *text)
 {
     log_event("%s", text);
 }
 
-void machine_report_and_free(bool trace)
+static bool com2_works;
+
+static void trace_to_com2(const char *text)
+{
+    char line[TRACE_LINE_BYTES + 16];
+    size_t length = format_text(line, sizeof line, "rootlet: %s\n", text);
+
+    com2_works = com2_works && serial_send_polled(SERIAL_COM2, (const u8 *)line, length);
+}
+
+static void print_trace(enum trace_to to)
+{
+    if (to == TRACE_TO_SERIAL)
+        trace_print_all(vms, trace_to_console);
+    if (to != TRACE_TO_COM2)
+        return;
+    com2_works = serial_init(SERIAL_COM2);
+    trace_print_all(vms, trace_to_com2);
+    if (com2_works)
+        return;
+    log_error("trace=com2: no UART answers at COM2, or it does not send; use trace=serial");
+    machine_note_failure();
+}
+
+void machine_report_and_free(enum trace_to trace)
 {
     console_set_reader(NULL);
-    if (trace)
-        trace_print_all(vms, print_line);
+    print_trace(trace);
     while (vms) {
         struct vm *vm = vms;
         vms = vm->next;

@@ -20,7 +20,7 @@ void machine_note_failure(void);
 bool machine_all_well(void);
 /* A VM has ended and its memory is released; the last one ends the scheduler's work. Any CPU. */
 void machine_vm_ended(bool clean);
-/* Prints each VM's statistics, `trace`: and the flight recorder, and frees its object; all VMs have ended. */
-void machine_report_and_free(bool trace);
+/* Prints the flight recorder where it is wanted, and each VM's statistics, and frees its object; all VMs have ended. */
+void machine_report_and_free(enum trace_to trace);
 
 #endif

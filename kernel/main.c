@@ -167,7 +167,7 @@ static void enter_root_everywhere(void)
 }
 
 /* Runs the VMs and returns when all have ended and every CPU has left VMX operation. */
-static void run_machines(bool trace)
+static void run_machines(enum trace_to trace)
 {
     u64 frames_before = frames_free_count();
 
@@ -265,7 +265,7 @@ void kernel_main(u32 magic, u32 info_physical)
         end_with_failure();
     }
     machine_set_console_input(options.console_input);
-    run_machines(options.trace_serial);
+    run_machines(options.trace);
     log_event("end status=%s", machine_all_well() ? "ok" : "fail");
     console_flush();
     power_off();

@@ -113,7 +113,8 @@ struct trace_ring trace_ring(u32 cpu, bool events);
 
 /* ---- trace_text.c ---- */
 
-#define TRACE_LAST 32u /* records that a report has */
+#define TRACE_LAST       32u  /* records that a report has */
+#define TRACE_LINE_BYTES 200u /* of a line's text, with its NUL */
 
 /*
  * Hands the last TRACE_LAST records of the VM (NULL: of all), oldest first, as text to `emit`, a line each. Any

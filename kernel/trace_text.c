@@ -9,8 +9,6 @@
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 
-#define LINE_BYTES 200u
-
 /* Where a reader is in a ring, which it reads from its newest record backwards. */
 struct place {
     u16 newest;
@@ -95,7 +93,7 @@ static const char *cause_name(u8 cause)
 static void print_record(u32 cpu, const struct trace_record *record, const struct vm *vm,
                          void (*emit)(const char *text))
 {
-    char line[LINE_BYTES];
+    char line[TRACE_LINE_BYTES];
     size_t used = format_text(line, sizeof line, "last cpu=%u tsc=%lu", cpu, record->tsc);
 
     if (vm)
@@ -169,7 +167,7 @@ static size_t put_base64(char *to, const u8 *bytes, u32 count)
 
 static void print_ring(u32 ring, void (*emit)(const char *text))
 {
-    char line[LINE_BYTES];
+    char line[TRACE_LINE_BYTES];
     struct trace_record some[RECORDS_A_LINE];
     struct place place = begin(ring);
     struct trace_ring of = ring_of(ring);
@@ -193,7 +191,7 @@ static void print_ring(u32 ring, void (*emit)(const char *text))
 
 void trace_print_all(const struct vm *vms, void (*emit)(const char *text))
 {
-    char line[LINE_BYTES];
+    char line[TRACE_LINE_BYTES];
 
     format_text(line, sizeof line, "trace version=%u tsc_hz=%lu cpus=%u record_bytes=%u", TRACE_VERSION, clock_tsc_hz(),
                 smp_cpu_count(), (u32)sizeof(struct trace_record));

@@ -291,7 +291,12 @@ static bool take_console_input(struct text value, void *target)
 
 static bool take_trace(struct text value, void *target)
 {
-    return ((struct host_options *)target)->trace_serial = text_is(value, "serial");
+    struct host_options *options = target;
+
+    options->trace = text_is(value, "serial") ? TRACE_TO_SERIAL
+                     : text_is(value, "com2") ? TRACE_TO_COM2
+                                              : TRACE_TO_NOBODY;
+    return options->trace != TRACE_TO_NOBODY;
 }
 
 static bool take_test(struct text value, void *target)
@@ -306,7 +311,7 @@ static const struct key host_keys[] = {
     {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"},
     {"console",       take_console,       "com1 in this version"                            },
     {"console.input", take_console_input, "the name of a VM"                                },
-    {"trace",         take_trace,         "serial"                                          },
+    {"trace",         take_trace,         "serial or com2"                                  },
     {"test",          take_test,          "a word of at most 31 characters"                 },
 };
 

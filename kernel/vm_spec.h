@@ -42,11 +42,13 @@ enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal 
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+enum trace_to { TRACE_TO_NOBODY, TRACE_TO_SERIAL, TRACE_TO_COM2 };
+
 struct host_options {
     enum log_level log;
     char vmx_disable[160];             /* the comma-separated list as written; vmx/ checks the names */
     char console_input[VM_NAME_BYTES]; /* the VM that gets what is typed, "" if none */
-    bool trace_serial;                 /* print the flight recorder at the end */
+    enum trace_to trace;               /* where the flight recorder is printed at the end */
     char test[32];                     /* a fault for the test-suite to provoke, "" if none */
 };
 

@@ -255,6 +255,12 @@ static void test_host_options(void **state)
     assert_string_equal(options.console_input, "");
     assert_int_equal(host_options_parse("console.input=debian-12", &options, &why), STATUS_OK);
     assert_string_equal(options.console_input, "debian-12");
+    assert_int_equal(options.trace, TRACE_TO_NOBODY);
+    assert_int_equal(host_options_parse("trace=serial", &options, &why), STATUS_OK);
+    assert_int_equal(options.trace, TRACE_TO_SERIAL);
+    assert_int_equal(host_options_parse("trace=com2", &options, &why), STATUS_OK);
+    assert_int_equal(options.trace, TRACE_TO_COM2);
+    refuses_options("trace=com3", "trace= takes serial or com2");
     refuses_options("console.input=", "console.input= takes the name of a VM");
     refuses_options("console.input=a,b", "console.input=a,b is not accepted");
 
