@@ -54,6 +54,7 @@ static void read_cpu(struct check_cpu *cpu)
         .long_mode = msr_read(MSR_IA32_EFER) & EFER_LMA,
         .has_sgx = leaf7_ebx & BIT(2),
         .has_rtm = leaf7_ebx & BIT(11),
+        .sti_blocks_nmi = true, /* perhaps not on this CPU; but an entry has failed, and nothing tells */
         .efer_valid = (extended & BIT(11) ? EFER_SCE : 0) | (extended & BIT(20) ? EFER_NXE : 0) |
                       (extended & BIT(29) ? EFER_LME | EFER_LMA : 0),
         .debugctl_valid = CHECK_DEBUGCTL_VALID | (leaf7_ecx & BIT(24) ? BIT(2) : 0), /* bus-lock detection */
@@ -164,6 +165,8 @@ static void explain_valid(struct vmx_vcpu *v, enum explain_failure how)
     if (context.broken > context.printed)
         log_event("vm entry name=%s vcpu=%u broken more=%u", name, v->base.index, context.broken - context.printed);
     check_format_result(result, text, sizeof text);
+    if (basic && !context.broken)
+        string_copy(text, sizeof text, "nothing else is broken");
     if (!basic && !context.broken)
         log_event("vm entry name=%s vcpu=%u no rule of SDM 3C 26 is found broken", name, v->base.index);
     log_event("vm entry name=%s vcpu=%u failed=\"%s\" checked=\"%s\"", name, v->base.index, verdict, text);
