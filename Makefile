@@ -136,6 +136,8 @@ do-explain: build/battery.elf guests
 
 do-battery: build/battery.elf guests
 	tools/battery
+	tools/battery --model corei7_haswell_4770 --step 7
+	tools/battery --model corei7_sandy_bridge_2600k --step 7
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \

@@ -8,9 +8,10 @@
 #include "kernel/lib/string.h"
 #include "test/battery/battery.h"
 
-#define RING3        0x60u /* access rights: DPL 3 */
-#define PDPTE        0x200001u
-#define EVENT(value) (0x80000000u | (value))
+#define RING3         0x60u /* access rights: DPL 3 */
+#define PDPTE         0x200001u
+#define APIC_CONTROLS (PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS)
+#define EVENT(value)  (0x80000000u | (value))
 
 static struct {
     u8 page[4096];
@@ -178,7 +179,7 @@ static void apic_virtual(void)
 {
     tpr_shadow();
     vmcs_write(TPR_THRESHOLD, 0);
-    set_bits(FIELD_PROC2_CONTROLS, PROC2_APIC_ACCESSES | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS);
+    set_bits(FIELD_PROC2_CONTROLS, PROC2_APIC_ACCESSES | APIC_CONTROLS);
     vmcs_write(APIC_ACCESS_ADDRESS, page(PAGE_OTHER));
     vmcs_write(GUEST_INTERRUPT_STATUS, 0);
 }
@@ -354,36 +355,36 @@ const u8 battery_guest_rows[] = {CHECK_FIELDS};
 #define guest_rows battery_guest_rows
 
 const struct battery_baseline battery_baselines[] = {
-    {"as-written",              as_written,              NULL      },
-    {"paging32",                paging32,                guest_rows},
-    {"pae",                     pae,                     guest_rows},
-    {"long64",                  long64,                  guest_rows},
-    {"real16",                  real16,                  guest_rows},
-    {"virtual8086",             virtual8086,             guest_rows},
-    {"user32",                  user32,                  guest_rows},
-    {"restricted-user32",       restricted_user32,       guest_rows},
-    {"restricted-v86",          restricted_v86,          guest_rows},
-    {"long64-without-ept",      long64_without_ept,      NULL      },
-    {"pae-without-ept",         pae_without_ept,         guest_rows},
-    {"tpr-shadow",              tpr_shadow,              NULL      },
-    {"apic",                    apic_virtual,            NULL      },
-    {"x2apic",                  x2apic_virtual,          guest_rows},
-    {"all-controls",            all_controls,            NULL      },
-    {"few-controls",            few_controls,            NULL      },
-    {"inject-external",         inject_external,         event_rows},
-    {"inject-nmi",              inject_nmi,              event_rows},
-    {"inject-fault",            inject_fault,            event_rows},
-    {"inject-fault-restricted", inject_fault_restricted, event_rows},
-    {"inject-software",         inject_software,         event_rows},
-    {"inject-real",             inject_real,             event_rows},
-    {"halted",                  halted,                  event_rows},
-    {"halted-external",         halted_external,         event_rows},
-    {"shutdown",                shut_down,               event_rows},
-    {"sti",                     blocked_by_sti,          event_rows},
-    {"mov-ss",                  blocked_by_mov_ss,       event_rows},
-    {"stepped",                 stepped,                 event_rows},
-    {"linked",                  linked,                  link_rows },
-    {"msr-lists",               msr_lists,               list_rows },
-    {"entry-msr-list",          entry_msr_list,          no_rows   },
+    {"as-written",              as_written,              NULL,       0                                },
+    {"paging32",                paging32,                guest_rows, 0                                },
+    {"pae",                     pae,                     guest_rows, 0                                },
+    {"long64",                  long64,                  guest_rows, 0                                },
+    {"real16",                  real16,                  guest_rows, 0                                },
+    {"virtual8086",             virtual8086,             guest_rows, 0                                },
+    {"user32",                  user32,                  guest_rows, 0                                },
+    {"restricted-user32",       restricted_user32,       guest_rows, 0                                },
+    {"restricted-v86",          restricted_v86,          guest_rows, 0                                },
+    {"long64-without-ept",      long64_without_ept,      NULL,       0                                },
+    {"pae-without-ept",         pae_without_ept,         guest_rows, 0                                },
+    {"tpr-shadow",              tpr_shadow,              NULL,       0                                },
+    {"apic",                    apic_virtual,            NULL,       APIC_CONTROLS                    },
+    {"x2apic",                  x2apic_virtual,          guest_rows, APIC_CONTROLS | PROC2_X2APIC_MODE},
+    {"all-controls",            all_controls,            NULL,       0                                },
+    {"few-controls",            few_controls,            NULL,       0                                },
+    {"inject-external",         inject_external,         event_rows, 0                                },
+    {"inject-nmi",              inject_nmi,              event_rows, 0                                },
+    {"inject-fault",            inject_fault,            event_rows, 0                                },
+    {"inject-fault-restricted", inject_fault_restricted, event_rows, 0                                },
+    {"inject-software",         inject_software,         event_rows, 0                                },
+    {"inject-real",             inject_real,             event_rows, 0                                },
+    {"halted",                  halted,                  event_rows, 0                                },
+    {"halted-external",         halted_external,         event_rows, 0                                },
+    {"shutdown",                shut_down,               event_rows, 0                                },
+    {"sti",                     blocked_by_sti,          event_rows, 0                                },
+    {"mov-ss",                  blocked_by_mov_ss,       event_rows, 0                                },
+    {"stepped",                 stepped,                 event_rows, 0                                },
+    {"linked",                  linked,                  link_rows,  0                                },
+    {"msr-lists",               msr_lists,               list_rows,  0                                },
+    {"entry-msr-list",          entry_msr_list,          no_rows,    0                                },
 };
 const u32 battery_baseline_count = ARRAY_SIZE(battery_baselines);

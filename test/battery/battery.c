@@ -365,6 +365,8 @@ static void run_baseline(const struct battery_baseline *baseline, const struct v
 {
     bool any = !baseline->rows || baseline->rows == battery_guest_rows;
 
+    if (baseline->proc2 & ~vmx_machine.caps.group[VMX_PROC2].may_be_one)
+        return;
     begin(baseline, v);
     for (u32 i = 0; any && i < row_count; i++)
         if (!baseline->rows || is_guest_row(rows[i]))
@@ -376,6 +378,8 @@ static void run_baseline(const struct battery_baseline *baseline, const struct v
             try_field(baseline->rows[i]);
     if (string_equal(baseline->name, "entry-msr-list"))
         try_msr_list();
+    if (string_equal(baseline->name, "linked") && is_wanted())
+        try_case(&(struct change){FIELD_VMCS_LINK_POINTER, v->vmcs.raw}, 1);
 }
 
 /* ---- what takes the place of running a guest ---- */

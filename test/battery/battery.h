@@ -17,6 +17,7 @@ struct battery_baseline {
     const char *name;
     void (*set)(void); /* what it changes in the VMCS as vmx/vcpu.c wrote it */
     const u8 *rows;    /* the fields that are changed one at a time: a list ended by CHECK_FIELDS; NULL: all */
+    u32 proc2;         /* secondary controls without which the CPU cannot have it */
 };
 /* Stands for the guest's area and the controls of the entry: where only the guest differs from another baseline. */
 extern const u8 battery_guest_rows[];
