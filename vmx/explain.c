@@ -100,25 +100,28 @@ static void print_rule(void *context, const struct check_report *report)
     log_event("vm entry name=%s vcpu=%u broken %s", c->v->base.vm->spec.name, c->v->base.index, text);
 }
 
-/* What SDM 3C 26.1 asks before it looks into the VMCS. */
-static const char *basic_rule(u32 error)
-{
-    switch (error) {
-    case 4:
-        return "the VMCS that VMLAUNCH enters must be clear, not launched";
-    case 5:
-        return "the VMCS that VMRESUME enters must be launched, not clear";
-    case 26:
-        return "no VM entry while MOV SS blocks events: not in the instruction after MOV SS or POP SS";
-    default:
-        return NULL;
-    }
-}
-
 static void print_basic(const struct vmx_vcpu *v, const char *what, const char *rule)
 {
     log_event("vm entry name=%s vcpu=%u broken %s rule=\"%s\" sdm=\"3C 26.1 Basic VM-Entry Checks\"",
               v->base.vm->spec.name, v->base.index, what, rule);
+}
+
+/* What SDM 3C 26.1 asks before it looks into the VMCS; false if the error is none of these. */
+static bool explain_basic(const struct vmx_vcpu *v, u32 error)
+{
+    switch (error) {
+    case 4:
+        print_basic(v, "launch-state=launched", "the VMCS that VMLAUNCH enters must be clear, not launched");
+        return true;
+    case 5:
+        print_basic(v, "launch-state=clear", "the VMCS that VMRESUME enters must be launched, not clear");
+        return true;
+    case 26:
+        print_basic(v, "blocking=mov-ss", "no VM entry in the instruction after MOV SS or POP SS, which blocks events");
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* VMfailInvalid: without a current VMCS nothing can be read. */
@@ -156,10 +159,8 @@ static void explain_valid(struct vmx_vcpu *v, enum explain_failure how)
     struct report_context context = {.v = v};
     const char *name = v->base.vm->spec.name;
     char verdict[64], text[LINE_BYTES];
-    const char *basic = basic_rule(format_verdict(how, verdict, sizeof verdict));
+    bool basic = explain_basic(v, format_verdict(how, verdict, sizeof verdict));
 
-    if (basic)
-        print_basic(v, v->launched ? "launch-state=launched" : "launch-state=clear", basic);
     explain_read(v, &image, &caps);
     struct check_result result = vmx_check_entry(&image, &caps, print_rule, &context);
     if (context.broken > context.printed)

@@ -94,7 +94,7 @@ static int set_up(void **state)
     bench_set_up(&bench, BENCH_PROTECTED);
     vm = (struct vm){0};
     strcpy(vm.spec.name, "broken");
-    v = (struct vmx_vcpu){.vmcs = {VMCS_ADDRESS}, .launched = 1};
+    v = (struct vmx_vcpu){.vmcs = {VMCS_ADDRESS}};
     v.base.vm = &vm;
     v.base.index = 3;
     return 0;
@@ -168,18 +168,16 @@ static void test_basic_errors(void **state)
 {
     static const struct {
         u32 error;
-        u32 launched;
         const char *text;
     } errors[] = {
-        {4,  1, "broken launch-state=launched rule=\"the VMCS that VMLAUNCH enters must be clear"},
-        {5,  0, "broken launch-state=clear rule=\"the VMCS that VMRESUME enters must be launched"},
-        {26, 1, "rule=\"no VM entry while MOV SS blocks events"                                  },
+        {4,  "broken launch-state=launched rule=\"the VMCS that VMLAUNCH enters must be clear"},
+        {5,  "broken launch-state=clear rule=\"the VMCS that VMRESUME enters must be launched"},
+        {26, "broken blocking=mov-ss rule=\"no VM entry in the instruction after MOV SS"      },
     };
 
     (void)state;
     for (u32 i = 0; i < ARRAY_SIZE(errors); i++) {
         bench.image.value[FIELD_INSTRUCTION_ERROR] = errors[i].error;
-        v.launched = errors[i].launched;
         write_vmcs();
         explain_rules(&v, EXPLAIN_VMFAIL_VALID);
         assert_int_equal(line_count, 2);
