@@ -185,7 +185,8 @@ void explain_rules(struct vmx_vcpu *v, enum explain_failure how)
 
 /* ---- dump ---- */
 
-/* Encoding bits 11:10, in the order in which a reader wants them. SDM 3C 24.11.2 "VMREAD, VMWRITE, and Encodings" */
+/* Encoding bits 11:10, in the order in which a reader wants them. SDM 3C 24.11.2
+ * "VMREAD, VMWRITE, and Encodings of VMCS Fields" */
 static const struct {
     u8 type;
     const char *name;
