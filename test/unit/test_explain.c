@@ -129,9 +129,12 @@ static void test_exit(void **state)
     write_vmcs();
     explain_rules(&v, EXPLAIN_EXIT);
     assert_int_equal(line_count, 2);
+    char *section = strstr(lines[0], " sdm=");
+    assert_non_null(section);
+    assert_string_equal(section, " sdm=\"3C 26.3.1.4 Checks on Guest RIP and RFLAGS\"");
+    *section = 0;
     assert_string_equal(lines[0], "vm entry name=broken vcpu=3 broken field=GUEST_RFLAGS value=0x0 (bit 1 must be 1) "
-                                  "rule=\"bits 63:22, 15, 5 and 3 must be 0 and bit 1 must be 1\" sdm=\"3C 26.3.1.4 "
-                                  "Checks on Guest RIP and RFLAGS\"");
+                                  "rule=\"bits 63:22, 15, 5 and 3 must be 0 and bit 1 must be 1\"");
     assert_string_equal(
         lines[1], "vm entry name=broken vcpu=3 failed=\"exit reason 33, qualification 0\" checked=\"1 broken: exit "
                   "reason 33 (VM-entry failure due to invalid guest state), qualification 0\"");
