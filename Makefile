@@ -20,13 +20,14 @@ ENTRY_SYMBOL ?= vmx_enter_guest
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell trace-demo test iso debug qemu bench lint unit fuzz soak setup help clean
+FRONT := run linux shell explain trace-demo test battery iso debug qemu bench lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
 help:
 	@echo "make run       the demo in Bochs, serial console live, ends by itself (VMS= OPTIONS= CPUS= MODEL= MEMORY= LIMIT=)"
 	@echo "make linux     Debian's kernel with 2 vCPUs in Bochs, to its own power-off; make shell: a shell in it, in this terminal"
+	@echo "make explain   what is printed about VM entries that fail: a tour of typical mistakes in Bochs"
 	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table, under build/trace/"
 	@echo "make test      every test; the last line is the count"
 	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
@@ -34,6 +35,7 @@ help:
 	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry (GUEST=build/guests/hello.elf: its symbols too)"
 	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
 	@echo "make bench     speed and size, each figure beside its bound"
+	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      the containment demo again and again for SOAK_MINUTES=$(SOAK_MINUTES)"
 	@echo "make setup     installs all packages that are missing; make clean removes build/"
@@ -46,7 +48,7 @@ run:
 	@echo "make: building" >&2
 	@$(AGAIN) do-run
 
-linux shell trace-demo:
+linux shell explain battery trace-demo:
 	@tools/setup run
 	@echo "make: building" >&2
 	@$(AGAIN) do-$@
@@ -128,6 +130,14 @@ do-trace-demo: all
 	@echo "$(TRACE)/demo.json    timeline: open it at https://ui.perfetto.dev or in chrome://tracing; it stays in your browser"
 	@echo "$(TRACE)/demo.svg     picture: open it in a browser"
 	@echo "$(TRACE)/summary.txt  this table; tools/trace $(TRACE)/serial.log --list has each record in words"
+
+do-explain: build/battery.elf guests
+	tools/explain -o build/explain.txt
+
+do-battery: build/battery.elf guests
+	tools/battery
+	tools/battery --model corei7_haswell_4770 --step 7
+	tools/battery --model corei7_sandy_bridge_2600k --step 7
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \

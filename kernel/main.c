@@ -215,6 +215,8 @@ static void run_test(const char *test)
         test_panic_at_end = true;
         return;
     }
+    if (string_equal(test, "bad-entry")) /* virt_init() takes it */
+        return;
     if (!traps_provoke(test)) {
         log_error("test=%s: no such test, or nothing stopped it", test);
         machine_note_failure();

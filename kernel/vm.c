@@ -309,7 +309,8 @@ static bool is_clean(const struct vm *vm)
 
 static bool wants_report(const struct vm *vm)
 {
-    return vm->spec.dump == VM_DUMP_REGS || vm->reason == VM_STOP_TRIPLE_FAULT || vm->reason >= VM_STOP_ENTRY_FAILURE;
+    return vm->spec.dump == VM_DUMP_REGS || vm->spec.dump == VM_DUMP_VMCS || vm->reason == VM_STOP_TRIPLE_FAULT ||
+           vm->reason >= VM_STOP_ENTRY_FAILURE;
 }
 
 /* True for the first caller, who alone writes the reason. */

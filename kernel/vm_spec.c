@@ -212,7 +212,8 @@ static bool take_affinity(struct text value, void *target)
 
 static bool take_dump(struct text value, void *target)
 {
-    static const char *const words[] = {[VM_DUMP_NONE] = "none", [VM_DUMP_REGS] = "regs", [VM_DUMP_SCREEN] = "screen"};
+    static const char *const words[] = {
+        [VM_DUMP_NONE] = "none", [VM_DUMP_REGS] = "regs", [VM_DUMP_SCREEN] = "screen", [VM_DUMP_VMCS] = "vmcs"};
     struct vm_spec *spec = target;
     int dump = find_word(value, words, ARRAY_SIZE(words));
     if (dump >= 0)
@@ -239,7 +240,7 @@ static const struct key vm_keys[] = {
     {"cap",      take_cap,      "1 to 1600 (percent of one CPU)"                                },
     {"affinity", take_affinity, "a list of CPUs from 0 to 63, such as 0-1,3"                    },
     {"limit",    take_limit,    "1 to 4294967295 (run time in ms)"                              },
-    {"dump",     take_dump,     "none, regs or screen"                                          },
+    {"dump",     take_dump,     "none, regs, screen or vmcs"                                    },
     {"stealth",  take_stealth,  "on or off"                                                     },
 };
 

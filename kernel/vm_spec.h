@@ -15,7 +15,7 @@
 
 enum image_kind { IMAGE_AUTO, IMAGE_FLAT16, IMAGE_MULTIBOOT, IMAGE_MULTIBOOT2, IMAGE_LINUX, IMAGE_PVH };
 enum vm_role { VM_ROLE_BOOT, VM_ROLE_MODULE, VM_ROLE_INITRD };
-enum vm_dump { VM_DUMP_NONE, VM_DUMP_REGS, VM_DUMP_SCREEN };
+enum vm_dump { VM_DUMP_NONE, VM_DUMP_REGS, VM_DUMP_SCREEN, VM_DUMP_VMCS };
 
 struct vm_spec {
     char name[VM_NAME_BYTES]; /* "" if the line has no usable vm= */

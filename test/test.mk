@@ -40,3 +40,11 @@ do-fuzz:
 
 do-soak: all payloads
 	@test/soak $(SOAK_MINUTES)
+
+# The battery of VM entries: the hypervisor with another virt_vcpu_run().
+BATTERY_OBJS := $(patsubst %,build/%.o,$(wildcard test/battery/*.c test/battery/*.asm))
+$(filter %.c.o,$(BATTERY_OBJS)): KERNEL_CFLAGS += $(SMALL_CFLAGS)
+-include $(BATTERY_OBJS:.o=.d)
+
+build/battery.elf: $(KERNEL_OBJS) $(BATTERY_OBJS) linker.ld kernel.mk
+	$(CC) $(KERNEL_CFLAGS) $(SMALL_CFLAGS) $(KERNEL_LDFLAGS) -Wl,--wrap=virt_vcpu_run -o $@ $(KERNEL_OBJS) $(BATTERY_OBJS)

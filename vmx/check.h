@@ -86,6 +86,9 @@ u32 check_field_encoding(u32 row);
 u32 check_field_bits(u32 row);
 const char *check_field_name(u32 row);
 
+/* True if a CPU with these capabilities has the field: SDM 3D Appendix B "Field Encoding in VMCS". */
+bool check_field_exists(u32 row, const struct vmx_caps *caps);
+
 /* The rules: how many; rule's words; "26.2.1.1 VM-Execution Control Fields"; the outcome of breaking it. */
 u32 check_rules(void);
 const char *check_rule_text(u32 rule);
@@ -96,10 +99,12 @@ enum check_outcome check_rule_outcome(u32 rule);
  * Format into buffer[size], cut where it does not fit (400 bytes do for nearly all); return the length.
  * check_format: field=GUEST_CR4 value=0x20 (bit 13 VMXE must be 1) rule="..." sdm="3C 26.3.1.1 Checks on ..."
  * check_format_value: the value decoded as a register of that field's kind, with `bits` as the bits at fault.
+ * check_format_names: likewise without bits at fault, and of a control field the names of all controls that are 1.
  * check_format_result: the number of broken rules, the outcome in the SDM's words and what was skipped.
  */
 size_t check_format(const struct check_report *report, char *buffer, size_t size);
 size_t check_format_value(u32 row, u64 value, u64 bits, char *buffer, size_t size);
+size_t check_format_names(u32 row, u64 value, char *buffer, size_t size);
 size_t check_format_result(struct check_result result, char *buffer, size_t size);
 
 #endif

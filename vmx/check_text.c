@@ -184,8 +184,8 @@ static void add_decoded(struct line *line, u32 row, u64 value)
     u32 kind = kind_of(row);
 
     if (row == FIELD_ENTRY_INTERRUPTION_INFO)
-        add(line, " type %u %s, vector %u", (u32)(value >> 8 & 7), nth(event_types, value >> 8 & 7),
-            (u32)(value & 0xff));
+        add(line, "%s type %u %s, vector %u", value & EVENT_VALID ? "" : " not valid,", (u32)(value >> 8 & 7),
+            nth(event_types, value >> 8 & 7), (u32)(value & 0xff));
     else if (row == FIELD_GUEST_ACTIVITY_STATE && value < 4)
         add(line, " %s", nth(activities, (u32)value));
     if (kind == BITS_ACCESS)
@@ -239,6 +239,25 @@ size_t check_format_value(u32 row, u64 value, u64 bits, char *buffer, size_t siz
     if (line.used) /* each item begins with a blank */
         memmove(buffer, buffer + 1, line.used--);
     return line.used;
+}
+
+size_t check_format_names(u32 row, u64 value, char *buffer, size_t size)
+{
+    struct line line = {buffer, size, 0};
+    const char *comma = "";
+    int length;
+
+    if (kind_of(row) != BITS_NONE)
+        return check_format_value(row, value, 0, buffer, size);
+    add(&line, "%s", "");
+    for (u32 bit = 0; bit < 32; bit++) {
+        const char *name = value >> bit & 1 ? find_control(row, bit, &length) : NULL;
+        if (name) {
+            add(&line, "%s%.*s", comma, length, name);
+            comma = ", ";
+        }
+    }
+    return line.used ? line.used : check_format_value(row, value, 0, buffer, size);
 }
 
 size_t check_format(const struct check_report *report, char *buffer, size_t size)

@@ -12,6 +12,7 @@
 #include "kernel/sched.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
+#include "vmx/explain.h"
 #include "vmx/kept.h"
 #include "vmx/vcpu.h"
 
@@ -220,6 +221,7 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
         return OUTCOME_RESUME;
     }
     v->last_entry_error = 0;
+    explain_failed_entry(v, EXPLAIN_EXIT);
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "exit=%u what=\"VM entry refused: %s\" qualification=%lu", reason,
             virt_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
     return OUTCOME_STOP;

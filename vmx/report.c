@@ -4,6 +4,7 @@
  */
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
+#include "vmx/explain.h"
 #include "vmx/guest_backtrace.h"
 #include "vmx/load.h"
 
@@ -37,6 +38,8 @@ void virt_vcpu_report(struct vcpu *vcpu)
     log_event("vm regs name=%s vectoring=0x%x interruptibility=0x%x activity=%u", name, vmcs_read(IDT_VECTORING_INFO),
               vmcs_read(GUEST_INTERRUPTIBILITY), vmcs_read(GUEST_ACTIVITY_STATE));
     guest_backtrace_print(v);
+    if (vcpu->vm->spec.dump == VM_DUMP_VMCS)
+        explain_dump(v);
 }
 
 static u64 sum_of(const struct vm *vm, u32 reason)

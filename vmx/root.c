@@ -44,6 +44,13 @@ bool vmcs_load(hpa_t region)
     return !failed;
 }
 
+hpa_t vmcs_current(void)
+{
+    hpa_t region;
+    asm volatile("vmptrst %0" : "=m"(region.raw) : : "cc");
+    return region;
+}
+
 static bool vmxon(hpa_t region)
 {
     bool failed;
@@ -156,6 +163,7 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
 
     if (status != STATUS_OK)
         return status;
+    vmx_machine.test_bad_entry = string_equal(options->test, "bad-entry");
     vmx_caps_read(&raw);
     status = resolve(&raw, options->vmx_disable, why);
     if (status == STATUS_OK) {

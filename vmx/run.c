@@ -8,6 +8,7 @@
 #include "kernel/trace.h"
 #include "vmx/apicv.h"
 #include "vmx/event.h"
+#include "vmx/explain.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
 
@@ -229,6 +230,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
         return;
     trace_event(TRACE_ENTRY_FAILED, vcpu, failed == 1 ? vmcs_read(INSTRUCTION_ERROR) : 0);
     v->last_entry_error = failed == 1 ? vmcs_read(INSTRUCTION_ERROR) : 0;
+    explain_failed_entry(v, (enum explain_failure)failed);
     vm_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, "error=%lu what=\"%s\"", v->last_entry_error,
             failed == 1 ? instruction_error_name(v->last_entry_error) : "VMfailInvalid: no current VMCS");
 }

@@ -86,6 +86,7 @@ struct vmx_machine {
     bool has_vpid;
     bool has_rdtscp;
     bool has_apicv;          /* all that apicv.c needs */
+    bool test_bad_entry;     /* test=bad-entry: the first entry of each vCPU shall fail */
     bool is_bochs27;         /* known by its XSAVEC, which no CPU does so */
     u64 guest_cr4_allowed;   /* bits that a guest may set */
     u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */

@@ -22,6 +22,15 @@ failed:
     vmcs_read_failed(encoding);
 }
 
+/* False if this CPU has no such field; then the VM-instruction error field holds 12. */
+static inline MUST_CHECK bool vmcs_try_read(u32 encoding, u64 *value)
+{
+    asm goto("vmread %1, %0\n\tjbe %l2" : "=&r"(*value) : "r"((u64)encoding) : "cc" : failed);
+    return true;
+failed:
+    return false;
+}
+
 static ALWAYS_INLINE void vmcs_write_raw(u32 encoding, u64 value)
 {
     asm goto("vmwrite %1, %0\n\tjbe %l2" : : "r"((u64)encoding), "r"(value) : "cc", "memory" : failed);
@@ -33,6 +42,7 @@ failed:
 /* test/fake: the VMCS as an array. */
 u64 vmcs_read_raw(u32 encoding);
 void vmcs_write_raw(u32 encoding, u64 value);
+bool vmcs_try_read(u32 encoding, u64 *value) MUST_CHECK;
 #endif
 
 #define VMCS_DEFINE_READ(width, access, type)                                                                          \
@@ -81,5 +91,8 @@ VMCS_DEFINE_WRITE(nat, u64)
 /* The instructions themselves; false on VMfail. SDM 3C 30.3. */
 bool vmcs_clear(hpa_t region) MUST_CHECK;
 bool vmcs_load(hpa_t region) MUST_CHECK;
+/* The current VMCS, VMCS_NONE if there is none: VMPTRST. */
+hpa_t vmcs_current(void);
+#define VMCS_NONE UINT64_MAX
 
 #endif

@@ -48,6 +48,8 @@ struct window {
 
 static u64 top_level[TABLE_ENTRIES] ALIGNED(4096);
 static paging_frame_source frame_source;
+static const struct paging_range *memory_ranges;
+static u32 memory_count;
 static struct window device_window = {.next = DEVICE_WINDOW, .end = DEVICE_WINDOW + WINDOW_BYTES};
 static struct window stack_window = {.next = STACK_WINDOW, .end = STACK_WINDOW + WINDOW_BYTES};
 
@@ -151,6 +153,8 @@ enum status paging_init(const struct paging_range *memory, u32 count, paging_fra
     u64 text_flags = data_flags() & ~PTE_NX;
 
     frame_source = source;
+    memory_ranges = memory;
+    memory_count = count;
     enum status status = map_image(image_start, image_rodata, text_flags);
     if (status == STATUS_OK)
         status = map_image(image_rodata, image_data, data_flags());
@@ -218,6 +222,16 @@ enum status paging_allocate_stack(u64 bytes, u64 *top)
     }
     *top = end;
     return STATUS_OK;
+}
+
+bool paging_is_memory(hpa_t base, u64 bytes)
+{
+    for (u32 i = 0; i < memory_count; i++) {
+        u64 offset = base.raw - memory_ranges[i].base; /* huge if it lies below */
+        if (offset < memory_ranges[i].size_bytes && bytes <= memory_ranges[i].size_bytes - offset)
+            return true;
+    }
+    return false;
 }
 
 u64 paging_cr3(void)

@@ -43,7 +43,8 @@ typedef bool (*paging_frame_source)(hpa_t *out);
  * Builds the kernel's tables and loads them: the image W^X, its text and read-only data read-only through the direct
  * map too; a direct map of the first 4 GiB and of `memory` beyond (ranges of RAM and firmware tables: sorted,
  * disjoint). Boot CPU, once, after features_enable_cpu, while the boot tables map 4 GiB: `source` gives frames below 4
- * GiB until this returns. STATUS_NO_MEMORY: too few frames; the boot tables are still in use.
+ * GiB until this returns, and `memory` stays as it is for ever. STATUS_NO_MEMORY: too few frames; the boot tables are
+ * still in use.
  */
 enum status paging_init(const struct paging_range *memory, u32 count, paging_frame_source source) MUST_CHECK;
 /* Takes a page of the kernel image out of the mapping, to guard what lies above it. Before other CPUs are started. */
@@ -52,6 +53,8 @@ void paging_remove_image_page(const void *page);
 enum status paging_map_device(hpa_t base, u64 bytes, volatile void **out) MUST_CHECK;
 /* Allocates a stack of `bytes` (a multiple of 4 KiB) with an unmapped guard page below it; *top is its end. */
 enum status paging_allocate_stack(u64 bytes, u64 *top) MUST_CHECK;
+/* True if all of it is memory that paging_init was told of, so that the direct map may be read there. */
+bool paging_is_memory(hpa_t base, u64 bytes);
 /* The CR3 that every CPU uses. */
 u64 paging_cr3(void);
 

@@ -14,7 +14,9 @@ static const u32 encodings[] = {VMCS_FIELDS(ENCODING)};
 _Static_assert(FIELD_COUNT <= sizeof(struct fake_vmcs_copy) / sizeof(u64), "a copy has room for each field");
 
 static u64 values[FIELD_COUNT];
-static u32 write_count;
+static bool missing[FIELD_COUNT];
+static u32 write_count, failed_count;
+static u64 current = VMCS_NONE;
 
 static NORETURN void access_failed(const char *instruction, u32 encoding)
 {
@@ -40,7 +42,29 @@ static u64 width_mask(u32 encoding)
 void fake_vmcs_reset(void)
 {
     memset(values, 0, sizeof values);
-    write_count = 0;
+    memset(missing, 0, sizeof missing);
+    write_count = failed_count = 0;
+    current = VMCS_NONE;
+}
+
+void fake_vmcs_remove(u32 encoding)
+{
+    missing[find("set-up", encoding) - values] = true;
+}
+
+u32 fake_vmcs_failed_count(void)
+{
+    return failed_count;
+}
+
+void fake_vmcs_set_current(u64 pointer)
+{
+    current = pointer;
+}
+
+hpa_t vmcs_current(void)
+{
+    return hpa(current);
 }
 
 void fake_vmcs_set(u32 encoding, u64 value)
@@ -62,6 +86,19 @@ void fake_vmcs_save(struct fake_vmcs_copy *copy)
 u64 vmcs_read_raw(u32 encoding)
 {
     return *find("VMREAD", encoding);
+}
+
+bool vmcs_try_read(u32 encoding, u64 *value)
+{
+    const u64 *field = find("VMREAD", encoding);
+
+    if (missing[field - values]) {
+        *find("VMREAD", INSTRUCTION_ERROR.encoding) = 12;
+        failed_count++;
+        return false;
+    }
+    *value = *field;
+    return true;
 }
 
 void vmcs_write_raw(u32 encoding, u64 value)

@@ -10,6 +10,12 @@
 void fake_vmcs_reset(void);
 /* Sets any field, exit information too: what the CPU does at a VM exit. */
 void fake_vmcs_set(u32 encoding, u64 value);
+/* The CPU has no such field: vmcs_try_read() fails and the VM-instruction error becomes 12; until fake_vmcs_reset(). */
+void fake_vmcs_remove(u32 encoding);
+/* VMREADs that failed since fake_vmcs_reset. */
+u32 fake_vmcs_failed_count(void);
+/* What VMPTRST stores. */
+void fake_vmcs_set_current(u64 pointer);
 /* VMWRITEs since fake_vmcs_reset. */
 u32 fake_vmcs_write_count(void);
 /* Copies of all fields, to see whether anything changed. */

@@ -3,7 +3,7 @@
  * that breaks this rule in this field and no other; and changes on the edge of the rules, which are still valid.
  *
  * links: vmx/check.c vmx/check_controls.c vmx/check_host.c vmx/check_guest.c vmx/check_segments.c vmx/check_state.c
- * vmx/check_msrs.c vmx/check_text.c vmx/controls.c
+ * vmx/check_msrs.c vmx/check_text.c vmx/check_fields.c vmx/controls.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -833,6 +833,63 @@ static void test_fields_by_row(void **state)
     assert_int_equal(check_field_bits(FIELD_GUEST_PDPTE3), 64);
 }
 
+/* Fields that stand and fall with one control, and one that needs either of two. SDM 3D Appendix B. */
+static void test_fields_that_exist(void **state)
+{
+    struct vmx_caps caps = {0};
+    u32 without = 0, with = 0;
+
+    (void)state;
+    for (u32 row = 0; row < CHECK_FIELDS; row++)
+        without += check_field_exists(row, &caps);
+    assert_int_equal(CHECK_FIELDS - without, 40);
+    assert_true(check_field_exists(FIELD_GUEST_RIP, &caps));
+    assert_true(check_field_exists(FIELD_PIN_CONTROLS, &caps));
+    assert_false(check_field_exists(FIELD_PROC2_CONTROLS, &caps));
+    assert_false(check_field_exists(FIELD_GUEST_PDPTE2, &caps));
+
+    caps.group[VMX_PROC2].may_be_one = PROC2_EPT;
+    assert_true(check_field_exists(FIELD_EPT_POINTER, &caps));
+    assert_true(check_field_exists(FIELD_GUEST_PDPTE0, &caps));
+    assert_true(check_field_exists(FIELD_GUEST_PDPTE3, &caps));
+    assert_true(check_field_exists(FIELD_GUEST_PHYSICAL_ADDRESS, &caps));
+    assert_false(check_field_exists(FIELD_VPID, &caps));
+
+    caps.group[VMX_EXIT].may_be_one = EXIT_SAVE_PAT; /* the guest's, not the host's */
+    assert_true(check_field_exists(FIELD_GUEST_PAT, &caps));
+    assert_false(check_field_exists(FIELD_HOST_PAT, &caps));
+    caps.group[VMX_EXIT].may_be_one = 0;
+    caps.group[VMX_ENTRY].may_be_one = ENTRY_LOAD_PAT;
+    assert_true(check_field_exists(FIELD_GUEST_PAT, &caps));
+
+    for (u32 group = 0; group < VMX_GROUPS; group++)
+        caps.group[group].may_be_one = ~0u;
+    for (u32 row = 0; row < CHECK_FIELDS; row++)
+        with += check_field_exists(row, &caps);
+    assert_int_equal(with, CHECK_FIELDS);
+}
+
+static void expect_names(u32 row, u64 value, const char *expected)
+{
+    char text[400];
+
+    assert_int_equal(check_format_names(row, value, text, sizeof text), strlen(expected));
+    assert_string_equal(text, expected);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    expect_names(FIELD_PIN_CONTROLS, 0x57, "external-interrupt exiting, VMX-preemption timer");
+    expect_names(FIELD_PIN_CONTROLS, 0x16, "");
+    expect_names(FIELD_GUEST_CR0, 0x31, "PE ET NE");
+    expect_names(FIELD_GUEST_RSP, 0x31, "");
+    expect_names(FIELD_GUEST_CS_ACCESS, 0xa09b, "type 11 DPL 0 S P L G");
+    expect_names(FIELD_GUEST_ACTIVITY_STATE, 1, "HLT");
+    expect_names(FIELD_ENTRY_INTERRUPTION_INFO, 0x80000202, "type 2 NMI, vector 2");
+    expect_names(FIELD_ENTRY_INTERRUPTION_INFO, 0x202, "not valid, type 2 NMI, vector 2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -846,6 +903,8 @@ int main(void)
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_every_line_is_whole),
         cmocka_unit_test(test_fields_by_row),
+        cmocka_unit_test(test_fields_that_exist),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,11 +13,12 @@
 #include "kernel/hypercall.h"
 #include "kernel/lib/format.h"
 #include "kernel/sched.h"
+#include "vmx/explain.h"
 
 static const char *called;
 static enum vm_stop_reason stop_reason;
 static char stop_detail[VM_DETAIL_BYTES];
-static u32 stops, deadlines;
+static u32 stops, deadlines, explained;
 static u8 dispatched;
 
 void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
@@ -30,6 +31,15 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
     va_end(arguments);
     stop_reason = reason;
     stops++;
+}
+
+/* Before the VM is stopped, which is when its vCPUs begin to be retired. */
+void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_int_equal(how, EXPLAIN_EXIT);
+    assert_int_equal(stops, 0);
+    explained++;
 }
 
 void irq_dispatch(u8 vector)
@@ -97,7 +107,7 @@ static int set_up(void **state)
     bench.v.base.hypercalls = HYPERCALL_COUNT;
     bench.v.base.deadline_tsc = UINT64_MAX;
     called = NULL;
-    stops = deadlines = 0;
+    stops = deadlines = explained = 0;
     dispatched = 0;
     stop_detail[0] = 0;
     return 0;
@@ -275,6 +285,7 @@ static void test_failed_entries(void **state)
         assert_int_equal(exit_with(0x80000000 | reasons[i]), OUTCOME_STOP);
         assert_int_equal(stop_reason, VM_STOP_ENTRY_FAILURE);
         assert_non_null(strstr(stop_detail, virt_exit_name(reasons[i])));
+        assert_int_equal(explained, 1);
     }
 }
 
@@ -285,6 +296,7 @@ static void test_eip_wraps(void **state)
     VMCS_SET(GUEST_RIP, 0x100000002);
     assert_int_equal(exit_with(0x80000021), OUTCOME_RESUME);
     assert_int_equal(vmcs_read(GUEST_RIP), 2);
+    assert_int_equal(explained, 0);
     assert_int_equal(exit_with(0x80000021), OUTCOME_STOP); /* only once: a second failure has another cause */
     set_up(state);
     VMCS_SET(GUEST_RIP, 0x100000002);

@@ -70,6 +70,8 @@ static void test_every_key(void **state)
     assert_int_equal(spec.kind, IMAGE_FLAT16);
     assert_int_equal(spec.dump, VM_DUMP_REGS);
     assert_false(spec.stealth);
+    accept("vm=a dump=vmcs");
+    assert_int_equal(spec.dump, VM_DUMP_VMCS);
     accept("vm=a kind=multiboot dump=none weight=1 cap=1 limit=1 cpus=1 affinity=5");
     assert_int_equal(spec.kind, IMAGE_MULTIBOOT);
     assert_true(spec.affinity == 1u << 5);
@@ -158,7 +160,7 @@ static void test_ranges(void **state)
         {"vm=a affinity=-1",                    "affinity= takes"                                                        },
         {"vm=a affinity=1-2-3",                 "affinity= takes"                                                        },
         {"vm=a affinity=0-64",                  "affinity= takes"                                                        },
-        {"vm=a dump=all",                       "dump= takes none, regs or screen"                                       },
+        {"vm=a dump=all",                       "dump= takes none, regs, screen or vmcs"                                 },
         {"vm=a stealth=yes",                    "stealth= takes on or off"                                               },
         {"vm=a stealth=",                       "stealth= takes on or off"                                               },
         {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"          },

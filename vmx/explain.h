@@ -1,0 +1,31 @@
+/*
+ * Why a VM entry failed, in words on the console: the checker (check.h) run on the current VMCS, and all its fields
+ * decoded. Root operation, interrupts off, any CPU. Nothing here writes to the VMCS.
+ */
+#ifndef ROOTLET_VMX_EXPLAIN_H
+#define ROOTLET_VMX_EXPLAIN_H
+
+#include "vmx/check.h"
+#include "vmx/vcpu.h"
+
+#define EXPLAIN_MAX_RULES 24u /* lines about broken rules; how many more there are is said */
+#define EXPLAIN_MAX_LINES 60u /* of a dump */
+
+/* How the entry failed: the values that vmx_enter_guest() returns, and an exit with bit 31 of its reason set. */
+enum explain_failure { EXPLAIN_EXIT, EXPLAIN_VMFAIL_VALID, EXPLAIN_VMFAIL_INVALID };
+
+/*
+ * After a failed entry of v, whose VMCS is current (but for VMfailInvalid): prints each rule that it breaks, what the
+ * CPU said, and the VMCS. Before anything else touches the VMCS. SDM 3C 26.1 "Basic VM-Entry Checks", 26.2, 26.3, 26.4.
+ */
+void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how);
+/* The same without the VMCS; at most EXPLAIN_MAX_RULES + 2 lines. */
+void explain_rules(struct vmx_vcpu *v, enum explain_failure how);
+/* Prints every field of the current VMCS that this CPU has, several on a line. */
+void explain_dump(const struct vmx_vcpu *v);
+
+/* For the checker: the current VMCS, v's, and the facts about this CPU that it needs. *caps: as the CPU has them, not
+ * as vmx.disable= left them. */
+void explain_read(const struct vmx_vcpu *v, struct check_image *image, struct vmx_caps *caps);
+
+#endif
