@@ -92,22 +92,16 @@ static bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool level)
 }
 
 /*
- * To each local APIC that the IPI is for; true if one accepted it. Of those that a lowest-priority IPI is for, the one
- * with the least priority takes it. sender: needed for shorthands only. A physical destination is an index: APIC ids
- * are.
+ * To each local APIC that the message is for; true if one accepted it. Of those that a lowest-priority one is for, the
+ * one with the least priority takes it. sender: needed for shorthands only.
  */
-static bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
+static COLD bool send_to_all(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m,
+                             bool level)
 {
     struct board_cpu *lowest = NULL;
     bool accepted = false;
-    u32 end = board->vm->spec.cpus;
-    u32 i = 0;
 
-    if (m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->destination < end) {
-        i = m->destination;
-        end = i + 1;
-    }
-    for (; i < end; i++) {
+    for (u32 i = 0; i < board->vm->spec.cpus; i++) {
         struct board_cpu *cpu = &board->cpus[i];
         if (!vlapic_receives(&cpu->apic, &sender->apic, m))
             continue;
@@ -117,6 +111,16 @@ static bool send(struct board *board, const struct board_cpu *sender, const stru
             lowest = cpu;
     }
     return lowest ? deliver(lowest, VLAPIC_FIXED, m->vector, level) : accepted;
+}
+
+/* Most often it is for one. A physical destination is an index: APIC ids are. */
+static bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
+{
+    bool single = m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->delivery == VLAPIC_FIXED;
+
+    if (UNLIKELY(!single || m->destination >= board->vm->spec.cpus))
+        return send_to_all(board, sender, m, level);
+    return vlapic_accept(&board->cpus[m->destination].apic, m->vector, level);
 }
 
 static bool message(void *context, const struct vioapic_message *m)

@@ -26,6 +26,7 @@ struct sched_cpu {
     u32 load;                    /* sum of weights of the vCPUs whose home this is */
     struct vcpu *blocked;        /* owner only */
     struct vcpu *current;        /* owner writes */
+    bool halted;                 /* current is in HLT, and this CPU sleeps until it wakes: sched_halt() */
     const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
     u64 current_since_tsc;
     u64 min_vruntime;
@@ -113,6 +114,12 @@ static void move_home(struct vcpu *vcpu, u32 to)
     attend(to, 0);
 }
 
+/* Somebody computes here, so who becomes ready would have to wait. */
+static bool is_busy(const struct sched_cpu *cpu)
+{
+    return cpu->current && !cpu->halted;
+}
+
 static u32 idle_cpu_for(const struct vcpu *vcpu)
 {
     u64 mask = __atomic_load_n(&idle_mask, __ATOMIC_SEQ_CST) & vcpu->vm->spec.affinity & ~BIT(cpu_id());
@@ -122,7 +129,7 @@ static u32 idle_cpu_for(const struct vcpu *vcpu)
 /* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
 static void place_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    u32 idle = cpu->current || cpu->ready ? idle_cpu_for(vcpu) : VCPU_NO_CPU;
+    u32 idle = is_busy(cpu) || cpu->ready ? idle_cpu_for(vcpu) : VCPU_NO_CPU;
 
     if (idle != VCPU_NO_CPU && !__atomic_load_n(&cpus[idle].ready_count, __ATOMIC_SEQ_CST))
         move_home(vcpu, idle);
@@ -135,7 +142,7 @@ static void push_work(struct sched_cpu *cpu)
 {
     struct vcpu *found = NULL;
 
-    if (!cpu->current && cpu->ready_count < 2)
+    if (!is_busy(cpu) && cpu->ready_count < 2)
         return;
     spin_lock(&cpu->lock);
     for (struct vcpu *v = cpu->ready; v && !found; v = v->next)
@@ -514,6 +521,17 @@ static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     place_ready(cpu, vcpu);
 }
 
+/* The current vCPU has run up to now. */
+static void charge(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    u64 ran = now - cpu->current_since_tsc;
+
+    vcpu->run_tsc += ran;
+    vcpu->period_used_tsc += ran;
+    vcpu->vruntime += weighted(vcpu, ran);
+    cpu->current_since_tsc = now;
+}
+
 static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     u64 start = cpu_tsc();
@@ -540,9 +558,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     u64 now = cpu_tsc();
     cpu->current = NULL;
     take_input(vcpu); /* it may be about to block: nobody would look again */
-    vcpu->run_tsc += now - start;
-    vcpu->period_used_tsc += now - start;
-    vcpu->vruntime += weighted(vcpu, now - start);
+    charge(cpu, vcpu, now);
     after_run(cpu, vcpu, now);
 }
 
@@ -577,21 +593,77 @@ static void ask_for_work(void)
         attend(busiest, ATTEND_PUSH);
 }
 
-/* The idle bit is set before the last look at the queue, and every adder kicks after adding: no wake-up is lost. */
-static void idle(struct sched_cpu *cpu)
+static bool has_work(const struct sched_cpu *cpu)
+{
+    return __atomic_load_n(&cpu->ready_count, __ATOMIC_SEQ_CST) || __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) ||
+           __atomic_load_n(&finishing, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Sleeps until an interrupt comes, at `wake_tsc` at the latest, unless there is work or one of `requests`; returns the
+ * time then. The idle bit is set before the last look, and who adds or requests something kicks afterwards: no wake-up
+ * is lost. A timer that has fired needs no disarming: one write less on the way to the guest.
+ */
+static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
 {
     u64 bit = BIT(cpu_id());
 
     __atomic_fetch_or(&idle_mask, bit, __ATOMIC_SEQ_CST);
     ask_for_work();
-    if (!__atomic_load_n(&cpu->ready_count, __ATOMIC_SEQ_CST) && !__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) &&
-        !__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
-        if (cpu->next_wake_tsc != UINT64_MAX)
-            lapic_timer_arm(cpu->next_wake_tsc);
+    bool sleeps = !has_work(cpu) && !(__atomic_load_n(requests, __ATOMIC_SEQ_CST) & ~VCPU_REQUEST_NO_TIMER);
+    if (sleeps) {
+        if (wake_tsc != UINT64_MAX)
+            lapic_timer_arm(wake_tsc);
         cpu_sleep_until_interrupt();
-        lapic_timer_disarm();
     }
     __atomic_fetch_and(&idle_mask, ~bit, __ATOMIC_SEQ_CST);
+    u64 now = cpu_tsc();
+    if (sleeps && now < wake_tsc)
+        lapic_timer_disarm();
+    return now;
+}
+
+static void idle(struct sched_cpu *cpu)
+{
+    static const u32 none;
+    sleep_until(cpu, cpu->next_wake_tsc, &none);
+}
+
+/* Only its own timer or an event will wake it, and nothing else is to be done or watched here meanwhile. */
+static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
+{
+    const struct vm *vm = vcpu->vm;
+
+    return !cpu->ready && !vcpu->halted_forever && !vcpu->sleep_until_tsc && vcpu->timer_tsc != UINT64_MAX &&
+           vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent;
+}
+
+/*
+ * To everybody else the vCPU runs: who has something for it sets a request and kicks. What is not for it (a ready vCPU,
+ * a sleeper that is due, the end of the VM) makes it leave its guest and block like any other. Work before the sleep
+ * costs nobody anything, work after it delays the interrupt. Nobody else is ready, so its vruntime is the level here.
+ */
+bool sched_halt(struct vcpu *vcpu)
+{
+    struct sched_cpu *cpu = here();
+    u64 start = cpu_tsc();
+
+    refresh_timer(vcpu);
+    if (!can_halt_here(cpu, vcpu))
+        return false;
+    charge(cpu, vcpu, start);
+    if (vcpu->vruntime > cpu->min_vruntime)
+        cpu->min_vruntime = vcpu->vruntime;
+    cpu->halted = true;
+    u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
+    cpu->halted = false;
+    vcpu->slept_tsc += now - start;
+    cpu->current_since_tsc = now;
+    vcpu->slice_end_tsc = now + slice_tsc;
+    if (now >= vcpu->timer_tsc)
+        vm_run_timers(vcpu, now);
+    update_deadline(vcpu);
+    return !has_work(cpu) && now < cpu->next_wake_tsc;
 }
 
 static void take_interrupts(void)

@@ -30,6 +30,12 @@ void sched_stop_vm(struct vm *vm);
 
 /* From the running vCPU's exits: its deadline may have come (preemption timer, or any interrupt without one). */
 void sched_deadline_reached(struct vcpu *vcpu);
+/*
+ * The running vCPU is in HLT and nothing has come that ends it. If this CPU has nothing else to do, sleeps until it
+ * has, with the vCPU still current, and returns true: look at vcpu->requests again. False: leave the guest, so that it
+ * blocks.
+ */
+bool sched_halt(struct vcpu *vcpu) MUST_CHECK;
 /* Computes deadline_tsc anew after its timers changed. */
 void sched_update_deadline(struct vcpu *vcpu);
 

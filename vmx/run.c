@@ -83,8 +83,8 @@ static ALWAYS_INLINE NORETURN void enter(struct vmx_vcpu *v, struct trace_record
     vmx_resume_guest(v);
 }
 
-/* Any requests but the plain event. False: leave the guest. */
-static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
+/* False: leave the guest. */
+static COLD bool serve_requests(struct vmx_vcpu *v, u32 requests)
 {
     struct vcpu *vcpu = &v->base;
 
@@ -95,10 +95,21 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
         vmx_apicv_prepare(v);
     if (requests & VCPU_REQUEST_EVENT)
         vmx_event_prepare(v);
-    if (requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT))
+    return !(requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT));
+}
+
+/* Any requests but the plain event. False: leave the guest. A vCPU in HLT sleeps here while its CPU has nothing else.
+ */
+static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
+{
+    struct vcpu *vcpu = &v->base;
+    u32 halt = requests & VCPU_REQUEST_HALT;
+
+    if (!serve_requests(v, requests))
         return false;
-    if ((requests & VCPU_REQUEST_HALT) && vcpu->halted)
-        return false;
+    while (halt && vcpu->halted)
+        if (!sched_halt(vcpu) || !serve_requests(v, __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
+            return false;
     if (vmx_machine.has_timer)
         arm_preemption_timer(v);
     else

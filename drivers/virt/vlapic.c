@@ -21,11 +21,13 @@
 #define LVT_REMOTE_IRR 0x4000u
 #define LVT_LEVEL      0x8000u
 
-#define ICR_LOGICAL  0x800u
-#define ICR_STATUS   0x1000u
-#define ICR_ASSERT   0x4000u
-#define ICR_LEVEL    0x8000u
-#define ICR_WRITABLE 0xccfffu
+#define ICR_DELIVERY  0x700u
+#define ICR_LOGICAL   0x800u
+#define ICR_STATUS    0x1000u
+#define ICR_ASSERT    0x4000u
+#define ICR_LEVEL     0x8000u
+#define ICR_SHORTHAND 0xc0000u
+#define ICR_WRITABLE  0xccfffu
 
 #define DFR_ONES 0x0fffffffu
 #define DFR_FLAT 0xfu
@@ -146,6 +148,10 @@ bool vlapic_receives(const struct vlapic *v, const struct vlapic *sender, const 
 static void send_ipi(struct vlapic *v, u32 command, u32 destination)
 {
     struct vlapic_ipi ipi = {destination, (u8)command, command >> 8 & 7, command >> 18 & 3, command & ICR_LOGICAL};
+    if (LIKELY(!(command & (ICR_DELIVERY | ICR_LOGICAL | ICR_SHORTHAND)) && ipi.vector >= VLAPIC_LOWEST_VECTOR)) {
+        v->setup.host->ipi(v->setup.context, &ipi);
+        return;
+    }
     bool sends_vector = ipi.delivery == VLAPIC_FIXED || ipi.delivery == VLAPIC_LOWEST_PRIORITY;
     bool deasserts = (command & (ICR_LEVEL | ICR_ASSERT)) == ICR_LEVEL;
     bool to_self = ipi.shorthand == VLAPIC_TO_SELF || ipi.shorthand == VLAPIC_TO_ALL;
@@ -311,27 +317,34 @@ bool vlapic_read_msr(struct vlapic *v, u32 index, u64 *value)
     return true;
 }
 
+/* One write sends. */
+static bool write_x2apic_icr(struct vlapic *v, u64 value)
+{
+    u32 destination = (u32)(value >> 32);
+    u32 kept = (u32)value & ICR_WRITABLE;
+
+    if ((u32)value & ~(ICR_WRITABLE | ICR_STATUS))
+        return false;
+    *vlapic_register(v, VLAPIC_ICR) = kept;
+    *vlapic_register(v, VLAPIC_ICR + 4) = destination;
+    send_ipi(v, kept, destination);
+    return true;
+}
+
 bool vlapic_write_msr(struct vlapic *v, u32 index, u64 value)
 {
     u32 at = index << 4;
 
+    if (LIKELY(index == VLAPIC_ICR >> 4) && v->base & VLAPIC_BASE_EXTD)
+        return write_x2apic_icr(v, value);
     if (!(v->base & VLAPIC_BASE_EXTD) || index >= REGISTERS || !(X2APIC_WRITE >> index & 1))
         return false;
     u64 known = writable_bits(at);
     if (LVT_REGISTERS >> index & 1)
         known |= LVT_STATUS | (at == VLAPIC_LVT_LINT0 || at == VLAPIC_LVT_LINT1 ? LVT_REMOTE_IRR : 0);
-    if (at == VLAPIC_ICR)
-        known |= 0xffffffff00000000 | ICR_STATUS;
     if (value & ~known)
         return false;
-    u32 kept = (u32)value & writable_bits(at);
-    if (at == VLAPIC_ICR) {
-        *vlapic_register(v, VLAPIC_ICR) = kept;
-        *vlapic_register(v, VLAPIC_ICR + 4) = (u32)(value >> 32);
-        send_ipi(v, kept, (u32)(value >> 32));
-    } else {
-        write_register(v, at, kept);
-    }
+    write_register(v, at, (u32)value & writable_bits(at));
     return true;
 }
 

@@ -360,19 +360,32 @@ static void take_event(struct guest *guest)
         guest->result->worst_event = waited;
 }
 
-/* As vmx/run.c between two entries; false: leave the guest. */
-static bool serve_requests(struct guest *guest)
+static bool serve_requests(struct guest *guest, u32 requests)
 {
     struct vcpu *vcpu = &guest->base;
-    u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
 
+    vcpu_request(vcpu, host_timer ? VCPU_REQUEST_NO_TIMER : 0);
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
     if ((requests & VCPU_REQUEST_EVENT) && guest->pending && !vcpu->halted_forever)
         take_event(guest);
-    if (requests & VCPU_REQUEST_RESCHEDULE)
+    if ((requests & VCPU_REQUEST_EVENT) && __atomic_exchange_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST))
+        vcpu->halted = false;
+    return !(requests & VCPU_REQUEST_RESCHEDULE);
+}
+
+/* As vmx/run.c between two entries; false: leave the guest. */
+static bool prepare(struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->base;
+    u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+
+    if (!serve_requests(guest, requests))
         return false;
-    return !((requests & VCPU_REQUEST_HALT) && vcpu->halted);
+    while ((requests & VCPU_REQUEST_HALT) && vcpu->halted)
+        if (!sched_halt(vcpu) || !serve_requests(guest, __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
+            return false;
+    return true;
 }
 
 static void next_step(struct guest *guest)
@@ -388,6 +401,7 @@ static void compute(struct cpu *self, struct guest *guest)
     if (!guest->begun)
         guest->left = step->value;
     guest->begun = true;
+    RULE(host_timer || self->timer_tsc == UINT64_MAX || self->timer_tsc <= now); /* that of the last sleep is off */
     u64 start = now;
     u64 room = host_timer ? UINT64_MAX - now : vcpu->deadline_tsc > now ? vcpu->deadline_tsc - now : 0;
     u64 wanted = step->act == SIM_SPIN ? UINT64_MAX - now : guest->left;
@@ -442,6 +456,9 @@ static void act(struct cpu *self, struct guest *guest)
         RULE(vm_start_vcpu(vcpu->vm, (u32)step->value, &start));
         RULE(!vm_start_vcpu(vcpu->vm, (u32)step->value, &start));
         break;
+    case SIM_NMI:
+        vm_nmi(vcpu->vm->vcpus[step->value]);
+        break;
     case SIM_EXIT:
         vm_exit(vcpu->vm, (u32)step->value);
         break;
@@ -469,7 +486,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
     check_entry(guest, self->local.id);
     guest->on_cpu = self->local.id;
     vcpu_request(vcpu, VCPU_REQUEST_EVENT);
-    while (serve_requests(guest)) {
+    while (prepare(guest)) {
         enum sim_act what = guest->script[guest->step].act;
         guest->result->entries++;
         if (what == SIM_RUN || what == SIM_SPIN)

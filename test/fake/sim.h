@@ -21,6 +21,7 @@ enum sim_act {
     SIM_YIELD,
     SIM_ARM,   /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
     SIM_START, /* vCPU `value` */
+    SIM_NMI,   /* to vCPU `value`, which HLT then lets go on */
     SIM_EXIT,  /* with status `value` */
     SIM_STOP,  /* vm_stop with reason `value` */
     SIM_AGAIN  /* the script from its first step, `value` times more (0: for ever) */
