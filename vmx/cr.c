@@ -14,8 +14,8 @@
 
 u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx)
 {
-    u64 allowed =
-        CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    u64 allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
+                  CR4_OSXMMEXCPT;
 
     allowed |= leaf1_ecx & BIT(17) ? CR4_PCIDE : 0;
     allowed |= leaf1_ecx & BIT(26) ? CR4_OSXSAVE : 0;
@@ -124,9 +124,9 @@ static enum outcome write_cr3(struct vmx_vcpu *v, u64 value)
 }
 
 /*
- * Exits for bits that the guest may not have, which are reserved by the CPUID that it sees, and for OSXSAVE, which its
- * CPUID shows. PAE cannot change with it: what is not ours the guest writes without an exit, and an exit finds the old
- * value.
+ * Exits for bits that the guest may not have, which are reserved by the CPUID that it sees, for OSXSAVE, which its
+ * CPUID shows, and for MCE, which is the host's: a machine check must never find it clear. PAE cannot change with it:
+ * what is not ours the guest writes without an exit, and an exit finds the old value.
  */
 static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
 {

@@ -10,8 +10,9 @@
 #include "vmx/event.h"
 #include "vmx/load.h"
 
-#define MSR_X2APIC_EOI (MSR_IA32_X2APIC_BASE + 0xb)
-#define APIC_BASE_EXTD BIT(10)
+#define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + 0xb)
+#define APIC_BASE_EXTD  BIT(10)
+#define MCG_STATUS_BITS 7ull /* RIPV, EIPV, MCIP */
 
 enum msr_kind {
     MSR_FIELD,    /* lives in a VMCS field: direct access */
@@ -29,10 +30,13 @@ struct msr_row {
 
 /*
  * Not here, so #GP, and CPUID has no bit for them: IA32_SPEC_CTRL and its kin (a guest's value would have to be read
- * back on every exit), IA32_ARCH_CAPABILITIES (without it a system takes the CPU for vulnerable, and is safe), machine
- * checks and performance counters (the host's), IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not architectural.
+ * back on every exit), IA32_ARCH_CAPABILITIES (without it a system takes the CPU for vulnerable, and is safe),
+ * machine-check banks and performance counters (the host's), IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not
+ * architectural.
  */
 static const struct msr_row rows[] = {
+    {MSR_IA32_P5_MC_ADDR,     MSR_VALUE,    0     },
+    {MSR_IA32_P5_MC_TYPE,     MSR_VALUE,    0     },
     {MSR_IA32_TSC,            MSR_ANSWERED, 0     },
     {MSR_IA32_PLATFORM_ID,    MSR_VALUE,    0     },
     {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0     },
@@ -41,6 +45,8 @@ static const struct msr_row rows[] = {
     {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    0x482a},
     {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    0x6824},
     {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    0x6826},
+    {MSR_IA32_MCG_CAP,        MSR_ZERO,     0     }, /* no error-reporting banks, no IA32_MCG_CTL */
+    {MSR_IA32_MCG_STATUS,     MSR_ANSWERED, 0     },
     {MSR_IA32_MISC_ENABLE,    MSR_VALUE,    0x1801}, /* fast strings; BTS and PEBS unavailable */
     {MSR_IA32_DEBUGCTL,       MSR_VALUE,    0     },
     {MSR_IA32_PAT,            MSR_FIELD,    0x2804},
@@ -150,6 +156,8 @@ static u64 read_answered(const struct vmx_vcpu *v, u32 index)
         return cpu_tsc() + v->base.tsc_offset;
     case MSR_IA32_TSC_ADJUST:
         return v->tsc_adjust;
+    case MSR_IA32_MCG_STATUS:
+        return v->mcg_status;
     case MSR_IA32_BIOS_SIGN_ID:
         return 0xffffffffull << 32;
     default:
@@ -280,6 +288,15 @@ void vmx_msr_init_vcpu(struct vmx_vcpu *v)
         set_types(v); /* no CPU has used the tables yet */
 }
 
+/* No machine check ever sets it, but software may. SDM 3B 15.3.1.3 "IA32_MCG_STATUS MSR" */
+static enum outcome write_mcg_status(struct vmx_vcpu *v, u64 value)
+{
+    if (value & ~MCG_STATUS_BITS)
+        return vmx_inject_gp(v);
+    v->mcg_status = (u8)value;
+    return OUTCOME_SKIP;
+}
+
 static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
 {
     switch (index) {
@@ -289,6 +306,8 @@ static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
         return move_tsc(v, value - v->tsc_adjust);
     case MSR_IA32_BIOS_SIGN_ID:
         return OUTCOME_SKIP;
+    case MSR_IA32_MCG_STATUS:
+        return write_mcg_status(v, value);
     case MSR_IA32_APIC_BASE:
         if (!vm_apic_write_base(&v->base, value))
             return vmx_inject_gp(v);

@@ -320,7 +320,7 @@ static void write_guest_state(struct vmx_vcpu *v)
     vmcs_write(GUEST_CR3, 0);
     vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0);
     vmcs_write(CR4_SHADOW, 0);
-    vmcs_write(CR4_MASK, ~(vmx_machine.guest_cr4_allowed & ~CR4_OSXSAVE));
+    vmcs_write(CR4_MASK, ~(vmx_machine.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE)));
     vmcs_write(GUEST_EFER, 0);
     vmcs_write(ENTRY_CONTROLS, vmx_machine.controls.value[VMX_ENTRY]);
     if (long_mode)

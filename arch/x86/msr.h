@@ -17,6 +17,8 @@
 #define MSR_IA32_SYSENTER_CS             0x174u
 #define MSR_IA32_SYSENTER_ESP            0x175u
 #define MSR_IA32_SYSENTER_EIP            0x176u
+#define MSR_IA32_P5_MC_ADDR              0x00u
+#define MSR_IA32_P5_MC_TYPE              0x01u
 #define MSR_IA32_MCG_CAP                 0x179u
 #define MSR_IA32_MCG_STATUS              0x17au
 #define MSR_IA32_MISC_ENABLE             0x1a0u

@@ -57,6 +57,14 @@ static void stop(void)
     hpet_write(COUNTER, 0);
 }
 
+/* The counter stands still meanwhile: it must not pass the match while others have the CPU. */
+static void match_in(u64 ticks)
+{
+    hpet_write(CONFIG, 0);
+    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + ticks);
+    hpet_write(CONFIG, CONFIG_RUN);
+}
+
 static void check_hpet_registers(void)
 {
     u64 capabilities = hpet_read(CAPABILITIES), femtoseconds = capabilities >> 32;
@@ -94,7 +102,7 @@ static void check_hpet_oneshot(void)
     hpet_write(CONFIG, CONFIG_RUN);
     for (u32 i = 1; i <= 3; i++) {
         u64 before = cpu_rdtsc();
-        hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + ticks);
+        match_in(ticks);
         need(wait_for(&cpus[0].count[VECTOR], i), "match %u does not come", i);
         u64 taken = cpus[0].tsc[VECTOR] - before;
         need(taken >= tsc_of_ns((ticks - 1) * tick_ns()), "match %u after %llu ticks", i, taken);
@@ -148,8 +156,7 @@ static void check_level(void)
     seen_in_service = 0;
     ioapic_set_pin(pin(), PIN_LEVEL | VECTOR, 0);
     hpet_write(TIMER(0), ENABLE | LEVEL | (u64)pin() << ROUTE_SHIFT);
-    hpet_write(CONFIG, CONFIG_RUN);
-    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 500000 / tick_ns());
+    match_in(500000 / tick_ns());
     need(wait_for(&cpus[0].count[VECTOR], 3), "%u interrupts while the line is high", cpus[0].count[VECTOR]);
     settle();
     need(cpus[0].count[VECTOR] == 3, "%u interrupts; the line fell in the third", cpus[0].count[VECTOR]);
@@ -167,8 +174,7 @@ static void check_level_pending(void)
     stop();
     vector_handlers[VECTOR] = leave_in_service;
     hpet_write(TIMER(0), ENABLE | LEVEL | (u64)pin() << ROUTE_SHIFT);
-    hpet_write(CONFIG, CONFIG_RUN);
-    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 500000 / tick_ns());
+    match_in(500000 / tick_ns());
     wait_ns(1000000);
     need(hpet_read(STATUS) & 1, "the status bit is not set");
     ioapic_set_pin(pin(), PIN_LEVEL | VECTOR, 0);
@@ -202,8 +208,7 @@ static void check_level_elsewhere(void)
     vector_handlers[VECTOR] = leave_in_service;
     ioapic_set_pin(pin(), PIN_LEVEL | VECTOR, other);
     hpet_write(TIMER(0), ENABLE | LEVEL | (u64)pin() << ROUTE_SHIFT);
-    hpet_write(CONFIG, CONFIG_RUN);
-    hpet_write(TIMER(0) + TIMER_VALUE, hpet_read(COUNTER) + 500000 / tick_ns());
+    match_in(500000 / tick_ns());
     need(wait_for(&cpus[other].count[VECTOR], 1), "nothing at vCPU %u", other);
     hpet_write(STATUS, 1);
     need(ioapic_read(0x10 + 2 * pin()) & REMOTE_IRR, "remote IRR is not set");

@@ -69,7 +69,8 @@ static void check_cr4(void)
     u32 start = (u32)cpu_read_cr4();
     expect(try_cr4(start | CR4_PSE | CR4_PAE) && (u32)cpu_read_cr4() == (start | CR4_PSE | CR4_PAE),
            "CR4 does not read as written");
-    expect(try_cr4(start), "CR4 cannot be put back");
+    expect(try_cr4(start | CR4_MCE) && (u32)cpu_read_cr4() == (start | CR4_MCE), "CR4.MCE does not read as written");
+    expect(try_cr4(start) && (u32)cpu_read_cr4() == start, "CR4 cannot be put back");
     expect(!try_cr4(start | 1u << 15) && trap_vector == VECTOR_GP, "a reserved bit of CR4 gave no #GP");
     expect(!try_cr4(start | 1u << 31) && trap_vector == VECTOR_GP, "a reserved bit of CR4 gave no #GP");
     expect(!try_cr4(start | 1u << 17) && trap_vector == VECTOR_GP, "CR4.PCIDE outside long mode gave no #GP");

@@ -238,6 +238,24 @@ static void test_cr4_follows_cpuid(void **state)
     assert_int_equal(vmx_cr4_guest_allowed(&all, ~0u, ~0u, ~0u) & ~0x27ffull, 0);
 }
 
+/* The guest sees what it wrote; the CPU's own bit, where the host has it, stays set: a machine check is the host's. */
+static void test_cr4_mce_is_only_believed(void **state)
+{
+    u64 fixed0 = vmx_machine.caps.cr4_fixed0;
+
+    (void)state;
+    assert_true(vmx_machine.guest_cr4_allowed & CR4_MCE);
+    use_64_bit_mode();
+    vmx_machine.caps.cr4_fixed0 = fixed0 | CR4_MCE; /* as virt_init() finds the host's CR4 */
+    assert_int_equal(mov_to(4, CR4_PAE | CR4_MCE), OUTCOME_SKIP);
+    assert_int_equal(vmcs_read(GUEST_CR4), CR4_VMXE | CR4_PAE | CR4_MCE);
+    assert_int_equal(vmcs_read(CR4_SHADOW), CR4_PAE | CR4_MCE);
+    assert_int_equal(mov_to(4, CR4_PAE), OUTCOME_SKIP);
+    assert_int_equal(vmcs_read(GUEST_CR4), CR4_VMXE | CR4_PAE | CR4_MCE);
+    assert_int_equal(vmcs_read(CR4_SHADOW), CR4_PAE);
+    vmx_machine.caps.cr4_fixed0 = fixed0;
+}
+
 static void test_cr4_osxsave_shows_in_cpuid(void **state)
 {
     (void)state;
@@ -385,6 +403,7 @@ int main(void)
         cmocka_unit_test_setup(test_cr3, set_up),
         cmocka_unit_test_setup(test_cr4_bits_that_guests_do_not_have, set_up),
         cmocka_unit_test_setup(test_cr4_follows_cpuid, set_up),
+        cmocka_unit_test_setup(test_cr4_mce_is_only_believed, set_up),
         cmocka_unit_test_setup(test_cr4_osxsave_shows_in_cpuid, set_up),
         cmocka_unit_test_setup(test_cr4_invalid_combinations, set_up),
         cmocka_unit_test_setup(test_cr8, set_up),

@@ -14,10 +14,10 @@
 /* What a guest may touch without an exit. Writes of EFER are checked first. */
 static const u32 direct[] = {0x174,      0x175,      0x176,      0x277,      0xc0000080, 0xc0000081, 0xc0000082,
                              0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103};
-static const u32 answered[] = {0x10,  0x17,  0x1b,  0x3b,  0x8b,  0xfe,  0x1a0, 0x1d9, 0x200, 0x201,
-                               0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b,
-                               0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
-                               0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0xda0};
+static const u32 answered[] = {0x0,   0x1,   0x179, 0x17a, 0x10,  0x17,  0x1b,  0x3b,  0x8b,  0xfe,  0x1a0,
+                               0x1d9, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209,
+                               0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269,
+                               0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0xda0};
 static const u32 switched[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103};
 
 static u8 bitmap[FRAME_BYTES];
@@ -423,12 +423,35 @@ static void test_mtrrs_of_another_vcpu(void **state)
     assert_int_equal(ept.types, 0);
 }
 
+/* Without banks: there is nothing to enable, to count or to find in them. SDM 3B 15.3.1 */
+static void test_machine_check_architecture(void **state)
+{
+    (void)state;
+    assert_reads(MSR_IA32_MCG_CAP, 0);
+    assert_write_refused(MSR_IA32_MCG_CAP, 1);
+    assert_read_refused(0x17b); /* IA32_MCG_CTL */
+    for (u32 bank = 0; bank < 32; bank++)
+        for (u32 i = 0; i < 4; i++)
+            assert_read_refused(0x400 + 4 * bank + i);
+    assert_reads(MSR_IA32_MCG_STATUS, 0);
+    assert_int_equal(wrmsr(MSR_IA32_MCG_STATUS, 7), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_MCG_STATUS, 7);
+    for (unsigned bit = 3; bit < 64; bit++)
+        assert_write_refused(MSR_IA32_MCG_STATUS, BIT(bit));
+    assert_reads(MSR_IA32_MCG_STATUS, 7);
+    assert_int_equal(wrmsr(MSR_IA32_MCG_STATUS, 0), OUTCOME_SKIP);
+    assert_reads(MSR_IA32_MCG_STATUS, 0);
+    assert_int_equal(fake_msr_write_count(), 0);
+}
+
 static void test_constants_ignore_writes(void **state)
 {
     static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_MISC_ENABLE,
-                                    MSR_IA32_DEBUGCTL};
+                                    MSR_IA32_DEBUGCTL,    MSR_IA32_P5_MC_ADDR,   MSR_IA32_P5_MC_TYPE};
 
     (void)state;
+    assert_reads(MSR_IA32_P5_MC_ADDR, 0);
+    assert_reads(MSR_IA32_P5_MC_TYPE, 0);
     assert_reads(MSR_IA32_PLATFORM_ID, 0);
     assert_reads(MSR_IA32_BIOS_SIGN_ID, 0xffffffff00000000);
     assert_reads(MSR_IA32_MISC_ENABLE, 0x1801); /* fast strings; no BTS, no PEBS; no MONITOR */
@@ -473,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup(test_mtrrs_take_effect, set_up),
         cmocka_unit_test_setup(test_mtrrs_of_another_vcpu, set_up),
         cmocka_unit_test_setup(test_unknown_msrs_are_counted, set_up),
+        cmocka_unit_test_setup(test_machine_check_architecture, set_up),
         cmocka_unit_test_setup(test_constants_ignore_writes, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
