@@ -143,6 +143,12 @@ static void notify(void *context)
     sched_notify(cpu->vcpu, VCPU_REQUEST_EVENT);
 }
 
+static void posted(void *context)
+{
+    struct board_cpu *cpu = context;
+    sched_notify_posted(cpu->vcpu);
+}
+
 static void nmi(void *context)
 {
     struct board_cpu *cpu = context;
@@ -162,7 +168,7 @@ static u64 ns_of_tsc(void *context, u64 tsc)
     return vm_ns_of_guest_tsc(cpu->vcpu, tsc);
 }
 
-static const struct vlapic_host apic_host = {notify, nmi, ipi, end_level, ns_of_tsc};
+static const struct vlapic_host apic_host = {notify, posted, nmi, ipi, end_level, ns_of_tsc};
 
 /* ---- the CPU's side ---- */
 

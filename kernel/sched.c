@@ -427,6 +427,11 @@ static void timer_interrupt(void)
     /* The wake-up itself is the message: the loop, or the VM exit, looks at the clock. */
 }
 
+static void posted_interrupt(void)
+{
+    /* It was for a guest that this CPU has left meanwhile, or sleeps for: what was posted is taken before its entry. */
+}
+
 void sched_stop_vm(struct vm *vm)
 {
     for (u32 i = 0; i < vm->spec.cpus; i++) {
@@ -736,6 +741,35 @@ static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
         attend(vcpu->home_cpu, ATTEND_WAKE);
 }
 
+/*
+ * As notify_away(), but in its guest the notification vector reaches it without an exit. The request stands then until
+ * its next exit, and so does not tell whether a notification is on its way: ON does. Where the vCPU is, is asked after
+ * ON is set: whoever loads it somewhere else later sees that.
+ */
+static COLD void notify_by_posting(struct vcpu *vcpu)
+{
+    if (here()->examined == vcpu)
+        return;
+    u32 before = __atomic_fetch_or(&vcpu->requests, VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
+    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
+    if (state == VCPU_RUNNING) {
+        if (posted_notify(&vcpu->posted))
+            smp_notify_posted(__atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST));
+    } else if (state == VCPU_BLOCKED && !(before & VCPU_REQUEST_EVENT)) {
+        attend(vcpu->home_cpu, ATTEND_WAKE);
+    }
+}
+
+void sched_notify_posted(struct vcpu *vcpu)
+{
+    if (LIKELY(here()->current == vcpu))
+        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    else if (UNLIKELY(vcpu->posted.notification))
+        notify_by_posting(vcpu);
+    else
+        notify_away(vcpu, VCPU_REQUEST_EVENT);
+}
+
 void sched_notify(struct vcpu *vcpu, u32 requests)
 {
     if (LIKELY(here()->current == vcpu))
@@ -752,4 +786,5 @@ void sched_init(void)
         cpus[i].next_wake_tsc = UINT64_MAX;
     irq_set_handler(IRQ_VECTOR_KICK, kick_interrupt);
     irq_set_handler(IRQ_VECTOR_TIMER, timer_interrupt);
+    irq_set_handler(IRQ_VECTOR_POSTED, posted_interrupt);
 }

@@ -25,6 +25,8 @@ u64 sched_first_run_tsc(void);
 void sched_finish(void);
 /* An interrupt or a start is waiting for the vCPU: wakes it, or makes it leave its guest for a moment. Any CPU. */
 void sched_notify(struct vcpu *vcpu, u32 requests);
+/* Likewise for what posted_add() has posted: a vCPU in its guest need not leave it, if its CPU takes that by itself. */
+void sched_notify_posted(struct vcpu *vcpu);
 /* The VM is stopping: its vCPUs leave their guests and are retired by their home CPUs. */
 void sched_stop_vm(struct vm *vm);
 

@@ -32,6 +32,13 @@ enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base)
     return apic_base >> 12 == VMX_APIC_ADDRESS >> 12 ? APICV_XAPIC : APICV_OFF;
 }
 
+/* "Process posted interrupts" needs virtual-interrupt delivery: SDM 3C 26.2.1.1. */
+u32 vmx_apicv_pin_controls(enum vmx_apicv_mode mode, u32 pin, bool posted)
+{
+    pin &= ~PIN_POSTED_INTERRUPTS;
+    return mode != APICV_OFF && posted ? pin | PIN_POSTED_INTERRUPTS : pin;
+}
+
 u32 vmx_apicv_proc_controls(enum vmx_apicv_mode mode, u32 proc)
 {
     return mode == APICV_OFF ? (proc & ~PROC_ON) | PROC_OFF : (proc & ~PROC_OFF) | PROC_ON;
@@ -117,6 +124,7 @@ static COLD void configure(struct vmx_vcpu *v)
     hpa_t bitmap = mode == APICV_X2APIC ? vmx_machine.x2apic_bitmap : vmx_machine.msr_bitmap;
 
     v->apicv = (u8)mode;
+    vmcs_write(PIN_CONTROLS, vmx_apicv_pin_controls(mode, vmcs_read(PIN_CONTROLS), vmx_machine.has_posted));
     vmcs_write(PROC_CONTROLS, vmx_apicv_proc_controls(mode, vmcs_read(PROC_CONTROLS)));
     vmcs_write(PROC2_CONTROLS, vmx_apicv_proc2_controls(mode, vmcs_read(PROC2_CONTROLS)));
     vmcs_write(MSR_BITMAPS, bitmap.raw);

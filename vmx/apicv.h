@@ -22,6 +22,7 @@ enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base);
 /* Pure: the controls with those of the mode on, those of the others off. */
 u32 vmx_apicv_proc_controls(enum vmx_apicv_mode mode, u32 proc);
 u32 vmx_apicv_proc2_controls(enum vmx_apicv_mode mode, u32 proc2);
+u32 vmx_apicv_pin_controls(enum vmx_apicv_mode mode, u32 pin, bool posted);
 /* Pure: lets the accesses that the CPU virtualises in x2APIC mode through. `bitmap` is a copy of the usual one. */
 void vmx_apicv_open_bitmap(u8 *bitmap);
 

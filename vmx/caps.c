@@ -138,7 +138,7 @@ enum status vmx_caps_disable(struct vmx_caps *caps, const char *list, struct ref
         if (n == 0)
             continue;
         if (!disable_one(caps, name)) {
-            char known[120];
+            char known[160];
             list_features(known, sizeof known);
             return refuse(why, STATUS_INVALID, "vmx.disable=%s: no such optional feature; there are: %s", name, known);
         }

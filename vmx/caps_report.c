@@ -256,17 +256,18 @@ static const struct {
     const char *feature;
     const char *instead;
 } fallbacks[] = {
-    {"preemption-timer", "the local APIC timer ends slices and wakes for guest timers"   },
-    {"apicv",            "local APICs are software's: their accesses and interrupts exit"},
-    {"io-bitmap",        "unconditional I/O exiting, to the same effect"                 },
-    {"msr-bitmap",       "every RDMSR and WRMSR exits, and local APICs are software's"   },
-    {"rdtscp",           "guests have no RDTSCP and no RDPID"                            },
-    {"vpid",             "VM entries and VM exits flush the TLB"                         },
-    {"wbinvd-exiting",   "WBINVD of a guest writes back and empties the CPU's caches"    },
-    {"invpcid",          "guests have no INVPCID"                                        },
-    {"xsaves",           "guests have no XSAVES and no XRSTORS"                          },
-    {"ept-2m",           "EPT maps guest memory in 4-KByte pages"                        },
-    {"ept-1g",           "EPT maps guest memory in pages of at most 2 MBytes"            },
+    {"preemption-timer",  "the local APIC timer ends slices and wakes for guest timers"   },
+    {"apicv",             "local APICs are software's: their accesses and interrupts exit"},
+    {"posted-interrupts", "an interrupt from elsewhere makes a running vCPU exit"         },
+    {"io-bitmap",         "unconditional I/O exiting, to the same effect"                 },
+    {"msr-bitmap",        "every RDMSR and WRMSR exits, and local APICs are software's"   },
+    {"rdtscp",            "guests have no RDTSCP and no RDPID"                            },
+    {"vpid",              "VM entries and VM exits flush the TLB"                         },
+    {"wbinvd-exiting",    "WBINVD of a guest writes back and empties the CPU's caches"    },
+    {"invpcid",           "guests have no INVPCID"                                        },
+    {"xsaves",            "guests have no XSAVES and no XRSTORS"                          },
+    {"ept-2m",            "EPT maps guest memory in 4-KByte pages"                        },
+    {"ept-1g",            "EPT maps guest memory in pages of at most 2 MBytes"            },
 };
 
 /* The CPU's word on a group of bits, before and after vmx.disable=, and ours. */
@@ -451,6 +452,8 @@ static bool has_feature(const char *feature, const struct vmx_caps *caps)
         return caps->ept_vpid & EPT_CAP_1G;
     if (string_equal(feature, "apicv"))
         return vmx_controls_have_apicv(caps);
+    if (string_equal(feature, "posted-interrupts"))
+        return vmx_controls_have_posted(caps);
     if (string_equal(feature, "vpid") && !vmx_caps_has_invvpid(caps))
         return false;
     for (size_t i = 0; i < count; i++)

@@ -89,6 +89,8 @@ enum status vmx_controls_resolve(const struct vmx_caps *caps, struct vmx_control
 
 /* Whether the CPU has all that apicv.c needs, and leaves it the choice. */
 bool vmx_controls_have_apicv(const struct vmx_caps *caps);
+/* Likewise for posted interrupts, which need all of that. */
+bool vmx_controls_have_posted(const struct vmx_caps *caps);
 
 /* Reserved bits of the group that must be 1 and have no name: SDM 3D A.2 "Reserved Controls and Default Settings". */
 u32 vmx_controls_default_one(enum vmx_group group);

@@ -69,6 +69,7 @@ static bool vmxoff(void)
 static enum status allocate_apicv(struct refusal *why)
 {
     vmx_machine.has_apicv = vmx_controls_have_apicv(&vmx_machine.caps);
+    vmx_machine.has_posted = vmx_controls_have_posted(&vmx_machine.caps);
     if (!vmx_machine.has_apicv)
         return STATUS_OK;
     if (frames_allocate(1, 1, &vmx_machine.x2apic_bitmap) != STATUS_OK ||
@@ -150,9 +151,9 @@ static void settle(void)
     vmx_cpuid_build();
     log_info("vmx revision=0x%x pin=0x%x proc=0x%x proc2=0x%x exit=0x%x entry=0x%x", vmx_caps_revision(caps),
              value[VMX_PIN], value[VMX_PROC], value[VMX_PROC2], value[VMX_EXIT], value[VMX_ENTRY]);
-    log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u apicv=%u", vmx_machine.has_vpid,
-             vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
-             !!(caps->ept_vpid & EPT_CAP_1G), vmx_machine.has_apicv);
+    log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u apicv=%u posted=%u",
+             vmx_machine.has_vpid, vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
+             !!(caps->ept_vpid & EPT_CAP_1G), vmx_machine.has_apicv, vmx_machine.has_posted);
 }
 
 enum status virt_init(const struct host_options *options, struct refusal *why)

@@ -5,6 +5,7 @@
  */
 #include "arch/x86/gdt.h"
 #include "arch/x86/idt.h"
+#include "arch/x86/irq.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
@@ -112,6 +113,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
+    v->base.posted.notification = vmx_machine.has_posted;
     vm->overhead_frames += 2 + area_frames;
     *out = &v->base;
     return STATUS_OK;
@@ -205,6 +207,10 @@ static void write_controls(const struct vmx_vcpu *v)
         vmcs_write(VIRTUAL_APIC_ADDRESS, virt_to_phys(v->base.apic.page).raw);
         vmcs_write(APIC_ACCESS_ADDRESS, vmx_machine.apic_access_page.raw);
         vmcs_write(TPR_THRESHOLD, 0);
+    }
+    if (vmx_machine.has_posted) {
+        vmcs_write(POSTED_INTERRUPT_VECTOR, IRQ_VECTOR_POSTED);
+        vmcs_write(POSTED_INTERRUPT_DESCRIPTOR, virt_to_phys(&v->base.posted).raw);
     }
     if (controls->value[VMX_PROC2] & PROC2_XSAVES)
         vmcs_write(XSS_EXITING_BITMAP, 0); /* there is no state in IA32_XSS */

@@ -87,6 +87,7 @@ struct vmx_machine {
     bool has_vpid;
     bool has_rdtscp;
     bool has_apicv;          /* all that apicv.c needs */
+    bool has_posted;         /* and posted interrupts */
     bool test_bad_entry;     /* test=bad-entry: the first entry of each vCPU shall fail */
     bool is_bochs27;         /* known by its XSAVEC, which no CPU does so */
     u64 guest_cr4_allowed;   /* bits that a guest may set */

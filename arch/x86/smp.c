@@ -182,6 +182,11 @@ void smp_kick(u32 id)
     lapic_send_ipi(cpu_local_of(id)->apic_id, IRQ_VECTOR_KICK);
 }
 
+void smp_notify_posted(u32 id)
+{
+    lapic_send_ipi(cpu_local_of(id)->apic_id, IRQ_VECTOR_POSTED);
+}
+
 bool smp_post(u32 id, struct smp_request *request)
 {
     struct smp_request *head = __atomic_load_n(&mailboxes[id].head, __ATOMIC_RELAXED);

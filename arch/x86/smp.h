@@ -48,6 +48,8 @@ void smp_call(u32 id, void (*function)(void *), void *argument);
 bool smp_post(u32 id, struct smp_request *request);
 /* Wakes CPU `id` from HLT, or forces a VM exit there. */
 void smp_kick(u32 id);
+/* Sends the notification vector of posted interrupts: as a kick, but a guest that has them gets no VM exit. */
+void smp_notify_posted(u32 id);
 /* Runs what waits in this CPU's mailbox, oldest first; the kick handler does it too. Cheap if there is nothing. */
 void smp_mailbox_run(void);
 

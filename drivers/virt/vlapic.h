@@ -77,6 +77,7 @@ struct vlapic_ipi {
 /* What an APIC reaches outside. All are needed. */
 struct vlapic_host {
     void (*notify)(void *context); /* a vector, or the 8259A's request, became deliverable */
+    void (*posted)(void *context); /* an edge-triggered request was posted */
     void (*nmi)(void *context);    /* by LINT1 */
     void (*ipi)(void *context, const struct vlapic_ipi *ipi);
     void (*eoi)(void *context, u8 vector);    /* the end of a level-triggered interrupt: for the I/O APIC */

@@ -126,7 +126,7 @@ bool vlapic_is_waiting(const struct vlapic *v)
     int priority = (int)*vlapic_register(v, VLAPIC_PPR) | 15;
 
     for (unsigned i = 4; i-- > 0;) { /* most often one has just been posted */
-        u64 requests = __atomic_load_n(&v->setup.posted->vectors[i], __ATOMIC_RELAXED);
+        u64 requests = posted_look(v->setup.posted, i);
         if (requests && (int)(i * 64 + 63) - __builtin_clzll(requests) > priority)
             return true;
     }
@@ -172,8 +172,11 @@ bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
     }
     *trigger = level ? *trigger | bit : *trigger & ~bit;
     if (v->virtual_delivery) {
-        posted_add(v->setup.posted, vector);
-        vlapic_notify(v);
+        posted_add(v->setup.posted, vector, level);
+        if (LIKELY(!level))
+            v->setup.host->posted(v->setup.context);
+        else
+            vlapic_notify(v);
     } else {
         set_vector(v, VLAPIC_IRR, &v->irr_words, vector);
         vlapic_update(v);

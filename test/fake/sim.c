@@ -64,7 +64,7 @@ static struct cpu {
     sem_t go;
     u64 wake_tsc;
     u64 timer_tsc;
-    bool kicked, sleeping, done;
+    bool kicked, notified, sleeping, done;
 } cpus[SIM_MAX_CPUS];
 
 static struct sim_result *result;
@@ -72,7 +72,7 @@ static struct vm *vms[SIM_MAX_VMS];
 static const struct sim_step *const *scripts_of[SIM_MAX_VMS];
 static u32 vm_count, cpu_count = 1;
 static u64 now, end_tsc = UINT64_MAX;
-static bool end_reached, host_timer;
+static bool end_reached, host_timer, posts;
 static void (*handlers[256])(void);
 
 static NORETURN void broken(int line, const char *rule)
@@ -126,7 +126,7 @@ static void pass_baton(struct cpu *self)
 
 static void wait_until(struct cpu *self, u64 tsc)
 {
-    self->wake_tsc = self->kicked ? now : tsc;
+    self->wake_tsc = self->kicked || self->notified ? now : tsc;
     if (!end_reached && self->wake_tsc > end_tsc)
         self->wake_tsc = end_tsc;
     pass_baton(self);
@@ -145,6 +145,10 @@ static void deliver_interrupts(struct cpu *self)
     if (self->kicked) {
         self->kicked = false;
         handlers[IRQ_VECTOR_KICK]();
+    }
+    if (self->notified) {
+        self->notified = false;
+        handlers[IRQ_VECTOR_POSTED]();
     }
     if (self->timer_tsc <= now) {
         self->timer_tsc = UINT64_MAX;
@@ -173,14 +177,26 @@ u32 smp_cpu_count(void)
     return cpu_count;
 }
 
-void smp_kick(u32 id)
+static void interrupt(u32 id, bool *line)
 {
     struct cpu *target = &cpus[id];
 
     RULE(id < cpu_count && target != here());
-    target->kicked = true;
+    *line = true;
     if (target->wake_tsc > now + KICK_LATENCY)
         target->wake_tsc = now + KICK_LATENCY;
+}
+
+void smp_kick(u32 id)
+{
+    result->kicks++;
+    interrupt(id, &cpus[id].kicked);
+}
+
+void smp_notify_posted(u32 id)
+{
+    RULE(posts);
+    interrupt(id, &cpus[id].notified);
 }
 
 void smp_mailbox_run(void) {}
@@ -280,6 +296,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     guest->on_cpu = guest->loaded_cpu = VCPU_NO_CPU;
     guest->script = scripts_of[vm_count][index];
     guest->again = UINT64_MAX;
+    guest->base.posted.notification = posts;
     guest->result = &result->vms[vm_count].vcpus[index];
     *out = &guest->base;
     return STATUS_OK;
@@ -360,6 +377,24 @@ static void take_event(struct guest *guest)
         guest->result->worst_event = waited;
 }
 
+static void take_posted(struct guest *guest, u64 vectors)
+{
+    if (!vectors)
+        return;
+    guest->result->posted++;
+    guest->base.halted = false;
+}
+
+/* The notification vector comes while the guest runs. SDM 3C 29.6 "Posted-Interrupt Processing", steps 3 to 5 */
+static void process_notification(struct cpu *self, struct guest *guest)
+{
+    if (!self->notified)
+        return;
+    self->notified = false;
+    __atomic_fetch_and(&guest->base.posted.control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
+    take_posted(guest, __atomic_exchange_n(&guest->base.posted.vectors[0], 0, __ATOMIC_SEQ_CST));
+}
+
 static bool serve_requests(struct guest *guest, u32 requests)
 {
     struct vcpu *vcpu = &guest->base;
@@ -371,6 +406,8 @@ static bool serve_requests(struct guest *guest, u32 requests)
         take_event(guest);
     if ((requests & VCPU_REQUEST_EVENT) && __atomic_exchange_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST))
         vcpu->halted = false;
+    if (((requests & VCPU_REQUEST_EVENT) || vcpu->halted) && posted_take_news(&vcpu->posted))
+        take_posted(guest, posted_take(&vcpu->posted, 0));
     return !(requests & VCPU_REQUEST_RESCHEDULE);
 }
 
@@ -421,6 +458,7 @@ static void compute(struct cpu *self, struct guest *guest)
     }
     if (step->act == SIM_RUN && guest->left == 0)
         next_step(guest);
+    process_notification(self, guest);
     deliver_interrupts(self);
     if (now >= vcpu->deadline_tsc)
         sched_deadline_reached(vcpu);
@@ -458,6 +496,10 @@ static void act(struct cpu *self, struct guest *guest)
         break;
     case SIM_NMI:
         vm_nmi(vcpu->vm->vcpus[step->value]);
+        break;
+    case SIM_POST:
+        posted_add(&vcpu->vm->vcpus[step->value]->posted, 0x31, false);
+        sched_notify_posted(vcpu->vm->vcpus[step->value]);
         break;
     case SIM_EXIT:
         vm_exit(vcpu->vm, (u32)step->value);
@@ -537,8 +579,15 @@ static size_t device_bytes(u32 cpus)
     return 64;
 }
 
+static bool is_waiting(const void *device)
+{
+    const struct guest *guest = device;
+    return posted_look(&guest->base.posted, 0);
+}
+
 static enum status attach(struct vm *vm, void *room)
 {
+    static const struct cpu_apic_ops apic_ops = {.is_waiting = is_waiting};
     static const struct bus_ops ops = {.write = timer_write};
     static const s16 no_vector = -1;
     static const bool always = true, never = false;
@@ -549,7 +598,9 @@ static enum status attach(struct vm *vm, void *room)
         vm->vcpus[i]->apic = (struct cpu_apic){.pending = &no_vector,
                                                .extint = &always,
                                                .intr = i ? &never : vm->intc.pending,
-                                               .virtual_delivery = &never};
+                                               .device = guest_of(vm->vcpus[i]),
+                                               .ops = &apic_ops,
+                                               .virtual_delivery = &posts};
     vtimer_add(&vm->vcpus[0]->timers, timer_fires, vm);
     return bus_add_ports(&vm->bus, TIMER_PORT, 4, 4, &ops, vm);
 }
@@ -582,6 +633,11 @@ struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scr
 void sim_end_at(u64 tsc)
 {
     end_tsc = tsc;
+}
+
+void sim_with_posted_interrupts(void)
+{
+    posts = true;
 }
 
 void sim_without_preemption_timer(void)

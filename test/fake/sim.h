@@ -22,6 +22,7 @@ enum sim_act {
     SIM_ARM,   /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
     SIM_START, /* vCPU `value` */
     SIM_NMI,   /* to vCPU `value`, which HLT then lets go on */
+    SIM_POST,  /* a posted interrupt to vCPU `value`, likewise */
     SIM_EXIT,  /* with status `value` */
     SIM_STOP,  /* vm_stop with reason `value` */
     SIM_AGAIN  /* the script from its first step, `value` times more (0: for ever) */
@@ -39,6 +40,7 @@ struct sim_vcpu_result {
     u64 entries;      /* VM entries */
     u64 idle_entries; /* of these: with no time left, so that the guest did not move */
     u64 events;       /* timer interrupts delivered */
+    u64 posted;       /* posted interrupts delivered */
     u64 worst_event;  /* the longest wait for one, in ticks */
     u64 rounds;       /* of the script */
     u64 cpus;         /* bit n: has run on CPU n */
@@ -50,6 +52,7 @@ struct sim_result {
     u64 end_tsc;
     u64 busy_tsc[SIM_MAX_CPUS]; /* in guests */
     u64 sleeps[SIM_MAX_CPUS];   /* times that it went to sleep */
+    u64 kicks;
     u64 free_frames_before, free_frames_after;
     u32 ended_vms;
     struct {
@@ -73,6 +76,8 @@ struct vm_spec sim_spec(void);
 void sim_end_at(u64 tsc);
 /* Runs the machine until all VMs have ended. */
 void sim_run(void);
+/* After sim_begin: the CPUs take what was posted when the notification vector comes in a guest. */
+void sim_with_posted_interrupts(void);
 /* After sim_begin: the CPUs have no preemption timer, the APIC timer ends a guest's run. */
 void sim_without_preemption_timer(void);
 

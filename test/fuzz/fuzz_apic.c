@@ -92,7 +92,7 @@ static bool deliver(void *context, const struct vioapic_message *message)
     return accepted;
 }
 
-static const struct vlapic_host host = {notify, nmi, take_ipi, end_level, ns_of_tsc};
+static const struct vlapic_host host = {notify, notify, nmi, take_ipi, end_level, ns_of_tsc};
 
 /* The highest vector of a bank of the page, or -1. */
 static int top_vector(const struct vlapic *v, u32 bank)

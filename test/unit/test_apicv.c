@@ -10,6 +10,8 @@
  * libs: -lpthread
  */
 #include <pthread.h>
+#include <sched.h>
+#include <time.h>
 
 #include "test/fake/vmx_bench.h"
 #include "vmx/apicv.h"
@@ -164,7 +166,7 @@ static void test_posted_requests_arrive(void **state)
     for (unsigned vector = 16; vector < 256; vector++) {
         memset(bench.apic_page, 0, sizeof bench.apic_page);
         *irr(0x21) = 1u << 1;
-        posted_add(posted, (u8)vector);
+        posted_add(posted, (u8)vector, false);
         assert_true(posted_news(posted));
         assert_int_equal(take(), vector);
         assert_true(*irr(vector) >> vector % 32 & 1);
@@ -173,7 +175,7 @@ static void test_posted_requests_arrive(void **state)
         assert_int_equal(take(), -1);
     }
     for (unsigned vector = 16; vector < 256; vector++)
-        posted_add(posted, (u8)vector);
+        posted_add(posted, (u8)vector, vector % 3 == 0);
     assert_int_equal(take(), 255);
     for (unsigned vector = 16; vector < 256; vector++)
         assert_true(*irr(vector) >> vector % 32 & 1);
@@ -194,12 +196,12 @@ static void test_requesting_virtual_interrupt(void **state)
     set_mode(X2APIC);
     vmx_event_prepare(&bench.v);
     assert_int_equal(status(), 0x2331); /* SVI, RVI from the page */
-    posted_add(posted, 0x30);
+    posted_add(posted, 0x30, false);
     vmx_event_prepare(&bench.v);
     assert_int_equal(status(), 0x2331);
     assert_true(*irr(0x30) & 1u << 0x10);
-    posted_add(posted, 0x45);
-    posted_add(posted, 0xee);
+    posted_add(posted, 0x45, false);
+    posted_add(posted, 0xee, false);
     vmx_event_prepare(&bench.v);
     assert_int_equal(status(), 0x23ee);
     *irr(0xee) = 0; /* the CPU delivers it, and the EOI follows */
@@ -224,8 +226,8 @@ static void test_eoi_exits(void **state)
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_3), 0);
     bench.apic_page[0x60 + 4 * 7] = 1u << 31;
     bench.apic_page[0x60 + 4 * 1] = 0;
-    posted_add(&bench.v.base.posted, 0xff);
-    posted_add(&bench.v.base.posted, 0x25);
+    posted_add(&bench.v.base.posted, 0xff, false);
+    posted_add(&bench.v.base.posted, 0x25, false);
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_0), 0);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_1), 0);
@@ -243,11 +245,11 @@ static void test_halt(void **state)
     vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     bench.apic_page[0x28] = 0x40; /* PPR */
-    posted_add(&bench.v.base.posted, 0x4f);
+    posted_add(&bench.v.base.posted, 0x4f, false);
     vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
-    posted_add(&bench.v.base.posted, 0x50);
+    posted_add(&bench.v.base.posted, 0x50, false);
     vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
@@ -261,7 +263,7 @@ static void test_external_interrupt_beside(void **state)
 {
     (void)state;
     set_mode(XAPIC);
-    posted_add(&bench.v.base.posted, 0x61);
+    posted_add(&bench.v.base.posted, 0x61, false);
     bench.interrupt = true;
     bench.vector = 0x20;
     vmx_event_prepare(&bench.v);
@@ -275,6 +277,144 @@ static void test_external_interrupt_beside(void **state)
     assert_true(vmcs_read(PROC_CONTROLS) & PROC_TPR_SHADOW);
 }
 
+/* ---- posted interrupts ---- */
+
+static void test_posted_interrupts_need_delivery(void **state)
+{
+    struct vmx_caps caps = vmx_machine.caps;
+
+    (void)state;
+    caps.group[VMX_PIN].may_be_one &= ~PIN_POSTED_INTERRUPTS;
+    assert_true(vmx_controls_have_apicv(&caps));
+    assert_false(vmx_controls_have_posted(&caps));
+    caps.group[VMX_PIN].may_be_one |= PIN_POSTED_INTERRUPTS;
+    assert_true(vmx_controls_have_posted(&caps));
+    caps.group[VMX_PROC2].may_be_one &= ~PROC2_VIRTUAL_INTERRUPTS;
+    assert_false(vmx_controls_have_posted(&caps));
+    for (unsigned mode = APICV_OFF; mode <= APICV_X2APIC; mode++)
+        for (unsigned posted = 0; posted < 2; posted++)
+            assert_int_equal(vmx_apicv_pin_controls(mode, PIN_NMI_EXITING | PIN_POSTED_INTERRUPTS, posted),
+                             PIN_NMI_EXITING | (posted && mode != APICV_OFF ? PIN_POSTED_INTERRUPTS : 0));
+    vmx_machine.has_posted = true;
+    set_mode(XAPIC);
+    assert_true(vmcs_read(PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
+    set_mode(DISABLED);
+    assert_false(vmcs_read(PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
+    vmx_machine.has_posted = false;
+    set_mode(X2APIC);
+    assert_false(vmcs_read(PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
+}
+
+/* SDM 3C 29.6, table "Format of Posted-Interrupt Descriptor": 64 bytes, requests first, then ON as bit 256. */
+static void test_descriptor(void **state)
+{
+    struct posted_requests *posted = &bench.v.base.posted;
+    const u64 *descriptor = (const u64 *)posted;
+
+    (void)state;
+    assert_int_equal((uintptr_t)posted % 64, 0);
+    posted_add(posted, 0x41, false);
+    posted_add(posted, 0x85, true);
+    assert_true(descriptor[1] == BIT(1) && descriptor[2] == 0);
+    assert_true(posted_look(posted, 1) == BIT(1) && posted_look(posted, 2) == BIT(5));
+    assert_true(posted_notify(posted));
+    assert_int_equal(descriptor[4], 1);
+    assert_false(posted_notify(posted)); /* one is on its way */
+    for (unsigned i = 5; i < 8; i++)
+        assert_int_equal(descriptor[i], 0);
+    assert_int_equal(take(), 0x85);
+    assert_int_equal(descriptor[4], 0);
+    assert_true(posted_notify(posted));
+}
+
+/* A level-triggered request comes with its EOI exit, never by the CPU, which knows of none. */
+static void test_level_waits_for_software(void **state)
+{
+    struct posted_requests *posted = &bench.v.base.posted;
+
+    (void)state;
+    set_mode(X2APIC);
+    bench.apic_page[0x60 + 4 * 2] = 1u << 9; /* TMR of 0x49 */
+    posted_add(posted, 0x49, true);
+    posted_add(posted, 0x48, false);
+    assert_int_equal(__atomic_exchange_n(&posted->vectors[1], 0, __ATOMIC_SEQ_CST), BIT(8)); /* the CPU's share */
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_1), 0);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(status(), 0x49);
+    assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_1), BIT(9));
+}
+
+#define NOTIFICATIONS    30000u
+#define PATIENCE_SECONDS 5 /* without any request, before one counts as lost */
+
+static u32 interrupt_waits, taken_count[2], gave_up;
+
+static void *post_and_wait(void *argument)
+{
+    u32 id = *(u32 *)argument;
+
+    for (u32 i = 0; i < NOTIFICATIONS && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST); i++) {
+        posted_add(&bench.v.base.posted, (u8)(0x40 + id), false);
+        if (posted_notify(&bench.v.base.posted))
+            __atomic_store_n(&interrupt_waits, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&taken_count[id], __ATOMIC_SEQ_CST) == i && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST))
+            sched_yield();
+    }
+    return NULL;
+}
+
+static u32 note_taken(u64 requests)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (requests >> i & 1)
+            __atomic_fetch_add(&taken_count[i], 1, __ATOMIC_SEQ_CST);
+    return requests != 0;
+}
+
+/* The notification in the guest: SDM 3C 29.6, steps 3 to 5. */
+static u32 process_notification(void)
+{
+    struct posted_requests *posted = &bench.v.base.posted;
+
+    if (!__atomic_exchange_n(&interrupt_waits, 0, __ATOMIC_SEQ_CST))
+        return 0;
+    __atomic_fetch_and(&posted->control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
+    return note_taken(__atomic_exchange_n(&posted->vectors[1], 0, __ATOMIC_SEQ_CST));
+}
+
+/*
+ * Two post, one request each at a time, to a vCPU that stays in its guest until a notification has brought something,
+ * then leaves it for a while, in which notifications reach somebody else and are gone. None of both waits for ever.
+ */
+static void test_no_notification_is_missed(void **state)
+{
+    struct posted_requests *posted = &bench.v.base.posted;
+    pthread_t threads[2];
+    u32 ids[2] = {0, 1};
+    time_t limit;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post_and_wait, &ids[i]), 0);
+    do {
+        limit = time(NULL) + PATIENCE_SECONDS;
+        for (u32 i = taken_count[0] % 4; i > 0; i--)
+            sched_yield();
+        __atomic_store_n(&interrupt_waits, 0, __ATOMIC_SEQ_CST);
+        (void)posted_take_news(posted);
+        u32 came = note_taken(posted_take(posted, 1));
+        while (!came && taken_count[0] + taken_count[1] < 2 * NOTIFICATIONS && time(NULL) <= limit) {
+            came = process_notification();
+            sched_yield();
+        }
+    } while (taken_count[0] + taken_count[1] < 2 * NOTIFICATIONS && time(NULL) <= limit);
+    __atomic_store_n(&gave_up, 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(taken_count[0], NOTIFICATIONS);
+    assert_int_equal(taken_count[1], NOTIFICATIONS);
+}
+
 #define POSTS 200000u
 
 static u32 finished;
@@ -284,7 +424,7 @@ static void *post(void *argument)
     u8 vector = *(u8 *)argument;
 
     for (u32 i = 0; i < POSTS; i++)
-        posted_add(&bench.v.base.posted, (u8)(vector + i % 8));
+        posted_add(&bench.v.base.posted, (u8)(vector + i % 8), false);
     __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
@@ -329,6 +469,10 @@ int main(void)
         cmocka_unit_test_setup(test_halt, set_up),
         cmocka_unit_test_setup(test_external_interrupt_beside, set_up),
         cmocka_unit_test_setup(test_posting_while_taking, set_up),
+        cmocka_unit_test_setup(test_posted_interrupts_need_delivery, set_up),
+        cmocka_unit_test_setup(test_descriptor, set_up),
+        cmocka_unit_test_setup(test_level_waits_for_software, set_up),
+        cmocka_unit_test_setup(test_no_notification_is_missed, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

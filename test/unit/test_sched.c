@@ -576,6 +576,104 @@ static void test_one_that_halts_in_place_is_not_busy(void **state)
     assert_int_equal(r->vms[0].vcpus[0].migrations, 0);
 }
 
+/* ---- posted interrupts ---- */
+
+/* vCPU 1 posts a hundred times: to a spinner, to one that halts in place, to one that blocks, to one that waits its
+ * turn. */
+static bool with_hardware;
+static const struct sim_step *target_steps;
+static bool crowded;
+
+static void posts_to_another(void)
+{
+    static const struct sim_step other[] = {
+        {SIM_RUN,   MS     },
+        {SIM_POST,  0      },
+        {SIM_AGAIN, 99     },
+        {SIM_RUN,   30 * MS},
+        {SIM_EXIT,  0      }
+    };
+    static const struct sim_step *both[2];
+
+    both[0] = target_steps;
+    both[1] = other;
+    sim_begin(2);
+    if (with_hardware)
+        sim_with_posted_interrupts();
+    add_vcpus(both, 2);
+    if (crowded)
+        add(spin, 100, BIT(0));
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_posting_to_a_running_vcpu_needs_no_kick(void **state)
+{
+    static const struct sim_step spins[] = {
+        {SIM_START, 1},
+        {SIM_SPIN,  0}
+    };
+
+    (void)state;
+    target_steps = spins;
+    crowded = false;
+    for (u32 hardware = 0; hardware < 2; hardware++) {
+        with_hardware = hardware;
+        r = sim_scenario(posts_to_another);
+        assert_orderly_end(1);
+        assert_int_equal(r->vms[0].reason, VM_STOP_EXIT);
+        assert_int_equal(r->vms[0].vcpus[0].posted, 100);
+        assert_true(hardware ? r->kicks < 5 : r->kicks >= 100);
+    }
+}
+
+/* Starts vCPU 1, then does these steps for ever, or nearly so. */
+static const struct sim_step *starts_and_repeats(const struct sim_step *steps, u32 count)
+{
+    static struct sim_step all[1000];
+    u32 n = 0;
+
+    all[n++] = (struct sim_step){SIM_START, 1};
+    while (n + count < ARRAY_SIZE(all))
+        for (u32 i = 0; i < count; i++)
+            all[n++] = steps[i];
+    all[n] = (struct sim_step){SIM_SPIN, 0};
+    return all;
+}
+
+static void test_no_posted_interrupt_is_lost(void **state)
+{
+    static const struct sim_step halts_in_place[] = {
+        {SIM_ARM, 900 * MS},
+        {SIM_HLT, 0       },
+        {SIM_RUN, 1000    }
+    };
+    static const struct sim_step blocks[] = {
+        {SIM_HLT, 0   },
+        {SIM_RUN, 1000}
+    };
+    static const struct sim_step comes_and_goes[] = {
+        {SIM_HLT,   0            },
+        {SIM_RUN,   MS           },
+        {SIM_YIELD, 0            },
+        {SIM_RUN,   MS + MS / 100},
+        {SIM_SLEEP, MS / 100     }
+    };
+
+    (void)state;
+    with_hardware = true;
+    for (u32 i = 0; i < 6; i++) {
+        target_steps = i / 2 == 0   ? starts_and_repeats(halts_in_place, ARRAY_SIZE(halts_in_place))
+                       : i / 2 == 1 ? starts_and_repeats(blocks, ARRAY_SIZE(blocks))
+                                    : starts_and_repeats(comes_and_goes, ARRAY_SIZE(comes_and_goes));
+        crowded = i % 2;
+        r = sim_scenario(posts_to_another);
+        assert_false(r->deadlock);
+        assert_int_equal(r->vms[0].reason, VM_STOP_EXIT);
+        assert_true(r->vms[0].vcpus[0].posted > (crowded ? 5 : 95) && r->vms[0].vcpus[0].posted <= 100);
+    }
+}
+
 /* ---- affinity and migration ---- */
 
 static void pinned(void)
@@ -1042,6 +1140,8 @@ int main(void)
         cmocka_unit_test(test_a_newcomer_does_not_starve_one_that_halted),
         cmocka_unit_test(test_no_request_is_lost_while_one_halts),
         cmocka_unit_test(test_one_that_halts_in_place_is_not_busy),
+        cmocka_unit_test(test_posting_to_a_running_vcpu_needs_no_kick),
+        cmocka_unit_test(test_no_posted_interrupt_is_lost),
         cmocka_unit_test(test_affinity),
         cmocka_unit_test(test_idle_cpu_takes_waiting_work),
         cmocka_unit_test(test_nobody_moves_without_need),
