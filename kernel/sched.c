@@ -240,7 +240,9 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     cpu->blocked = vcpu;
     update_next_wake(cpu);
     count_halted(vcpu, is_halted_for_good(vcpu));
-    /* Who still saw it running has only kicked this CPU. */
+    /* Who still saw it running has only kicked this CPU; a SIPI's request may have been taken together with INIT's. */
+    if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= VCPU_HAS_SIPI)
+        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
     if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST))
         __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
 }

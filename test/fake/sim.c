@@ -46,8 +46,8 @@ struct guest {
     struct vcpu base;
     const struct sim_step *script;
     u32 step;
-    u64 left; /* of the current SIM_RUN, once it has begun */
-    bool begun;
+    u64 left;          /* of the current SIM_RUN, once it has begun */
+    bool begun, stays; /* what came meanwhile was no exit */
     u64 again;
     bool pending; /* the timer's interrupt */
     u64 timer_due, pending_since;
@@ -391,6 +391,7 @@ static void process_notification(struct cpu *self, struct guest *guest)
     if (!self->notified)
         return;
     self->notified = false;
+    guest->stays = !self->kicked && self->timer_tsc > now && now < guest->base.deadline_tsc;
     __atomic_fetch_and(&guest->base.posted.control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
     take_posted(guest, __atomic_exchange_n(&guest->base.posted.vectors[0], 0, __ATOMIC_SEQ_CST));
 }
@@ -408,7 +409,7 @@ static bool serve_requests(struct guest *guest, u32 requests)
         vcpu->halted = false;
     if (((requests & VCPU_REQUEST_EVENT) || vcpu->halted) && posted_take_news(&vcpu->posted))
         take_posted(guest, posted_take(&vcpu->posted, 0));
-    return !(requests & VCPU_REQUEST_RESCHEDULE);
+    return !(requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT));
 }
 
 /* As vmx/run.c between two entries; false: leave the guest. */
@@ -501,6 +502,13 @@ static void act(struct cpu *self, struct guest *guest)
         posted_add(&vcpu->vm->vcpus[step->value]->posted, 0x31, false);
         sched_notify_posted(vcpu->vm->vcpus[step->value]);
         break;
+    case SIM_ARM_OWN:
+        vtimer_arm(&vcpu->timers, 0, vtimer_now(&vcpu->timers) + step->value);
+        break;
+    case SIM_RESTART:
+        (void)vm_init_vcpu(vcpu->vm->vcpus[step->value]);
+        vm_sipi(vcpu->vm->vcpus[step->value], 0);
+        break;
     case SIM_EXIT:
         vm_exit(vcpu->vm, (u32)step->value);
         break;
@@ -519,16 +527,36 @@ static void act(struct cpu *self, struct guest *guest)
     }
 }
 
+/* As vmx_vcpu_take_sipi(). */
+static bool take_sipi(struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->base;
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    bool has = sipi >= VCPU_HAS_SIPI &&
+               __atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+
+    vcpu->halted = vcpu->halted_forever = !has;
+    if (!has)
+        return false;
+    guest->step = 0;
+    guest->begun = false;
+    guest->result->restarts++;
+    return true;
+}
+
 void virt_vcpu_run(struct vcpu *vcpu)
 {
     struct guest *guest = guest_of(vcpu);
     struct cpu *self = here();
     u64 start = now;
 
+    if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS && !take_sipi(guest))
+        return;
     check_entry(guest, self->local.id);
     guest->on_cpu = self->local.id;
     vcpu_request(vcpu, VCPU_REQUEST_EVENT);
-    while (prepare(guest)) {
+    while (guest->stays || prepare(guest)) {
+        guest->stays = false;
         enum sim_act what = guest->script[guest->step].act;
         guest->result->entries++;
         if (what == SIM_RUN || what == SIM_SPIN)
@@ -552,6 +580,12 @@ static void timer_fires(void *device, u64 now_ns)
         guest->pending_since = guest->timer_due;
     guest->pending = true;
     sched_notify(vm->vcpus[0], VCPU_REQUEST_EVENT);
+}
+
+static void own_timer_fires(void *device, u64 now_ns)
+{
+    (void)device;
+    (void)now_ns;
 }
 
 static void timer_write(void *device, u64 offset, u8 bytes, u64 value)
@@ -602,6 +636,8 @@ static enum status attach(struct vm *vm, void *room)
                                                .ops = &apic_ops,
                                                .virtual_delivery = &posts};
     vtimer_add(&vm->vcpus[0]->timers, timer_fires, vm);
+    for (u32 i = 1; i < vm->spec.cpus; i++)
+        vtimer_add(&vm->vcpus[i]->timers, own_timer_fires, vm);
     return bus_add_ports(&vm->bus, TIMER_PORT, 4, 4, &ops, vm);
 }
 

@@ -19,13 +19,15 @@ enum sim_act {
     SIM_CLI_HLT, /* interrupts off: for good */
     SIM_SLEEP,   /* the hypercall, for `value` ns */
     SIM_YIELD,
-    SIM_ARM,   /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
-    SIM_START, /* vCPU `value` */
-    SIM_NMI,   /* to vCPU `value`, which HLT then lets go on */
-    SIM_POST,  /* a posted interrupt to vCPU `value`, likewise */
-    SIM_EXIT,  /* with status `value` */
-    SIM_STOP,  /* vm_stop with reason `value` */
-    SIM_AGAIN  /* the script from its first step, `value` times more (0: for ever) */
+    SIM_ARM,     /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
+    SIM_START,   /* vCPU `value` */
+    SIM_NMI,     /* to vCPU `value`, which HLT then lets go on */
+    SIM_POST,    /* a posted interrupt to vCPU `value`, likewise */
+    SIM_ARM_OWN, /* the timer of its own local APIC fires in `value` ns, to no effect; not vCPU 0 */
+    SIM_RESTART, /* INIT and SIPI to vCPU `value`: its script from its first step */
+    SIM_EXIT,    /* with status `value` */
+    SIM_STOP,    /* vm_stop with reason `value` */
+    SIM_AGAIN    /* the script from its first step, `value` times more (0: for ever) */
 };
 
 struct sim_step {
@@ -43,6 +45,7 @@ struct sim_vcpu_result {
     u64 posted;       /* posted interrupts delivered */
     u64 worst_event;  /* the longest wait for one, in ticks */
     u64 rounds;       /* of the script */
+    u64 restarts;     /* by SIPI */
     u64 cpus;         /* bit n: has run on CPU n */
     u32 state;
 };

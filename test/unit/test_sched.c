@@ -674,6 +674,60 @@ static void test_no_posted_interrupt_is_lost(void **state)
     }
 }
 
+/* ---- INIT and SIPI ---- */
+
+/* Both at once reach a vCPU that spins, halts in place, is blocked, or has just been restarted. */
+static void restarts(void)
+{
+    static struct sim_step boot[203];
+    static const struct sim_step *both[2];
+    u32 n = 0;
+
+    boot[n++] = (struct sim_step){SIM_START, 1};
+    for (u64 i = 0; i < 100; i++) {
+        boot[n++] = (struct sim_step){SIM_RUN, i % 4 == 3 ? 100 : MS + 313 * i};
+        boot[n++] = (struct sim_step){SIM_RESTART, 1};
+    }
+    boot[n++] = (struct sim_step){SIM_RUN, 2 * MS};
+    boot[n] = (struct sim_step){SIM_EXIT, 0};
+    both[0] = boot;
+    both[1] = target_steps;
+    sim_begin(2);
+    add_vcpus(both, 2);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_no_sipi_is_lost(void **state)
+{
+    static const struct sim_step spins[] = {
+        {SIM_SPIN, 0}
+    };
+    static const struct sim_step halts_in_place[] = {
+        {SIM_ARM_OWN, 900 * MS},
+        {SIM_HLT,     0       },
+        {SIM_SPIN,    0       }
+    };
+    static const struct sim_step blocks[] = {
+        {SIM_HLT,  0},
+        {SIM_SPIN, 0}
+    };
+    static const struct sim_step halts_for_good[] = {
+        {SIM_RUN,     MS / 2},
+        {SIM_CLI_HLT, 0     }
+    };
+    static const struct sim_step *const targets[] = {spins, halts_in_place, blocks, halts_for_good};
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(targets); i++) {
+        target_steps = targets[i];
+        r = sim_scenario(restarts);
+        assert_orderly_end(1);
+        assert_int_equal(r->vms[0].reason, VM_STOP_EXIT);
+        assert_int_equal(r->vms[0].vcpus[1].restarts, 75); /* of those that come too fast two are one */
+    }
+}
+
 /* ---- affinity and migration ---- */
 
 static void pinned(void)
@@ -1142,6 +1196,7 @@ int main(void)
         cmocka_unit_test(test_one_that_halts_in_place_is_not_busy),
         cmocka_unit_test(test_posting_to_a_running_vcpu_needs_no_kick),
         cmocka_unit_test(test_no_posted_interrupt_is_lost),
+        cmocka_unit_test(test_no_sipi_is_lost),
         cmocka_unit_test(test_affinity),
         cmocka_unit_test(test_idle_cpu_takes_waiting_work),
         cmocka_unit_test(test_nobody_moves_without_need),
