@@ -157,11 +157,13 @@ static void test_controls_of_skylake(void **state)
     expect("vmx control group=\"primary processor-based\" bit=15 name=\"CR3-load exiting\" cpu=0/1 need=tolerated "
            "state=off");
     expect("vmx unused group=\"pin-based\" reserved to 1: bit 1, bit 2, bit 4");
-    expect("vmx unused group=\"pin-based\" absent: process posted interrupts");
+    expect("vmx control group=\"pin-based\" bit=7 name=\"process posted interrupts\" cpu=0 need=optional state=absent "
+           "feature=posted-interrupts");
     expect("vmx unused group=\"primary processor-based\" available: INVLPG exiting, RDTSC exiting, PAUSE exiting");
     expect("vmx unused group=\"VM-function\" available: EPTP switching");
     expect("vmx verdict this CPU has all that Rootlet needs");
-    assert_int_equal(with("vmx fallback", ""), 0);
+    assert_int_equal(with("vmx fallback", ""), 1);
+    assert_int_equal(with("vmx fallback feature=posted-interrupts why=absent", ""), 1);
     assert_int_equal(with("MISSING", "") + with("INSISTED-ON", "") + with("state=disabled", ""), 0);
 }
 
@@ -206,8 +208,9 @@ static void test_states_agree_with_the_resolver(void **state)
 /* Everything that has a name in vmx.disable= can be taken away, and the report says what happens instead. */
 static void test_each_feature_disabled(void **state)
 {
-    static const char *const features[] = {"preemption-timer", "apicv",   "io-bitmap", "msr-bitmap", "rdtscp", "vpid",
-                                           "wbinvd-exiting",   "invpcid", "xsaves",    "ept-2m",     "ept-1g"};
+    static const char *const features[] = {"preemption-timer", "apicv",  "io-bitmap",      "msr-bitmap",
+                                           "rdtscp",           "vpid",   "wbinvd-exiting", "invpcid",
+                                           "xsaves",           "ept-2m", "ept-1g",         "posted-interrupts"};
     size_t rows_count, known = 2; /* ept-2m and ept-1g are in no row */
     const struct vmx_control_row *rows = vmx_control_rows(&rows_count);
 
@@ -215,6 +218,11 @@ static void test_each_feature_disabled(void **state)
     for (size_t i = 0; i < rows_count; i++)
         known += rows[i].feature != NULL;
     assert_int_equal(known, ARRAY_SIZE(features));
+    set(MSR_IA32_VMX_PINBASED_CTLS, 0x000000ff00000016); /* a CPU that has them all */
+    set(MSR_IA32_VMX_TRUE_PINBASED_CTLS, 0x000000ff00000016);
+    report("");
+    assert_int_equal(with("vmx fallback", ""), 0);
+    assert_int_equal(with("name=\"process posted interrupts\"", "state=at-run-time"), 1);
     for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
         char word[64];
         report(features[i]);
@@ -228,6 +236,7 @@ static void test_each_feature_disabled(void **state)
     assert_int_equal(with("fallback feature=ept-1g why=disabled", ""), 1);
     report("msr-bitmap");
     assert_int_equal(with("fallback feature=apicv why=disabled", ""), 1);
+    assert_int_equal(with("fallback feature=posted-interrupts why=disabled", ""), 1);
     assert_int_equal(with("name=\"use TPR shadow\"", "state=off"), 1);
     report("turbo");
     assert_int_equal(with("vmx verdict refused: vmx.disable=turbo: no such optional feature", ""), 1);
@@ -279,7 +288,7 @@ static void test_minimal_cpu(void **state)
     assert_int_equal(with("name=\"enable EPT\"", "cpu=0 need=required state=MISSING"), 1);
     assert_int_equal(with("name=\"CR3-load exiting\"", "cpu=1 need=tolerated state=on"), 1);
     assert_int_equal(with("name=\"page-walk length 4\"", "state=MISSING"), 1);
-    assert_int_equal(with("vmx fallback", "why=absent"), 9); /* it has both bitmaps */
+    assert_int_equal(with("vmx fallback", "why=absent"), 10); /* it has both bitmaps */
     expect("vmx verdict IA32_FEATURE_CONTROL is locked by firmware, VMX outside SMX OFF");
     assert_int_equal(with("vmx verdict refused: firmware has disabled and locked VMX", ""), 1);
     raw.feature_control = 5;
