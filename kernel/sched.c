@@ -670,7 +670,9 @@ bool sched_halt(struct vcpu *vcpu)
     if (now >= vcpu->timer_tsc)
         vm_run_timers(vcpu, now);
     update_deadline(vcpu);
-    return !has_work(cpu) && now < cpu->next_wake_tsc;
+    if (has_work(cpu) || now >= cpu->next_wake_tsc)
+        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    return true;
 }
 
 static void take_interrupts(void)

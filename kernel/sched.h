@@ -33,9 +33,8 @@ void sched_stop_vm(struct vm *vm);
 /* From the running vCPU's exits: its deadline may have come (preemption timer, or any interrupt without one). */
 void sched_deadline_reached(struct vcpu *vcpu);
 /*
- * The running vCPU is in HLT and nothing has come that ends it. If this CPU has nothing else to do, sleeps until it
- * has, with the vCPU still current, and returns true: look at vcpu->requests again. False: leave the guest, so that it
- * blocks.
+ * The running vCPU is in HLT and nothing has come that ends it. False: it must leave its guest and block. True: this
+ * CPU had nothing else to do and has slept, with the vCPU still current; vcpu->requests says what has come.
  */
 bool sched_halt(struct vcpu *vcpu) MUST_CHECK;
 /* Computes deadline_tsc anew after its timers changed. */

@@ -98,6 +98,26 @@ static COLD bool serve_requests(struct vmx_vcpu *v, u32 requests)
     return !(requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT));
 }
 
+static COLD u32 leave(void)
+{
+    struct trace_record *record = trace_last();
+
+    record->entry_tsc = cpu_tsc_low();
+    if (record->action != TRACE_STOP)
+        record->action = TRACE_LEFT;
+    return 0;
+}
+
+/* The vCPU gets this CPU: the time in its guest and its exits counts from here. */
+static void record_enter(const struct vmx_vcpu *v)
+{
+    struct trace_record *record = trace_begin(v->trace_tag);
+
+    record->cause = TRACE_ENTER;
+    record->rip = vmcs_read(GUEST_RIP);
+    record->detail = v->base.slice_end_tsc - record->tsc;
+}
+
 /* Any requests but the plain event. False: leave the guest. A vCPU in HLT sleeps here while its CPU has nothing else.
  */
 static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
@@ -107,9 +127,14 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
 
     if (!serve_requests(v, requests))
         return false;
-    while (halt && vcpu->halted)
-        if (!sched_halt(vcpu) || !serve_requests(v, __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
+    while (halt && vcpu->halted) {
+        leave(); /* the sleep is no part of the exit */
+        if (!sched_halt(vcpu))
             return false;
+        record_enter(v);
+        if (!serve_requests(v, __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
+            return false;
+    }
     if (vmx_machine.has_timer)
         arm_preemption_timer(v);
     else
@@ -122,16 +147,6 @@ static COLD void trap_single_step(void)
 {
     end_blocking();
     vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
-}
-
-static COLD u32 leave(void)
-{
-    struct trace_record *record = trace_last();
-
-    record->entry_tsc = cpu_tsc_low();
-    if (record->action != TRACE_STOP)
-        record->action = TRACE_LEFT;
-    return 0;
 }
 
 /* What is rare between two entries. */
@@ -224,10 +239,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
     if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS) && !vmx_vcpu_take_sipi(v))
         return;
     vmx_load(v);
-    struct trace_record *record = trace_begin(v->trace_tag);
-    record->cause = TRACE_ENTER;
-    record->rip = vmcs_read(GUEST_RIP);
-    record->detail = vcpu->slice_end_tsc - record->tsc;
+    record_enter(v);
     vmx_event_take_back(v);
     u32 requests = VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     if (vcpu->halted) /* it woke for an interrupt: if that is gone again, it is still in HLT */
