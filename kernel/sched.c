@@ -13,6 +13,7 @@
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
 #include "kernel/panic.h"
+#include "kernel/trace.h"
 #include "kernel/virt.h"
 
 #define ATTEND_WAKE 1u /* a blocked vCPU here has a request */
@@ -56,12 +57,18 @@ static u64 weighted(const struct vcpu *vcpu, u64 tsc)
     return tsc * VM_DEFAULT_WEIGHT / vcpu->vm->spec.weight;
 }
 
+static void kick(u32 id, const struct vcpu *vcpu)
+{
+    trace_event(TRACE_KICK, vcpu, id);
+    smp_kick(id);
+}
+
 /* Wakes CPU `id` or makes it exit, and gives it a reason. */
 static void attend(u32 id, u32 bits)
 {
     __atomic_fetch_or(&cpus[id].attention, bits, __ATOMIC_SEQ_CST);
     if (id != cpu_id())
-        smp_kick(id);
+        kick(id, NULL);
     else if (bits && cpus[id].current) /* sched_run() looks at it, not at the end of the slice */
         vcpu_request(cpus[id].current, VCPU_REQUEST_RESCHEDULE);
 }
@@ -104,6 +111,7 @@ static void move_home(struct vcpu *vcpu, u32 to)
         __atomic_fetch_sub(&source->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
         virt_vcpu_detach(vcpu);
         vcpu->migrations++;
+        trace_event(TRACE_MIGRATE, vcpu, to);
         vcpu->vruntime = target->min_vruntime + ahead;
     } else {
         vcpu->vruntime = target->min_vruntime;
@@ -292,6 +300,7 @@ static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     u64 floor = cpu->min_vruntime > credit ? cpu->min_vruntime - credit : 0;
 
     CHECK(remove_from(&cpu->blocked, vcpu));
+    trace_event(TRACE_WAKE, vcpu, 0);
     if (!vcpu->throttled)
         vcpu->slept_tsc += now - vcpu->block_tsc;
     vcpu->throttled = false;
@@ -519,9 +528,11 @@ static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
         return;
     }
     if (vcpu->halted || vcpu->sleep_until_tsc) {
+        trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
         block(cpu, vcpu, now);
         return;
     }
+    trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_PREEMPTED);
     if (vcpu->yielded && cpu->ready && vcpu->vruntime <= cpu->ready->vruntime)
         vcpu->vruntime = cpu->ready->vruntime + 1;
     vcpu->yielded = false;
@@ -621,7 +632,9 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
     if (sleeps) {
         if (wake_tsc != UINT64_MAX)
             lapic_timer_arm(wake_tsc);
+        trace_event(TRACE_SLEEP, NULL, wake_tsc);
         cpu_sleep_until_interrupt();
+        trace_event(TRACE_AWAKE, NULL, 0);
     }
     __atomic_fetch_and(&idle_mask, ~bit, __ATOMIC_SEQ_CST);
     u64 now = cpu_tsc();
@@ -662,6 +675,7 @@ bool sched_halt(struct vcpu *vcpu)
     if (vcpu->vruntime > cpu->min_vruntime)
         cpu->min_vruntime = vcpu->vruntime;
     cpu->halted = true;
+    trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
     u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
     cpu->halted = false;
     vcpu->slept_tsc += now - start;
@@ -740,7 +754,7 @@ static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
     if ((before & requests) == requests || state == VCPU_READY)
         return;
     if (state == VCPU_RUNNING)
-        smp_kick(vcpu->home_cpu);
+        kick(vcpu->home_cpu, vcpu);
     else
         attend(vcpu->home_cpu, ATTEND_WAKE);
 }

@@ -583,3 +583,16 @@ def test_trace_times_are_those_of_the_statistics(recorded):
         running_us = sum(row["running"] for row in mine) / 50
         assert len(mine) == vcpus
         assert 0 <= int(stats["run_us"]) + 1 - running_us < FIRST_LOAD_US * vcpus + 50 * int(stats["slices"]), (name, mine, stats)
+
+
+def test_trace_has_what_the_scheduler_did(recorded):
+    """timer sleeps between its ticks and nobody else wants its CPU; each block ends by a wake."""
+    assert table(output(log_of(recorded)), "CPUs")["CPU 1"]["asleep"] > 1
+    rows = table(output(log_of(recorded)), "vCPUs")
+    for name in ("bench", "timer", "smp"):
+        moves = sum(row["migrations"] for vcpu, row in rows.items() if vcpu.split("/")[0] == name)
+        assert moves == int(recorded.event("vm stats", name=name)["migrations"])
+    lines = output(log_of(recorded), "--list", "--vm", "timer").splitlines()
+    blocks = sum("leave (blocked)" in line for line in lines)
+    assert blocks >= 5 and blocks - 1 <= sum(" wake" in line for line in lines) <= blocks
+    assert rows["timer"]["blocked"] > 0 and "away" not in output(log_of(recorded), "--json", "-")
