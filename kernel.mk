@@ -1,6 +1,6 @@
 # The kernel image: every .c and .asm of the kernel's folders.
 
-KERNEL_DIRS := boot arch/x86 kernel kernel/lib kernel/load vmx drivers/host drivers/virt
+KERNEL_DIRS := boot arch/x86 kernel kernel/lib kernel/load kernel/gdb vmx drivers/host drivers/virt
 KERNEL_C    := $(filter-out %/offsets.c,$(wildcard $(addsuffix /*.c,$(KERNEL_DIRS))))
 KERNEL_ASM  := $(wildcard $(addsuffix /*.asm,$(KERNEL_DIRS)))
 KERNEL_OBJS := $(KERNEL_C:%.c=build/%.c.o) $(KERNEL_ASM:%.asm=build/%.asm.o)
@@ -30,6 +30,7 @@ SMALL_CFLAGS := -Oz -fno-jump-tables -fno-move-loop-invariants -fipa-pta
 # sections of these objects get the prefix .explain, which linker.ld collects. Ordinary objects, for -flto forgets the files.
 EXPLAIN_C    := $(addprefix vmx/,check.c check_controls.c check_fields.c check_guest.c check_host.c check_msrs.c check_segments.c check_state.c check_text.c explain.c) kernel/trace_text.c
 EXPLAIN_C    += vmx/caps_report.c vmx/guest_backtrace.c kernel/guest_symbols.c
+EXPLAIN_C    += vmx/debug.c $(addprefix kernel/gdb/,command.c packet.c registers.c stub.c)
 SMALL_C      := $(filter-out $(FAST_C),$(KERNEL_C))
 $(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(FAST_CFLAGS)
 # The guest's registers that stay in the CPU while a plain exit is handled: vmx/entry.asm, vmx/kept.h.

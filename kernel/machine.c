@@ -7,6 +7,7 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/gdb/stub.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
@@ -27,6 +28,8 @@ static u32 running = 1; /* atomic; one for machine_start_vms itself */
 static u32 failed;      /* atomic */
 static const char *input_name = "";
 static struct vm *input_vm;
+static const struct host_options no_options;
+static const struct host_options *debugger = &no_options;
 
 void machine_note_failure(void)
 {
@@ -71,6 +74,21 @@ static void connect_terminal(struct vm *vm)
     if (console_set_reader(note_input))
         return;
     log_error("console.input=%s: the serial port has no interrupt, so nothing typed arrives", input_name);
+    machine_note_failure();
+}
+
+void machine_set_debugger(const struct host_options *options)
+{
+    debugger = options;
+}
+
+static void connect_debugger(struct vm *vm)
+{
+    struct refusal why;
+
+    if (!string_equal(vm->spec.name, debugger->gdb) || gdb_stub_connect(vm, debugger, &why) == STATUS_OK)
+        return;
+    log_error("gdb=%s: %s; the VM runs without a debugger", vm->spec.name, why.text);
     machine_note_failure();
 }
 
@@ -141,6 +159,7 @@ static void start_vm(const struct boot_info *boot, u32 index, const struct vm_pl
         return;
     }
     connect_terminal(vm);
+    connect_debugger(vm);
     *last_vm = vm;
     last_vm = &vm->next;
     __atomic_fetch_add(&running, 1, __ATOMIC_SEQ_CST);
@@ -157,11 +176,12 @@ static void check_orphan(const struct boot_info *boot, u32 index)
                                             "the same vm= and no role=");
 }
 
-static void check_console_input(u32 count)
+/* A VM that an option of the hypervisor's own names. */
+static void check_name(const char *option, const char *name, u32 count)
 {
-    if (!input_name[0] || boot_line_of(input_name, count))
+    if (!name[0] || boot_line_of(name, count))
         return;
-    log_error("console.input=%s: no line defines this VM; give a name that stands after vm=", input_name);
+    log_error("%s=%s: no line defines this VM; give a name that stands after vm=", option, name);
     machine_note_failure();
 }
 
@@ -181,7 +201,8 @@ void machine_start_vms(const struct boot_info *boot, const struct vm_platform *p
         else
             start_vm(boot, i, platform);
     }
-    check_console_input(boot->module_count);
+    check_name("console.input", input_name, boot->module_count);
+    check_name("gdb", debugger->gdb, boot->module_count);
     if (boot->modules_dropped) {
         log_error("%u modules come after the first %u and are left out", boot->modules_dropped, BOOT_MAX_MODULES);
         machine_note_failure();

@@ -15,6 +15,8 @@
 void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform);
 /* console.input=: the VM of this name, which must be among those started next, gets what is typed; "": none. */
 void machine_set_console_input(const char *name);
+/* gdb=: the VM of this name, which must be among those started next, is debugged through COM2. */
+void machine_set_debugger(const struct host_options *options);
 /* Something that the user configured was refused: the run goes on, but cannot end with status=ok. */
 void machine_note_failure(void);
 bool machine_all_well(void);

@@ -267,6 +267,7 @@ void kernel_main(u32 magic, u32 info_physical)
         end_with_failure();
     }
     machine_set_console_input(options.console_input);
+    machine_set_debugger(&options);
     run_machines(options.trace);
     log_event("end status=%s", machine_all_well() ? "ok" : "fail");
     console_flush();

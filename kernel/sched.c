@@ -12,13 +12,15 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
+#include "kernel/gdb/stub.h"
 #include "kernel/panic.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 
-#define ATTEND_WAKE 1u /* a blocked vCPU here has a request */
-#define ATTEND_REAP 2u /* a VM with vCPUs here is stopping */
-#define ATTEND_PUSH 4u /* an idle CPU asks for work */
+#define ATTEND_WAKE    1u /* a blocked vCPU here has a request */
+#define ATTEND_REAP    2u /* a VM with vCPUs here is stopping */
+#define ATTEND_PUSH    4u /* an idle CPU asks for work */
+#define ATTEND_UNPAUSE 8u /* the debugger lets a paused vCPU here go on */
 
 struct sched_cpu {
     struct spinlock lock; /* ready, ready_count, load */
@@ -26,6 +28,7 @@ struct sched_cpu {
     u32 ready_count;
     u32 load;                    /* sum of weights of the vCPUs whose home this is */
     struct vcpu *blocked;        /* owner only */
+    struct vcpu *paused;         /* owner only */
     struct vcpu *current;        /* owner writes */
     bool halted;                 /* current is in HLT, and this CPU sleeps until it wakes: sched_halt() */
     const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
@@ -238,6 +241,12 @@ static void count_halted(struct vcpu *vcpu, bool for_good)
         __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
 }
 
+static ALWAYS_INLINE bool wants_pause(const struct vcpu *vcpu)
+{
+    u32 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
+    return UNLIKELY(pause) && (pause == VCPU_PAUSE_NOW || vcpu->halted);
+}
+
 static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
@@ -251,7 +260,7 @@ static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     /* Who still saw it running has only kicked this CPU; a SIPI's request may have been taken together with INIT's. */
     if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= VCPU_HAS_SIPI)
         vcpu_request(vcpu, VCPU_REQUEST_EVENT);
-    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST))
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) || wants_pause(vcpu))
         __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
 }
 
@@ -265,6 +274,8 @@ static void take_input(const struct vcpu *vcpu)
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
 static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
+    if (wants_pause(vcpu)) /* sched_run() pauses it when its turn comes */
+        return true;
     if (vcpu->throttled)
         return now >= vcpu->period_tsc + cap_period_tsc;
     if (now >= vcpu->timer_tsc) {
@@ -294,22 +305,28 @@ static void preempt_for(struct sched_cpu *cpu, const struct vcpu *woken, u64 now
         vcpu_request(current, VCPU_REQUEST_RESCHEDULE);
 }
 
-static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+/* It was away and is ready now. */
+static void rejoin(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     u64 credit = weighted(vcpu, slice_tsc);
     u64 floor = cpu->min_vruntime > credit ? cpu->min_vruntime - credit : 0;
 
+    if (vcpu->vruntime < floor)
+        vcpu->vruntime = floor;
+    place_ready(cpu, vcpu);
+    if (vcpu->home_cpu == cpu_id())
+        preempt_for(cpu, vcpu, now);
+}
+
+static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
     CHECK(remove_from(&cpu->blocked, vcpu));
     trace_event(TRACE_WAKE, vcpu, 0);
     if (!vcpu->throttled)
         vcpu->slept_tsc += now - vcpu->block_tsc;
     vcpu->throttled = false;
     count_halted(vcpu, false);
-    if (vcpu->vruntime < floor)
-        vcpu->vruntime = floor;
-    place_ready(cpu, vcpu);
-    if (vcpu->home_cpu == cpu_id())
-        preempt_for(cpu, vcpu, now);
+    rejoin(cpu, vcpu, now);
 }
 
 static bool limit_reached(struct vcpu *vcpu, u64 now)
@@ -325,7 +342,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
 
     for (struct vcpu *v = cpu->blocked; v; v = next) {
         next = v->next;
-        bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST);
+        bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || wants_pause(v);
         if (!requested && now < v->wake_tsc)
             continue;
         if (vm_is_stopping(v->vm))
@@ -346,6 +363,51 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
         count_halted(v, is_halted_for_good(v));
     }
     update_next_wake(cpu);
+}
+
+/* ---- pausing ---- */
+
+/* Its turn has come, but the debugger wants it: no vCPU of this CPU is in an exit, so its VMCS may be loaded. */
+static COLD void pause(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->state, VCPU_PAUSED, __ATOMIC_SEQ_CST);
+    vcpu->next = cpu->paused;
+    cpu->paused = vcpu;
+    gdb_stub_paused(vcpu);
+}
+
+/* What came for it meanwhile stands in its requests. */
+static COLD void unpause(struct sched_cpu *cpu)
+{
+    struct vcpu *next;
+    u64 now = cpu_tsc();
+
+    for (struct vcpu *v = cpu->paused; v; v = next) {
+        next = v->next;
+        if (__atomic_load_n(&v->pause, __ATOMIC_SEQ_CST) == VCPU_PAUSE_NOW)
+            continue;
+        CHECK(remove_from(&cpu->paused, v));
+        if (v->halted || v->sleep_until_tsc)
+            block(cpu, v, now);
+        else
+            rejoin(cpu, v, now);
+    }
+}
+
+void sched_pause(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->pause, VCPU_PAUSE_NOW, __ATOMIC_SEQ_CST);
+    if (vcpu->home_cpu == VCPU_NO_CPU)
+        return;
+    vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    attend(vcpu->home_cpu, ATTEND_WAKE);
+}
+
+void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then)
+{
+    __atomic_store_n(&vcpu->pause, then, __ATOMIC_SEQ_CST);
+    if (vcpu->home_cpu != VCPU_NO_CPU)
+        attend(vcpu->home_cpu, ATTEND_UNPAUSE);
 }
 
 /* ---- stopping ---- */
@@ -381,6 +443,8 @@ static void reap(struct sched_cpu *cpu)
         spin_unlock(&cpu->lock);
         if (!vcpu)
             vcpu = take_stopping(&cpu->blocked);
+        if (!vcpu)
+            vcpu = take_stopping(&cpu->paused);
         if (vcpu)
             retire(cpu, vcpu);
     } while (vcpu);
@@ -409,6 +473,8 @@ static NOINLINE void attend_now(struct sched_cpu *cpu)
 
     if (bits & ATTEND_REAP)
         reap_soon(cpu);
+    if (UNLIKELY(bits & ATTEND_UNPAUSE))
+        unpause(cpu);
     if (bits & ATTEND_WAKE)
         wake_due(cpu, cpu_tsc());
     if (bits & ATTEND_PUSH)
@@ -655,7 +721,7 @@ static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
     const struct vm *vm = vcpu->vm;
 
     return !cpu->ready && !vcpu->halted_forever && !vcpu->sleep_until_tsc && vcpu->timer_tsc != UINT64_MAX &&
-           vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent;
+           vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
 
 /*
@@ -713,6 +779,8 @@ void sched_run(void)
             idle(cpu);
         else if (vm_is_stopping(vcpu->vm))
             retire(cpu, vcpu);
+        else if (UNLIKELY(wants_pause(vcpu)))
+            pause(cpu, vcpu);
         else
             run(cpu, vcpu);
     }
@@ -794,6 +862,11 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
         vcpu_request(vcpu, requests);
     else
         notify_away(vcpu, requests);
+}
+
+void sched_shorten_slices(void)
+{
+    slice_tsc = clock_tsc_from_ns(SCHED_DEBUG_SLICE_NS);
 }
 
 void sched_init(void)

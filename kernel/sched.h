@@ -9,8 +9,9 @@
 
 #include "kernel/vm.h"
 
-#define SCHED_SLICE_NS      10000000ull  /* 10 ms */
-#define SCHED_CAP_PERIOD_NS 100000000ull /* 100 ms: cap= is kept over such periods */
+#define SCHED_SLICE_NS       10000000ull /* 10 ms */
+#define SCHED_DEBUG_SLICE_NS 1000000ull
+#define SCHED_CAP_PERIOD_NS  100000000ull /* 100 ms: cap= is kept over such periods */
 
 /* Boot CPU, once, after the clock is known. */
 void sched_init(void);
@@ -27,6 +28,16 @@ void sched_finish(void);
 void sched_notify(struct vcpu *vcpu, u32 requests);
 /* Likewise for what posted_add() has posted: a vCPU in its guest need not leave it, if its CPU takes that by itself. */
 void sched_notify_posted(struct vcpu *vcpu);
+/*
+ * The debugger wants the vCPU paused: it leaves its guest, or wakes, and its home CPU calls gdb_stub_paused() once it
+ * rests. Any CPU. One that has not started pauses when it does.
+ */
+void sched_pause(struct vcpu *vcpu);
+/* The vCPU goes on where it was; `then` is VCPU_PAUSE_NOT or VCPU_PAUSE_AT_HALT. Any CPU. */
+void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then);
+/* From now on a slice is 1 ms: what a guest holds up (see docs/gdb-stub.md) waits no longer. Before the first vCPU
+ * runs. */
+void sched_shorten_slices(void);
 /* The VM is stopping: its vCPUs leave their guests and are retired by their home CPUs. */
 void sched_stop_vm(struct vm *vm);
 

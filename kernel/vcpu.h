@@ -4,6 +4,7 @@
  *
  *   waiting --start--> ready --pick--> running --slice ends--> ready
  *                        ^                |-- HLT, sleep, cap --> blocked --event, deadline--> ready
+ *   ready --the debugger wants it--> paused --it lets go--> ready, blocked
  *   any --its VM stops--> stopped (for good)
  *
  * Invariant: only the home CPU touches a vCPU's queue links, deadline and VMCS. Other CPUs set bits in `requests` and
@@ -17,7 +18,10 @@
 
 struct vm;
 
-enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_STOPPED };
+enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_PAUSED, VCPU_STOPPED };
+
+/* What the debugger wants: paused as soon as it can be, or once it is in HLT (a step that ends there). */
+enum vcpu_pause { VCPU_PAUSE_NOT, VCPU_PAUSE_NOW, VCPU_PAUSE_AT_HALT };
 
 /* Bits of vcpu.requests: what the running CPU must look at before its next VM entry. */
 #define VCPU_REQUEST_EVENT      1u /* an interrupt line, an exception or a window: choose an event to inject */
@@ -46,6 +50,7 @@ struct vcpu {
     u32 index;
     u32 home_cpu;
     u32 hypercalls; /* how many there are for this vCPU: 0 if its VM is stealthy */
+    u32 pause;      /* atomic, enum vcpu_pause: any CPU sets it, the home CPU obeys */
     u32 started;    /* atomic: set by the one who starts it, or retires it unstarted */
 
     u64 deadline_tsc;  /* leave the guest by then: the earliest of slice, limit, timers and this CPU's sleepers */

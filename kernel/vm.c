@@ -9,6 +9,7 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/gdb/stub.h"
 #include "kernel/guest_acpi.h"
 #include "kernel/guest_firmware.h"
 #include "kernel/lib/bits.h"
@@ -418,6 +419,7 @@ static void finish(struct vm *vm)
     if (vm->spec.dump == VM_DUMP_SCREEN)
         dump_screen(vm);
     vm->clean = is_clean(vm);
+    gdb_stub_vm_ended(vm);
     vm->stop_tsc = cpu_tsc();
     trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
     if (wants_report(vm))

@@ -300,6 +300,32 @@ static bool take_trace(struct text value, void *target)
     return options->trace != TRACE_TO_NOBODY;
 }
 
+/* NAME[,nowait][,32|,64] */
+static bool take_gdb(struct text value, void *target)
+{
+    struct host_options *options = target;
+    struct text word = {value.start, 0};
+
+    for (size_t i = 0; i <= value.length; i++) {
+        if (i < value.length && value.start[i] != ',')
+            continue;
+        word.length = (size_t)(value.start + i - word.start);
+        if (word.start == value.start) {
+            if (!copy_name(word, options->gdb))
+                return false;
+        } else if (text_is(word, "nowait")) {
+            options->gdb_nowait = true;
+        } else if (text_is(word, "32") || text_is(word, "64")) {
+            options->gdb_bits = word.start[0] == '3' ? 32 : 64;
+        } else {
+            options->gdb[0] = 0;
+            return false;
+        }
+        word.start = value.start + i + 1;
+    }
+    return true;
+}
+
 static bool take_test(struct text value, void *target)
 {
     struct host_options *options = target;
@@ -307,17 +333,18 @@ static bool take_test(struct text value, void *target)
 }
 
 static const struct key host_keys[] = {
-    {"log",           take_log,           "error, warn, info or debug"                      },
-    {"idle",          take_idle,          "poweroff in this version"                        },
-    {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"},
-    {"console",       take_console,       "com1 in this version"                            },
-    {"console.input", take_console_input, "the name of a VM"                                },
-    {"trace",         take_trace,         "serial or com2"                                  },
-    {"test",          take_test,          "a word of at most 31 characters"                 },
+    {"log",           take_log,           "error, warn, info or debug"                             },
+    {"idle",          take_idle,          "poweroff in this version"                               },
+    {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"       },
+    {"console",       take_console,       "com1 in this version"                                   },
+    {"console.input", take_console_input, "the name of a VM"                                       },
+    {"trace",         take_trace,         "serial or com2"                                         },
+    {"gdb",           take_gdb,           "the name of a VM, then ,nowait and ,32 or ,64 if wanted"},
+    {"test",          take_test,          "a word of at most 31 characters"                        },
 };
 
 static const struct key_table host_table = {host_keys, ARRAY_SIZE(host_keys),
-                                            "log= idle= vmx.disable= console= console.input= trace= test="};
+                                            "log= idle= vmx.disable= console= console.input= trace= gdb= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,

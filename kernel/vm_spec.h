@@ -49,11 +49,14 @@ struct host_options {
     char vmx_disable[160];             /* the comma-separated list as written; vmx/ checks the names */
     char console_input[VM_NAME_BYTES]; /* the VM that gets what is typed, "" if none */
     enum trace_to trace;               /* where the flight recorder is printed at the end */
+    char gdb[VM_NAME_BYTES];           /* the VM that is debugged through COM2, "" if none */
+    bool gdb_nowait;                   /* it starts without waiting for the debugger */
+    u32 gdb_bits;                      /* 32 or 64: the registers that GDB is told of; 0: by the mode it finds */
     char test[32];                     /* a fault for the test-suite to provoke, "" if none */
 };
 
 /*
- * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, trace=, test=).
+ * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, trace=, gdb=, test=).
  * Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the machine can boot and
  * report.
  */

@@ -6,6 +6,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
+#include "vmx/debug.h"
 #include "vmx/event.h"
 #include "vmx/vcpu.h"
 
@@ -205,6 +206,8 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v)
  */
 enum outcome vmx_dr_exit(struct vmx_vcpu *v)
 {
+    if (UNLIKELY(v->debug) && v->debug->owns_registers)
+        return vmx_debug_mov_dr(v);
     v->debug_used = true;
     dr0_write(v->dr[0]);
     dr1_write(v->dr[1]);

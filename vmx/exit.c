@@ -166,6 +166,8 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
     }
     if (vector == VECTOR_MC)
         panic("machine check while vm=%s ran", v->base.vm->spec.name);
+    if (UNLIKELY(v->debug) && vmx_debug_exception(v, info))
+        return OUTCOME_RESUME;
     if (vector == VECTOR_DB) {
         /* SDM 3C 27.1: the exit leaves DR6 alone; the qualification has what delivery would have set. */
         u64 qualification = vmcs_read(EXIT_QUALIFICATION);
@@ -181,9 +183,9 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
     check_deadline(v);
     u32 error = info & EVENT_HAS_ERROR ? vmcs_read(EXIT_INTERRUPTION_ERROR_CODE) : 0;
     vmx_inject_exception(v, vector, error);
-    /* A privileged software exception (INT1) needs its length: SDM 3C 24.8.3. */
-    if (EVENT_TYPE(info) == EVENT_TYPE_PRIV_SOFT_EXC) {
-        v->exception.info = (v->exception.info & ~0x700u) | EVENT_TYPE_PRIV_SOFT_EXC << 8;
+    /* INT1 and INT3 are software exceptions, which need their length: SDM 3C 24.8.3. */
+    if (EVENT_TYPE(info) >= EVENT_TYPE_PRIV_SOFT_EXC) {
+        v->exception.info = (v->exception.info & ~0x700u) | EVENT_TYPE(info) << 8;
         v->exception.length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
     }
     return OUTCOME_RESUME;

@@ -241,6 +241,8 @@ void virt_vcpu_run(struct vcpu *vcpu)
     vmx_load(v);
     record_enter(v);
     vmx_event_take_back(v);
+    if (UNLIKELY(v->debug))
+        vmx_debug_enter(v);
     u32 requests = VCPU_REQUEST_EVENT | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     if (vcpu->halted) /* it woke for an interrupt: if that is gone again, it is still in HLT */
         requests |= VCPU_REQUEST_HALT;

@@ -66,6 +66,7 @@ struct vmx_vcpu {
     u32 xsave_frames;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;
+    struct vmx_debug *debug; /* debug.c: NULL unless a debugger serves this VM */
     struct mmio_slot mmio[MMIO_SLOTS];
 };
 
@@ -135,6 +136,13 @@ u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* Executes the instruction at RIP, whose memory operand is a device, on the bus. */
 enum outcome vmx_mmio_execute(struct vmx_vcpu *v);
+/* debug.c, of vCPUs with v->debug. Before each run, VMCS loaded: what the debugger changed takes effect. */
+void vmx_debug_enter(struct vmx_vcpu *v);
+/* An exception has exited with this interruption information. True: it was the debugger's alone; false: the guest gets
+ * it. */
+bool vmx_debug_exception(struct vmx_vcpu *v, u32 info);
+/* MOV DR while the debugger uses the debug registers. */
+enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v);
 /* vcpu.c */
 void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
 /* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */

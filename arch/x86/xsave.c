@@ -13,6 +13,9 @@
 #define FCW_RESET_VALUE       0x37fu /* as FNINIT leaves it, and as XRSTOR initialises it */
 #define MXCSR_RESET_VALUE     0x1f80u
 #define FXSAVE_MXCSR_OFFSET   24u
+#define FXSAVE_ST_OFFSET      32u
+#define FXSAVE_XMM_OFFSET     160u
+#define FXSAVE_XMM_BYTES      256u
 #define XSTATE_KNOWN          (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU)
 #define XSTATE_COMPONENTS_END 10u
 
@@ -102,6 +105,35 @@ void xsave_area_init(void *area)
     memset(area, 0, xsave_area_bytes(features.mask));
     memcpy(area, &fcw, sizeof fcw);
     memcpy((u8 *)area + FXSAVE_MXCSR_OFFSET, &mxcsr, sizeof mxcsr);
+}
+
+void xsave_area_export(const void *area, u8 out[512])
+{
+    const u16 fcw = FCW_RESET_VALUE;
+    u64 present = ~0ull;
+
+    memcpy(out, area, XSAVE_LEGACY_BYTES);
+    if (features.has_xsave)
+        memcpy(&present, (const u8 *)area + XSAVE_LEGACY_BYTES, sizeof present); /* XSTATE_BV */
+    if (!(present & XCR0_X87)) {
+        memset(out, 0, FXSAVE_MXCSR_OFFSET);
+        memcpy(out, &fcw, sizeof fcw);
+        memset(out + FXSAVE_ST_OFFSET, 0, FXSAVE_XMM_OFFSET - FXSAVE_ST_OFFSET);
+    }
+    if (!(present & XCR0_SSE))
+        memset(out + FXSAVE_XMM_OFFSET, 0, FXSAVE_XMM_BYTES);
+}
+
+void xsave_area_import(void *area, const u8 in[512])
+{
+    u64 present;
+
+    memcpy(area, in, XSAVE_LEGACY_BYTES);
+    if (!features.has_xsave)
+        return;
+    memcpy(&present, (u8 *)area + XSAVE_LEGACY_BYTES, sizeof present);
+    present |= XCR0_X87 | XCR0_SSE;
+    memcpy((u8 *)area + XSAVE_LEGACY_BYTES, &present, sizeof present);
 }
 
 void xsave_save(void *area, u64 mask)

@@ -30,6 +30,13 @@ bool xsave_xcr0_is_valid(u64 value);
 /* Fills an area (aligned to 64, of xsave_area_bytes(xsave_supported_mask())) with the state after reset. */
 void xsave_area_init(void *area);
 /*
+ * The legacy region (SDM 1 13.4.1) of a saved area, with the initial state where XSAVE has left a component out; and
+ * back: then x87 and SSE state are no longer initial. MXCSR must come back as it was, since XRSTOR refuses what it does
+ * not know.
+ */
+void xsave_area_export(const void *area, u8 out[512]);
+void xsave_area_import(void *area, const u8 in[512]);
+/*
  * xsave_check.asm: does XSAVEC put AVX state where XRSTOR looks for it? `area` is 1 KiB of zeros, aligned to 64.
  * Precondition: the CPU has XSAVEC and AVX; before any guest runs.
  */

@@ -1,0 +1,27 @@
+/*
+ * The GDB stub: serves one VM to a debugger at COM2 (option gdb=). The commands run wherever the port's interrupt
+ * comes; all that they need of a vCPU lies in memory, for it is paused (kernel/virt_debug.h).
+ */
+#ifndef ROOTLET_KERNEL_GDB_STUB_H
+#define ROOTLET_KERNEL_GDB_STUB_H
+
+#include "kernel/gdb/command.h"
+
+/*
+ * The VM will be debugged; before it starts, on the boot CPU, once. If the options say so it waits at its first
+ * instruction. STATUS_UNSUPPORTED: there is no COM2, or no interrupt of it; *why says which, nothing has changed.
+ */
+enum status gdb_stub_connect(struct vm *vm, const struct host_options *options, struct refusal *why) MUST_CHECK;
+/* From the home CPU's loop: the vCPU has left its guest and rests until sched_unpause(). */
+void gdb_stub_paused(struct vcpu *vcpu);
+/*
+ * From an exit of the vCPU: it has met a breakpoint, or its step is done. All vCPUs of the VM pause. False: they are
+ * pausing already, for somebody else's reason.
+ */
+bool gdb_stub_stopped(struct vcpu *vcpu, enum gdb_stop_kind kind, u64 value);
+/* Whether the byte at `where` is an INT3 of the debugger's; while the VM runs. */
+bool gdb_stub_has_planted(const struct vm *vm, gpa_t where);
+/* Any VM has ended: if it is the debugged one, GDB hears of it before its memory goes. All its vCPUs are retired. */
+void gdb_stub_vm_ended(struct vm *vm);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * What a debugger has in a vCPU: a pending change of its state, a single step, the debug registers. vmx/debug.c owns
+ * it.
+ */
+#ifndef ROOTLET_VMX_DEBUG_H
+#define ROOTLET_VMX_DEBUG_H
+
+#include "kernel/virt_debug.h"
+#include "vmx/vcpu.h"
+
+/* How the stepped instruction deals with RFLAGS.TF. */
+enum debug_step_kind {
+    STEP_PLAIN,
+    STEP_PUSHES, /* PUSHF: the image on the stack has the debugger's TF */
+    STEP_POPS,   /* POPF, IRET: TF afterwards is what the guest has loaded */
+};
+
+struct vmx_debug {
+    bool prepared; /* the fields of virt_debug_prepare wait for the next run */
+    bool step;
+    const struct debug_registers *registers;
+    struct debug_points points;
+
+    bool stepping; /* RFLAGS.TF is the debugger's */
+    bool guest_tf; /* what it would be without */
+    u8 kind;       /* enum debug_step_kind */
+    u64 from_rip;
+    bool owed; /* a step was given up inside a handler: TF is in a frame on the guest's stack, and traps after IRET */
+
+    bool owns_registers; /* DR0-DR3, DR6 and DR7 are the debugger's; the guest's are here */
+    bool guest_used;     /* v->debug_used of the guest */
+    u64 guest_dr[4], guest_dr6, guest_dr7;
+};
+
+#endif
