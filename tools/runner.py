@@ -106,6 +106,9 @@ def add_arguments(parser, time_limit):
     parser.add_argument("--memory", type=int, default=512, metavar="MB", help="RAM in MiB (default 512)")
     parser.add_argument("--time-limit", type=float, default=time_limit, metavar="SECONDS",
                         help="wall time; 0: none (default %(default)s)")
+    parser.add_argument("--gdb", type=int, metavar="PORT",
+                        help="offer the second serial port at this TCP port of localhost (with the option gdb=VM); the machine "
+                        "starts when GDB connects: target remote localhost:PORT")
     parser.add_argument("--serial", metavar="FILE", help="keep the serial console's text there")
     parser.add_argument("--log", metavar="FILE", help="keep the emulator's log there")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder and say where it is")

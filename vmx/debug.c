@@ -84,6 +84,15 @@ static void read_paging(struct debug_registers *out)
     }
 }
 
+/* As the guest reads them: SDM 3C 24.6.6 "Guest/Host Masks and Read Shadows for CR0 and CR4". */
+static void show_as_guest_sees(struct debug_registers *out)
+{
+    u64 cr0_mask = vmcs_read(CR0_MASK), cr4_mask = vmcs_read(CR4_MASK);
+
+    out->cr0 = (out->cr0 & ~cr0_mask) | (vmcs_read(CR0_SHADOW) & cr0_mask);
+    out->cr4 = (out->cr4 & ~cr4_mask) | (vmcs_read(CR4_SHADOW) & cr4_mask);
+}
+
 static bool is_code64(void)
 {
     return (vmcs_read(GUEST_EFER) & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG);
@@ -373,6 +382,7 @@ void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
     out->rflags = vmcs_read(GUEST_RFLAGS);
     read_segments(out);
     read_paging(out);
+    show_as_guest_sees(out);
     virt_vcpu_detach(vcpu);
     out->cr2 = v->cr2;
     xsave_area_export(v->xsave_area, out->fpu);

@@ -34,6 +34,7 @@ GUESTS = {
     "echo.elf": ("exit", r"echo ok"),
     "bench.elf": ("exit", r"bench ok"),
     "ends.elf": ("exit", r"ends how="),
+    "selfdebug.elf": ("exit", r"selfdebug ok"),
     "spinner.elf": ("limit", r"spinner spinning"),
     "invaders.exec": ("limit", None),
     # The hostile ones.
