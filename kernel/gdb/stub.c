@@ -468,12 +468,13 @@ static bool report_unreported(const struct gdb_resume *plan)
     return false;
 }
 
+/* Also a vCPU that has not started: it begins with these points. */
 static void resume_thread(u32 index, bool step, const struct debug_points *points)
 {
     struct thread *thread = &stub.threads[index];
     struct vcpu *vcpu = stub.vm->vcpus[index];
 
-    if (thread->registers.rip != thread->rip) /* sent elsewhere, it waits no longer */
+    if (thread->saved && thread->registers.rip != thread->rip) /* sent elsewhere, it waits no longer */
         vcpu->halted = vcpu->halted_forever = false;
     thread->saved = false;
     thread->stepping = step;
@@ -492,12 +493,11 @@ static void resume(const struct gdb_resume *plan)
     collect_points(&points);
     stub.state = STUB_RUNNING;
     for (u32 i = 0; i < stub.vm->spec.cpus; i++) {
-        if (!is_alive(i + 1) && plan->others == GDB_ACTION_STAY)
-            sched_pause(stub.vm->vcpus[i]);
+        u8 action = is_alive(i + 1) ? plan->actions[i] : plan->others;
+        if (action != GDB_ACTION_STAY)
+            resume_thread(i, action == GDB_ACTION_STEP, &points);
         else if (!is_alive(i + 1))
-            sched_unpause(stub.vm->vcpus[i], VCPU_PAUSE_NOT);
-        else if (plan->actions[i] != GDB_ACTION_STAY)
-            resume_thread(i, plan->actions[i] == GDB_ACTION_STEP, &points);
+            sched_pause(stub.vm->vcpus[i]);
     }
 }
 
