@@ -35,6 +35,12 @@ struct debug_points {
     bool software; /* there are INT3s of the debugger in guest memory */
 };
 
+/* Steps until RIP lies outside of [start, end); just once if that is empty. */
+struct debug_step {
+    bool on;
+    u64 start, end;
+};
+
 /* The VM's vCPUs will be debugged: before the first of them runs, once in the machine's life. */
 void virt_debug_begin(struct vm *vm);
 /* The VM ends, and nothing of the debugger's is left in its vCPUs. All of them are retired. */
@@ -45,11 +51,11 @@ void virt_debug_end(struct vm *vm);
  */
 void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out);
 /*
- * Before a paused vCPU goes on, any CPU: its home CPU will take over changed registers, the points, and a single step
- * if `step`. *registers must stay until the vCPU is saved again.
+ * Before a paused vCPU goes on, any CPU: its home CPU will take over changed registers, the points, and the step.
+ * *registers must stay until the vCPU is saved again.
  */
 void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registers, const struct debug_points *points,
-                        bool step);
+                        const struct debug_step *step);
 /*
  * Where a linear address lies in guest-physical memory, by the page tables that these registers name; access rights and
  * flags are left alone. False: nowhere.

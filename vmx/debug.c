@@ -314,6 +314,17 @@ static void meet_point(struct vmx_vcpu *v, unsigned point)
         vmcs_write(GUEST_RFLAGS, vmcs_read(GUEST_RFLAGS) & ~RFLAGS_RF);
 }
 
+static void step_done(struct vmx_vcpu *v)
+{
+    const struct debug_step *step = &v->debug->step;
+    u64 rip = vmcs_read(GUEST_RIP);
+
+    if (rip >= step->start && rip < step->end)
+        begin_step(v);
+    else
+        (void)gdb_stub_stopped(&v->base, GDB_STOP_TRAP, 0);
+}
+
 static bool debug_exception(struct vmx_vcpu *v)
 {
     struct vmx_debug *d = v->debug;
@@ -328,7 +339,7 @@ static bool debug_exception(struct vmx_vcpu *v)
         guests |= d->guest_tf;
         end_step(v, true);
         if (point < 0)
-            (void)gdb_stub_stopped(&v->base, GDB_STOP_TRAP, 0);
+            step_done(v);
     } else if (step && d->owed) {
         d->owed = false;
         set_tf(false);
@@ -390,14 +401,14 @@ void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
 }
 
 void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registers, const struct debug_points *points,
-                        bool step)
+                        const struct debug_step *step)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
     struct vmx_debug *d = v->debug;
 
     d->registers = registers->changed ? registers : NULL;
     d->points = *points;
-    d->step = step;
+    d->step = *step;
     d->prepared = true;
     if (registers->changed_f) /* the vCPU is on no CPU: its FPU state is loaded from here */
         xsave_area_import(v->xsave_area, registers->fpu);
@@ -431,7 +442,7 @@ void vmx_debug_enter(struct vmx_vcpu *v)
         intercept_int3(d->points.software);
         if (d->points.dr7)
             take_registers(v);
-        if (d->step)
+        if (d->step.on)
             begin_step(v);
     }
     if (d->owns_registers) /* INIT resets it */

@@ -17,7 +17,7 @@ enum debug_step_kind {
 
 struct vmx_debug {
     bool prepared; /* the fields of virt_debug_prepare wait for the next run */
-    bool step;
+    struct debug_step step;
     const struct debug_registers *registers;
     struct debug_points points;
 

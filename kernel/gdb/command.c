@@ -381,6 +381,10 @@ static bool run_list(struct gdb_session *session, struct input *in)
         if (with_signal) {
             if (!take_number(in, &signal))
                 goto malformed;
+        } else if (take(in, "r")) {
+            action = GDB_ACTION_STEP;
+            if (!take_number(in, &plan.start) || !take(in, ",") || !take_number(in, &plan.end))
+                goto malformed;
         } else if (take(in, "s")) {
             action = GDB_ACTION_STEP;
         } else if (!take(in, "c")) {
@@ -474,7 +478,7 @@ static bool run_v(struct gdb_session *session, struct input *in)
     } else if (has_ended(session)) {
         return true;
     } else if (take(in, "Cont?")) {
-        reply_text(session, "vCont;c;C;s;S");
+        reply_text(session, "vCont;c;C;s;S;r");
     } else if (take(in, "Cont")) {
         return run_list(session, in);
     }

@@ -42,6 +42,7 @@ enum gdb_action { GDB_ACTION_STAY, GDB_ACTION_CONTINUE, GDB_ACTION_STEP };
 struct gdb_resume {
     u8 actions[VM_MAX_VCPUS]; /* by thread - 1 */
     u8 others;                /* of threads that are yet to come */
+    u64 start, end;           /* a step ends outside of this range of PC; after one instruction if it is empty */
 };
 
 struct gdb_ops {

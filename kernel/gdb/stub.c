@@ -469,7 +469,7 @@ static bool report_unreported(const struct gdb_resume *plan)
 }
 
 /* Also a vCPU that has not started: it begins with these points. */
-static void resume_thread(u32 index, bool step, const struct debug_points *points)
+static void resume_thread(u32 index, const struct debug_step *step, const struct debug_points *points)
 {
     struct thread *thread = &stub.threads[index];
     struct vcpu *vcpu = stub.vm->vcpus[index];
@@ -477,9 +477,9 @@ static void resume_thread(u32 index, bool step, const struct debug_points *point
     if (thread->saved && thread->registers.rip != thread->rip) /* sent elsewhere, it waits no longer */
         vcpu->halted = vcpu->halted_forever = false;
     thread->saved = false;
-    thread->stepping = step;
+    thread->stepping = step->on;
     virt_debug_prepare(vcpu, &thread->registers, points, step);
-    sched_unpause(vcpu, step && !vcpu->halted ? VCPU_PAUSE_AT_HALT : VCPU_PAUSE_NOT);
+    sched_unpause(vcpu, step->on && !vcpu->halted ? VCPU_PAUSE_AT_HALT : VCPU_PAUSE_NOT);
 }
 
 static void resume(const struct gdb_resume *plan)
@@ -494,8 +494,9 @@ static void resume(const struct gdb_resume *plan)
     stub.state = STUB_RUNNING;
     for (u32 i = 0; i < stub.vm->spec.cpus; i++) {
         u8 action = is_alive(i + 1) ? plan->actions[i] : plan->others;
+        struct debug_step step = {action == GDB_ACTION_STEP, plan->start, plan->end};
         if (action != GDB_ACTION_STAY)
-            resume_thread(i, action == GDB_ACTION_STEP, &points);
+            resume_thread(i, &step, &points);
         else if (!is_alive(i + 1))
             sched_pause(stub.vm->vcpus[i]);
     }
