@@ -30,6 +30,7 @@ static const char *input_name = "";
 static struct vm *input_vm;
 static const struct host_options no_options;
 static const struct host_options *debugger = &no_options;
+static const struct vm *debugged_vm;
 
 void machine_note_failure(void)
 {
@@ -84,11 +85,20 @@ void machine_set_debugger(const struct host_options *options)
 
 static void connect_debugger(struct vm *vm)
 {
+    if (!string_equal(vm->spec.name, debugger->gdb))
+        return;
+    gdb_stub_connect(vm, debugger);
+    debugged_vm = vm;
+}
+
+/* When all VMs have started: what comes while memory is cleared with interrupts off would be lost. */
+static void open_debugger(void)
+{
     struct refusal why;
 
-    if (!string_equal(vm->spec.name, debugger->gdb) || gdb_stub_connect(vm, debugger, &why) == STATUS_OK)
+    if (!debugged_vm || gdb_stub_open(&why) == STATUS_OK)
         return;
-    log_error("gdb=%s: %s; the VM runs without a debugger", vm->spec.name, why.text);
+    log_error("gdb=%s: %s; the VM runs without a debugger", debugger->gdb, why.text);
     machine_note_failure();
 }
 
@@ -203,6 +213,7 @@ void machine_start_vms(const struct boot_info *boot, const struct vm_platform *p
     }
     check_name("console.input", input_name, boot->module_count);
     check_name("gdb", debugger->gdb, boot->module_count);
+    open_debugger();
     if (boot->modules_dropped) {
         log_error("%u modules come after the first %u and are left out", boot->modules_dropped, BOOT_MAX_MODULES);
         machine_note_failure();

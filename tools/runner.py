@@ -5,6 +5,7 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -107,8 +108,7 @@ def add_arguments(parser, time_limit):
     parser.add_argument("--time-limit", type=float, default=time_limit, metavar="SECONDS",
                         help="wall time; 0: none (default %(default)s)")
     parser.add_argument("--gdb", type=int, metavar="PORT",
-                        help="offer the second serial port at this TCP port of localhost (with the option gdb=VM); the machine "
-                        "starts when GDB connects: target remote localhost:PORT")
+                        help="offer the second serial port to GDB at this TCP port of localhost (with the option gdb=VM)")
     parser.add_argument("--serial", metavar="FILE", help="keep the serial console's text there")
     parser.add_argument("--log", metavar="FILE", help="keep the emulator's log there")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder and say where it is")
@@ -119,12 +119,23 @@ def add_arguments(parser, time_limit):
     iso.add_argument("--no-check", action="store_true", help="let wrong VM lines through")
 
 
+def check_port(parser, port):
+    """The emulators say little when they cannot have a port; one that was in use stays so for a minute."""
+    try:
+        with socket.socket() as listener:
+            listener.bind(("localhost", port))
+    except (OSError, OverflowError) as error:
+        parser.error(f"--gdb {port}: {error}; choose another port, from 1024 to 65535")
+
+
 def parse(parser, emulator, package):
     args = parser.parse_args()
     if args.cpus < 1 or args.memory < 8 or args.time_limit < 0:
         parser.error("--cpus must be at least 1, --memory at least 8, --time-limit at least 0")
     if shutil.which(emulator) is None:
         parser.error(f"{emulator} is not installed: run tools/setup {package}")
+    if args.gdb is not None:
+        check_port(parser, args.gdb)
     if args.image != "-" and not os.path.isfile(args.image):
         parser.error(f"{args.image}: no such file (make iso builds the demo's ISO)")
     return args

@@ -57,6 +57,7 @@ static struct {
     u32 bits;      /* 32, 64, or 0: the vCPU's mode decides */
     enum stub_state state;
     struct gdb_stop stop;
+    bool closed;     /* there is no port */
     bool has_packet; /* a packet has stopped the VM, and is run when it stands: GDB waits for no stop reply */
     bool stop_again; /* unreported stops came before what GDB wanted to run */
     struct thread threads[VM_MAX_VCPUS];
@@ -146,6 +147,8 @@ static void choose_arch(void)
     stub.session.arch = bits == 64 ? GDB_X86_64 : GDB_I386;
 }
 
+static void detach(void);
+
 static void run_packet(void)
 {
     if (begins_session())
@@ -166,6 +169,10 @@ static void end_stop_if_complete(void)
         if (is_alive(i + 1) && !stub.threads[i].saved)
             return;
     stub.state = STUB_STOPPED;
+    if (stub.closed) {
+        detach();
+        return;
+    }
     gdb_command_stopped(&stub.session, &stub.stop);
     if (stub.has_packet)
         run_packet();
@@ -534,24 +541,44 @@ static struct gdb_ops ops = {
 
 /* ---- life ---- */
 
-enum status gdb_stub_connect(struct vm *vm, const struct host_options *options, struct refusal *why)
+void gdb_stub_connect(struct vm *vm, const struct host_options *options)
 {
-    if (!serial_init(SERIAL_COM2))
-        return refuse(why, STATUS_UNSUPPORTED, "nothing answers at COM2 (port 0x2f8)");
-    irq_set_handler(IRQ_VECTOR_COM2, handle_interrupt);
-    if (!platform_route_isa(SERIAL_COM2_ISA_IRQ, IRQ_VECTOR_COM2))
-        return refuse(why, STATUS_UNSUPPORTED, "no I/O APIC pin for the interrupt of COM2");
     ops.threads = vm->spec.cpus;
     stub.vm = vm;
-    stub.stop = (struct gdb_stop){GDB_STOP_TRAP, 1, 0};
     stub.bits = options->gdb_bits;
+    stub.stop = (struct gdb_stop){GDB_STOP_TRAP, 1, 0};
     gdb_command_init(&stub.session, &ops);
     virt_debug_begin(vm);
     sched_shorten_slices();
     if (!options->gdb_nowait)
         begin_stop(GDB_STOP_TRAP, 1, 0);
+}
+
+/* It has stopped for nobody. */
+static void give_up(void)
+{
+    spin_lock(&stub.lock);
+    stub.closed = true;
+    if (stub.state == STUB_STOPPED)
+        detach();
+    spin_unlock(&stub.lock);
+}
+
+enum status gdb_stub_open(struct refusal *why)
+{
+    enum status status = STATUS_OK;
+
+    if (!serial_init(SERIAL_COM2))
+        status = refuse(why, STATUS_UNSUPPORTED, "nothing answers at COM2 (port 0x2f8)");
+    irq_set_handler(IRQ_VECTOR_COM2, handle_interrupt);
+    if (status == STATUS_OK && !platform_route_isa(SERIAL_COM2_ISA_IRQ, IRQ_VECTOR_COM2))
+        status = refuse(why, STATUS_UNSUPPORTED, "no I/O APIC pin for the interrupt of COM2");
+    if (status != STATUS_OK) {
+        give_up();
+        return status;
+    }
     serial_set_interrupts(SERIAL_COM2, true, true);
-    log_event("gdb name=%s port=com2 waits=%s", vm->spec.name, options->gdb_nowait ? "no" : "yes");
+    log_event("gdb name=%s port=com2 state=%s", stub.vm->spec.name, stub.state == STUB_RUNNING ? "runs" : "waits");
     return STATUS_OK;
 }
 

@@ -7,11 +7,14 @@
 
 #include "kernel/gdb/command.h"
 
+/* The VM will be debugged; before it starts, on the boot CPU, once. Unless the options say otherwise it waits at its
+ * first instruction. */
+void gdb_stub_connect(struct vm *vm, const struct host_options *options);
 /*
- * The VM will be debugged; before it starts, on the boot CPU, once. If the options say so it waits at its first
- * instruction. STATUS_UNSUPPORTED: there is no COM2, or no interrupt of it; *why says which, nothing has changed.
+ * Opens the port, on the boot CPU, when that is about to take interrupts: what comes before would be lost.
+ * STATUS_UNSUPPORTED: there is no COM2, or no interrupt of it; *why says which, and the VM runs without a debugger.
  */
-enum status gdb_stub_connect(struct vm *vm, const struct host_options *options, struct refusal *why) MUST_CHECK;
+enum status gdb_stub_open(struct refusal *why) MUST_CHECK;
 /* From the home CPU's loop: the vCPU has left its guest and rests until sched_unpause(). */
 void gdb_stub_paused(struct vcpu *vcpu);
 /*
