@@ -93,13 +93,11 @@ enum gdb_input gdb_packet_feed(struct gdb_reader *reader, u8 byte)
     int digit = digit_value(byte);
     if (digit < 0)
         reader->damaged = true;
-    if (reader->state == GDB_READ_SUM_HIGH) {
-        reader->sum_given = (u8)(digit << 4 & 0xf0);
-        reader->state = GDB_READ_SUM_LOW;
-        return GDB_INPUT_NONE;
-    }
-    reader->sum_given |= (u8)(digit & 0xf);
-    return finish(reader);
+    reader->sum_given = (u8)(reader->sum_given << 4 | (digit & 15));
+    if (reader->state == GDB_READ_SUM_LOW)
+        return finish(reader);
+    reader->state = GDB_READ_SUM_LOW;
+    return GDB_INPUT_NONE;
 }
 
 bool gdb_packet_take_number(const u8 **at, const u8 *end, u64 *number)
