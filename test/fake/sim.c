@@ -9,6 +9,7 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/smp.h"
 #include "drivers/host/rtc.h"
+#include "kernel/gdb/stub.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/log.h"
@@ -74,6 +75,12 @@ static u32 vm_count, cpu_count = 1;
 static u64 now, end_tsc = UINT64_MAX;
 static bool end_reached, host_timer, posts;
 static void (*handlers[256])(void);
+static struct {
+    struct vm *vm;
+    u64 tsc;
+    bool pause;
+} pauses[2 * SIM_MAX_PAUSES];
+static u32 pause_count, pause_next;
 
 static NORETURN void broken(int line, const char *rule)
 {
@@ -124,15 +131,48 @@ static void pass_baton(struct cpu *self)
         sem_wait(&self->go);
 }
 
+/* A vCPU that is ready pauses when its turn comes. */
+static bool all_rest(const struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        if (vm->vcpus[i]->started && vm->vcpus[i]->state != VCPU_PAUSED)
+            return false;
+    return true;
+}
+
+/* The debugger's moment. False: it lets go only when all have come to rest. */
+static bool change_pause(struct vm *vm, bool pause)
+{
+    if (vm_is_stopping(vm))
+        return true;
+    if (!pause && !all_rest(vm))
+        return false;
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        if (pause)
+            sched_pause(vm->vcpus[i]);
+        else
+            sched_unpause(vm->vcpus[i], VCPU_PAUSE_NOT);
+    }
+    return true;
+}
+
 static void wait_until(struct cpu *self, u64 tsc)
 {
     self->wake_tsc = self->kicked || self->notified ? now : tsc;
     if (!end_reached && self->wake_tsc > end_tsc)
         self->wake_tsc = end_tsc;
+    if (pause_next < pause_count && self->wake_tsc > pauses[pause_next].tsc)
+        self->wake_tsc = pauses[pause_next].tsc;
     pass_baton(self);
     if (now < self->wake_tsc)
         now = self->wake_tsc;
     self->wake_tsc = now;
+    while (pause_next < pause_count && now >= pauses[pause_next].tsc) {
+        if (change_pause(pauses[pause_next].vm, pauses[pause_next].pause))
+            pause_next++;
+        else
+            pauses[pause_next].tsc = now + MS;
+    }
     if (now >= end_tsc && !end_reached) {
         end_reached = true;
         for (u32 i = 0; i < vm_count; i++)
@@ -350,10 +390,29 @@ void virt_vcpu_detach(struct vcpu *vcpu)
     guest->loaded_cpu = VCPU_NO_CPU;
 }
 
+/* As the stub: state is copied and the VMCS cleared, on the home CPU and in no exit. */
+void gdb_stub_paused(struct vcpu *vcpu)
+{
+    struct guest *guest = guest_of(vcpu);
+
+    RULE(vcpu->state == VCPU_PAUSED && vcpu->pause == VCPU_PAUSE_NOW && vcpu->home_cpu == cpu_id());
+    for (u32 i = 0; i < vm_count; i++)
+        for (u32 k = 0; k < vms[i]->spec.cpus; k++)
+            RULE(guest_of(vms[i]->vcpus[k])->on_cpu != cpu_id());
+    guest->loaded_cpu = VCPU_NO_CPU;
+    guest->result->pauses++;
+}
+
+void gdb_stub_vm_ended(struct vm *vm)
+{
+    (void)vm;
+}
+
 static void check_entry(struct guest *guest, u32 cpu)
 {
     const struct vcpu *vcpu = &guest->base;
 
+    RULE(vcpu->pause == VCPU_PAUSE_NOT);
     RULE(guest->on_cpu == VCPU_NO_CPU);
     RULE(vcpu->state == VCPU_RUNNING);
     RULE(vcpu->home_cpu == cpu);
@@ -674,6 +733,16 @@ void sim_end_at(u64 tsc)
 void sim_with_posted_interrupts(void)
 {
     posts = true;
+}
+
+void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
+{
+    RULE(pause_count + 2 <= ARRAY_SIZE(pauses));
+    pauses[pause_count].vm = pauses[pause_count + 1].vm = vm;
+    pauses[pause_count].tsc = from_tsc;
+    pauses[pause_count + 1].tsc = to_tsc;
+    pauses[pause_count].pause = true;
+    pause_count += 2;
 }
 
 void sim_without_preemption_timer(void)

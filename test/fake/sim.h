@@ -47,6 +47,7 @@ struct sim_vcpu_result {
     u64 rounds;       /* of the script */
     u64 restarts;     /* by SIPI */
     u64 cpus;         /* bit n: has run on CPU n */
+    u64 pauses;       /* times that it came to rest for the debugger */
     u32 state;
 };
 
@@ -77,6 +78,9 @@ struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scr
 struct vm_spec sim_spec(void);
 /* Stops every VM (reason=killed) at this time. */
 void sim_end_at(u64 tsc);
+/* A debugger pauses all vCPUs of the VM at a time, and lets them go on at another; at most SIM_MAX_PAUSES, in order. */
+#define SIM_MAX_PAUSES 8u
+void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
 /* Runs the machine until all VMs have ended. */
 void sim_run(void);
 /* After sim_begin: the CPUs take what was posted when the notification vector comes in a guest. */

@@ -798,6 +798,107 @@ static void test_nobody_moves_without_need(void **state)
     }
 }
 
+/* ---- pausing ---- */
+
+static void paused_beside_another(void)
+{
+    sim_begin(1);
+    struct vm *vm = add(spin, 100, ~0ull);
+    add(spin, 100, ~0ull);
+    sim_pause_between(vm, 200 * MS, 600 * MS);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_a_paused_vm_takes_no_time(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_beside_another);
+    assert_orderly_end(2);
+    assert_true(close_to(run_of(0), 300 * MS, 60)); /* it comes back with the credit of a sleeper */
+    assert_true(close_to(run_of(1), 700 * MS, 60));
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 1);
+}
+
+static void paused_sleepers(void)
+{
+    SCRIPT(sleeper, {SIM_SLEEP, 300 * MS}, {SIM_EXIT, 0});
+    struct vm *vm;
+
+    sim_begin(2);
+    vm = add(timer_loop, 100, ~0ull);
+    sim_pause_between(vm, 100 * MS, 900 * MS);
+    vm = add(sleeper, 100, ~0ull);
+    sim_pause_between(vm, 950 * MS, 960 * MS); /* it is not there any more */
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+/* A vCPU in HLT, whose interrupt comes meanwhile: it is not woken before, and not forgotten after. */
+static void test_a_paused_sleeper_wakes_later(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_sleepers);
+    assert_orderly_end(2);
+    assert_in_range(r->vms[0].vcpus[0].events, 190, 202);
+    assert_in_range(r->vms[0].vcpus[0].worst_event, 795 * MS, 801 * MS);
+    assert_int_equal(r->vms[1].reason, VM_STOP_EXIT);
+    assert_in_range(r->vms[1].stop_tsc, 300 * MS, 301 * MS);
+}
+
+static void paused_with_limit(void)
+{
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.limit_ms = 100;
+    sim_pause_between(sim_add(&spec, spin), 50 * MS, 450 * MS);
+    sim_pause_between(add(timer_loop, 100, ~0ull), 600 * MS, 5000 * MS);
+    sim_end_at(1000 * MS); /* while it is paused */
+    sim_run();
+}
+
+static void test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_with_limit);
+    assert_orderly_end(2);
+    assert_int_equal(r->vms[0].reason, VM_STOP_LIMIT);
+    assert_in_range(r->vms[0].stop_tsc, 500 * MS, 504 * MS);
+    assert_int_equal(r->vms[1].reason, VM_STOP_KILLED);
+    assert_in_range(r->vms[1].stop_tsc, 1000 * MS, 1002 * MS);
+}
+
+static void paused_while_another_starts(void)
+{
+    static const struct sim_step first[] = {
+        {SIM_START,   1       },
+        {SIM_RUN,     300 * MS},
+        {SIM_CLI_HLT, 0       }
+    };
+    static const struct sim_step second[] = {
+        {SIM_RUN,     100 * MS},
+        {SIM_CLI_HLT, 0       }
+    };
+    static const struct sim_step *const scripts[] = {first, second};
+
+    sim_begin(2);
+    sim_pause_between(add_vcpus(scripts, 2), 20, 200 * MS); /* before the first step is done: 200 ticks */
+    sim_run();
+}
+
+/* A vCPU that starts while its VM pauses rests before its first instruction; one in HLT for good stays counted. */
+static void test_a_vcpu_that_starts_into_a_pause(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_while_another_starts);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].vcpus[1].pauses, 1);
+    assert_int_equal(r->vms[0].vcpus[1].work, 100 * MS);
+    assert_int_equal(r->vms[0].reason, VM_STOP_HALT);
+    assert_in_range(r->vms[0].stop_tsc, 500 * MS, 502 * MS);
+}
+
 /* ---- limit ---- */
 
 static void limits(void)
@@ -1145,6 +1246,42 @@ static void random_mixture(void)
     sim_run();
 }
 
+static void random_mixture_with_debugger(void)
+{
+    srand(seed);
+    sim_begin(1 + seed % 4);
+    for (u32 i = 0; i < 12; i++) {
+        const struct sim_step **scripts = calloc(VM_MAX_VCPUS, sizeof *scripts);
+        struct vm_spec spec = sim_spec();
+        spec.cpus = i ? 1 + (u32)rand() % 2 : 4;
+        spec.limit_ms = i && rand() % 4 == 0 ? 10 + (u64)rand() % 50 : 0;
+        spec.cap_percent = rand() % 3 ? 0 : 50;
+        for (u32 k = 0; k < spec.cpus; k++)
+            scripts[k] = random_script(k == 0, spec.cpus);
+        struct vm *vm = sim_add(&spec, scripts);
+        for (u64 p = 1; i == 0 && p < SIM_MAX_PAUSES; p++)
+            sim_pause_between(vm, 40 * p * MS + (u64)rand() % (10 * MS), (40 * p + 30) * MS);
+    }
+    sim_run();
+}
+
+/* As the next, with one of the VMs paused and let go at any moments. */
+static void test_no_vcpu_is_lost_by_pausing(void **state)
+{
+    u64 pauses = 0;
+
+    (void)state;
+    for (seed = 0; seed < 40; seed++) {
+        r = sim_scenario(random_mixture_with_debugger);
+        assert_orderly_end(12);
+        for (u32 i = 0; i < 12; i++)
+            assert_true(r->vms[i].clean);
+        for (u32 k = 0; k < 4; k++)
+            pauses += r->vms[0].vcpus[k].pauses;
+    }
+    assert_true(pauses > 100);
+}
+
 /* Whatever guests do, each ends by its own script or its limit; none is forgotten. */
 static void test_no_vcpu_is_lost(void **state)
 {
@@ -1182,6 +1319,11 @@ int main(void)
         cmocka_unit_test(test_yield_hands_over_at_once),
         cmocka_unit_test(test_cap),
         cmocka_unit_test(test_cap_is_the_whole_vms),
+        cmocka_unit_test(test_a_paused_vm_takes_no_time),
+        cmocka_unit_test(test_a_paused_sleeper_wakes_later),
+        cmocka_unit_test(test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end),
+        cmocka_unit_test(test_a_vcpu_that_starts_into_a_pause),
+        cmocka_unit_test(test_no_vcpu_is_lost_by_pausing),
         cmocka_unit_test(test_cap_with_limit),
         cmocka_unit_test(test_cap_with_limit_does_not_poll),
         cmocka_unit_test(test_event_wakes_at_once),
