@@ -371,6 +371,7 @@ static void wake_due(struct sched_cpu *cpu, u64 now)
 static COLD void pause(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->state, VCPU_PAUSED, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vcpu->let_go, false, __ATOMIC_SEQ_CST);
     vcpu->next = cpu->paused;
     cpu->paused = vcpu;
     gdb_stub_paused(vcpu);
@@ -384,7 +385,7 @@ static COLD void unpause(struct sched_cpu *cpu)
 
     for (struct vcpu *v = cpu->paused; v; v = next) {
         next = v->next;
-        if (__atomic_load_n(&v->pause, __ATOMIC_SEQ_CST) == VCPU_PAUSE_NOW)
+        if (!__atomic_exchange_n(&v->let_go, false, __ATOMIC_SEQ_CST))
             continue;
         CHECK(remove_from(&cpu->paused, v));
         if (v->halted || v->sleep_until_tsc)
@@ -406,6 +407,7 @@ void sched_pause(struct vcpu *vcpu)
 void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then)
 {
     __atomic_store_n(&vcpu->pause, then, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vcpu->let_go, true, __ATOMIC_SEQ_CST);
     if (vcpu->home_cpu != VCPU_NO_CPU)
         attend(vcpu->home_cpu, ATTEND_UNPAUSE);
 }

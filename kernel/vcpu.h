@@ -51,6 +51,7 @@ struct vcpu {
     u32 home_cpu;
     u32 hypercalls; /* how many there are for this vCPU: 0 if its VM is stealthy */
     u32 pause;      /* atomic, enum vcpu_pause: any CPU sets it, the home CPU obeys */
+    bool let_go;    /* atomic: paused, and to go on; even if it is wanted again at once */
     u32 started;    /* atomic: set by the one who starts it, or retires it unstarted */
 
     u64 deadline_tsc;  /* leave the guest by then: the earliest of slice, limit, timers and this CPU's sleepers */

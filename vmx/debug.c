@@ -378,11 +378,33 @@ static void read_segments(struct debug_registers *out)
     out->code64 = is_code64();
 }
 
+/* IF and blocking by STI go together, and an interrupt that is about to be delivered needs IF: SDM
+ * 3C 26.3.1.4, 26.3.1.5. */
+static void write_registers(struct vmx_vcpu *v, const struct debug_registers *registers)
+{
+    u64 rflags = registers->rflags;
+    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
+
+    memcpy(v->gpr, registers->gpr, sizeof v->gpr);
+    vmcs_write(GUEST_RSP, registers->gpr[GPR_RSP]);
+    vmcs_write(GUEST_RIP, registers->rip);
+    if ((v->reinject.info & EVENT_VALID) && EVENT_TYPE(v->reinject.info) == EVENT_TYPE_EXTERNAL)
+        rflags |= RFLAGS_IF;
+    vmcs_write(GUEST_RFLAGS, rflags);
+    if (!(rflags & RFLAGS_IF))
+        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI);
+}
+
 void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
 
     vmx_load(v);
+    if (v->debug->prepared) { /* it was let go and wanted again before it could run */
+        v->debug->prepared = false;
+        if (v->debug->registers)
+            write_registers(v, v->debug->registers);
+    }
     if (v->debug->stepping)
         end_step(v, false);
     if (v->debug->owns_registers)
@@ -412,23 +434,6 @@ void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registe
     d->prepared = true;
     if (registers->changed_f) /* the vCPU is on no CPU: its FPU state is loaded from here */
         xsave_area_import(v->xsave_area, registers->fpu);
-}
-
-/* IF and blocking by STI go together, and an interrupt that is about to be delivered needs IF: SDM
- * 3C 26.3.1.4, 26.3.1.5. */
-static void write_registers(struct vmx_vcpu *v, const struct debug_registers *registers)
-{
-    u64 rflags = registers->rflags;
-    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
-
-    memcpy(v->gpr, registers->gpr, sizeof v->gpr);
-    vmcs_write(GUEST_RSP, registers->gpr[GPR_RSP]);
-    vmcs_write(GUEST_RIP, registers->rip);
-    if ((v->reinject.info & EVENT_VALID) && EVENT_TYPE(v->reinject.info) == EVENT_TYPE_EXTERNAL)
-        rflags |= RFLAGS_IF;
-    vmcs_write(GUEST_RFLAGS, rflags);
-    if (!(rflags & RFLAGS_IF))
-        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI);
 }
 
 void vmx_debug_enter(struct vmx_vcpu *v)

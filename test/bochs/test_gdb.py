@@ -191,9 +191,9 @@ def test_wild_packets_do_no_harm(seed):
     with Debugged(text, "gdb=spin") as debugged:
         with debugged.connect() as line:
             line.sendall(b"+" + frame(b"qSupported:swbreak+;hwbreak+"))
-            while b"PacketSize" not in line.recv(4096):
-                pass
-            line.setblocking(False)
+            answer = b""
+            while b"PacketSize" not in answer:
+                answer += line.recv(4096)
             for packet in wild_packets(seed):
                 line.setblocking(True)
                 line.sendall(packet)

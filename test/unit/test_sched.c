@@ -820,6 +820,26 @@ static void test_a_paused_vm_takes_no_time(void **state)
     assert_int_equal(r->vms[0].vcpus[0].pauses, 1);
 }
 
+static void paused_again_at_once(void)
+{
+    sim_begin(2);
+    struct vm *vm = add(spin, 100, ~0ull);
+    sim_pause_between(vm, 100 * MS, 200 * MS);
+    sim_pause_between(vm, 200 * MS, 300 * MS);
+    sim_end_at(400 * MS);
+    sim_run();
+}
+
+/* The debugger learns twice that it rests. */
+static void test_let_go_and_wanted_again_at_once(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_again_at_once);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 2);
+    assert_in_range(run_of(0), 199 * MS, 201 * MS);
+}
+
 static void paused_sleepers(void)
 {
     SCRIPT(sleeper, {SIM_SLEEP, 300 * MS}, {SIM_EXIT, 0});
@@ -1320,6 +1340,7 @@ int main(void)
         cmocka_unit_test(test_cap),
         cmocka_unit_test(test_cap_is_the_whole_vms),
         cmocka_unit_test(test_a_paused_vm_takes_no_time),
+        cmocka_unit_test(test_let_go_and_wanted_again_at_once),
         cmocka_unit_test(test_a_paused_sleeper_wakes_later),
         cmocka_unit_test(test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end),
         cmocka_unit_test(test_a_vcpu_that_starts_into_a_pause),
