@@ -377,7 +377,6 @@ static COLD void pause(struct sched_cpu *cpu, struct vcpu *vcpu)
     gdb_stub_paused(vcpu);
 }
 
-/* What came for it meanwhile stands in its requests. */
 static COLD void unpause(struct sched_cpu *cpu)
 {
     struct vcpu *next;
@@ -388,6 +387,7 @@ static COLD void unpause(struct sched_cpu *cpu)
         if (!__atomic_exchange_n(&v->let_go, false, __ATOMIC_SEQ_CST))
             continue;
         CHECK(remove_from(&cpu->paused, v));
+        vcpu_request(v, VCPU_REQUEST_EVENT); /* whether something has come meanwhile is looked at now */
         if (v->halted || v->sleep_until_tsc)
             block(cpu, v, now);
         else
