@@ -11,6 +11,8 @@
  */
 #include "test/fake/vmx_bench.h"
 
+#include "vmx/debug.h"
+
 #include "arch/x86/xsave.h"
 #include "test/fake/host_memory.h"
 
@@ -20,6 +22,12 @@
 u64 clock_tsc_hz(void)
 {
     return 2000000000;
+}
+
+enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v, &bench.v);
+    return OUTCOME_SKIP;
 }
 
 static int set_up(void **state)
@@ -389,6 +397,20 @@ static void test_debug_registers(void **state)
     assert_true(bench.v.debug_used);
 }
 
+/* Unless a debugger uses them. */
+static void test_debug_registers_of_a_debugger(void **state)
+{
+    static struct vmx_debug debug = {.owns_registers = true};
+
+    (void)state;
+    bench.v.debug = &debug;
+    assert_int_equal(vmx_dr_exit(&bench.v), OUTCOME_SKIP);
+    assert_false(bench.v.debug_used);
+    debug.owns_registers = false;
+    assert_int_equal(vmx_dr_exit(&bench.v), OUTCOME_RESUME);
+    assert_true(bench.v.debug_used);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +433,7 @@ int main(void)
         cmocka_unit_test_setup(test_clts_and_lmsw, set_up),
         cmocka_unit_test_setup(test_xcr0_over_all_combinations, set_up),
         cmocka_unit_test_setup(test_debug_registers, set_up),
+        cmocka_unit_test_setup(test_debug_registers_of_a_debugger, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

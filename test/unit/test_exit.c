@@ -89,6 +89,16 @@ enum outcome vmx_exit_with_registers(struct vmx_vcpu *v, struct trace_record *re
     return vmx_exit_slow(v, record);
 }
 
+static bool debuggers;
+static u32 debug_info;
+
+bool vmx_debug_exception(struct vmx_vcpu *v, u32 info)
+{
+    assert_ptr_equal(v, &bench.v);
+    debug_info = info;
+    return debuggers;
+}
+
 static u64 test_call(struct vcpu *vcpu, u64 *registers)
 {
     assert_ptr_equal(vcpu, &bench.v.base);
@@ -430,6 +440,25 @@ static void test_reflected_exceptions(void **state)
     assert_int_equal(bench.v.exception.length, 1);
 }
 
+/* Under a debugger: what is its own, and INT3, which exits for its sake and goes to the guest as INT3 does. */
+static void test_exceptions_under_a_debugger(void **state)
+{
+    (void)state;
+    bench.v.debug = (struct vmx_debug *)1;
+    debuggers = true;
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000301);
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(debug_info, 0x80000301);
+    bench_assert_no_exception();
+
+    debuggers = false;
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000603);
+    VMCS_SET(EXIT_INSTRUCTION_LENGTH, 1);
+    assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(bench.v.exception.info, 0x80000603);
+    assert_int_equal(bench.v.exception.length, 1);
+}
+
 /* A guest whose #DB handler traps again and again must still lose the CPU at its deadline. */
 static void test_exceptions_do_not_outrun_the_deadline(void **state)
 {
@@ -456,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup(test_interrupts_and_deadlines, set_up),
         cmocka_unit_test_setup(test_windows_ask_for_an_event, set_up),
         cmocka_unit_test_setup(test_reflected_exceptions, set_up),
+        cmocka_unit_test_setup(test_exceptions_under_a_debugger, set_up),
         cmocka_unit_test_setup(test_exceptions_do_not_outrun_the_deadline, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
