@@ -401,6 +401,7 @@ void gdb_stub_paused(struct vcpu *vcpu)
             RULE(guest_of(vms[i]->vcpus[k])->on_cpu != cpu_id());
     guest->loaded_cpu = VCPU_NO_CPU;
     guest->result->pauses++;
+    guest->result->paused_tsc = now;
 }
 
 void gdb_stub_vm_ended(struct vm *vm)

@@ -48,6 +48,7 @@ struct sim_vcpu_result {
     u64 restarts;     /* by SIPI */
     u64 cpus;         /* bit n: has run on CPU n */
     u64 pauses;       /* times that it came to rest for the debugger */
+    u64 paused_tsc;   /* the last of them */
     u32 state;
 };
 

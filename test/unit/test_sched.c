@@ -866,6 +866,26 @@ static void test_a_paused_sleeper_wakes_later(void **state)
     assert_in_range(r->vms[1].stop_tsc, 300 * MS, 301 * MS);
 }
 
+static void paused_while_it_falls_asleep(void)
+{
+    SCRIPT(sleeper, {SIM_SLEEP, 500 * MS}, {SIM_EXIT, 0});
+
+    sim_begin(1);
+    sim_pause_between(add(sleeper, 100, ~0ull), 100, 200 * MS); /* in the 200 ticks of its first act */
+    sim_run();
+}
+
+/* It leaves the guest for two reasons at once, and only one of them is a queue's. */
+static void test_a_vcpu_that_falls_asleep_when_it_is_wanted(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_while_it_falls_asleep);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 1);
+    assert_in_range(r->vms[0].vcpus[0].paused_tsc, 200, 2000);
+    assert_in_range(r->vms[0].stop_tsc, 500 * MS, 501 * MS);
+}
+
 static void paused_with_limit(void)
 {
     struct vm_spec spec = sim_spec();
@@ -1342,6 +1362,7 @@ int main(void)
         cmocka_unit_test(test_a_paused_vm_takes_no_time),
         cmocka_unit_test(test_let_go_and_wanted_again_at_once),
         cmocka_unit_test(test_a_paused_sleeper_wakes_later),
+        cmocka_unit_test(test_a_vcpu_that_falls_asleep_when_it_is_wanted),
         cmocka_unit_test(test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end),
         cmocka_unit_test(test_a_vcpu_that_starts_into_a_pause),
         cmocka_unit_test(test_no_vcpu_is_lost_by_pausing),
