@@ -78,7 +78,7 @@ static void (*handlers[256])(void);
 static struct {
     struct vm *vm;
     u64 tsc;
-    bool pause;
+    enum vcpu_pause change;
 } pauses[2 * SIM_MAX_PAUSES];
 static u32 pause_count, pause_next;
 
@@ -141,17 +141,17 @@ static bool all_rest(const struct vm *vm)
 }
 
 /* The debugger's moment. False: it lets go only when all have come to rest. */
-static bool change_pause(struct vm *vm, bool pause)
+static bool change_pause(struct vm *vm, enum vcpu_pause change)
 {
     if (vm_is_stopping(vm))
         return true;
-    if (!pause && !all_rest(vm))
+    if (change != VCPU_PAUSE_NOW && !all_rest(vm))
         return false;
     for (u32 i = 0; i < vm->spec.cpus; i++) {
-        if (pause)
+        if (change == VCPU_PAUSE_NOW)
             sched_pause(vm->vcpus[i]);
         else
-            sched_unpause(vm->vcpus[i], VCPU_PAUSE_NOT);
+            sched_unpause(vm->vcpus[i], change);
     }
     return true;
 }
@@ -168,7 +168,7 @@ static void wait_until(struct cpu *self, u64 tsc)
         now = self->wake_tsc;
     self->wake_tsc = now;
     while (pause_next < pause_count && now >= pauses[pause_next].tsc) {
-        if (change_pause(pauses[pause_next].vm, pauses[pause_next].pause))
+        if (change_pause(pauses[pause_next].vm, pauses[pause_next].change))
             pause_next++;
         else
             pauses[pause_next].tsc = now + MS;
@@ -395,7 +395,7 @@ void gdb_stub_paused(struct vcpu *vcpu)
 {
     struct guest *guest = guest_of(vcpu);
 
-    RULE(vcpu->state == VCPU_PAUSED && vcpu->pause == VCPU_PAUSE_NOW && vcpu->home_cpu == cpu_id());
+    RULE(vcpu->state == VCPU_PAUSED && (vcpu->pause == VCPU_PAUSE_NOW || vcpu->halted) && vcpu->home_cpu == cpu_id());
     for (u32 i = 0; i < vm_count; i++)
         for (u32 k = 0; k < vms[i]->spec.cpus; k++)
             RULE(guest_of(vms[i]->vcpus[k])->on_cpu != cpu_id());
@@ -413,7 +413,7 @@ static void check_entry(struct guest *guest, u32 cpu)
 {
     const struct vcpu *vcpu = &guest->base;
 
-    RULE(vcpu->pause == VCPU_PAUSE_NOT);
+    RULE(vcpu->pause != VCPU_PAUSE_NOW);
     RULE(guest->on_cpu == VCPU_NO_CPU);
     RULE(vcpu->state == VCPU_RUNNING);
     RULE(vcpu->home_cpu == cpu);
@@ -736,14 +736,25 @@ void sim_with_posted_interrupts(void)
     posts = true;
 }
 
-void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
+static void add_pause(struct vm *vm, u64 from_tsc, u64 to_tsc, enum vcpu_pause then)
 {
     RULE(pause_count + 2 <= ARRAY_SIZE(pauses));
     pauses[pause_count].vm = pauses[pause_count + 1].vm = vm;
     pauses[pause_count].tsc = from_tsc;
     pauses[pause_count + 1].tsc = to_tsc;
-    pauses[pause_count].pause = true;
+    pauses[pause_count].change = VCPU_PAUSE_NOW;
+    pauses[pause_count + 1].change = then;
     pause_count += 2;
+}
+
+void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
+{
+    add_pause(vm, from_tsc, to_tsc, VCPU_PAUSE_NOT);
+}
+
+void sim_step_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
+{
+    add_pause(vm, from_tsc, to_tsc, VCPU_PAUSE_AT_HALT);
 }
 
 void sim_without_preemption_timer(void)

@@ -82,6 +82,8 @@ void sim_end_at(u64 tsc);
 /* A debugger pauses all vCPUs of the VM at a time, and lets them go on at another; at most SIM_MAX_PAUSES, in order. */
 #define SIM_MAX_PAUSES 8u
 void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
+/* The same, but they shall pause again when they are in HLT: a step. */
+void sim_step_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
 /* Runs the machine until all VMs have ended. */
 void sim_run(void);
 /* After sim_begin: the CPUs take what was posted when the notification vector comes in a guest. */
