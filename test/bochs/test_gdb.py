@@ -169,6 +169,35 @@ def frame(content):
     return b"$" + content + b"#%02x" % (sum(content) % 256)
 
 
+def ask(line, content):
+    """The answer to a packet; acknowledgements aside."""
+    line.sendall(frame(content))
+    answer = b""
+    while not re.search(rb"\$.*#..", answer, re.DOTALL):
+        answer += line.recv(4096)
+    line.sendall(b"+")
+    return re.search(rb"\$(.*)#..", answer, re.DOTALL).group(1)
+
+
+def test_detach_and_attach_again():
+    """What the first debugger leaves behind, a breakpoint too, is gone, and the VM runs until the second comes."""
+    with Debugged("build/guests/spinner.elf vm=spin mem=4M limit=600000\n", "gdb=spin") as debugged:
+        with debugged.connect() as line:
+            line.settimeout(60)
+            assert ask(line, b"qSupported:swbreak+").startswith(b"PacketSize=800;")
+            assert ask(line, b"QStartNoAckMode") == b"OK"
+            first = ask(line, b"p8")
+            assert ask(line, b"Z0," + b"%x" % int.from_bytes(bytes.fromhex(first.decode()), "little") + b",1") == b"OK"
+            assert ask(line, b"D") == b"OK"
+            time.sleep(1)
+            assert ask(line, b"qSupported:swbreak+").startswith(b"PacketSize=800;")
+            stop = ask(line, b"?")
+            assert re.match(rb"T05thread:0?1;08:[0-9a-f]{8};", stop) and first not in stop, stop
+            assert ask(line, b"vKill;1") == b"OK"
+    assert "spinner spinning" in debugged.run.output("spin")
+    assert debugged.run.reasons() == {"spin": "killed"}
+
+
 def wild_packets(seed):
     """Noise, packets with wrong sums, and well-framed ones with a known letter and anything behind it."""
     numbers = random.Random(seed)

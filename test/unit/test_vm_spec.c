@@ -266,6 +266,21 @@ static void test_host_options(void **state)
     refuses_options("console.input=", "console.input= takes the name of a VM");
     refuses_options("console.input=a,b", "console.input=a,b is not accepted");
 
+    assert_string_equal(options.gdb, "");
+    assert_int_equal(host_options_parse("gdb=debian-12", &options, &why), STATUS_OK);
+    assert_string_equal(options.gdb, "debian-12");
+    assert_false(options.gdb_nowait);
+    assert_int_equal(options.gdb_bits, 0);
+    assert_int_equal(host_options_parse("gdb=a,64,nowait", &options, &why), STATUS_OK);
+    assert_string_equal(options.gdb, "a");
+    assert_true(options.gdb_nowait);
+    assert_int_equal(options.gdb_bits, 64);
+    refuses_options("gdb=", "gdb= takes the name of a VM, then ,nowait and ,32 or ,64 if wanted");
+    refuses_options("gdb=a,", "gdb=a, is not accepted");
+    refuses_options("gdb=a,16", "gdb=a,16 is not accepted");
+    assert_string_equal(options.gdb, "");
+    refuses_options("gdb=,32", "gdb=,32 is not accepted");
+
     refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
     assert_int_equal(options.log, LOG_INFO);
     assert_string_equal(options.test, "x");
