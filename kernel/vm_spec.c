@@ -415,5 +415,10 @@ enum status host_options_parse(const char *line, struct host_options *out, struc
         enum status one = take_word(&host_table, word, out, &seen, status == STATUS_OK ? why : NULL);
         status = status == STATUS_OK ? one : status;
     }
+    if (out->gdb[0] && out->trace == TRACE_TO_COM2) {
+        out->trace = TRACE_TO_NOBODY;
+        return refuse(status == STATUS_OK ? why : NULL, STATUS_INVALID,
+                      "gdb= and trace=com2 both want COM2; give one of them, or trace=serial");
+    }
     return status;
 }

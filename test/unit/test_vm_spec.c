@@ -280,6 +280,10 @@ static void test_host_options(void **state)
     refuses_options("gdb=a,16", "gdb=a,16 is not accepted");
     assert_string_equal(options.gdb, "");
     refuses_options("gdb=,32", "gdb=,32 is not accepted");
+    refuses_options("trace=com2 gdb=a", "gdb= and trace=com2 both want COM2");
+    assert_string_equal(options.gdb, "a");
+    assert_int_equal(options.trace, TRACE_TO_NOBODY);
+    assert_int_equal(host_options_parse("trace=serial gdb=a", &options, &why), STATUS_OK);
 
     refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
     assert_int_equal(options.log, LOG_INFO);
