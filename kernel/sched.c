@@ -243,7 +243,7 @@ static void count_halted(struct vcpu *vcpu, bool for_good)
 
 static ALWAYS_INLINE bool wants_pause(const struct vcpu *vcpu)
 {
-    u32 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
+    u8 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
     return UNLIKELY(pause) && (pause == VCPU_PAUSE_NOW || vcpu->halted);
 }
 

@@ -50,8 +50,6 @@ struct vcpu {
     u32 index;
     u32 home_cpu;
     u32 hypercalls; /* how many there are for this vCPU: 0 if its VM is stealthy */
-    u32 pause;      /* atomic, enum vcpu_pause: any CPU sets it, the home CPU obeys */
-    bool let_go;    /* atomic: paused, and to go on; even if it is wanted again at once */
     u32 started;    /* atomic: set by the one who starts it, or retires it unstarted */
 
     u64 deadline_tsc;  /* leave the guest by then: the earliest of slice, limit, timers and this CPU's sleepers */
@@ -72,6 +70,8 @@ struct vcpu {
     u64 period_tsc;    /* cap: start of the current period */
     u64 period_used_tsc;
     bool throttled;
+    u8 pause;    /* atomic, enum vcpu_pause: any CPU sets it, the home CPU obeys */
+    bool let_go; /* atomic: paused, and to go on; even if it is wanted again at once */
 
     u64 run_tsc;   /* total time in the guest and in its exits */
     u64 slept_tsc; /* total time blocked */

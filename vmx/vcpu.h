@@ -50,6 +50,7 @@ struct vmx_vcpu {
     u8 skip_bytes;   /* length of the instruction that mmio.c emulated */
     u8 apicv;        /* enum vmx_apicv_mode that its VMCS is in */
     u16 vpid;
+    u32 xsave_frames; /* of xsave_area */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
     u64 xcr0;
     u64 cr2;
@@ -63,7 +64,6 @@ struct vmx_vcpu {
     u64 last_entry_error; /* VM-instruction error of a failed entry */
     hpa_t vmcs;
     void *xsave_area;
-    u32 xsave_frames;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;
     struct vmx_debug *debug; /* debug.c: NULL unless a debugger serves this VM */
