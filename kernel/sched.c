@@ -746,6 +746,7 @@ bool sched_halt(struct vcpu *vcpu)
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
     u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
     cpu->halted = false;
+    trace_event(TRACE_WAKE, vcpu, 0);
     vcpu->slept_tsc += now - start;
     cpu->current_since_tsc = now;
     vcpu->slice_end_tsc = now + slice_tsc;

@@ -109,6 +109,7 @@ def add_arguments(parser, time_limit):
                         help="wall time; 0: none (default %(default)s)")
     parser.add_argument("--gdb", type=int, metavar="PORT",
                         help="offer the second serial port to GDB at this TCP port of localhost (with the option gdb=VM)")
+    parser.add_argument("--com2", metavar="FILE", help="keep there what comes out of the second serial port (with the option trace=com2)")
     parser.add_argument("--serial", metavar="FILE", help="keep the serial console's text there")
     parser.add_argument("--log", metavar="FILE", help="keep the emulator's log there")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder and say where it is")
@@ -134,6 +135,8 @@ def parse(parser, emulator, package):
         parser.error("--cpus must be at least 1, --memory at least 8, --time-limit at least 0")
     if shutil.which(emulator) is None:
         parser.error(f"{emulator} is not installed: run tools/setup {package}")
+    if args.gdb is not None and args.com2:
+        parser.error("--gdb and --com2 want the same port; for both a debugger and a trace use the option trace=serial")
     if args.gdb is not None:
         check_port(parser, args.gdb)
     if args.image != "-" and not os.path.isfile(args.image):
@@ -149,7 +152,7 @@ def run_folder(args, log_name):
     try:
         yield folder
     finally:
-        for name, target in (("serial.log", args.serial), (log_name, args.log)):
+        for name, target in (("serial.log", args.serial), ("com2.log", args.com2), (log_name, args.log)):
             source = os.path.join(folder, name)
             if target:
                 shutil.copyfile(source if os.path.exists(source) else os.devnull, target)

@@ -596,3 +596,19 @@ def test_trace_has_what_the_scheduler_did(recorded):
     blocks = sum("leave (blocked)" in line for line in lines)
     assert blocks >= 5 and blocks - 1 <= sum(" wake" in line for line in lines) <= blocks
     assert rows["timer"]["blocked"] > 0 and "away" not in output(log_of(recorded), "--json", "-")
+
+
+def test_trace_by_the_second_serial_port(boot, tmp_path):
+    """The same text, and none of it on the console."""
+    run = boot("build/guests/hello.elf vm=hello mem=4M\n", "trace=com2", com2=tmp_path / "com2")
+    run.check_good_end()
+    assert not run.events("trace"), str(run)
+    counted = {cause: int(n) for cause, n in run.event("vm exits", name="hello").items() if cause != "name"}
+    costs = table(output((tmp_path / "com2").read_text(), "--vm", "hello"), "exits by cause")
+    assert {cause: row["count"] for cause, row in costs.items() if cause != "all"} == counted
+
+
+def test_trace_without_a_second_serial_port_is_an_error(boot):
+    run = boot("build/guests/hello.elf vm=hello mem=4M\n", "trace=com2")
+    run.check_fail_end()
+    assert any(line.startswith("error: trace=com2: no UART answers") for line in run.host_lines), str(run)
