@@ -58,10 +58,10 @@ vmx_enter_guest:
         push    r15
         push    rdi                     ; [rsp] = v for the exit; the stack is 16-byte aligned here
         mov     [gs:CPU_HOST_STACK], rsp
+        LOAD_KEPT_REGISTERS             ; before anything can fail: `leave` saves them
         mov     eax, FIELD_HOST_RSP
         vmwrite rax, rsp
         jbe     failed
-        LOAD_KEPT_REGISTERS
         cmp     dword [rdi + VCPU_LAUNCHED], 0
         jne     vmx_resume_guest
         mov     dword [rdi + VCPU_LAUNCHED], 1
