@@ -36,7 +36,8 @@ $(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(FAST_CFLAGS)
 # The guest's registers that stay in the CPU while a plain exit is handled: vmx/entry.asm, vmx/kept.h.
 build/vmx/run.c.o: KERNEL_CFLAGS += -ffixed-rbx -ffixed-r12 -ffixed-r13 -ffixed-r14 -ffixed-r15
 build/vmx/exit.c.o build/vmx/cpuid.c.o: KERNEL_CFLAGS += -ffixed-rbx
-build/vmx/exit.c.o: KERNEL_CFLAGS += -fpeephole2
+# Where it does not split what is better in one instruction.
+build/vmx/exit.c.o build/drivers/virt/pic.c.o: KERNEL_CFLAGS += -fpeephole2
 $(SMALL_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(SMALL_CFLAGS)
 $(filter-out build/kernel/lib/string.c.o $(EXPLAIN_C:%.c=build/%.c.o),$(SMALL_C:%.c=build/%.c.o)): KERNEL_CFLAGS += -flto
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@

@@ -58,6 +58,7 @@ enum trace_action {
     TRACE_SKIP_DECODED = 2, /* as TRACE_SKIP, by the length that our decoder found */
     TRACE_STOP = 3,         /* the VM was stopped */
     TRACE_LEFT = 4,         /* the guest was left for the scheduler */
+    TRACE_DELIVER_LOW = 5,  /* the entry delivers an interrupt with a vector below 16 */
 };
 
 enum trace_leave { TRACE_LEAVE_PREEMPTED, TRACE_LEAVE_BLOCKED, TRACE_LEAVE_STOPPED };

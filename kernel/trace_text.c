@@ -39,7 +39,7 @@ static const struct trace_record *peek(u32 ring, const struct place *place)
 
 static const char *const event_names[] = {"enter", "leave",    "wake",    "migrate", "inject", "kick", "sleep",
                                           "awake", "vm-start", "vm-stop", "init",    "sipi",   "nmi",  "entry-failed"};
-static const char *const action_names[] = {"skip", "resume", "skip-decoded", "stop", "left"};
+static const char *const action_names[] = {"skip", "resume", "skip-decoded", "stop", "left", "deliver-low"};
 
 /* What a detail is, by exit reason or event; NULL: nothing. */
 static const char *const exit_details[] = {
@@ -113,6 +113,11 @@ static void print_record(u32 cpu, const struct trace_record *record, const struc
     emit(line);
 }
 
+static bool belongs_to(const struct trace_record *record, const struct vm *vm)
+{
+    return record->vcpu >> 4 == ((vm->id + 1) & 0xfff);
+}
+
 /* Of all rings, the newest record that was not read yet and belongs to the VM. */
 static const struct trace_record *take_newest(struct place *places, u32 count, const struct vm *vm, u32 *from)
 {
@@ -120,7 +125,7 @@ static const struct trace_record *take_newest(struct place *places, u32 count, c
 
     for (u32 ring = 0; ring < count; ring++) {
         const struct trace_record *record;
-        while ((record = peek(ring, &places[ring])) && vm && record->vcpu >> 4 != ((vm->id + 1) & 0xfff))
+        while ((record = peek(ring, &places[ring])) && vm && !belongs_to(record, vm))
             places[ring].passed++;
         if (record && (!best || record->tsc > best->tsc)) {
             best = record;
@@ -132,19 +137,31 @@ static const struct trace_record *take_newest(struct place *places, u32 count, c
     return best;
 }
 
+/* A copy, for its CPU may be writing over it: false if that has begun since it was chosen. */
+static bool copy_record(const struct trace_record *from, const struct vm *vm, struct trace_record *to)
+{
+    u64 tsc = from->tsc;
+
+    *to = *(const volatile struct trace_record *)from;
+    return to->tsc == tsc && (!vm || belongs_to(to, vm));
+}
+
 void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
 {
     struct place places[2 * CPU_MAX];
-    const struct trace_record *found[TRACE_LAST];
+    struct trace_record found[TRACE_LAST];
     u8 cpus[TRACE_LAST];
+    const struct trace_record *next;
     u32 count = 0, from = 0, ring = 0;
 
     for (; ring < 2 * smp_cpu_count() && ring_of(ring).records; ring++)
         places[ring] = begin(ring);
-    while (count < TRACE_LAST && (found[count] = take_newest(places, ring, vm, &from)))
-        cpus[count++] = (u8)(from / 2);
+    while (count < TRACE_LAST && (next = take_newest(places, ring, vm, &from))) {
+        cpus[count] = (u8)(from / 2);
+        count += copy_record(next, vm, &found[count]);
+    }
     while (count--)
-        print_record(cpus[count], found[count], vm, emit);
+        print_record(cpus[count], &found[count], vm, emit);
 }
 
 /* ---- all of them, for tools/trace ---- */

@@ -41,7 +41,7 @@ static const char *const reasons[] = {
 
 const char *vm_stop_reason_name(enum vm_stop_reason reason)
 {
-    return reasons[reason];
+    return reason < ARRAY_SIZE(reasons) && reasons[reason] ? reasons[reason] : "unknown";
 }
 
 /* ---- time ---- */

@@ -34,8 +34,9 @@ EVENT_NAMES = {
     ENTRY_FAILED: "entry-failed",
 }
 
-SKIP, RESUME, SKIP_DECODED, STOP, LEFT = range(5)
-ACTION_NAMES = {SKIP: "skip", RESUME: "resume", SKIP_DECODED: "skip-decoded", STOP: "stop", LEFT: "left"}
+SKIP, RESUME, SKIP_DECODED, STOP, LEFT, DELIVER_LOW = range(6)
+ACTION_NAMES = {SKIP: "skip", RESUME: "resume", SKIP_DECODED: "skip-decoded", STOP: "stop", LEFT: "left",
+                DELIVER_LOW: "deliver-low"}
 FIRST_VECTOR = 16
 
 LEAVE_NAMES = ("preempted", "blocked", "stopped")

@@ -90,7 +90,7 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v, bool extint)
     u32 vector = alone ? vm->intc.acknowledge(vm->intc.device) : acknowledge(v);
 
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
-    trace_last()->action = (u8)vector;
+    trace_last()->action = UNLIKELY(vector < 16) ? TRACE_DELIVER_LOW : (u8)vector;
     v->base.halted = false;
     if (UNLIKELY(vm_interrupt_pending(&v->base))) /* there are more */
         set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);

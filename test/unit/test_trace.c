@@ -182,13 +182,15 @@ static void details_in_words(void **state)
     record(0, 200, 30)->detail = 0x210009;
     record(0, 300, 48)->detail = 0xfee000b0;
     record(0, 400, 12)->detail = 0x77; /* has none: what stands there is of older times */
+    record(0, 500, 52)->action = TRACE_DELIVER_LOW;
     trace_event(TRACE_VM_STOP, &vcpus[0], VM_STOP_TRIPLE_FAULT);
     trace_print_last(&vm[0], emit);
     assert_non_null(strstr(lines[0], " rip=0x1064 out port=0x3f9 bytes=1 skip"));
     assert_non_null(strstr(lines[1], " rip=0x10c8 in port=0x21 bytes=2 skip"));
     assert_non_null(strstr(lines[2], " address=0xfee000b0 "));
     assert_null(strstr(lines[3], "0x77"));
-    assert_non_null(strstr(lines[4], " vm-stop reason=triple-fault"));
+    assert_non_null(strstr(lines[4], " deliver-low "));
+    assert_non_null(strstr(lines[5], " vm-stop reason=triple-fault"));
 }
 
 static void no_more_than_the_last(void **state)
