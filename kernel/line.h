@@ -84,13 +84,19 @@ static ALWAYS_INLINE bool posted_notify(struct posted_requests *posted)
     return true;
 }
 
-/* Home CPU, outside the guest. Next are the requests: one that comes later than this is notified anew. */
+/*
+ * Home CPU, outside the guest; next it takes the requests. Once ON is clear, who posts sends a notification. Who found
+ * ON set before that sends none, and its news may have come too late for these: so its request, wherever it is, is
+ * taken now. (To exchange the news again would lose another POSTED_NOTIFIED.)
+ */
 static ALWAYS_INLINE u32 posted_take_news(struct posted_requests *posted)
 {
     u32 news = __atomic_exchange_n(&posted->news, 0, __ATOMIC_SEQ_CST);
 
-    if (UNLIKELY(news & POSTED_NOTIFIED))
+    if (UNLIKELY(news & POSTED_NOTIFIED)) {
         __atomic_fetch_and(&posted->control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
+        news |= POSTED_STALE - 1;
+    }
     return news;
 }
 

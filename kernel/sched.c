@@ -819,10 +819,11 @@ static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
     /*
      * A ready vCPU looks at its requests when its turn comes, and a request that still stands has been announced:
      * without these two a guest could make its other vCPU's CPU, which may run somebody else, take an interrupt for
-     * each of its own exits.
+     * each of its own exits. (What notify_by_posting() has left standing has announced nothing that needs an exit.)
      */
     enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
-    if ((before & requests) == requests || state == VCPU_READY)
+    bool announced = (before & requests) == requests && !(state == VCPU_RUNNING && vcpu->posted.notification);
+    if (announced || state == VCPU_READY)
         return;
     if (state == VCPU_RUNNING)
         kick(vcpu->home_cpu, vcpu);

@@ -50,8 +50,9 @@ struct guest {
     u64 left;          /* of the current SIM_RUN, once it has begun */
     bool begun, stays; /* what came meanwhile was no exit */
     u64 again;
+    u32 posts;
     bool pending; /* the timer's interrupt */
-    u64 timer_due, pending_since;
+    u64 timer_due, pending_since, nmi_since;
     u32 on_cpu;     /* whose thread is in virt_vcpu_run */
     u32 loaded_cpu; /* where its VMCS is active */
     u64 movable_to; /* CPUs that slept when it was taken off its last one */
@@ -437,12 +438,32 @@ static void take_event(struct guest *guest)
         guest->result->worst_event = waited;
 }
 
+static void take_nmi(struct guest *guest)
+{
+    u64 waited = now - guest->nmi_since;
+
+    guest->base.halted = false;
+    guest->result->nmis++;
+    if (waited > guest->result->worst_nmi)
+        guest->result->worst_nmi = waited;
+}
+
 static void take_posted(struct guest *guest, u64 vectors)
 {
     if (!vectors)
         return;
-    guest->result->posted++;
+    guest->result->posted += (u32)__builtin_popcountll(vectors);
     guest->base.halted = false;
+}
+
+/* As vmx/apicv.c before an entry. */
+static void prepare_posted(struct guest *guest)
+{
+    u32 news = posted_take_news(&guest->base.posted);
+
+    for (unsigned i = 0; i < 4; i++)
+        if (news >> i & 1)
+            take_posted(guest, posted_take(&guest->base.posted, i));
 }
 
 /* The notification vector comes while the guest runs. SDM 3C 29.6 "Posted-Interrupt Processing", steps 3 to 5 */
@@ -453,7 +474,8 @@ static void process_notification(struct cpu *self, struct guest *guest)
     self->notified = false;
     guest->stays = !self->kicked && self->timer_tsc > now && now < guest->base.deadline_tsc;
     __atomic_fetch_and(&guest->base.posted.control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
-    take_posted(guest, __atomic_exchange_n(&guest->base.posted.vectors[0], 0, __ATOMIC_SEQ_CST));
+    for (unsigned i = 0; i < 4; i++)
+        take_posted(guest, __atomic_exchange_n(&guest->base.posted.vectors[i], 0, __ATOMIC_SEQ_CST));
 }
 
 static bool serve_requests(struct guest *guest, u32 requests)
@@ -466,9 +488,9 @@ static bool serve_requests(struct guest *guest, u32 requests)
     if ((requests & VCPU_REQUEST_EVENT) && guest->pending && !vcpu->halted_forever)
         take_event(guest);
     if ((requests & VCPU_REQUEST_EVENT) && __atomic_exchange_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST))
-        vcpu->halted = false;
-    if (((requests & VCPU_REQUEST_EVENT) || vcpu->halted) && posted_take_news(&vcpu->posted))
-        take_posted(guest, posted_take(&vcpu->posted, 0));
+        take_nmi(guest);
+    if ((requests & VCPU_REQUEST_EVENT) || vcpu->halted)
+        prepare_posted(guest);
     return !(requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT));
 }
 
@@ -556,10 +578,11 @@ static void act(struct cpu *self, struct guest *guest)
         RULE(!vm_start_vcpu(vcpu->vm, (u32)step->value, &start));
         break;
     case SIM_NMI:
+        guest_of(vcpu->vm->vcpus[step->value])->nmi_since = now;
         vm_nmi(vcpu->vm->vcpus[step->value]);
         break;
     case SIM_POST:
-        posted_add(&vcpu->vm->vcpus[step->value]->posted, 0x31, false);
+        posted_add(&vcpu->vm->vcpus[step->value]->posted, (u8)(0x30 + guest->posts++ % 0xd0), false);
         sched_notify_posted(vcpu->vm->vcpus[step->value]);
         break;
     case SIM_ARM_OWN:
@@ -676,7 +699,9 @@ static size_t device_bytes(u32 cpus)
 static bool is_waiting(const void *device)
 {
     const struct guest *guest = device;
-    return posted_look(&guest->base.posted, 0);
+    const struct posted_requests *posted = &guest->base.posted;
+
+    return posted_look(posted, 0) | posted_look(posted, 1) | posted_look(posted, 2) | posted_look(posted, 3);
 }
 
 static enum status attach(struct vm *vm, void *room)

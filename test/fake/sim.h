@@ -22,7 +22,7 @@ enum sim_act {
     SIM_ARM,     /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
     SIM_START,   /* vCPU `value` */
     SIM_NMI,     /* to vCPU `value`, which HLT then lets go on */
-    SIM_POST,    /* a posted interrupt to vCPU `value`, likewise */
+    SIM_POST,    /* a posted interrupt to vCPU `value`, likewise; 208 in a row have each their own vector */
     SIM_ARM_OWN, /* the timer of its own local APIC fires in `value` ns, to no effect; not vCPU 0 */
     SIM_RESTART, /* INIT and SIPI to vCPU `value`: its script from its first step */
     SIM_EXIT,    /* with status `value` */
@@ -44,6 +44,8 @@ struct sim_vcpu_result {
     u64 events;       /* timer interrupts delivered */
     u64 posted;       /* posted interrupts delivered */
     u64 worst_event;  /* the longest wait for one, in ticks */
+    u64 nmis;         /* delivered */
+    u64 worst_nmi;    /* the longest wait for one, in ticks, if no other came meanwhile */
     u64 rounds;       /* of the script */
     u64 restarts;     /* by SIPI */
     u64 cpus;         /* bit n: has run on CPU n */

@@ -9,9 +9,12 @@
  *
  * libs: -lpthread
  */
+#define _GNU_SOURCE /* REG_EFL */
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "test/fake/vmx_bench.h"
 #include "vmx/apicv.h"
@@ -347,72 +350,151 @@ static void test_level_waits_for_software(void **state)
 #define NOTIFICATIONS    30000u
 #define PATIENCE_SECONDS 5 /* without any request, before one counts as lost */
 
+static const u8 vector_of[2] = {0x45, 0x89}; /* in different words */
 static u32 interrupt_waits, taken_count[2], gave_up;
+
+/* The rounds in which both vectors have been taken. */
+static u32 rounds_done(void)
+{
+    u32 first = __atomic_load_n(&taken_count[0], __ATOMIC_SEQ_CST);
+    u32 second = __atomic_load_n(&taken_count[1], __ATOMIC_SEQ_CST);
+
+    return first < second ? first : second;
+}
 
 static void *post_and_wait(void *argument)
 {
-    u32 id = *(u32 *)argument;
+    u8 vector = *(const u8 *)argument;
 
     for (u32 i = 0; i < NOTIFICATIONS && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST); i++) {
-        posted_add(&bench.v.base.posted, (u8)(0x40 + id), false);
+        posted_add(&bench.v.base.posted, vector, false);
         if (posted_notify(&bench.v.base.posted))
             __atomic_store_n(&interrupt_waits, 1, __ATOMIC_SEQ_CST);
-        while (__atomic_load_n(&taken_count[id], __ATOMIC_SEQ_CST) == i && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST))
+        while (rounds_done() == i && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST))
             sched_yield();
     }
     return NULL;
 }
 
-static u32 note_taken(u64 requests)
+/* The guest takes what is in IRR. */
+static void note_taken(void)
 {
-    for (unsigned i = 0; i < 2; i++)
-        if (requests >> i & 1)
-            __atomic_fetch_add(&taken_count[i], 1, __ATOMIC_SEQ_CST);
-    return requests != 0;
+    for (unsigned i = 0; i < 2; i++) {
+        u32 bit = 1u << vector_of[i] % 32;
+        if (!(*irr(vector_of[i]) & bit))
+            continue;
+        *irr(vector_of[i]) &= ~bit;
+        __atomic_fetch_add(&taken_count[i], 1, __ATOMIC_SEQ_CST);
+    }
 }
 
 /* The notification in the guest: SDM 3C 29.6, steps 3 to 5. */
-static u32 process_notification(void)
+static void process_notification(void)
 {
     struct posted_requests *posted = &bench.v.base.posted;
 
     if (!__atomic_exchange_n(&interrupt_waits, 0, __ATOMIC_SEQ_CST))
-        return 0;
+        return;
     __atomic_fetch_and(&posted->control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
-    return note_taken(__atomic_exchange_n(&posted->vectors[1], 0, __ATOMIC_SEQ_CST));
+    for (unsigned i = 0; i < 4; i++) {
+        u64 requests = __atomic_exchange_n(&posted->vectors[i], 0, __ATOMIC_SEQ_CST);
+        *irr(64 * i) |= (u32)requests;
+        *irr(64 * i + 32) |= (u32)(requests >> 32);
+    }
+    note_taken();
 }
 
 /*
- * Two post, one request each at a time, to a vCPU that stays in its guest until a notification has brought something,
- * then leaves it for a while, in which notifications reach somebody else and are gone. None of both waits for ever.
+ * Two post, one request each a round, to a vCPU that is outside its guest for a while, in which notifications reach
+ * somebody else and are gone, then enters it and stays until the round is over: nothing but a notification, which
+ * nobody will send any more, could then bring a request that the entry has left behind.
  */
 static void test_no_notification_is_missed(void **state)
 {
-    struct posted_requests *posted = &bench.v.base.posted;
     pthread_t threads[2];
-    u32 ids[2] = {0, 1};
     time_t limit;
 
     (void)state;
+    set_mode(X2APIC);
     for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, post_and_wait, &ids[i]), 0);
-    do {
+        assert_int_equal(pthread_create(&threads[i], NULL, post_and_wait, (void *)&vector_of[i]), 0);
+    for (u32 round = 0; round < NOTIFICATIONS && !gave_up; round++) {
         limit = time(NULL) + PATIENCE_SECONDS;
-        for (u32 i = taken_count[0] % 4; i > 0; i--)
+        for (u32 i = round % 4; i > 0; i--)
             sched_yield();
         __atomic_store_n(&interrupt_waits, 0, __ATOMIC_SEQ_CST);
-        (void)posted_take_news(posted);
-        u32 came = note_taken(posted_take(posted, 1));
-        while (!came && taken_count[0] + taken_count[1] < 2 * NOTIFICATIONS && time(NULL) <= limit) {
-            came = process_notification();
+        vmx_event_prepare(&bench.v);
+        note_taken();
+        while (rounds_done() == round && !gave_up) {
+            process_notification();
             sched_yield();
+            if (time(NULL) > limit)
+                __atomic_store_n(&gave_up, 1, __ATOMIC_SEQ_CST);
         }
-    } while (taken_count[0] + taken_count[1] < 2 * NOTIFICATIONS && time(NULL) <= limit);
-    __atomic_store_n(&gave_up, 1, __ATOMIC_SEQ_CST);
+    }
     for (unsigned i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(taken_count[0], NOTIFICATIONS);
     assert_int_equal(taken_count[1], NOTIFICATIONS);
+}
+
+#define RFLAGS_TF_BIT 0x100
+
+static u32 steps_left;
+static bool posted_meanwhile, sent_notification;
+
+/* After each instruction; behind the last of `steps_left` another CPU posts. */
+static void step_done(int signal, siginfo_t *info, void *context)
+{
+    ucontext_t *at = context;
+
+    (void)signal;
+    (void)info;
+    if (--steps_left > 0)
+        return;
+    at->uc_mcontext.gregs[REG_EFL] &= ~RFLAGS_TF_BIT;
+    posted_add(&bench.v.base.posted, vector_of[1], false);
+    sent_notification = posted_notify(&bench.v.base.posted);
+    posted_meanwhile = true;
+}
+
+static void prepare_stepping(u32 steps)
+{
+    steps_left = steps;
+    posted_meanwhile = false;
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | RFLAGS_TF_BIT);
+    vmx_apicv_prepare(&bench.v);
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(u64)RFLAGS_TF_BIT);
+}
+
+/*
+ * A request and a notification stand; between any two instructions of the way to the entry somebody else posts. Either
+ * that has been taken for this entry, or its notification is on its way. (The APIC is off: the shortest way.)
+ */
+static void test_posting_at_each_instruction(void **state)
+{
+    struct sigaction action = {.sa_sigaction = step_done, .sa_flags = SA_SIGINFO}, before;
+    struct posted_requests *posted = &bench.v.base.posted;
+    u32 taken = 0, notified = 0;
+
+    (void)state;
+    assert_int_equal(sigaction(SIGTRAP, &action, &before), 0);
+    for (u32 steps = 1;; steps++) {
+        memset(posted, 0, sizeof *posted);
+        *irr(vector_of[0]) = *irr(vector_of[1]) = 0;
+        posted_add(posted, vector_of[0], false);
+        assert_true(posted_notify(posted));
+        prepare_stepping(steps);
+        if (!posted_meanwhile)
+            break;
+        assert_true(*irr(vector_of[0]) >> vector_of[0] % 32 & 1);
+        if (!sent_notification)
+            assert_true(*irr(vector_of[1]) >> vector_of[1] % 32 & 1);
+        taken += !sent_notification;
+        notified += sent_notification;
+    }
+    assert_int_equal(sigaction(SIGTRAP, &before, NULL), 0);
+    assert_true(taken > 2 && notified > 2);
 }
 
 #define POSTS 200000u
@@ -473,6 +555,7 @@ int main(void)
         cmocka_unit_test_setup(test_descriptor, set_up),
         cmocka_unit_test_setup(test_level_waits_for_software, set_up),
         cmocka_unit_test_setup(test_no_notification_is_missed, set_up),
+        cmocka_unit_test_setup(test_posting_at_each_instruction, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
