@@ -1,6 +1,7 @@
 /*
- * Looking up a guest's function, at leisure: when its VM has stopped. The image is the guest's own, so every offset in
- * it is checked before it is followed. Pure. System V ABI (gABI 4.1), "Sections" and "Symbol Table".
+ * Looking up a guest's function when its VM has stopped: interrupts are off, and other VMs wait for this CPU. The image
+ * is the guest's own, so every offset in it is checked before it is followed, and all work is counted. System V ABI
+ * (gABI 4.1), "Sections" and "Symbol Table".
  */
 #include "kernel/guest_symbols.h"
 #include "kernel/lib/bits.h"
@@ -8,7 +9,7 @@
 #include "kernel/load/elf.h"
 
 #define MAX_SECTIONS    64u
-#define MAX_SYMBOLS     (1u << 18)
+#define STEPS_A_NAME    32u /* a cache miss or two, and the search for a dot */
 #define SECTION_SYMTAB  2u
 #define SECTION_IS_CODE 4u /* SHF_EXECINSTR */
 #define SYMBOL_LABEL    0u /* what assemblers leave: no size, no type */
@@ -33,6 +34,7 @@ struct sections {
     const u8 *first;
     u32 count;
     u32 stride;
+    s64 left; /* steps; negative: there were too few */
 };
 
 struct best {
@@ -59,7 +61,7 @@ static bool open_sections(const struct image *image, struct sections *s)
     count = count > MAX_SECTIONS ? MAX_SECTIONS : count;
     if (stride < class->section_bytes || !bytes_contain(image->size_bytes, at, (u64)count * stride))
         return false;
-    *s = (struct sections){image, class, image->bytes + at, count, stride};
+    *s = (struct sections){image, class, image->bytes + at, count, stride, s->left};
     return true;
 }
 
@@ -88,33 +90,16 @@ static bool is_code(const struct sections *s, u32 index, u64 address)
            address - word(s->class, header + s->class->addr) < word(s->class, header + s->class->size);
 }
 
-/* A name with a dot inside is a label within a function ("start.loop"), or a clone ("print.part.0"), which is one. */
+/*
+ * A name with a dot inside is a label within a function ("start.loop"), or a clone ("print.part.0"), which is one. Only
+ * what would be printed is looked at.
+ */
 static bool has_dot(const struct best *b)
 {
-    for (const u8 *at = b->names; at < b->names_end && *at; at++)
-        if (*at == '.')
+    for (u32 i = 0; i < GUEST_SYMBOL_BYTES && b->names + i < b->names_end && b->names[i]; i++)
+        if (b->names[i] == '.')
             return true;
     return false;
-}
-
-/* Whether the symbol may be the address's function, and its value, size and name. */
-static bool read_symbol(const struct sections *s, const u8 *symbol, u64 address, struct best *out)
-{
-    const struct symbols_class *class = s->class;
-    u32 type = symbol[class->info] & 0xf;
-
-    out->symbol = symbol;
-    out->value = word(class, symbol + class->value);
-    out->size_bytes = word(class, symbol + class->symbol_size);
-    if ((type != SYMBOL_FUNCTION && type != SYMBOL_LABEL) || out->value > address ||
-        (out->size_bytes && address - out->value >= out->size_bytes) ||
-        !is_code(s, bytes_u16(symbol + class->section), address))
-        return false;
-    u64 at = bytes_u32(symbol);
-    if (at >= (u64)(out->names_end - out->names) || !out->names[at])
-        return false;
-    out->names += at;
-    return type == SYMBOL_FUNCTION || !has_dot(out);
 }
 
 /* A function that says it contains the address is better than one that merely begins before it; then the nearest. */
@@ -125,7 +110,29 @@ static bool is_better(const struct best *one, const struct best *other)
     return one->value > other->value;
 }
 
-static void look_in_table(const struct sections *s, const u8 *header, u64 address, struct best *best)
+/* Whether the symbol may be the address's function, and a better one; and its value, size and name. */
+static bool read_symbol(struct sections *s, const u8 *symbol, u64 address, const struct best *best, struct best *out)
+{
+    const struct symbols_class *class = s->class;
+    u32 type = symbol[class->info] & 0xf;
+
+    out->symbol = symbol;
+    out->value = word(class, symbol + class->value);
+    out->size_bytes = word(class, symbol + class->symbol_size);
+    if ((type != SYMBOL_FUNCTION && type != SYMBOL_LABEL) || out->value > address ||
+        (out->size_bytes && address - out->value >= out->size_bytes) ||
+        !is_code(s, bytes_u16(symbol + class->section), address) || !is_better(out, best))
+        return false;
+    s->left -= STEPS_A_NAME;
+    u64 at = bytes_u32(symbol);
+    if (at >= (u64)(out->names_end - out->names) || !out->names[at])
+        return false;
+    out->names += at;
+    return type == SYMBOL_FUNCTION || !has_dot(out);
+}
+
+/* Looks at the whole table or, if that is too much, gives up: the best of a part may be a wrong one. */
+static void look_in_table(struct sections *s, const u8 *header, u64 address, struct best *best)
 {
     const u8 *table, *names;
     const u8 *strings = section(s, bytes_u32(header + s->class->link));
@@ -134,12 +141,16 @@ static void look_in_table(const struct sections *s, const u8 *header, u64 addres
     if (!strings || !contents(s, header, &table, &bytes) || !contents(s, strings, &names, &names_bytes))
         return;
     u64 count = bytes / s->class->symbol_bytes;
-    count = count > MAX_SYMBOLS ? MAX_SYMBOLS : count;
-    for (u64 i = 0; i < count; i++) {
+    if (s->left < 0 || count > (u64)s->left)
+        return;
+    s->left -= (s64)count;
+    for (u64 i = 0; i < count && s->left >= 0; i++) {
         struct best found = {.names = names, .names_end = names + names_bytes};
-        if (read_symbol(s, table + i * s->class->symbol_bytes, address, &found) && is_better(&found, best))
+        if (read_symbol(s, table + i * s->class->symbol_bytes, address, best, &found))
             *best = found;
     }
+    if (s->left < 0)
+        best->symbol = NULL;
 }
 
 static void copy_name(const struct best *best, char *out)
@@ -151,18 +162,20 @@ static void copy_name(const struct best *best, char *out)
     out[used] = 0;
 }
 
-bool guest_symbols_find(const struct image *image, u64 address, struct guest_symbol *out)
+bool guest_symbols_find(const struct image *image, u64 address, u32 *steps, struct guest_symbol *out)
 {
-    struct sections s;
+    s64 left = (s64)GUEST_SYMBOLS_STEPS - __atomic_load_n(steps, __ATOMIC_RELAXED);
+    struct sections s = {.left = left};
     struct best best = {.symbol = NULL};
+    u32 i = 0;
 
     if (!image->bytes || !open_sections(image, &s))
         return false;
-    for (u32 i = 0; i < s.count; i++) {
-        const u8 *header = section(&s, i);
-        if (bytes_u32(header + 4) == SECTION_SYMTAB)
-            look_in_table(&s, header, address, &best);
-    }
+    while (i < s.count && bytes_u32(section(&s, i) + 4) != SECTION_SYMTAB)
+        i++;
+    if (i < s.count) /* an ELF file has one at most */
+        look_in_table(&s, section(&s, i), address, &best);
+    __atomic_fetch_add(steps, (u32)(left - s.left), __ATOMIC_RELAXED);
     if (!best.symbol)
         return false;
     copy_name(&best, out->name);

@@ -68,6 +68,7 @@ struct vm {
     u64 ept_root;      /* the EPT's top frame; owned by vmx/ept.c */
     u64 ept_apic_root; /* likewise, with the page where the local APIC is; 0: none */
     bool has_ept;
+    u32 symbol_steps; /* atomic: what its functions' names have cost (kernel/guest_symbols.h) */
     u64 object_frames;
     u64 overhead_frames; /* all but guest memory and EPT */
     u64 stop_tsc;

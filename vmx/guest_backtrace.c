@@ -23,7 +23,9 @@ static u64 linear_rip(void)
 
 static bool find(const struct vmx_vcpu *v, u64 address, struct guest_symbol *out)
 {
-    return guest_symbols_find(&v->base.vm->boot_image, address, out);
+    struct vm *vm = v->base.vm;
+
+    return guest_symbols_find(&vm->boot_image, address, &vm->symbol_steps, out);
 }
 
 void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES])

@@ -12,6 +12,7 @@
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct guest_symbol symbol;
+    u32 steps = 0;
 
     if (size < 8)
         return 0;
@@ -19,7 +20,10 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     struct image image = {bytes, size - 8, ""};
     memcpy(bytes, data + 8, size - 8);
     u64 address = bytes_u64(data);
-    if (guest_symbols_find(&image, address, &symbol)) {
+    bool found = guest_symbols_find(&image, address, &steps, &symbol);
+    if (steps > GUEST_SYMBOLS_STEPS + 32)
+        abort();
+    if (found) {
         if (symbol.offset > address || !symbol.name[0] ||
             strnlen(symbol.name, GUEST_SYMBOL_BYTES) == GUEST_SYMBOL_BYTES)
             abort();

@@ -38,11 +38,12 @@ void log_event(const char *format, ...)
     va_end(arguments);
 }
 
-bool guest_symbols_find(const struct image *image, u64 address, struct guest_symbol *out)
+bool guest_symbols_find(const struct image *image, u64 address, u32 *steps, struct guest_symbol *out)
 {
     u64 low = address & ~HIGH;
 
     assert_ptr_equal(image, &bench.vm.boot_image);
+    assert_ptr_equal(steps, &bench.vm.symbol_steps);
     if (low < CODE || low >= CODE + 0x1000)
         return false;
     format_text(out->name, sizeof out->name, "f%lu", (low - CODE) / 0x100);

@@ -1,5 +1,6 @@
 /*
- * Names of a guest's functions out of ELF files of both classes: whole, cut, and with bytes changed at random.
+ * Names of a guest's functions out of ELF files of both classes: whole, cut, with bytes changed at random, and made to
+ * hold up the CPU.
  * links: kernel/guest_symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c
  * test/fake/host_memory.c
  */
@@ -10,6 +11,7 @@
 #include <elf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "kernel/guest_symbols.h"
@@ -97,10 +99,11 @@ BUILD(64)
 /* On a copy of exactly that size, so that the sanitizer sees each byte read behind its end. */
 static bool find_in(const u8 *bytes, u64 size, u64 address)
 {
+    u32 steps = 0;
     u8 *copy = malloc(size ? size : 1);
     memcpy(copy, bytes, size);
     struct image image = {copy, size, ""};
-    bool result = guest_symbols_find(&image, address, &found);
+    bool result = guest_symbols_find(&image, address, &steps, &found);
     free(copy);
     return result;
 }
@@ -141,9 +144,10 @@ static void test_no_function(void **state)
 static void test_images_without_symbols(void **state)
 {
     struct image none = {NULL, 0, ""};
+    u32 steps = 0;
 
     (void)state;
-    assert_false(guest_symbols_find(&none, TEXT_AT, &found));
+    assert_false(guest_symbols_find(&none, TEXT_AT, &steps, &found));
     assert_false(find_in((const u8 *)"MZ", 2, TEXT_AT));
     file[0] = 0;
     assert_false(find_in(file, file_bytes, TEXT_AT));
@@ -209,6 +213,93 @@ static void test_corrupted(void **state)
     }
 }
 
+/* ---- images that are made to hold up the CPU ---- */
+
+#define TABLES      62u
+#define NAMES_BYTES 0x10000u /* without a dot and without an end */
+#define NAME_STEPS  32u
+#define WORST_BYTES 0x100000u /* of code */
+#define WORST_AT    (TEXT_AT + WORST_BYTES - 1)
+#define LOOKUPS     160u /* a report on 16 vCPUs */
+
+/* All tables are the same `count` symbols, each of which needs its name looked at: labels, each nearer than the one
+ * before. */
+static struct image make_worst(u32 count)
+{
+    u64 table_at = 0x2000, names_at = table_at + count * sizeof(Elf64_Sym);
+    u8 *bytes = calloc(1, names_at + NAMES_BYTES);
+    Elf64_Ehdr *header = (void *)bytes;
+    Elf64_Shdr *sections = (void *)(bytes + 0x40);
+    Elf64_Sym *symbols = (void *)(bytes + table_at);
+
+    memcpy(header->e_ident, ELFMAG, SELFMAG);
+    header->e_ident[EI_CLASS] = ELFCLASS64;
+    header->e_shoff = 0x40;
+    header->e_shentsize = sizeof *sections;
+    header->e_shnum = 2 + TABLES;
+    sections[0] = (Elf64_Shdr){.sh_type = SHT_STRTAB, .sh_offset = names_at, .sh_size = NAMES_BYTES};
+    sections[1] = (Elf64_Shdr){.sh_flags = SHF_EXECINSTR, .sh_addr = TEXT_AT, .sh_size = WORST_BYTES};
+    for (u32 i = 0; i < TABLES; i++)
+        sections[2 + i] =
+            (Elf64_Shdr){.sh_type = SHT_SYMTAB, .sh_offset = table_at, .sh_size = count * sizeof *symbols};
+    for (u32 i = 0; i < count; i++)
+        symbols[i] = (Elf64_Sym){.st_shndx = 1, .st_value = TEXT_AT + i};
+    memset(bytes + names_at, 'x', NAMES_BYTES);
+    return (struct image){bytes, names_at + NAMES_BYTES, ""};
+}
+
+/* The bound on time is some hundred times what it takes; without its limits the lookup takes a hundred times that. */
+static void test_a_whole_report_on_the_worst_image(void **state)
+{
+    static const u32 counts[] = {100, 1000, 0x4000, 0x20000, GUEST_SYMBOLS_STEPS, 2 * GUEST_SYMBOLS_STEPS};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        struct image image = make_worst(counts[i]);
+        clock_t begun = clock();
+        u32 steps = 0;
+        for (u32 n = 0; n < LOOKUPS; n++) {
+            guest_symbols_find(&image, WORST_AT - n, &steps, &found);
+            assert_true(clock() - begun < CLOCKS_PER_SEC);
+        }
+        assert_in_range(steps, 0, GUEST_SYMBOLS_STEPS + NAME_STEPS);
+        free((void *)image.bytes);
+    }
+}
+
+/* Each lookup counts, its names 32 times; what is left suffices for a whole lookup or for none. */
+static void test_lookups_end_when_the_steps_are_spent(void **state)
+{
+    u32 steps = 0, lookups = 0;
+
+    (void)state;
+    struct image image = make_worst(100);
+    while (guest_symbols_find(&image, WORST_AT, &steps, &found))
+        lookups++;
+    assert_int_equal(lookups, GUEST_SYMBOLS_STEPS / (100 + NAME_STEPS * 100));
+    free((void *)image.bytes);
+    image = make_worst(2500); /* the table is small enough, but not with its names */
+    steps = GUEST_SYMBOLS_STEPS - 2500 - NAME_STEPS * 2500;
+    assert_true(guest_symbols_find(&image, WORST_AT, &steps, &found));
+    steps = GUEST_SYMBOLS_STEPS - 2500 - NAME_STEPS * 2500 + 1;
+    assert_false(guest_symbols_find(&image, WORST_AT, &steps, &found));
+    free((void *)image.bytes);
+}
+
+static void test_only_the_first_table(void **state)
+{
+    struct image image = make_worst(2);
+    Elf64_Shdr *sections = (void *)(image.bytes + 0x40);
+    u32 steps = 0;
+
+    (void)state;
+    sections[2].sh_size = 0;
+    assert_false(guest_symbols_find(&image, WORST_AT, &steps, &found));
+    sections[2].sh_type = SHT_PROGBITS;
+    assert_true(guest_symbols_find(&image, WORST_AT, &steps, &found));
+    free((void *)image.bytes);
+}
+
 #define BOTH(test) cmocka_unit_test_setup(test, build32), cmocka_unit_test_setup(test, build64)
 
 int main(void)
@@ -221,6 +312,9 @@ int main(void)
         BOTH(test_every_cut),
         BOTH(test_short_section_headers),
         BOTH(test_corrupted),
+        cmocka_unit_test(test_a_whole_report_on_the_worst_image),
+        cmocka_unit_test(test_lookups_end_when_the_steps_are_spent),
+        cmocka_unit_test(test_only_the_first_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
