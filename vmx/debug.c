@@ -402,6 +402,7 @@ void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
     vmx_load(v);
     if (v->debug->prepared) { /* it was let go and wanted again before it could run */
         v->debug->prepared = false;
+        vmx_event_take_back(v);
         if (v->debug->registers)
             write_registers(v, v->debug->registers);
     }
@@ -434,6 +435,17 @@ void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registe
     d->prepared = true;
     if (registers->changed_f) /* the vCPU is on no CPU: its FPU state is loaded from here */
         xsave_area_import(v->xsave_area, registers->fpu);
+}
+
+/* What the debugger wrote meanwhile was for the state before, and a step ended there; DR7 is reset, as
+ * vmx_vcpu_take_sipi() does with an undebugged one. */
+void vmx_debug_begin_anew(struct vmx_vcpu *v)
+{
+    struct vmx_debug *d = v->debug;
+
+    d->registers = NULL;
+    d->stepping = d->owed = false;
+    d->guest_dr7 = DR7_FIXED;
 }
 
 void vmx_debug_enter(struct vmx_vcpu *v)

@@ -376,6 +376,8 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
     vmcs_write(GUEST_CS_BASE, vector << 12);
     vmx_cpuid_set_osxsave(v, false);
+    if (v->debug)
+        vmx_debug_begin_anew(v);
     vm_apic_reset(vcpu); /* again: until it left its guest, the CPU may have changed the registers */
     return true;
 }

@@ -138,6 +138,8 @@ enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *rec
 enum outcome vmx_mmio_execute(struct vmx_vcpu *v);
 /* debug.c, of vCPUs with v->debug. Before each run, VMCS loaded: what the debugger changed takes effect. */
 void vmx_debug_enter(struct vmx_vcpu *v);
+/* INIT and SIPI have given the vCPU a fresh state; before vmx_debug_enter(). */
+void vmx_debug_begin_anew(struct vmx_vcpu *v);
 /* An exception has exited with this interruption information. True: it was the debugger's alone; false: the guest gets
  * it. */
 bool vmx_debug_exception(struct vmx_vcpu *v, u32 info);

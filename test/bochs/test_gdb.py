@@ -109,6 +109,14 @@ def test_vcpus_are_threads():
     vms.check_guest(debugged.run, "sum", "compute.elf")
 
 
+def test_registers_of_a_vcpu_that_waits_for_sipi():
+    with Debugged("build/guests/apic.elf vm=two mem=8M cpus=2 -- mode=xapic only=init-running\n", "gdb=two,64") as debugged:
+        text = debugged.script("apic.elf.64", "sipi.gdb")
+    check_order(text, r"Breakpoint 1, check_init_running", r"Breakpoint 2\S*, wait_ns", r"Thread 2 .*waits for SIPI", r"exited normally\]$")
+    debugged.run.check_good_end()
+    assert "apic xapic init-running ok" in debugged.run.output("two"), str(debugged.run)
+
+
 def test_guest_that_debugs_itself(boot):
     run = boot("build/guests/selfdebug.elf vm=self mem=4M\n")
     vms.check_guest(run, "self", "selfdebug.elf")

@@ -415,6 +415,70 @@ static void test_an_interrupt_that_is_due_keeps_its_flag(void **state)
     assert_true(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
 }
 
+/* Prepared by an entry that did not happen: what the debugger writes into IF meets it in the VMCS. */
+static void test_an_interrupt_in_the_vmcs_keeps_its_flag(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, EVENT_VALID | 0x20);
+    virt_debug_save(&bench.v.base, &registers);
+    registers.rflags = RFLAGS_ONE;
+    registers.changed = true;
+    virt_debug_prepare(&bench.v.base, &registers, &(struct debug_points){.dr7 = 0}, &(struct debug_step){.on = false});
+    virt_debug_save(&bench.v.base, &registers); /* wanted again before it could run */
+    assert_true(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+    assert_int_equal(bench.v.reinject.info, EVENT_VALID | 0x20);
+}
+
+/* What vmx_vcpu_take_sipi() does, as far as it matters here. */
+static void take_sipi(void)
+{
+    VMCS_SET(GUEST_RIP, 0);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+    VMCS_SET(GUEST_DR7, 0x400);
+    vmx_debug_begin_anew(&bench.v);
+}
+
+static void test_sipi_goes_before_what_the_debugger_wrote(void **state)
+{
+    (void)state;
+    virt_debug_save(&bench.v.base, &registers);
+    registers.rip = CODE + 3;
+    registers.changed = true;
+    virt_debug_prepare(&bench.v.base, &registers, &watch, &(struct debug_step){.on = true});
+    take_sipi();
+    vmx_debug_enter(&bench.v);
+    assert_int_equal(vmcs_read(GUEST_RIP), 0);
+    assert_true(tf()); /* the step and the points are for what comes */
+    assert_int_equal(vmcs_read(GUEST_DR7), watch.dr7);
+}
+
+static void test_init_resets_the_shadow_of_dr7(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_DR7, 0x402);
+    let_run(watch, (struct debug_step){.on = false});
+    assert_int_equal(mov_dr(7, true, 0), 0x402);
+    take_sipi();
+    vmx_debug_enter(&bench.v);
+    assert_int_equal(mov_dr(7, true, 0), 0x400);
+    virt_debug_save(&bench.v.base, &registers);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x400);
+}
+
+/* The step's instruction is gone: no trap of the guest's later is taken for it. */
+static void test_init_ends_a_step(void **state)
+{
+    (void)state;
+    begin_step();
+    take_sipi();
+    vmx_debug_enter(&bench.v);
+    let_run((struct debug_points){.dr7 = 0}, (struct debug_step){.on = false});
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+    assert_false(debug_exit(STEP));
+}
+
 static void test_translation(void **state)
 {
     u64 entry = 0x6000 | 1; /* a table in RAM, present, of the supervisor, read-only */
@@ -465,6 +529,10 @@ int main(void)
         cmocka_unit_test_setup(test_registers_go_and_come_back, set_up),
         cmocka_unit_test_setup(test_let_go_and_wanted_again, set_up),
         cmocka_unit_test_setup(test_an_interrupt_that_is_due_keeps_its_flag, set_up),
+        cmocka_unit_test_setup(test_an_interrupt_in_the_vmcs_keeps_its_flag, set_up),
+        cmocka_unit_test_setup(test_sipi_goes_before_what_the_debugger_wrote, set_up),
+        cmocka_unit_test_setup(test_init_resets_the_shadow_of_dr7, set_up),
+        cmocka_unit_test_setup(test_init_ends_a_step, set_up),
         cmocka_unit_test_setup(test_translation, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
