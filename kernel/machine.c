@@ -273,6 +273,7 @@ static void print_trace(enum trace_to to)
 void machine_report_and_free(enum trace_to trace)
 {
     console_set_reader(NULL);
+    gdb_stub_flush();
     print_trace(trace);
     while (vms) {
         struct vm *vm = vms;

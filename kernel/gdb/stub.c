@@ -97,12 +97,6 @@ static void send_reply(void)
     queue(stub.frame, stub.frame_bytes);
 }
 
-static void flush(void)
-{
-    for (u32 i = 0; i < FLUSH_POLLS && (stub.out_head != stub.out_tail || !serial_is_idle(SERIAL_COM2)); i++)
-        feed_transmitter();
-}
-
 static void receive(void)
 {
     for (int byte = serial_receive(SERIAL_COM2); byte >= 0; byte = serial_receive(SERIAL_COM2))
@@ -372,12 +366,14 @@ static bool plant(u32 thread, u64 address)
     return true;
 }
 
-/* If the guest has put something else there meanwhile, that stays. */
+/* If the guest has put something else there meanwhile, that stays; so does an INT3 that another address needs. */
 static void pull(struct planted *planted)
 {
     u8 now;
 
     planted->used = false;
+    if (gdb_stub_has_planted(stub.vm, planted->where))
+        return;
     if (guest_memory_read(&stub.vm->memory, planted->where, &now, 1) == STATUS_OK && now == INT3)
         (void)!guest_memory_write(&stub.vm->memory, planted->where, &planted->original, 1);
 }
@@ -609,7 +605,17 @@ void gdb_stub_vm_ended(struct vm *vm)
     else if (waits)
         send_reply();
     stub.has_packet = false;
-    flush();
+    feed_transmitter(); /* the interrupt sends the rest */
     spin_unlock(&stub.lock);
     virt_debug_end(vm);
+}
+
+void gdb_stub_flush(void)
+{
+    if (!stub.vm)
+        return;
+    spin_lock(&stub.lock);
+    for (u32 i = 0; i < FLUSH_POLLS && (stub.out_head != stub.out_tail || !serial_is_idle(SERIAL_COM2)); i++)
+        feed_transmitter();
+    spin_unlock(&stub.lock);
 }
