@@ -45,12 +45,17 @@ static void take_input(void)
 static void handle_interrupt(void)
 {
     void (*notify)(void) = __atomic_load_n(&reader, __ATOMIC_ACQUIRE);
+    u32 loops = 0;
 
     spin_lock(&lock);
     /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
-    for (u32 i = 0; i < INTERRUPT_LOOPS && serial_acknowledge_interrupt(SERIAL_COM1); i++) {
+    for (; loops < INTERRUPT_LOOPS && serial_acknowledge_interrupt(SERIAL_COM1); loops++) {
         take_input();
         feed_transmitter();
+    }
+    if (loops == INTERRUPT_LOOPS) { /* others' turn, then a new edge */
+        serial_set_interrupts(SERIAL_COM1, false, false);
+        serial_set_interrupts(SERIAL_COM1, true, true);
     }
     bool typed = input_head != input_tail;
     spin_unlock(&lock);
