@@ -118,8 +118,23 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
     v->base.halted = false;
 }
 
+/*
+ * Bochs 2.7 keeps "blocking by NMI" in the CPU, and VM entry sets it but does not clear it: a vCPU that enters after
+ * one that was in its NMI handler is blocked, too, and if it waits for an NMI, for ever. So there an NMI is followed up
+ * to its IRET, by the window exit, and blocking without an NMI in service is not the vCPU's own.
+ */
+static void end_foreign_blocking(struct vmx_vcpu *v)
+{
+    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
+
+    if (blocking & INTERRUPTIBILITY_NMI && !v->nmi_in_service)
+        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_NMI);
+}
+
 static NOINLINE void choose(struct vmx_vcpu *v, bool external)
 {
+    if (vmx_machine.is_bochs27)
+        end_foreign_blocking(v);
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
@@ -130,6 +145,8 @@ static NOINLINE void choose(struct vmx_vcpu *v, bool external)
     };
     struct event_choice choice = vmx_event_choose(&in);
 
+    if (vmx_machine.is_bochs27 && (v->nmi_in_service |= choice.kind == EVENT_NMI))
+        choice.windows |= PROC_NMI_WINDOW;
     if (choice.windows != v->windows)
         set_windows(v, choice.windows);
     if (choice.kind == EVENT_EXTERNAL)

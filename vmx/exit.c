@@ -275,7 +275,8 @@ static COLD enum outcome unknown_exit(struct vmx_vcpu *v)
 
 static enum outcome window_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    (void)record;
+    if (record->cause == EXIT_NMI_WINDOW)
+        v->nmi_in_service = false;
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
     return OUTCOME_RESUME;
 }

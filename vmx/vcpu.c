@@ -370,6 +370,7 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     vcpu->sleep_until_tsc = 0;
     v->start = (struct start_state){.mode = START_REAL16};
     v->reinject.info = v->exception.info = 0;
+    v->nmi_in_service = false;
     vmx_load(v);
     write_guest_state(v);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);

@@ -43,12 +43,13 @@ struct vmx_vcpu {
 
     struct vmx_event reinject; /* an event whose delivery an exit interrupted */
     struct vmx_event exception;
-    u32 windows;     /* window exits that are armed: PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW */
-    u8 mcg_status;   /* IA32_MCG_STATUS */
-    bool debug_used; /* DR0-DR3 and DR6 are switched with this vCPU */
-    bool configured; /* the VMCS has been written for the first time */
-    u8 skip_bytes;   /* length of the instruction that mmio.c emulated */
-    u8 apicv;        /* enum vmx_apicv_mode that its VMCS is in */
+    u32 windows;         /* window exits that are armed: PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW */
+    u8 mcg_status;       /* IA32_MCG_STATUS */
+    bool debug_used;     /* DR0-DR3 and DR6 are switched with this vCPU */
+    bool configured;     /* the VMCS has been written for the first time */
+    u8 skip_bytes;       /* length of the instruction that mmio.c emulated */
+    u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
+    bool nmi_in_service; /* in Bochs 2.7: event.c */
     u16 vpid;
     u32 xsave_frames; /* of xsave_area */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
