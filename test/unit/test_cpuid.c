@@ -13,6 +13,14 @@
 #include "arch/x86/xsave.h"
 #include "test/fake/host_memory.h"
 
+/* No debugger here. */
+enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
+{
+    (void)v;
+    fail();
+    return OUTCOME_STOP;
+}
+
 static u64 tsc_hz;
 
 u64 clock_tsc_hz(void)

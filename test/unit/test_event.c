@@ -310,9 +310,47 @@ static void test_nothing_pending_writes_nothing(void **state)
     assert_int_equal(fake_vmcs_write_count(), 0);
 }
 
+/* Bochs 2.7 lets one vCPU's blocking by NMI pass to the next one: without an NMI in service it is not this one's. */
+static void test_foreign_nmi_blocking(void **state)
+{
+    (void)state;
+    vmx_machine.is_bochs27 = true;
+    bench.v.base.nmi_waiting = true;
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), EVENT_VALID | EVENT_TYPE_NMI << 8 | 2);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+
+    /* Its own lasts up to its IRET, for which the window exit is armed, whatever else is prepared meanwhile. */
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, 0);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_NMI_WINDOW);
+    bench.v.base.nmi_waiting = true;
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_NMI);
+    bench.v.base.nmi_waiting = false;
+    vmx_event_prepare(&bench.v);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_NMI_WINDOW);
+}
+
+/* A CPU that does it right keeps its own account. */
+static void test_nmi_blocking_is_believed(void **state)
+{
+    (void)state;
+    bench.v.base.nmi_waiting = true;
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_NMI);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_NMI_WINDOW);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_foreign_nmi_blocking, set_up),
+        cmocka_unit_test_setup(test_nmi_blocking_is_believed, set_up),
         cmocka_unit_test_setup(test_choice_over_all_inputs, set_up),
         cmocka_unit_test_setup(test_error_codes, set_up),
         cmocka_unit_test_setup(test_exception_goes_in_once, set_up),
