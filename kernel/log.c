@@ -31,6 +31,11 @@ void log_event(const char *format, ...)
     va_end(arguments);
 }
 
+void log_text(const char *text)
+{
+    log_event("%s", text);
+}
+
 #define LOG_DEFINE(name, level, kind)                                                                                  \
     void name(const char *format, ...)                                                                                 \
     {                                                                                                                  \

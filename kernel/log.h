@@ -9,6 +9,8 @@
 
 /* Lines of a fixed form (docs/design.md, "What the outside may rely on"): printed at every level. */
 void log_event(const char *format, ...) PRINTF(1, 2);
+/* The same of a text as it is: for those that hand out lines. */
+void log_text(const char *text);
 /* Printed as "rootlet: error: ...", "rootlet: warn: ..." and so on if the level is enabled. */
 void log_error(const char *format, ...) PRINTF(1, 2);
 void log_warn(const char *format, ...) PRINTF(1, 2);

@@ -241,11 +241,6 @@ static void report(const struct vm *vm)
     virt_vm_print_statistics(vm);
 }
 
-static void trace_to_console(const char *text)
-{
-    log_event("%s", text);
-}
-
 static bool com2_works;
 
 static void trace_to_com2(const char *text)
@@ -259,7 +254,7 @@ static void trace_to_com2(const char *text)
 static void print_trace(enum trace_to to)
 {
     if (to == TRACE_TO_SERIAL)
-        trace_print_all(vms, trace_to_console);
+        trace_print_all(vms, log_text);
     if (to != TRACE_TO_COM2)
         return;
     com2_works = serial_init(SERIAL_COM2);

@@ -679,7 +679,7 @@ static void ask_for_work(void)
         attend(busiest, ATTEND_PUSH);
 }
 
-static bool has_work(const struct sched_cpu *cpu)
+static ALWAYS_INLINE bool has_work(const struct sched_cpu *cpu)
 {
     return __atomic_load_n(&cpu->ready_count, __ATOMIC_SEQ_CST) || __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) ||
            __atomic_load_n(&finishing, __ATOMIC_SEQ_CST);

@@ -7,7 +7,7 @@
 #define ROOTLET_KERNEL_TRACE_H
 
 #include "arch/x86/percpu.h"
-#include "kernel/lib/status.h"
+#include "kernel/vm.h"
 
 #define TRACE_VERSION       1u
 #define TRACE_EXIT_RECORDS  4096u /* of a CPU */
@@ -63,39 +63,50 @@ enum trace_action {
 
 enum trace_leave { TRACE_LEAVE_PREEMPTED, TRACE_LEAVE_BLOCKED, TRACE_LEAVE_STOPPED };
 
-struct vm;
-struct vcpu;
-
-/* A vCPU's `tag`. VMs beyond 4095 share numbers. */
-static inline u32 trace_tag(u32 vm_number, u32 index)
+/* Who it is: `tag` with cause and action 0. VMs are numbered from 1; those beyond 4095 share numbers. */
+static inline u32 trace_vm_number(const struct vm *vm)
 {
-    return (vm_number << 4 | index) & 0xffff;
+    return (vm->id + 1) & 0xfff;
+}
+
+static inline u32 trace_tag(const struct vm *vm, u32 index)
+{
+    return trace_vm_number(vm) << 4 | index;
 }
 
 /*
- * The ring of exits lies on a boundary of twice its size, so that one bit cleared wraps its end to its beginning; GS
- * has the place of the last record.
+ * A CPU's two rings lie one behind the other, each on a boundary of twice its size, so that one bit cleared wraps a
+ * ring's end to its beginning; GS has the place of the last record of each.
  */
-#define TRACE_RING_BYTES (TRACE_EXIT_RECORDS * sizeof(struct trace_record))
+#define TRACE_EXIT_BYTES  (TRACE_EXIT_RECORDS * sizeof(struct trace_record))
+#define TRACE_EVENT_BYTES (TRACE_EVENT_RECORDS * sizeof(struct trace_record))
+_Static_assert(TRACE_EXIT_BYTES % (2 * TRACE_EVENT_BYTES) == 0, "the second ring begins where the first one ends");
 
 /* The record of this CPU's last exit (or TRACE_ENTER). */
 static ALWAYS_INLINE struct trace_record *trace_last(void)
 {
-    return CPU_LOCAL_GET(trace);
+    return CPU_LOCAL_GET(trace_exit);
+}
+
+/* The record behind `last`, with TSC and tag. */
+static ALWAYS_INLINE struct trace_record *trace_next(struct trace_record *last, u64 ring_bytes, u32 tag)
+{
+    struct trace_record *record = (struct trace_record *)((uintptr_t)(last + 1) & ~(uintptr_t)ring_bytes);
+    u32 low, high;
+
+    asm volatile("rdtsc" : "=a"(low), "=d"(high));
+    record->tsc_low = low;
+    record->tsc_high = high;
+    record->tag = tag;
+    return record;
 }
 
 /* Begins the record of an exit; the caller writes rip, cause and, where docs/trace.md gives it one, detail. */
 static ALWAYS_INLINE struct trace_record *trace_begin(u32 tag)
 {
-    uintptr_t at = (uintptr_t)(trace_last() + 1) & ~(uintptr_t)TRACE_RING_BYTES;
-    struct trace_record *record = (struct trace_record *)at;
-    u32 low, high;
+    struct trace_record *record = trace_next(trace_last(), TRACE_EXIT_BYTES, tag);
 
-    CPU_LOCAL_SET(trace, record);
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    record->tsc_low = low;
-    record->tsc_high = high;
-    record->tag = tag;
+    CPU_LOCAL_SET(trace_exit, record);
     return record;
 }
 

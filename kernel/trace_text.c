@@ -115,7 +115,7 @@ static void print_record(u32 cpu, const struct trace_record *record, const struc
 
 static bool belongs_to(const struct trace_record *record, const struct vm *vm)
 {
-    return record->vcpu >> 4 == ((vm->id + 1) & 0xfff);
+    return record->vcpu >> 4 == trace_vm_number(vm);
 }
 
 /* Of all rings, the newest record that was not read yet and belongs to the VM. */
@@ -214,7 +214,7 @@ void trace_print_all(const struct vm *vms, void (*emit)(const char *text))
                 smp_cpu_count(), (u32)sizeof(struct trace_record));
     emit(line);
     for (; vms; vms = vms->next) {
-        format_text(line, sizeof line, "trace vm id=%u name=%s cpus=%u", (vms->id + 1) & 0xfff, vms->spec.name,
+        format_text(line, sizeof line, "trace vm id=%u name=%s cpus=%u", trace_vm_number(vms), vms->spec.name,
                     vms->spec.cpus);
         emit(line);
     }

@@ -48,6 +48,7 @@ struct vcpu {
     enum vcpu_state state;
     struct vm *vm;
     u32 index;
+    u32 trace_tag; /* who it is in the flight recorder: trace_tag() */
     u32 home_cpu;
     u32 hypercalls; /* how many there are for this vCPU: 0 if its VM is stealthy */
     u32 started;    /* atomic: set by the one who starts it, or retires it unstarted */

@@ -406,11 +406,6 @@ static void dump_screen(struct vm *vm)
     }
 }
 
-static void print_line(const char *text)
-{
-    log_event("%s", text);
-}
-
 static void finish(struct vm *vm)
 {
     vm_lock(vm);
@@ -422,8 +417,8 @@ static void finish(struct vm *vm)
     gdb_stub_vm_ended(vm);
     vm->stop_tsc = cpu_tsc();
     trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
-    if (wants_report(vm))
-        trace_print_last(vm, print_line);
+    if (!vm->clean || wants_report(vm))
+        trace_print_last(vm, log_text);
     log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);

@@ -6,6 +6,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
+#include "kernel/trace.h"
 #include "vmx/debug.h"
 #include "vmx/event.h"
 #include "vmx/vcpu.h"
@@ -176,13 +177,14 @@ static enum outcome move_to(struct vmx_vcpu *v, unsigned cr, u64 value)
 }
 
 /* SDM 3C 27.2.1 "Basic VM-Exit Information", table "Exit Qualification for Control-Register Accesses". */
-enum outcome vmx_cr_exit(struct vmx_vcpu *v)
+enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
     unsigned cr = qualification & 0xf;
     unsigned gpr = (unsigned)bits_field(qualification, 11, 8);
     u64 mask = vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG ? ~0ull : UINT32_MAX;
 
+    record->detail = qualification;
     switch (bits_field(qualification, 5, 4)) {
     case 0:
         return move_to(v, cr, vmx_vcpu_gpr(v, gpr) & mask);
@@ -204,8 +206,9 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v)
  * The first use of a debug register: from now on they are switched with this vCPU and its accesses no longer exit. CPL
  * and CR4.DE were checked before the exit. SDM 3C 25.1.3 "Instructions That Cause VM Exits Conditionally".
  */
-enum outcome vmx_dr_exit(struct vmx_vcpu *v)
+enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    record->detail = vmcs_read(EXIT_QUALIFICATION);
     if (UNLIKELY(v->debug) && v->debug->owns_registers)
         return vmx_debug_mov_dr(v);
     v->debug_used = true;

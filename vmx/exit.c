@@ -217,12 +217,18 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
     u32 reason = (u16)vmcs_read(EXIT_REASON);
     u64 rip = vmcs_read(GUEST_RIP);
 
-    /* Code that runs over the end of 4 GiB: the CPU wraps EIP, skip_instruction() leaves that to us. */
+    /*
+     * Code that runs over the end of 4 GiB: the CPU wraps EIP, enter_behind() leaves that to us. A VMLAUNCH that fails
+     * so launches nothing (SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State"), and we do not know
+     * which of the two this was: VMCLEAR, and the next entry is a VMLAUNCH.
+     */
     if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !(vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)) {
         vmcs_write(GUEST_RIP, (u32)rip);
+        CHECK(vmcs_clear(v->vmcs) && vmcs_load(v->vmcs));
+        v->launched = 0;
+        vcpu_request(&v->base, VCPU_REQUEST_RESCHEDULE);
         return OUTCOME_RESUME;
     }
-    v->last_entry_error = 0;
     explain_failed_entry(v, EXPLAIN_EXIT);
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "exit=%u what=\"VM entry refused: %s\" qualification=%lu", reason,
             virt_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
@@ -317,7 +323,7 @@ static enum outcome apic_access_exit(struct vmx_vcpu *v, struct trace_record *re
 
     record->detail = qualification;
     if (LIKELY(APIC_ACCESS_TYPE(qualification) <= APIC_LINEAR_WRITE))
-        return vmx_mmio_execute(v);
+        return vmx_mmio_execute(v, record);
     return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"local APIC used as memory\"");
 }
 
@@ -347,12 +353,6 @@ static COLD enum outcome uncounted_exit(struct vmx_vcpu *v, u32 reason)
     if ((u16)reason < EXIT_REASONS)
         v->exits[(u16)reason]++;
     return reason & ENTRY_FAILED ? entry_failure(v) : unknown_exit(v);
-}
-
-static enum outcome control_register_exit(struct vmx_vcpu *v, struct trace_record *record)
-{
-    record->detail = vmcs_read(EXIT_QUALIFICATION);
-    return record->cause == EXIT_CR_ACCESS ? vmx_cr_exit(v) : vmx_dr_exit(v);
 }
 
 enum outcome vmx_exit_slow(struct vmx_vcpu *v, struct trace_record *record)
@@ -393,8 +393,9 @@ enum outcome vmx_exit_slow(struct vmx_vcpu *v, struct trace_record *record)
     case EXIT_MWAIT: /* as on a CPU whose CPUID does not have them */
         return undefined_exit(v);
     case EXIT_CR_ACCESS:
+        return vmx_cr_exit(v, record);
     case EXIT_MOV_DR:
-        return control_register_exit(v, record);
+        return vmx_dr_exit(v, record);
     case EXIT_XSETBV:
         return vmx_xsetbv_exit(v);
     case EXIT_APIC_ACCESS:
@@ -442,7 +443,7 @@ static handler_t *const handlers[EXIT_HANDLED] = {
 /* The handlers' calls are in tail position, so that the dispatch itself needs no stack frame. */
 enum outcome vmx_exit_handle(struct vmx_vcpu *v)
 {
-    struct trace_record *record = trace_begin(v->trace_tag);
+    struct trace_record *record = trace_begin(v->base.trace_tag);
     u64 reason = vmcs_read(EXIT_REASON);
 
     record->rip = vmcs_read(GUEST_RIP);

@@ -106,7 +106,7 @@ static NOINLINE enum outcome run(struct vmx_vcpu *v, struct mmio_slot *slot, u64
 {
     if (UNLIKELY(!is_same_mode(v, slot, rip)) || UNLIKELY(!is_unchanged(slot)))
         return mmio_run_unknown(v, slot, qualification);
-    gpa_t physical = gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS));
+    gpa_t physical = gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS)); /* again: to keep it in a register so long costs more */
     if (UNLIKELY(!is_its_access(slot, qualification, physical.raw)))
         return mmio_run_decoded(v, &slot->insn, (const u8 *)slot->bytes, qualification);
     v->skip_bytes = slot->insn.length;
@@ -114,11 +114,10 @@ static NOINLINE enum outcome run(struct vmx_vcpu *v, struct mmio_slot *slot, u64
     return OUTCOME_SKIP_DECODED;
 }
 
-enum outcome vmx_mmio_execute(struct vmx_vcpu *v)
+/* Without a qualification of EPT violations no access is taken for the slot's, wherever it goes. */
+enum outcome vmx_mmio_execute(struct vmx_vcpu *v, const struct trace_record *record)
 {
-    u64 rip = vmcs_read(GUEST_RIP);
-
-    return run(v, &v->mmio[mmio_slot_index(rip)], rip, 0);
+    return run(v, &v->mmio[mmio_slot_index(record->rip)], record->rip, 0);
 }
 
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record)

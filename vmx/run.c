@@ -111,7 +111,7 @@ static COLD u32 leave(void)
 /* The vCPU gets this CPU: the time in its guest and its exits counts from here. */
 static void record_enter(const struct vmx_vcpu *v)
 {
-    struct trace_record *record = trace_begin(v->trace_tag);
+    struct trace_record *record = trace_begin(v->base.trace_tag);
 
     record->cause = TRACE_ENTER;
     record->rip = vmcs_read(GUEST_RIP);
@@ -232,6 +232,16 @@ static const char *instruction_error_name(u64 error)
     }
 }
 
+static COLD void entry_failed(struct vmx_vcpu *v, enum explain_failure how)
+{
+    u32 error = how == EXPLAIN_VMFAIL_VALID ? vmcs_read(INSTRUCTION_ERROR) : 0;
+
+    trace_event(TRACE_ENTRY_FAILED, &v->base, error);
+    explain_failed_entry(v, how);
+    vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "error=%u what=\"%s\"", error,
+            how == EXPLAIN_VMFAIL_VALID ? instruction_error_name(error) : "VMfailInvalid: no current VMCS");
+}
+
 void virt_vcpu_run(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
@@ -251,11 +261,6 @@ void virt_vcpu_run(struct vcpu *vcpu)
         return;
     }
     u32 failed = vmx_enter_guest(v);
-    if (!failed)
-        return;
-    trace_event(TRACE_ENTRY_FAILED, vcpu, failed == 1 ? vmcs_read(INSTRUCTION_ERROR) : 0);
-    v->last_entry_error = failed == 1 ? vmcs_read(INSTRUCTION_ERROR) : 0;
-    explain_failed_entry(v, (enum explain_failure)failed);
-    vm_stop(vcpu->vm, VM_STOP_ENTRY_FAILURE, "error=%lu what=\"%s\"", v->last_entry_error,
-            failed == 1 ? instruction_error_name(v->last_entry_error) : "VMfailInvalid: no current VMCS");
+    if (UNLIKELY(failed))
+        entry_failed(v, (enum explain_failure)failed);
 }

@@ -32,8 +32,7 @@ struct vmx_event {
 
 struct vmx_vcpu {
     struct vcpu base;
-    u64 gpr[16];   /* see kept.h for when which of them are here; not RSP */
-    u32 trace_tag; /* who it is in the flight recorder */
+    u64 gpr[16]; /* see kept.h for when which of them are here; not RSP */
     u32 launched;
     u32 active_cpu; /* VCPU_NO_CPU: the VMCS is clear */
     u32 host_cpu;   /* whose GDT, TSS, GS the VMCS's host state holds */
@@ -59,10 +58,9 @@ struct vmx_vcpu {
     u64 dr6;
     u64 msrs[VMX_SWITCHED_MSRS];
     struct mtrr mtrr;
-    u64 tsc_adjust;       /* IA32_TSC_ADJUST: what the guest has added to its TSC */
-    u32 unknown_msrs;     /* accesses to MSRs that do not exist here */
-    u32 unknown_msr;      /* the last of them */
-    u64 last_entry_error; /* VM-instruction error of a failed entry */
+    u64 tsc_adjust;   /* IA32_TSC_ADJUST: what the guest has added to its TSC */
+    u32 unknown_msrs; /* accesses to MSRs that do not exist here */
+    u32 unknown_msr;  /* the last of them */
     hpa_t vmcs;
     void *xsave_area;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
@@ -129,14 +127,14 @@ void vmx_msr_restore(const struct vmx_vcpu *v);
 /* io.c */
 enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* cr.c */
-enum outcome vmx_cr_exit(struct vmx_vcpu *v);
+enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record);
 enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v);
-enum outcome vmx_dr_exit(struct vmx_vcpu *v);
+enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record);
 u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
 /* mmio.c */
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* Executes the instruction at RIP, whose memory operand is a device, on the bus. */
-enum outcome vmx_mmio_execute(struct vmx_vcpu *v);
+enum outcome vmx_mmio_execute(struct vmx_vcpu *v, const struct trace_record *record);
 /* debug.c, of vCPUs with v->debug. Before each run, VMCS loaded: what the debugger changed takes effect. */
 void vmx_debug_enter(struct vmx_vcpu *v);
 /* INIT and SIPI have given the vCPU a fresh state; before vmx_debug_enter(). */

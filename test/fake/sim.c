@@ -289,6 +289,11 @@ void log_event(const char *format, ...)
     (void)format;
 }
 
+void log_text(const char *text)
+{
+    (void)text;
+}
+
 void log_info(const char *format, ...)
 {
     (void)format;

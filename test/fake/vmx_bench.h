@@ -48,7 +48,7 @@ static struct {
 } bench;
 
 /* As the kernel's: on a boundary of twice its size. */
-static struct trace_record bench_records[TRACE_EXIT_RECORDS] __attribute__((aligned(2 * TRACE_RING_BYTES)));
+static struct trace_record bench_records[TRACE_EXIT_RECORDS] __attribute__((aligned(2 * TRACE_EXIT_BYTES)));
 
 void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
 {
@@ -192,7 +192,7 @@ static inline void bench_start(void)
     memset(&bench, 0, sizeof bench);
     memset(&vmx_machine, 0, sizeof vmx_machine);
     memset(bench_records, 0, sizeof bench_records);
-    bench.local.trace = bench_records;
+    bench.local.trace_exit = bench_records;
     assert_int_equal(syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, &bench.local), 0);
     fake_cpu_reset();
     fake_cpuid_skylake();

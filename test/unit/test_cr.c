@@ -48,7 +48,7 @@ static enum outcome mov_to(unsigned cr, u64 value)
 {
     bench.v.gpr[GPR_RDI] = value;
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(cr, 0, GPR_RDI));
-    return vmx_cr_exit(&bench.v);
+    return vmx_cr_exit(&bench.v, trace_last());
 }
 
 static void assert_refused(unsigned cr, u64 value)
@@ -212,7 +212,7 @@ static void test_cr3(void **state)
     assert_int_equal(mov_to(3, BIT(63) | 0x5007), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_CR3), 0x5007);
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(3, 1, GPR_RBX));
-    assert_int_equal(vmx_cr_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_cr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     assert_int_equal(bench.v.gpr[GPR_RBX], 0x5007);
 }
 
@@ -309,7 +309,7 @@ static void test_cr8(void **state)
     for (u64 value = 0; value < 16; value++) {
         assert_int_equal(mov_to(8, value), OUTCOME_SKIP);
         VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(8, 1, GPR_RBX));
-        assert_int_equal(vmx_cr_exit(&bench.v), OUTCOME_SKIP);
+        assert_int_equal(vmx_cr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
         assert_int_equal(bench.v.gpr[GPR_RBX], value);
     }
     for (unsigned bit = 4; bit < 64; bit++)
@@ -321,7 +321,7 @@ static void test_rsp_as_operand(void **state)
     (void)state;
     VMCS_SET(GUEST_RSP, CR0_PE | CR0_CD);
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(0, 0, GPR_RSP));
-    assert_int_equal(vmx_cr_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_cr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(CR0_SHADOW), CR0_PE | CR0_CD | CR0_ET);
 }
 
@@ -330,16 +330,16 @@ static void test_clts_and_lmsw(void **state)
     (void)state;
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_NE | CR0_TS | CR0_WP);
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(0, 2, 0));
-    assert_int_equal(vmx_cr_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_cr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_CR0), CR0_PE | CR0_NE | CR0_WP);
     /* LMSW sets PE, MP, EM, TS from the source; it clears all of them but PE; the rest stays as the guest sees it. */
     VMCS_SET(CR0_SHADOW, CR0_PE | CR0_ET | CR0_CD);
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(0, 3, 0) | 0xfff6ull << 16);
-    assert_int_equal(vmx_cr_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_cr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_CR0), CR0_PE | CR0_NE | CR0_WP | CR0_MP | CR0_EM);
     assert_int_equal(vmcs_read(CR0_SHADOW) & (CR0_CD | CR0_NE), CR0_CD);
     VMCS_SET(EXIT_QUALIFICATION, QUALIFICATION(0, 3, 0));
-    assert_int_equal(vmx_cr_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_cr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_CR0), CR0_PE | CR0_NE | CR0_WP);
 }
 
@@ -387,7 +387,7 @@ static void test_debug_registers(void **state)
     bench.v.dr[2] = 0x12;
     bench.v.dr[3] = 0x13;
     assert_true(vmcs_read(PROC_CONTROLS) & PROC_MOV_DR_EXITING);
-    assert_int_equal(vmx_dr_exit(&bench.v), OUTCOME_RESUME);
+    assert_int_equal(vmx_dr_exit(&bench.v, trace_last()), OUTCOME_RESUME);
     assert_int_equal(fake_cpu.dr0, 0x10);
     assert_int_equal(fake_cpu.dr1, 0x11);
     assert_int_equal(fake_cpu.dr2, 0x12);
@@ -404,10 +404,10 @@ static void test_debug_registers_of_a_debugger(void **state)
 
     (void)state;
     bench.v.debug = &debug;
-    assert_int_equal(vmx_dr_exit(&bench.v), OUTCOME_SKIP);
+    assert_int_equal(vmx_dr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
     assert_false(bench.v.debug_used);
     debug.owns_registers = false;
-    assert_int_equal(vmx_dr_exit(&bench.v), OUTCOME_RESUME);
+    assert_int_equal(vmx_dr_exit(&bench.v, trace_last()), OUTCOME_RESUME);
     assert_true(bench.v.debug_used);
 }
 

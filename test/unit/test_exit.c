@@ -60,9 +60,6 @@ void sched_deadline_reached(struct vcpu *vcpu)
         called = name;                                                                                                 \
         return OUTCOME_SKIP_DECODED;                                                                                   \
     }
-HANDLER(vmx_cr_exit, "cr")
-HANDLER(vmx_dr_exit, "dr")
-HANDLER(vmx_mmio_execute, "mmio")
 HANDLER(vmx_xsetbv_exit, "xsetbv")
 
 /* In entry.asm. */
@@ -78,8 +75,34 @@ enum outcome vmx_exit_with_registers(struct vmx_vcpu *v, struct trace_record *re
         called = name;                                                                                                 \
         return OUTCOME_SKIP_DECODED;                                                                                   \
     }
+enum outcome vmx_mmio_execute(struct vmx_vcpu *v, const struct trace_record *record)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_ptr_equal(record, trace_last());
+    called = "mmio";
+    return OUTCOME_SKIP_DECODED;
+}
+
+/* The launch state that the CPU would keep. */
+static bool is_launched;
+
+bool vmcs_clear(hpa_t region)
+{
+    assert_int_equal(region.raw, bench.v.vmcs.raw);
+    is_launched = false;
+    return true;
+}
+
+bool vmcs_load(hpa_t region)
+{
+    assert_int_equal(region.raw, bench.v.vmcs.raw);
+    return true;
+}
+
 PLAIN_HANDLER(vmx_cpuid_exit, "cpuid")
 PLAIN_HANDLER(vmx_io_exit, "io")
+PLAIN_HANDLER(vmx_cr_exit, "cr")
+PLAIN_HANDLER(vmx_dr_exit, "dr")
 PLAIN_HANDLER(vmx_ept_violation_with_registers, "ept")
 PLAIN_HANDLER(vmx_msr_read_exit, "rdmsr")
 PLAIN_HANDLER(vmx_msr_write_exit, "wrmsr")
@@ -129,7 +152,7 @@ static enum outcome exit_with(u32 reason)
 
     VMCS_SET(EXIT_REASON, reason);
     u64 rip = vmcs_read(GUEST_RIP);
-    bench.v.trace_tag = trace_tag(3, 1);
+    bench.v.base.trace_tag = 3 << 4 | 1;
     enum outcome outcome = vmx_exit_handle(&bench.v);
     /* Every exit is on record, whatever becomes of it. */
     assert_ptr_equal(trace_last(), before + 1);
@@ -143,7 +166,7 @@ static enum outcome exit_with(u32 reason)
 static void records_wrap(void **state)
 {
     (void)state;
-    bench.local.trace = bench_records + TRACE_EXIT_RECORDS - 1;
+    bench.local.trace_exit = bench_records + TRACE_EXIT_RECORDS - 1;
     struct trace_record *record = trace_begin(7);
     assert_ptr_equal(record, bench_records);
     assert_ptr_equal(trace_last(), record);
@@ -304,8 +327,13 @@ static void test_eip_wraps(void **state)
 {
     (void)state;
     VMCS_SET(GUEST_RIP, 0x100000002);
+    is_launched = bench.v.launched = true;
+    bench.v.base.requests = 0;
     assert_int_equal(exit_with(0x80000021), OUTCOME_RESUME);
     assert_int_equal(vmcs_read(GUEST_RIP), 2);
+    /* It leaves the guest, to enter by the instruction that fits the launch state, whichever has failed. */
+    assert_true(bench.v.base.requests & VCPU_REQUEST_RESCHEDULE);
+    assert_false(is_launched || bench.v.launched);
     assert_int_equal(explained, 0);
     assert_int_equal(exit_with(0x80000021), OUTCOME_STOP); /* only once: a second failure has another cause */
     set_up(state);

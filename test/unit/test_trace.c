@@ -96,7 +96,7 @@ static int set_up(void **state)
         locals[i].id = i;
         vm[i].id = i;
         vm[i].spec.cpus = 1;
-        vcpus[i] = (struct vcpu){.vm = &vm[i]};
+        vcpus[i] = (struct vcpu){.vm = &vm[i], .trace_tag = trace_tag(&vm[i], 0)};
     }
     strcpy(vm[0].spec.name, "one");
     strcpy(vm[1].spec.name, "two");
@@ -112,7 +112,7 @@ static int set_up(void **state)
 /* An exit of the VM at a time of our choosing. */
 static struct trace_record *record(u32 vm_index, u64 tsc, u8 cause)
 {
-    struct trace_record *r = trace_begin(trace_tag(vm[vm_index].id + 1, 0));
+    struct trace_record *r = trace_begin(trace_tag(&vm[vm_index], 0));
 
     r->tsc = tsc;
     r->rip = 0x1000 + tsc;
