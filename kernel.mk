@@ -30,7 +30,7 @@ SMALL_CFLAGS := -Oz -fno-jump-tables -fno-move-loop-invariants -fipa-pta
 # sections of these objects get the prefix .explain, which linker.ld collects. Ordinary objects, for -flto forgets the files.
 EXPLAIN_C    := $(addprefix vmx/,check.c check_controls.c check_fields.c check_guest.c check_host.c check_msrs.c check_segments.c check_state.c check_text.c explain.c) kernel/trace_text.c
 EXPLAIN_C    += vmx/caps_report.c vmx/guest_backtrace.c kernel/guest_symbols.c
-EXPLAIN_C    += vmx/debug.c $(addprefix kernel/gdb/,command.c packet.c registers.c stub.c)
+EXPLAIN_C    += vmx/debug.c $(addprefix kernel/gdb/,command.c packet.c points.c registers.c stub.c)
 SMALL_C      := $(filter-out $(FAST_C),$(KERNEL_C))
 $(FAST_C:%.c=build/%.c.o): KERNEL_CFLAGS += $(FAST_CFLAGS)
 # The guest's registers that stay in the CPU while a plain exit is handled: vmx/entry.asm, vmx/kept.h.

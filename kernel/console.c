@@ -1,14 +1,14 @@
 /*
- * Two rings under one lock (the last in the lock order): bytes to send, 64 KiB, and bytes received. head and tail run
- * freely; their difference is the fill. Whoever writes also moves bytes if the transmitter is empty, which starts the
- * chain of transmit interrupts, and before interrupts work is the only drain. Without a UART output is thrown away. Any
- * CPU, interrupts off; not in NMI context but for console_panic_write.
+ * Two rings under one lock (the last in the lock order): bytes to send, 64 KiB, and bytes received. Whoever writes also
+ * moves bytes if the transmitter is empty, which starts the chain of transmit interrupts, and before interrupts work is
+ * the only drain. Without a UART output is thrown away. Any CPU, interrupts off; not in NMI context but for
+ * console_panic_write.
  */
 #include "kernel/console.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/spinlock.h"
-#include "drivers/host/serial.h"
 #include "kernel/lib/string.h"
+#include "kernel/serial_line.h"
 
 #define RING_BYTES      65536u
 #define RESERVE_BYTES   (RING_BYTES / 2)
@@ -18,46 +18,19 @@
 
 static struct spinlock lock;
 static bool present;
-static u8 ring[RING_BYTES];
-static u32 head, tail;
-static u8 input[INPUT_BYTES];
-static u32 input_head, input_tail;
+static u8 ring[RING_BYTES], input[INPUT_BYTES];
+static struct serial_line line = {SERIAL_COM1, RING_BYTES, INPUT_BYTES, ring, input, 0, 0, 0, 0};
 static bool line_open; /* raw bytes have gone out since the last newline */
 static bool interrupts;
 static void (*reader)(void);
 
-/* Moves what fits into an empty transmit FIFO. Lock held, UART present. */
-static void feed_transmitter(void)
-{
-    if (head == tail || !serial_can_send(SERIAL_COM1))
-        return;
-    for (u32 i = 0; i < SERIAL_FIFO_BYTES && head != tail; i++)
-        serial_send(SERIAL_COM1, ring[tail++ % RING_BYTES]);
-}
-
-static void take_input(void)
-{
-    for (int byte = serial_receive(SERIAL_COM1); byte >= 0; byte = serial_receive(SERIAL_COM1))
-        if (input_head - input_tail < INPUT_BYTES)
-            input[input_head++ % INPUT_BYTES] = (u8)byte;
-}
-
 static void handle_interrupt(void)
 {
     void (*notify)(void) = __atomic_load_n(&reader, __ATOMIC_ACQUIRE);
-    u32 loops = 0;
 
     spin_lock(&lock);
-    /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
-    for (; loops < INTERRUPT_LOOPS && serial_acknowledge_interrupt(SERIAL_COM1); loops++) {
-        take_input();
-        feed_transmitter();
-    }
-    if (loops == INTERRUPT_LOOPS) { /* others' turn, then a new edge */
-        serial_set_interrupts(SERIAL_COM1, false, false);
-        serial_set_interrupts(SERIAL_COM1, true, true);
-    }
-    bool typed = input_head != input_tail;
+    serial_line_interrupt(&line, INTERRUPT_LOOPS, NULL);
+    bool typed = line.in_head != line.in_tail;
     spin_unlock(&lock);
     if (typed && notify)
         notify();
@@ -87,24 +60,24 @@ bool console_set_reader(void (*function)(void))
 
 static void append(const char *text, size_t length)
 {
-    u32 at = head % RING_BYTES;
+    u32 at = line.out_head % RING_BYTES;
     size_t first = RING_BYTES - at < length ? RING_BYTES - at : length;
 
     memcpy(ring + at, text, first);
     memcpy(ring, text + first, length - first);
     /* After the bytes, so that a panic on another CPU never sends what is not there yet. */
-    __atomic_store_n(&head, head + (u32)length, __ATOMIC_RELEASE);
+    __atomic_store_n(&line.out_head, line.out_head + (u32)length, __ATOMIC_RELEASE);
 }
 
 static void send(const char *text, size_t length)
 {
     while (length) {
-        size_t room = RING_BYTES - (head - tail);
+        size_t room = RING_BYTES - (line.out_head - line.out_tail);
         size_t part = length < room ? length : room;
         append(text, part);
         text += part;
         length -= part;
-        feed_transmitter();
+        serial_line_feed(&line);
     }
 }
 
@@ -133,7 +106,7 @@ void console_write_raw(const char *text, size_t length)
 /* A racy look at the fill is good enough: both calls are advice. */
 static u32 backlog(void)
 {
-    return __atomic_load_n(&head, __ATOMIC_RELAXED) - __atomic_load_n(&tail, __ATOMIC_RELAXED);
+    return __atomic_load_n(&line.out_head, __ATOMIC_RELAXED) - __atomic_load_n(&line.out_tail, __ATOMIC_RELAXED);
 }
 
 s64 console_room(void)
@@ -152,8 +125,8 @@ void console_flush(void)
     if (!present)
         return;
     spin_lock(&lock);
-    while (head != tail)
-        feed_transmitter();
+    while (line.out_head != line.out_tail)
+        serial_line_feed(&line);
     while (!serial_is_idle(SERIAL_COM1))
         ;
     spin_unlock(&lock);
@@ -164,8 +137,8 @@ void console_panic_write(const char *text, size_t length)
     if (!present)
         return;
     /* What was logged before comes out first; the lock's owner may be stopped for ever, so none is taken. */
-    while (head != tail)
-        feed_transmitter();
+    while (line.out_head != line.out_tail)
+        serial_line_feed(&line);
     for (size_t i = 0; i < length; i++) {
         while (!serial_can_send(SERIAL_COM1))
             ;
@@ -177,13 +150,10 @@ void console_panic_write(const char *text, size_t length)
 
 int console_read(void)
 {
-    int byte = -1;
-
     if (!present)
-        return byte;
+        return -1;
     spin_lock(&lock);
-    if (input_head != input_tail)
-        byte = input[input_tail++ % INPUT_BYTES];
+    int byte = serial_line_take(&line);
     spin_unlock(&lock);
     return byte;
 }

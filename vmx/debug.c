@@ -6,6 +6,7 @@
  */
 #include "vmx/debug.h"
 #include "arch/x86/xsave.h"
+#include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/string.h"
 #include "vmx/event.h"
@@ -357,7 +358,7 @@ bool vmx_debug_exception(struct vmx_vcpu *v, u32 info)
 
     if ((u8)info == VECTOR_DB)
         return EVENT_TYPE(info) != EVENT_TYPE_PRIV_SOFT_EXC && debug_exception(v); /* INT1 is the guest's */
-    if ((u8)info != VECTOR_BP || !locate(v, linear_rip(), &where) || !gdb_stub_has_planted(v->base.vm, where))
+    if ((u8)info != VECTOR_BP || !locate(v, linear_rip(), &where) || !gdb_points_has_planted(v->base.vm, where))
         return false;
     (void)gdb_stub_stopped(&v->base, GDB_STOP_SOFTWARE, 0);
     return true;

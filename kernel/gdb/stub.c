@@ -10,38 +10,22 @@
 #include "arch/x86/irq.h"
 #include "arch/x86/regs.h"
 #include "arch/x86/spinlock.h"
-#include "drivers/host/serial.h"
+#include "kernel/gdb/points.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/platform.h"
 #include "kernel/sched.h"
+#include "kernel/serial_line.h"
 
 #define IN_BYTES        4096u
 #define OUT_BYTES       (4 * GDB_CONTENT_BYTES)
 #define INTERRUPT_LOOPS 16u      /* no debugger holds the CPU with an endless stream of packets */
 #define FLUSH_POLLS     1000000u /* some seconds at most */
-#define PLANTED_MAX     64u
-#define INT3            0xccu
 
 #define SIGABRT 6u
 #define SIGKILL 9u
 
 enum stub_state { STUB_RUNNING, STUB_STOPPING, STUB_STOPPED, STUB_ENDED };
-
-struct planted {
-    bool used;
-    u64 address; /* as GDB names it */
-    gpa_t where;
-    u8 original;
-};
-
-struct hardware {
-    bool used;
-    enum gdb_point point;
-    u64 address; /* what this register watches... */
-    u64 bytes;
-    u64 of_address, of_bytes; /* ... for this request of GDB's, which may take several */
-};
 
 struct thread {
     bool saved; /* its registers are in `registers` */
@@ -61,29 +45,21 @@ static struct {
     bool has_packet; /* a packet has stopped the VM, and is run when it stands: GDB waits for no stop reply */
     bool stop_again; /* unreported stops came before what GDB wanted to run */
     struct thread threads[VM_MAX_VCPUS];
-    struct planted planted[PLANTED_MAX];
-    struct hardware hardware[DEBUG_POINTS];
     struct gdb_session session;
-    u8 in[IN_BYTES], out[OUT_BYTES]; /* rings: the counters run freely */
-    u32 in_head, in_tail, out_head, out_tail;
+    struct serial_line line;
     u8 frame[GDB_FRAME_BYTES]; /* the last one, for "send again" */
     size_t frame_bytes;
 } stub;
+static u8 in[IN_BYTES], out[OUT_BYTES];
 
 /* ---- the port ---- */
 
-static void feed_transmitter(void)
-{
-    if (stub.out_head == stub.out_tail || !serial_can_send(SERIAL_COM2))
-        return;
-    for (u32 i = 0; i < SERIAL_FIFO_BYTES && stub.out_head != stub.out_tail; i++)
-        serial_send(SERIAL_COM2, stub.out[stub.out_tail++ % OUT_BYTES]);
-}
-
 static void queue(const u8 *bytes, size_t count)
 {
-    for (size_t i = 0; i < count && stub.out_head - stub.out_tail < OUT_BYTES; i++)
-        stub.out[stub.out_head++ % OUT_BYTES] = bytes[i];
+    struct serial_line *line = &stub.line;
+
+    for (size_t i = 0; i < count && line->out_head - line->out_tail < OUT_BYTES; i++)
+        out[line->out_head++ % OUT_BYTES] = bytes[i];
 }
 
 static void queue_byte(u8 byte)
@@ -95,13 +71,6 @@ static void send_reply(void)
 {
     stub.frame_bytes = gdb_packet_frame(&stub.session.reply, stub.frame);
     queue(stub.frame, stub.frame_bytes);
-}
-
-static void receive(void)
-{
-    for (int byte = serial_receive(SERIAL_COM2); byte >= 0; byte = serial_receive(SERIAL_COM2))
-        if (stub.in_head - stub.in_tail < IN_BYTES)
-            stub.in[stub.in_head++ % IN_BYTES] = (u8)byte;
 }
 
 /* ---- stopping ---- */
@@ -194,9 +163,11 @@ static void take_packet(void)
 /* Runs what has come; while the VM is stopping it waits. A reply must have room: else the next interrupt goes on. */
 static void pump(void)
 {
-    while (stub.state != STUB_STOPPING && stub.in_head != stub.in_tail &&
-           stub.out_head - stub.out_tail < OUT_BYTES - GDB_FRAME_BYTES - 2) {
-        switch (gdb_packet_feed(&stub.session.reader, stub.in[stub.in_tail++ % IN_BYTES])) {
+    struct serial_line *line = &stub.line;
+
+    while (stub.state != STUB_STOPPING && line->in_head != line->in_tail &&
+           line->out_head - line->out_tail < OUT_BYTES - GDB_FRAME_BYTES - 2) {
+        switch (gdb_packet_feed(&stub.session.reader, (u8)serial_line_take(line))) {
         case GDB_INPUT_PACKET:
             take_packet();
             break;
@@ -214,23 +185,12 @@ static void pump(void)
             break;
         }
     }
-    feed_transmitter();
 }
 
 static void handle_interrupt(void)
 {
-    u32 loops = 0;
-
     spin_lock(&stub.lock);
-    /* Edge-triggered at the I/O APIC: every cause must be gone, or no further edge comes. */
-    for (; loops < INTERRUPT_LOOPS && serial_acknowledge_interrupt(SERIAL_COM2); loops++) {
-        receive();
-        pump();
-    }
-    if (loops == INTERRUPT_LOOPS) { /* packets come faster than they are served: the guests' turn, then a new edge */
-        serial_set_interrupts(SERIAL_COM2, false, false);
-        serial_set_interrupts(SERIAL_COM2, true, true);
-    }
+    serial_line_interrupt(&stub.line, INTERRUPT_LOOPS, pump);
     spin_unlock(&stub.lock);
 }
 
@@ -261,19 +221,12 @@ void gdb_stub_paused(struct vcpu *vcpu)
     if (stub.state == STUB_STOPPING) {
         end_stop_if_complete();
         pump();
+        serial_line_feed(&stub.line);
     }
     spin_unlock(&stub.lock);
 }
 
-bool gdb_stub_has_planted(const struct vm *vm, gpa_t where)
-{
-    for (u32 i = 0; vm == stub.vm && i < PLANTED_MAX; i++)
-        if (stub.planted[i].used && stub.planted[i].where.raw == where.raw)
-            return true;
-    return false;
-}
-
-/* ---- registers, memory ---- */
+/* ---- registers, memory, points ---- */
 
 static struct debug_registers *registers(u32 thread)
 {
@@ -291,175 +244,19 @@ static const char *describe(u32 thread)
     return vcpu->sleep_until_tsc ? "asleep by hypercall" : "in the guest";
 }
 
-/* The part of [address, address + count) up to the page's end, in guest memory; 0: none. Devices are no memory. */
-static size_t find_part(u32 thread, u64 address, size_t count, gpa_t *where)
-{
-    size_t room = FRAME_BYTES - (size_t)(address & (FRAME_BYTES - 1));
-    size_t part = count < room ? count : room;
-
-    if (!virt_debug_translate(stub.vm, registers(thread), address, where) ||
-        !guest_memory_view(&stub.vm->memory, *where, part))
-        return 0;
-    return part;
-}
-
-/* What GDB reads has no breakpoints in it, and what it writes goes under them. */
 static size_t read_memory(u32 thread, u64 address, u8 *bytes, size_t count)
 {
-    size_t done = 0;
-
-    while (done < count) {
-        gpa_t where;
-        size_t part = find_part(thread, address + done, count - done, &where);
-        if (!part || guest_memory_read(&stub.vm->memory, where, bytes + done, part) != STATUS_OK)
-            break;
-        for (u32 i = 0; i < PLANTED_MAX; i++) {
-            const struct planted *planted = &stub.planted[i];
-            if (planted->used && planted->where.raw - where.raw < part &&
-                bytes[done + planted->where.raw - where.raw] == INT3)
-                bytes[done + planted->where.raw - where.raw] = planted->original;
-        }
-        done += part;
-    }
-    return done;
+    return gdb_points_read_memory(registers(thread), address, bytes, count);
 }
 
 static bool write_memory(u32 thread, u64 address, const u8 *bytes, size_t count)
 {
-    size_t part;
-
-    for (size_t done = 0; done < count; done += part) {
-        gpa_t where;
-        part = find_part(thread, address + done, count - done, &where);
-        if (!part || guest_memory_write(&stub.vm->memory, where, bytes + done, part) != STATUS_OK)
-            return false;
-        for (u32 i = 0; i < PLANTED_MAX; i++) {
-            struct planted *planted = &stub.planted[i];
-            if (!planted->used || planted->where.raw - where.raw >= part)
-                continue;
-            planted->original = bytes[done + planted->where.raw - where.raw];
-            (void)!guest_memory_write(&stub.vm->memory, planted->where, &(u8){INT3}, 1);
-        }
-    }
-    return true;
-}
-
-/* ---- breakpoints ---- */
-
-static bool plant(u32 thread, u64 address)
-{
-    struct planted *free = NULL;
-    gpa_t where;
-    u8 original;
-
-    for (u32 i = 0; i < PLANTED_MAX; i++) {
-        if (stub.planted[i].used && stub.planted[i].address == address)
-            return true;
-        if (!stub.planted[i].used)
-            free = &stub.planted[i];
-    }
-    if (!free || read_memory(thread, address, &original, 1) != 1 ||
-        !virt_debug_translate(stub.vm, registers(thread), address, &where) ||
-        guest_memory_write(&stub.vm->memory, where, &(u8){INT3}, 1) != STATUS_OK)
-        return false;
-    *free = (struct planted){true, address, where, original};
-    return true;
-}
-
-/* If the guest has put something else there meanwhile, that stays; so does an INT3 that another address needs. */
-static void pull(struct planted *planted)
-{
-    u8 now;
-
-    planted->used = false;
-    if (gdb_stub_has_planted(stub.vm, planted->where))
-        return;
-    if (guest_memory_read(&stub.vm->memory, planted->where, &now, 1) == STATUS_OK && now == INT3)
-        (void)!guest_memory_write(&stub.vm->memory, planted->where, &planted->original, 1);
-}
-
-/* How many bytes from `address` on one debug register can watch: 1, 2, 4 or 8, aligned. SDM 3B 17.2.5 "Breakpoint Field
- * Recognition" */
-static u64 watchable(u64 address, u64 bytes)
-{
-    u64 part = 8;
-
-    while (part > bytes || (address & (part - 1)))
-        part /= 2;
-    return part;
-}
-
-static void remove_hardware(enum gdb_point point, u64 address, u64 bytes)
-{
-    for (u32 i = 0; i < DEBUG_POINTS; i++) {
-        struct hardware *h = &stub.hardware[i];
-        if (h->used && h->point == point && h->of_address == address && h->of_bytes == bytes)
-            h->used = false;
-    }
-}
-
-static bool insert_hardware(enum gdb_point point, u64 address, u64 bytes)
-{
-    u64 done = 0;
-
-    if (point == GDB_POINT_HARDWARE)
-        bytes = 1; /* an instruction is watched at its first byte */
-    remove_hardware(point, address, bytes);
-    for (u32 i = 0; i < DEBUG_POINTS && done < bytes; i++) {
-        if (stub.hardware[i].used)
-            continue;
-        u64 part = watchable(address + done, bytes - done);
-        stub.hardware[i] = (struct hardware){true, point, address + done, part, address, bytes};
-        done += part;
-    }
-    if (done == bytes && bytes)
-        return true;
-    remove_hardware(point, address, bytes);
-    return false;
+    return gdb_points_write_memory(registers(thread), address, bytes, count);
 }
 
 static bool insert_point(u32 thread, enum gdb_point point, u64 address, u64 bytes)
 {
-    return point == GDB_POINT_SOFTWARE ? plant(thread, address) : insert_hardware(point, address, bytes);
-}
-
-static bool remove_point(enum gdb_point point, u64 address, u64 bytes)
-{
-    if (point != GDB_POINT_SOFTWARE)
-        remove_hardware(point, address, point == GDB_POINT_HARDWARE ? 1 : bytes);
-    for (u32 i = 0; point == GDB_POINT_SOFTWARE && i < PLANTED_MAX; i++)
-        if (stub.planted[i].used && stub.planted[i].address == address)
-            pull(&stub.planted[i]);
-    return true;
-}
-
-static void remove_all(void)
-{
-    for (u32 i = 0; i < PLANTED_MAX; i++)
-        if (stub.planted[i].used)
-            pull(&stub.planted[i]);
-    memset(stub.hardware, 0, sizeof stub.hardware);
-}
-
-/* SDM 3B 17.2.4 "Debug Control Register (DR7)" */
-static void collect_points(struct debug_points *points)
-{
-    static const u8 kinds[] = {
-        [GDB_POINT_HARDWARE] = 0, [GDB_POINT_WRITE] = 1, [GDB_POINT_READ] = 3, [GDB_POINT_ACCESS] = 3};
-    static const u8 lengths[] = {[1] = 0, [2] = 1, [4] = 3, [8] = 2};
-
-    *points = (struct debug_points){.dr7 = 0};
-    for (u32 i = 0; i < PLANTED_MAX; i++)
-        points->software |= stub.planted[i].used;
-    for (u32 i = 0; i < DEBUG_POINTS; i++) {
-        const struct hardware *h = &stub.hardware[i];
-        if (!h->used)
-            continue;
-        points->address[i] = h->address;
-        points->dr7 |= 2ull << 2 * i | (u64)(kinds[h->point] | lengths[h->bytes] << 2) << (16 + 4 * i);
-    }
-    if (points->dr7)
-        points->dr7 |= 0x700; /* GE and LE, which old CPUs want; bit 10 is always 1 */
+    return gdb_points_insert(registers(thread), point, address, bytes);
 }
 
 /* ---- running ---- */
@@ -499,7 +296,7 @@ static void resume(const struct gdb_resume *plan)
         stub.stop_again = true;
         return;
     }
-    collect_points(&points);
+    gdb_points_collect(&points);
     stub.state = STUB_RUNNING;
     for (u32 i = 0; i < stub.vm->spec.cpus; i++) {
         u8 action = is_alive(i + 1) ? plan->actions[i] : plan->others;
@@ -515,7 +312,7 @@ static void detach(void)
 {
     struct gdb_resume plan;
 
-    remove_all();
+    gdb_points_remove_all();
     memset(&plan, GDB_ACTION_CONTINUE, sizeof plan);
     for (u32 i = 0; i < stub.vm->spec.cpus; i++)
         stub.threads[i].unreported.thread = 0;
@@ -534,8 +331,8 @@ static struct gdb_ops ops = {
     .read = read_memory,
     .write = write_memory,
     .insert = insert_point,
-    .remove = remove_point,
-    .remove_all = remove_all,
+    .remove = gdb_points_remove,
+    .remove_all = gdb_points_remove_all,
     .resume = resume,
     .detach = detach,
     .kill = kill,
@@ -547,6 +344,8 @@ void gdb_stub_connect(struct vm *vm, const struct host_options *options)
 {
     ops.threads = vm->spec.cpus;
     stub.vm = vm;
+    stub.line = (struct serial_line){SERIAL_COM2, OUT_BYTES, IN_BYTES, out, in, 0, 0, 0, 0};
+    gdb_points_begin(vm);
     stub.bits = options->gdb_bits;
     stub.stop = (struct gdb_stop){GDB_STOP_TRAP, 1, 0};
     gdb_command_init(&stub.session, &ops);
@@ -605,7 +404,7 @@ void gdb_stub_vm_ended(struct vm *vm)
     else if (waits)
         send_reply();
     stub.has_packet = false;
-    feed_transmitter(); /* the interrupt sends the rest */
+    serial_line_feed(&stub.line); /* the interrupt sends the rest */
     spin_unlock(&stub.lock);
     virt_debug_end(vm);
 }
@@ -615,7 +414,8 @@ void gdb_stub_flush(void)
     if (!stub.vm)
         return;
     spin_lock(&stub.lock);
-    for (u32 i = 0; i < FLUSH_POLLS && (stub.out_head != stub.out_tail || !serial_is_idle(SERIAL_COM2)); i++)
-        feed_transmitter();
+    struct serial_line *line = &stub.line;
+    for (u32 i = 0; i < FLUSH_POLLS && (line->out_head != line->out_tail || !serial_is_idle(SERIAL_COM2)); i++)
+        serial_line_feed(line);
     spin_unlock(&stub.lock);
 }

@@ -22,8 +22,6 @@ void gdb_stub_paused(struct vcpu *vcpu);
  * pausing already, for somebody else's reason.
  */
 bool gdb_stub_stopped(struct vcpu *vcpu, enum gdb_stop_kind kind, u64 value);
-/* Whether the byte at `where` is an INT3 of the debugger's; while the VM runs. */
-bool gdb_stub_has_planted(const struct vm *vm, gpa_t where);
 /* Any VM has ended: if it is the debugged one, GDB hears of it before its memory goes. All its vCPUs are retired. */
 void gdb_stub_vm_ended(struct vm *vm);
 /* Sends what GDB has not got yet, by polling, some seconds at most: at the machine's end, when no guest runs. */

@@ -1,7 +1,7 @@
 /*
  * The console against a UART model: a FIFO of 16 bytes that empties when the test says so (or, if the console polls,
  * after a number of polls), and an edge-triggered transmit interrupt.
- * links: kernel/console.c
+ * links: kernel/console.c kernel/serial_line.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

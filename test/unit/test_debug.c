@@ -10,6 +10,7 @@
  */
 #include "test/fake/vmx_bench.h"
 
+#include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "test/fake/host_memory.h"
 #include "vmx/debug.h"
@@ -37,7 +38,7 @@ bool gdb_stub_stopped(struct vcpu *vcpu, enum gdb_stop_kind kind, u64 value)
     return !stub.busy;
 }
 
-bool gdb_stub_has_planted(const struct vm *vm, gpa_t where)
+bool gdb_points_has_planted(const struct vm *vm, gpa_t where)
 {
     assert_ptr_equal(vm, &bench.vm);
     return stub.planted && where.raw == stub.planted;

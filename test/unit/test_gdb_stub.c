@@ -2,8 +2,8 @@
  * The GDB stub on a VM of one vCPU that is always paused at once, and a UART model: breakpoints in memory, and what
  * goes over the line at the VM's end.
  *
- * links: kernel/gdb/stub.c kernel/gdb/packet.c kernel/gdb/command.c kernel/gdb/registers.c kernel/guest_memory.c
- * kernel/lib/format.c test/fake/host_memory.c
+ * links: kernel/gdb/stub.c kernel/gdb/points.c kernel/serial_line.c kernel/gdb/packet.c kernel/gdb/command.c
+ * kernel/gdb/registers.c kernel/guest_memory.c kernel/lib/format.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 
 #include "arch/x86/irq.h"
 #include "drivers/host/serial.h"
+#include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/log.h"
 #include "kernel/platform.h"
@@ -220,12 +221,12 @@ static void test_two_addresses_of_one_byte(void **state)
     assert_int_equal(byte_at(0x1000), INT3);
     assert_string_equal(ask("z0,1000,1"), "+$OK#9a");
     assert_int_equal(byte_at(0x1000), INT3); /* the other is still there */
-    assert_true(gdb_stub_has_planted(&vm, gpa(0x1000)));
+    assert_true(gdb_points_has_planted(&vm, gpa(0x1000)));
     assert_string_equal(ask("m1000,1"), "+$90#69");
     assert_string_equal(ask("M1000,1:91"), "+$OK#9a"); /* goes under it */
     assert_string_equal(ask("z0,11000,1"), "+$OK#9a");
     assert_int_equal(byte_at(0x1000), 0x91);
-    assert_false(gdb_stub_has_planted(&vm, gpa(0x1000)));
+    assert_false(gdb_points_has_planted(&vm, gpa(0x1000)));
 }
 
 /* The transmitter stands still: nobody waits for it. What is left goes with the interrupts, or at the machine's end. */
