@@ -21,7 +21,7 @@ KERNEL_CFLAGS := -std=gnu11 -Os -g -ffreestanding -nostdlib -nostdinc -isystem $
 # -flto, so these files are ordinary objects; the others are compiled as one program when the image is linked. string.c
 # has what GCC itself calls, memcpy and the like.
 FAST_C := $(addprefix vmx/,run.c mmio.c guest_physical.c exit.c event.c apicv.c io.c msr.c cpuid.c) $(addprefix drivers/virt/,pc.c pic.c vlapic_requests.c vlapic_timer.c) \
-	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c trace.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c)
+	$(addprefix kernel/,bus.c clock.c hypercall.c sched.c sched_queue.c sched_wait.c trace.c vm_io.c vtimer.c) $(addprefix arch/x86/,irq.c)
 # What is to be inlined there says so itself: GCC's own guesses make the code larger and no faster.
 FAST_CFLAGS  := -O2 -fno-inline-functions -fno-inline-small-functions -fno-tree-pre -fomit-frame-pointer -ffixed-rbp \
 	-fno-peephole2 -falign-functions=1 -falign-jumps=1 -falign-loops=1

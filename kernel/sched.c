@@ -3,414 +3,23 @@
  * ready vCPUs under the queue's lock and ask for attention by a bit and a kick. Interrupts come only in idle HLT and as
  * VM exits, so handlers always find the queues consistent.
  *
- * Fairness: vruntime grows by run time * 100 / weight; the smallest runs next. A vCPU that slept rejoins at the queue's
- * level, less one slice of credit, so that it answers quickly and cannot hoard.
+ * Fairness: vruntime grows by run time * 100 / weight; the smallest runs next.
  */
-#include "kernel/sched.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/lapic.h"
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
-#include "kernel/gdb/stub.h"
-#include "kernel/panic.h"
+#include "kernel/sched_cpu.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 
-#define ATTEND_WAKE    1u /* a blocked vCPU here has a request */
-#define ATTEND_REAP    2u /* a VM with vCPUs here is stopping */
-#define ATTEND_PUSH    4u /* an idle CPU asks for work */
-#define ATTEND_UNPAUSE 8u /* the debugger lets a paused vCPU here go on */
-
-struct sched_cpu {
-    struct spinlock lock; /* ready, ready_count, load */
-    struct vcpu *ready;   /* sorted by vruntime */
-    u32 ready_count;
-    u32 load;                    /* sum of weights of the vCPUs whose home this is */
-    struct vcpu *blocked;        /* owner only */
-    struct vcpu *paused;         /* owner only */
-    struct vcpu *current;        /* owner writes */
-    bool halted;                 /* current is in HLT, and this CPU sleeps until it wakes: sched_halt() */
-    const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
-    u64 current_since_tsc;
-    u64 min_vruntime;
-    u64 next_wake_tsc; /* the earliest wake_tsc of blocked */
-    u32 attention;     /* atomic ATTEND_ bits */
-} ALIGNED(64);
-
-static struct sched_cpu cpus[CPU_MAX];
-static u64 idle_mask; /* atomic; bit n: CPU n sleeps or is about to */
+struct sched_cpu sched_cpus[CPU_MAX];
+u64 sched_idle_mask;
+u64 sched_slice_tsc, sched_cap_period_tsc;
 static bool finishing;
 static bool needs_host_timer; /* what virt_needs_host_timer() says */
-static u64 slice_tsc, cap_period_tsc;
-static u64 first_run_tsc; /* atomic */
-
-static struct sched_cpu *here(void)
-{
-    return &cpus[cpu_id()];
-}
-
-static u64 minimum(u64 a, u64 b)
-{
-    return a < b ? a : b;
-}
-
-static u64 weighted(const struct vcpu *vcpu, u64 tsc)
-{
-    return tsc * VM_DEFAULT_WEIGHT / vcpu->vm->spec.weight;
-}
-
-static void kick(u32 id, const struct vcpu *vcpu)
-{
-    trace_event(TRACE_KICK, vcpu, id);
-    smp_kick(id);
-}
-
-/* Wakes CPU `id` or makes it exit, and gives it a reason. */
-static void attend(u32 id, u32 bits)
-{
-    __atomic_fetch_or(&cpus[id].attention, bits, __ATOMIC_SEQ_CST);
-    if (id != cpu_id())
-        kick(id, NULL);
-    else if (bits && cpus[id].current) /* sched_run() looks at it, not at the end of the slice */
-        vcpu_request(cpus[id].current, VCPU_REQUEST_RESCHEDULE);
-}
-
-/* ---- queues ---- */
-
-static void insert_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
-{
-    struct vcpu **at = &cpu->ready;
-
-    spin_lock(&cpu->lock);
-    while (*at && (*at)->vruntime <= vcpu->vruntime)
-        at = &(*at)->next;
-    vcpu->next = *at;
-    *at = vcpu;
-    cpu->ready_count++;
-    vcpu->state = VCPU_READY;
-    spin_unlock(&cpu->lock);
-}
-
-static bool remove_from(struct vcpu **list, const struct vcpu *vcpu)
-{
-    for (; *list; list = &(*list)->next) {
-        if (*list == vcpu) {
-            *list = vcpu->next;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Both queues' levels differ, so what travels is the distance from the level. */
-static void move_home(struct vcpu *vcpu, u32 to)
-{
-    struct sched_cpu *target = &cpus[to];
-
-    if (vcpu->home_cpu != VCPU_NO_CPU) {
-        struct sched_cpu *source = &cpus[vcpu->home_cpu];
-        u64 ahead = vcpu->vruntime > source->min_vruntime ? vcpu->vruntime - source->min_vruntime : 0;
-        __atomic_fetch_sub(&source->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
-        virt_vcpu_detach(vcpu);
-        vcpu->migrations++;
-        trace_event(TRACE_MIGRATE, vcpu, to);
-        vcpu->vruntime = target->min_vruntime + ahead;
-    } else {
-        vcpu->vruntime = target->min_vruntime;
-    }
-    __atomic_fetch_add(&target->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
-    vcpu->home_cpu = to;
-    insert_ready(target, vcpu);
-    attend(to, 0);
-}
-
-/* Somebody computes here, so who becomes ready would have to wait. */
-static bool is_busy(const struct sched_cpu *cpu)
-{
-    return cpu->current && !cpu->halted;
-}
-
-static u32 idle_cpu_for(const struct vcpu *vcpu)
-{
-    u64 mask = __atomic_load_n(&idle_mask, __ATOMIC_SEQ_CST) & vcpu->vm->spec.affinity & ~BIT(cpu_id());
-    return mask ? (u32)__builtin_ctzll(mask) : VCPU_NO_CPU;
-}
-
-/* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
-static void place_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
-{
-    u32 idle = is_busy(cpu) || cpu->ready ? idle_cpu_for(vcpu) : VCPU_NO_CPU;
-
-    if (idle != VCPU_NO_CPU && !__atomic_load_n(&cpus[idle].ready_count, __ATOMIC_SEQ_CST))
-        move_home(vcpu, idle);
-    else
-        insert_ready(cpu, vcpu);
-}
-
-/* An idle CPU has asked: give it the first waiting vCPU that may run there. */
-static void push_work(struct sched_cpu *cpu)
-{
-    struct vcpu *found = NULL;
-
-    if (!is_busy(cpu) && cpu->ready_count < 2)
-        return;
-    spin_lock(&cpu->lock);
-    for (struct vcpu *v = cpu->ready; v && !found; v = v->next)
-        if (idle_cpu_for(v) != VCPU_NO_CPU)
-            found = v;
-    if (found) {
-        remove_from(&cpu->ready, found);
-        cpu->ready_count--;
-    }
-    spin_unlock(&cpu->lock);
-    if (!found)
-        return;
-    u32 idle = idle_cpu_for(found);
-    if (idle != VCPU_NO_CPU)
-        move_home(found, idle);
-    else
-        insert_ready(cpu, found);
-}
-
-/* ---- blocking and waking ---- */
-
-static ALWAYS_INLINE void refresh_timer(struct vcpu *vcpu)
-{
-    u64 next_ns = vcpu->timers.next_ns;
-
-    if (next_ns == vcpu->timer_ns)
-        return;
-    vcpu->timer_ns = next_ns;
-    vcpu->timer_tsc = vm_tsc_of_ns(vcpu->vm, next_ns); /* VTIMER_NEVER: UINT64_MAX */
-}
-
-/* limit=: time in the guest or asleep by its own will; waiting for a CPU does not count. */
-static u64 limit_left_tsc(const struct vcpu *vcpu)
-{
-    u64 used = vcpu->run_tsc + vcpu->slept_tsc;
-    u64 limit = vcpu->vm->limit_tsc;
-
-    if (limit == UINT64_MAX)
-        return UINT64_MAX;
-    return used < limit ? limit - used : 0;
-}
-
-static void update_next_wake(struct sched_cpu *cpu)
-{
-    cpu->next_wake_tsc = UINT64_MAX;
-    for (const struct vcpu *v = cpu->blocked; v; v = v->next)
-        cpu->next_wake_tsc = minimum(cpu->next_wake_tsc, v->wake_tsc);
-}
-
-static u64 wake_time(const struct vcpu *vcpu)
-{
-    u64 wake = vcpu->timer_tsc;
-    u64 left = limit_left_tsc(vcpu);
-
-    if (vcpu->throttled) /* its limit does not go on meanwhile */
-        return vcpu->period_tsc + cap_period_tsc;
-    if (vcpu->sleep_until_tsc)
-        wake = minimum(wake, vcpu->sleep_until_tsc);
-    if (left != UINT64_MAX)
-        wake = minimum(wake, vcpu->block_tsc + left);
-    return wake;
-}
-
-static bool event_waiting(const struct vcpu *vcpu)
-{
-    return vm_interrupt_waiting(vcpu) || vcpu->nmi_waiting;
-}
-
-/* Interrupts off; or on, but no timer runs and no device can speak by itself: final, unless another vCPU changes it. */
-static bool is_halted_for_good(const struct vcpu *vcpu)
-{
-    if (!vcpu->halted || vcpu->sleep_until_tsc)
-        return false;
-    return vcpu->halted_forever || (vcpu->timer_tsc == UINT64_MAX && !event_waiting(vcpu));
-}
-
-static void count_halted(struct vcpu *vcpu, bool for_good)
-{
-    if (vcpu->halted_counted == for_good)
-        return;
-    vcpu->halted_counted = for_good;
-    if (for_good)
-        vm_note_halted_forever(vcpu);
-    else
-        __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
-}
-
-static ALWAYS_INLINE bool wants_pause(const struct vcpu *vcpu)
-{
-    u8 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
-    return UNLIKELY(pause) && (pause == VCPU_PAUSE_NOW || vcpu->halted);
-}
-
-static void block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
-{
-    __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
-    vcpu->block_tsc = now;
-    refresh_timer(vcpu);
-    vcpu->wake_tsc = wake_time(vcpu);
-    vcpu->next = cpu->blocked;
-    cpu->blocked = vcpu;
-    update_next_wake(cpu);
-    count_halted(vcpu, is_halted_for_good(vcpu));
-    /* Who still saw it running has only kicked this CPU; a SIPI's request may have been taken together with INIT's. */
-    if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= VCPU_HAS_SIPI)
-        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
-    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) || wants_pause(vcpu))
-        __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
-}
-
-/* What was typed for a VM goes into its devices on a CPU of its own: here. */
-static void take_input(const struct vcpu *vcpu)
-{
-    if (UNLIKELY(__atomic_load_n(&vcpu->vm->input_waiting, __ATOMIC_SEQ_CST)))
-        vm_take_input(vcpu->vm);
-}
-
-/* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
-static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
-{
-    if (wants_pause(vcpu)) /* sched_run() pauses it when its turn comes */
-        return true;
-    if (vcpu->throttled)
-        return now >= vcpu->period_tsc + cap_period_tsc;
-    if (now >= vcpu->timer_tsc) {
-        cpu->examined = vcpu;
-        vm_run_timers(vcpu, now);
-        cpu->examined = NULL;
-    }
-    if (vcpu->sleep_until_tsc) {
-        if (now < vcpu->sleep_until_tsc)
-            return false;
-        vcpu->sleep_until_tsc = 0;
-    }
-    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
-    if (sipi != VCPU_RUNS) {
-        vcpu->halted = vcpu->halted_forever = true;
-        return sipi >= VCPU_HAS_SIPI;
-    }
-    return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_forever && vm_interrupt_waiting(vcpu));
-}
-
-/* The running vCPU gives way if the one that woke is behind it. */
-static void preempt_for(struct sched_cpu *cpu, const struct vcpu *woken, u64 now)
-{
-    struct vcpu *current = cpu->current;
-
-    if (current && woken->vruntime < current->vruntime + weighted(current, now - cpu->current_since_tsc))
-        vcpu_request(current, VCPU_REQUEST_RESCHEDULE);
-}
-
-/* It was away and is ready now. */
-static void rejoin(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
-{
-    u64 credit = weighted(vcpu, slice_tsc);
-    u64 floor = cpu->min_vruntime > credit ? cpu->min_vruntime - credit : 0;
-
-    if (vcpu->vruntime < floor)
-        vcpu->vruntime = floor;
-    place_ready(cpu, vcpu);
-    if (vcpu->home_cpu == cpu_id())
-        preempt_for(cpu, vcpu, now);
-}
-
-static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
-{
-    CHECK(remove_from(&cpu->blocked, vcpu));
-    trace_event(TRACE_WAKE, vcpu, 0);
-    if (!vcpu->throttled)
-        vcpu->slept_tsc += now - vcpu->block_tsc;
-    vcpu->throttled = false;
-    count_halted(vcpu, false);
-    rejoin(cpu, vcpu, now);
-}
-
-static bool limit_reached(struct vcpu *vcpu, u64 now)
-{
-    u64 left = limit_left_tsc(vcpu);
-    return left != UINT64_MAX && !vcpu->throttled && now - vcpu->block_tsc >= left;
-}
-
-/* Looks at every blocked vCPU that is due or has a request. */
-static void wake_due(struct sched_cpu *cpu, u64 now)
-{
-    struct vcpu *next;
-
-    for (struct vcpu *v = cpu->blocked; v; v = next) {
-        next = v->next;
-        bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || wants_pause(v);
-        if (!requested && now < v->wake_tsc)
-            continue;
-        if (vm_is_stopping(v->vm))
-            continue; /* reap takes it */
-        if (limit_reached(v, now)) {
-            vm_stop(v->vm, VM_STOP_LIMIT, "ms=%lu", v->vm->spec.limit_ms);
-            continue;
-        }
-        if (requested)
-            __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
-        take_input(v);
-        if (should_wake(cpu, v, now)) {
-            wake(cpu, v, now);
-            continue;
-        }
-        refresh_timer(v);
-        v->wake_tsc = wake_time(v);
-        count_halted(v, is_halted_for_good(v));
-    }
-    update_next_wake(cpu);
-}
-
-/* ---- pausing ---- */
-
-/* Its turn has come, but the debugger wants it: no vCPU of this CPU is in an exit, so its VMCS may be loaded. */
-static COLD void pause(struct sched_cpu *cpu, struct vcpu *vcpu)
-{
-    __atomic_store_n(&vcpu->state, VCPU_PAUSED, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&vcpu->let_go, false, __ATOMIC_SEQ_CST);
-    vcpu->next = cpu->paused;
-    cpu->paused = vcpu;
-    gdb_stub_paused(vcpu);
-}
-
-static COLD void unpause(struct sched_cpu *cpu)
-{
-    struct vcpu *next;
-    u64 now = cpu_tsc();
-
-    for (struct vcpu *v = cpu->paused; v; v = next) {
-        next = v->next;
-        if (!__atomic_exchange_n(&v->let_go, false, __ATOMIC_SEQ_CST))
-            continue;
-        CHECK(remove_from(&cpu->paused, v));
-        vcpu_request(v, VCPU_REQUEST_EVENT); /* whether something has come meanwhile is looked at now */
-        if (v->halted || v->sleep_until_tsc)
-            block(cpu, v, now);
-        else
-            rejoin(cpu, v, now);
-    }
-}
-
-void sched_pause(struct vcpu *vcpu)
-{
-    __atomic_store_n(&vcpu->pause, VCPU_PAUSE_NOW, __ATOMIC_SEQ_CST);
-    if (vcpu->home_cpu == VCPU_NO_CPU)
-        return;
-    vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
-    attend(vcpu->home_cpu, ATTEND_WAKE);
-}
-
-void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then)
-{
-    __atomic_store_n(&vcpu->pause, then, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&vcpu->let_go, true, __ATOMIC_SEQ_CST);
-    if (vcpu->home_cpu != VCPU_NO_CPU)
-        attend(vcpu->home_cpu, ATTEND_UNPAUSE);
-}
+static u64 first_run_tsc;     /* atomic */
 
 /* ---- stopping ---- */
 
@@ -450,7 +59,7 @@ static void reap(struct sched_cpu *cpu)
         if (vcpu)
             retire(cpu, vcpu);
     } while (vcpu);
-    update_next_wake(cpu);
+    sched_update_next_wake(cpu);
     if (cpu->current && vm_is_stopping(cpu->current->vm))
         vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
 }
@@ -476,11 +85,11 @@ static NOINLINE void attend_now(struct sched_cpu *cpu)
     if (bits & ATTEND_REAP)
         reap_soon(cpu);
     if (UNLIKELY(bits & ATTEND_UNPAUSE))
-        unpause(cpu);
+        sched_unrest(cpu);
     if (bits & ATTEND_WAKE)
-        wake_due(cpu, cpu_tsc());
+        sched_wake_due(cpu, cpu_tsc());
     if (bits & ATTEND_PUSH)
-        push_work(cpu);
+        sched_push_work(cpu);
     if (cpu->current && bits) /* a blocked vCPU may now be due earlier */
         vcpu_request(cpu->current, VCPU_REQUEST_DEADLINE);
     if (cpu->current && __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
@@ -518,7 +127,7 @@ void sched_stop_vm(struct vm *vm)
         u32 home = vcpu->home_cpu;
         if (vcpu->state == VCPU_WAITING || home == VCPU_NO_CPU)
             continue;
-        attend(home, ATTEND_REAP);
+        sched_attend(home, ATTEND_REAP);
         if (home == cpu_id())
             vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
     }
@@ -528,7 +137,7 @@ void sched_finish(void)
 {
     __atomic_store_n(&finishing, true, __ATOMIC_SEQ_CST);
     for (u32 i = 0; i < smp_cpu_count(); i++)
-        attend(i, 0);
+        sched_attend(i, 0);
 }
 
 /* ---- running ---- */
@@ -540,11 +149,11 @@ static u64 cap_budget(struct vcpu *vcpu, u64 now)
 
     if (!spec->cap_percent)
         return UINT64_MAX;
-    if (now - vcpu->period_tsc >= cap_period_tsc) {
+    if (now - vcpu->period_tsc >= sched_cap_period_tsc) {
         vcpu->period_tsc = now;
         vcpu->period_used_tsc = 0;
     }
-    u64 budget = cap_period_tsc * spec->cap_percent / (100 * spec->cpus);
+    u64 budget = sched_cap_period_tsc * spec->cap_percent / (100 * spec->cpus);
     return vcpu->period_used_tsc < budget ? budget - vcpu->period_used_tsc : 0;
 }
 
@@ -567,7 +176,7 @@ static COLD void other_deadlines(struct vcpu *vcpu, u64 now)
     struct sched_cpu *cpu = here();
 
     if (now >= cpu->next_wake_tsc)
-        wake_due(cpu, now);
+        sched_wake_due(cpu, now);
     if (now >= vcpu->slice_end_tsc)
         vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
 }
@@ -597,14 +206,14 @@ static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     }
     if (vcpu->halted || vcpu->sleep_until_tsc) {
         trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
-        block(cpu, vcpu, now);
+        sched_block(cpu, vcpu, now);
         return;
     }
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_PREEMPTED);
     if (vcpu->yielded && cpu->ready && vcpu->vruntime <= cpu->ready->vruntime)
         vcpu->vruntime = cpu->ready->vruntime + 1;
     vcpu->yielded = false;
-    place_ready(cpu, vcpu);
+    sched_place_ready(cpu, vcpu);
 }
 
 /* The current vCPU has run up to now. */
@@ -621,11 +230,11 @@ static void charge(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     u64 start = cpu_tsc();
-    u64 budget = minimum(minimum(slice_tsc, limit_left_tsc(vcpu)), cap_budget(vcpu, start));
+    u64 budget = minimum(minimum(sched_slice_tsc, limit_left_tsc(vcpu)), cap_budget(vcpu, start));
 
     if (budget == 0 && limit_left_tsc(vcpu)) {
         vcpu->throttled = true;
-        block(cpu, vcpu, start);
+        sched_block(cpu, vcpu, start);
         return;
     }
     vcpu->state = VCPU_RUNNING;
@@ -669,14 +278,14 @@ static void ask_for_work(void)
     u32 most = 0;
 
     for (u32 i = 0; i < smp_cpu_count(); i++) {
-        u32 count = __atomic_load_n(&cpus[i].ready_count, __ATOMIC_RELAXED);
+        u32 count = __atomic_load_n(&sched_cpus[i].ready_count, __ATOMIC_RELAXED);
         if (i != cpu_id() && count > most) {
             most = count;
             busiest = i;
         }
     }
     if (busiest != VCPU_NO_CPU)
-        attend(busiest, ATTEND_PUSH);
+        sched_attend(busiest, ATTEND_PUSH);
 }
 
 static ALWAYS_INLINE bool has_work(const struct sched_cpu *cpu)
@@ -694,7 +303,7 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
 {
     u64 bit = BIT(cpu_id());
 
-    __atomic_fetch_or(&idle_mask, bit, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&sched_idle_mask, bit, __ATOMIC_SEQ_CST);
     ask_for_work();
     bool sleeps = !has_work(cpu) && !(__atomic_load_n(requests, __ATOMIC_SEQ_CST) & ~VCPU_REQUEST_NO_TIMER);
     if (sleeps) {
@@ -704,7 +313,7 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
         cpu_sleep_until_interrupt();
         trace_event(TRACE_AWAKE, NULL, 0);
     }
-    __atomic_fetch_and(&idle_mask, ~bit, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&sched_idle_mask, ~bit, __ATOMIC_SEQ_CST);
     u64 now = cpu_tsc();
     if (sleeps && now < wake_tsc)
         lapic_timer_disarm();
@@ -749,7 +358,7 @@ bool sched_halt(struct vcpu *vcpu)
     trace_event(TRACE_WAKE, vcpu, 0);
     vcpu->slept_tsc += now - start;
     cpu->current_since_tsc = now;
-    vcpu->slice_end_tsc = now + slice_tsc;
+    vcpu->slice_end_tsc = now + sched_slice_tsc;
     if (now >= vcpu->timer_tsc)
         vm_run_timers(vcpu, now);
     update_deadline(vcpu);
@@ -776,14 +385,14 @@ void sched_run(void)
         attend_here(cpu);
         u64 now = cpu_tsc();
         if (now >= cpu->next_wake_tsc)
-            wake_due(cpu, now);
+            sched_wake_due(cpu, now);
         struct vcpu *vcpu = pick(cpu);
         if (!vcpu)
             idle(cpu);
         else if (vm_is_stopping(vcpu->vm))
             retire(cpu, vcpu);
         else if (UNLIKELY(wants_pause(vcpu)))
-            pause(cpu, vcpu);
+            sched_rest(cpu, vcpu);
         else
             run(cpu, vcpu);
     }
@@ -794,91 +403,17 @@ u64 sched_first_run_tsc(void)
     return first_run_tsc;
 }
 
-void sched_add(struct vcpu *vcpu)
-{
-    u32 best = VCPU_NO_CPU;
-
-    for (u32 i = 0; i < smp_cpu_count(); i++) {
-        if (!(vcpu->vm->spec.affinity >> i & 1))
-            continue;
-        if (best == VCPU_NO_CPU || cpus[i].load < cpus[best].load)
-            best = i;
-    }
-    CHECK(best != VCPU_NO_CPU);
-    move_home(vcpu, best);
-}
-
-/* It does not run here. */
-static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
-{
-    if (here()->examined == vcpu)
-        return;
-    u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
-    if (vcpu->home_cpu == VCPU_NO_CPU)
-        return;
-    /*
-     * A ready vCPU looks at its requests when its turn comes, and a request that still stands has been announced:
-     * without these two a guest could make its other vCPU's CPU, which may run somebody else, take an interrupt for
-     * each of its own exits. (What notify_by_posting() has left standing has announced nothing that needs an exit.)
-     */
-    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
-    bool announced = (before & requests) == requests && !(state == VCPU_RUNNING && vcpu->posted.notification);
-    if (announced || state == VCPU_READY)
-        return;
-    if (state == VCPU_RUNNING)
-        kick(vcpu->home_cpu, vcpu);
-    else
-        attend(vcpu->home_cpu, ATTEND_WAKE);
-}
-
-/*
- * As notify_away(), but in its guest the notification vector reaches it without an exit. The request stands then until
- * its next exit, and so does not tell whether a notification is on its way: ON does. Where the vCPU is, is asked after
- * ON is set: whoever loads it somewhere else later sees that.
- */
-static COLD void notify_by_posting(struct vcpu *vcpu)
-{
-    if (here()->examined == vcpu)
-        return;
-    u32 before = __atomic_fetch_or(&vcpu->requests, VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
-    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
-    if (state == VCPU_RUNNING) {
-        if (posted_notify(&vcpu->posted))
-            smp_notify_posted(__atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST));
-    } else if (state == VCPU_BLOCKED && !(before & VCPU_REQUEST_EVENT)) {
-        attend(vcpu->home_cpu, ATTEND_WAKE);
-    }
-}
-
-void sched_notify_posted(struct vcpu *vcpu)
-{
-    if (LIKELY(here()->current == vcpu))
-        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
-    else if (UNLIKELY(vcpu->posted.notification))
-        notify_by_posting(vcpu);
-    else
-        notify_away(vcpu, VCPU_REQUEST_EVENT);
-}
-
-void sched_notify(struct vcpu *vcpu, u32 requests)
-{
-    if (LIKELY(here()->current == vcpu))
-        vcpu_request(vcpu, requests);
-    else
-        notify_away(vcpu, requests);
-}
-
 void sched_shorten_slices(void)
 {
-    slice_tsc = clock_tsc_from_ns(SCHED_DEBUG_SLICE_NS);
+    sched_slice_tsc = clock_tsc_from_ns(SCHED_DEBUG_SLICE_NS);
 }
 
 void sched_init(void)
 {
-    slice_tsc = clock_tsc_from_ns(SCHED_SLICE_NS);
-    cap_period_tsc = clock_tsc_from_ns(SCHED_CAP_PERIOD_NS);
+    sched_slice_tsc = clock_tsc_from_ns(SCHED_SLICE_NS);
+    sched_cap_period_tsc = clock_tsc_from_ns(SCHED_CAP_PERIOD_NS);
     for (u32 i = 0; i < CPU_MAX; i++)
-        cpus[i].next_wake_tsc = UINT64_MAX;
+        sched_cpus[i].next_wake_tsc = UINT64_MAX;
     irq_set_handler(IRQ_VECTOR_KICK, kick_interrupt);
     irq_set_handler(IRQ_VECTOR_TIMER, timer_interrupt);
     irq_set_handler(IRQ_VECTOR_POSTED, posted_interrupt);

@@ -1,0 +1,114 @@
+/*
+ * What the scheduler's files share, and nobody else includes: a CPU's queues. sched.c: who runs, and when the CPU
+ * sleeps; sched_wait.c: who waits, for what, and how it comes back; sched_queue.c: which CPU a vCPU belongs to, and how
+ * other CPUs tell it something. All with interrupts off.
+ */
+#ifndef ROOTLET_KERNEL_SCHED_CPU_H
+#define ROOTLET_KERNEL_SCHED_CPU_H
+
+#include "arch/x86/percpu.h"
+#include "kernel/sched.h"
+
+#define ATTEND_WAKE    1u /* a blocked vCPU here has a request */
+#define ATTEND_REAP    2u /* a VM with vCPUs here is stopping */
+#define ATTEND_PUSH    4u /* an idle CPU asks for work */
+#define ATTEND_UNPAUSE 8u /* the debugger lets a paused vCPU here go on */
+
+struct sched_cpu {
+    struct spinlock lock; /* ready, ready_count, load */
+    struct vcpu *ready;   /* sorted by vruntime */
+    u32 ready_count;
+    u32 load;                    /* sum of weights of the vCPUs whose home this is */
+    struct vcpu *blocked;        /* owner only */
+    struct vcpu *paused;         /* owner only */
+    struct vcpu *current;        /* owner writes */
+    bool halted;                 /* current is in HLT, and this CPU sleeps until it wakes: sched_halt() */
+    const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
+    u64 current_since_tsc;
+    u64 min_vruntime;
+    u64 next_wake_tsc; /* the earliest wake_tsc of blocked */
+    u32 attention;     /* atomic ATTEND_ bits */
+} ALIGNED(64);
+
+extern struct sched_cpu sched_cpus[CPU_MAX];
+extern u64 sched_idle_mask; /* atomic; bit n: CPU n sleeps or is about to */
+extern u64 sched_slice_tsc, sched_cap_period_tsc;
+
+static inline struct sched_cpu *here(void)
+{
+    return &sched_cpus[cpu_id()];
+}
+
+static inline u64 minimum(u64 a, u64 b)
+{
+    return a < b ? a : b;
+}
+
+static inline u64 weighted(const struct vcpu *vcpu, u64 tsc)
+{
+    return tsc * VM_DEFAULT_WEIGHT / vcpu->vm->spec.weight;
+}
+
+static inline bool remove_from(struct vcpu **list, const struct vcpu *vcpu)
+{
+    for (; *list; list = &(*list)->next) {
+        if (*list == vcpu) {
+            *list = vcpu->next;
+            return true;
+        }
+    }
+    return false;
+}
+
+static ALWAYS_INLINE void refresh_timer(struct vcpu *vcpu)
+{
+    u64 next_ns = vcpu->timers.next_ns;
+
+    if (next_ns == vcpu->timer_ns)
+        return;
+    vcpu->timer_ns = next_ns;
+    vcpu->timer_tsc = vm_tsc_of_ns(vcpu->vm, next_ns); /* VTIMER_NEVER: UINT64_MAX */
+}
+
+/* limit=: time in the guest or asleep by its own will; waiting for a CPU does not count. */
+static inline u64 limit_left_tsc(const struct vcpu *vcpu)
+{
+    u64 used = vcpu->run_tsc + vcpu->slept_tsc;
+    u64 limit = vcpu->vm->limit_tsc;
+
+    if (limit == UINT64_MAX)
+        return UINT64_MAX;
+    return used < limit ? limit - used : 0;
+}
+
+static ALWAYS_INLINE bool wants_pause(const struct vcpu *vcpu)
+{
+    u8 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
+    return UNLIKELY(pause) && (pause == VCPU_PAUSE_NOW || vcpu->halted);
+}
+
+/* What was typed for a VM goes into its devices on a CPU of its own: here. */
+static inline void take_input(const struct vcpu *vcpu)
+{
+    if (UNLIKELY(__atomic_load_n(&vcpu->vm->input_waiting, __ATOMIC_SEQ_CST)))
+        vm_take_input(vcpu->vm);
+}
+
+/* sched_queue.c. Wakes CPU `id` or makes it exit, and gives it a reason: ATTEND_ bits. */
+void sched_attend(u32 id, u32 bits);
+/* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
+void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu);
+/* An idle CPU has asked: give it the first waiting vCPU that may run there. */
+void sched_push_work(struct sched_cpu *cpu);
+
+/* sched_wait.c. The vCPU has left its guest and cannot go on for now. */
+void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now);
+/* Looks at every blocked vCPU that is due or has a request. */
+void sched_wake_due(struct sched_cpu *cpu, u64 now);
+void sched_update_next_wake(struct sched_cpu *cpu);
+/* Its turn has come, but the debugger wants it: no vCPU of this CPU is in an exit, so its VMCS may be loaded. */
+void sched_rest(struct sched_cpu *cpu, struct vcpu *vcpu);
+/* Those that the debugger lets go. */
+void sched_unrest(struct sched_cpu *cpu);
+
+#endif

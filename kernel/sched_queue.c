@@ -1,0 +1,181 @@
+/*
+ * Which CPU a vCPU belongs to, and how other CPUs tell it something. A CPU's queue of ready vCPUs is the only thing of
+ * its that others change, under its lock; for everything else they set a bit and kick.
+ */
+#include "arch/x86/cpu.h"
+#include "arch/x86/smp.h"
+#include "kernel/panic.h"
+#include "kernel/sched_cpu.h"
+#include "kernel/trace.h"
+#include "kernel/virt.h"
+
+static void kick(u32 id, const struct vcpu *vcpu)
+{
+    trace_event(TRACE_KICK, vcpu, id);
+    smp_kick(id);
+}
+
+void sched_attend(u32 id, u32 bits)
+{
+    __atomic_fetch_or(&sched_cpus[id].attention, bits, __ATOMIC_SEQ_CST);
+    if (id != cpu_id())
+        kick(id, NULL);
+    else if (bits && sched_cpus[id].current) /* sched_run() looks at it, not at the end of the slice */
+        vcpu_request(sched_cpus[id].current, VCPU_REQUEST_RESCHEDULE);
+}
+
+static void insert_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    struct vcpu **at = &cpu->ready;
+
+    spin_lock(&cpu->lock);
+    while (*at && (*at)->vruntime <= vcpu->vruntime)
+        at = &(*at)->next;
+    vcpu->next = *at;
+    *at = vcpu;
+    cpu->ready_count++;
+    vcpu->state = VCPU_READY;
+    spin_unlock(&cpu->lock);
+}
+
+/* Both queues' levels differ, so what travels is the distance from the level. */
+static void move_home(struct vcpu *vcpu, u32 to)
+{
+    struct sched_cpu *target = &sched_cpus[to];
+
+    if (vcpu->home_cpu != VCPU_NO_CPU) {
+        struct sched_cpu *source = &sched_cpus[vcpu->home_cpu];
+        u64 ahead = vcpu->vruntime > source->min_vruntime ? vcpu->vruntime - source->min_vruntime : 0;
+        __atomic_fetch_sub(&source->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+        virt_vcpu_detach(vcpu);
+        vcpu->migrations++;
+        trace_event(TRACE_MIGRATE, vcpu, to);
+        vcpu->vruntime = target->min_vruntime + ahead;
+    } else {
+        vcpu->vruntime = target->min_vruntime;
+    }
+    __atomic_fetch_add(&target->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+    vcpu->home_cpu = to;
+    insert_ready(target, vcpu);
+    sched_attend(to, 0);
+}
+
+/* Somebody computes here, so who becomes ready would have to wait. */
+static bool is_busy(const struct sched_cpu *cpu)
+{
+    return cpu->current && !cpu->halted;
+}
+
+static u32 idle_cpu_for(const struct vcpu *vcpu)
+{
+    u64 mask = __atomic_load_n(&sched_idle_mask, __ATOMIC_SEQ_CST) & vcpu->vm->spec.affinity & ~BIT(cpu_id());
+    return mask ? (u32)__builtin_ctzll(mask) : VCPU_NO_CPU;
+}
+
+void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    u32 idle = is_busy(cpu) || cpu->ready ? idle_cpu_for(vcpu) : VCPU_NO_CPU;
+
+    if (idle != VCPU_NO_CPU && !__atomic_load_n(&sched_cpus[idle].ready_count, __ATOMIC_SEQ_CST))
+        move_home(vcpu, idle);
+    else
+        insert_ready(cpu, vcpu);
+}
+
+void sched_push_work(struct sched_cpu *cpu)
+{
+    struct vcpu *found = NULL;
+
+    if (!is_busy(cpu) && cpu->ready_count < 2)
+        return;
+    spin_lock(&cpu->lock);
+    for (struct vcpu *v = cpu->ready; v && !found; v = v->next)
+        if (idle_cpu_for(v) != VCPU_NO_CPU)
+            found = v;
+    if (found) {
+        remove_from(&cpu->ready, found);
+        cpu->ready_count--;
+    }
+    spin_unlock(&cpu->lock);
+    if (!found)
+        return;
+    u32 idle = idle_cpu_for(found);
+    if (idle != VCPU_NO_CPU)
+        move_home(found, idle);
+    else
+        insert_ready(cpu, found);
+}
+
+void sched_add(struct vcpu *vcpu)
+{
+    u32 best = VCPU_NO_CPU;
+
+    for (u32 i = 0; i < smp_cpu_count(); i++) {
+        if (!(vcpu->vm->spec.affinity >> i & 1))
+            continue;
+        if (best == VCPU_NO_CPU || sched_cpus[i].load < sched_cpus[best].load)
+            best = i;
+    }
+    CHECK(best != VCPU_NO_CPU);
+    move_home(vcpu, best);
+}
+
+/* It does not run here. */
+static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
+{
+    if (here()->examined == vcpu)
+        return;
+    u32 before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
+    if (vcpu->home_cpu == VCPU_NO_CPU)
+        return;
+    /*
+     * A ready vCPU looks at its requests when its turn comes, and a request that still stands has been announced:
+     * without these two a guest could make its other vCPU's CPU, which may run somebody else, take an interrupt for
+     * each of its own exits. (What notify_by_posting() has left standing has announced nothing that needs an exit.)
+     */
+    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
+    bool announced = (before & requests) == requests && !(state == VCPU_RUNNING && vcpu->posted.notification);
+    if (announced || state == VCPU_READY)
+        return;
+    if (state == VCPU_RUNNING)
+        kick(vcpu->home_cpu, vcpu);
+    else
+        sched_attend(vcpu->home_cpu, ATTEND_WAKE);
+}
+
+/*
+ * As notify_away(), but in its guest the notification vector reaches it without an exit. The request stands then until
+ * its next exit, and so does not tell whether a notification is on its way: ON does. Where the vCPU is, is asked after
+ * ON is set: whoever loads it somewhere else later sees that.
+ */
+static COLD void notify_by_posting(struct vcpu *vcpu)
+{
+    if (here()->examined == vcpu)
+        return;
+    u32 before = __atomic_fetch_or(&vcpu->requests, VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
+    enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
+    if (state == VCPU_RUNNING) {
+        if (posted_notify(&vcpu->posted))
+            smp_notify_posted(__atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST));
+    } else if (state == VCPU_BLOCKED && !(before & VCPU_REQUEST_EVENT)) {
+        sched_attend(vcpu->home_cpu, ATTEND_WAKE);
+    }
+}
+
+void sched_notify_posted(struct vcpu *vcpu)
+{
+    if (LIKELY(here()->current == vcpu))
+        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    else if (UNLIKELY(vcpu->posted.notification))
+        notify_by_posting(vcpu);
+    else
+        notify_away(vcpu, VCPU_REQUEST_EVENT);
+}
+
+void sched_notify(struct vcpu *vcpu, u32 requests)
+{
+    if (LIKELY(here()->current == vcpu))
+        vcpu_request(vcpu, requests);
+    else
+        notify_away(vcpu, requests);
+}

@@ -1,0 +1,213 @@
+/*
+ * vCPUs that wait: in HLT or asleep until an event or a time, throttled by cap=, or paused by the debugger. Only their
+ * CPU touches them; it wakes them in its loop and in exits, at their time or when ATTEND_WAKE says that somebody has
+ * something for one. A vCPU that slept rejoins at the queue's level, less one slice of credit, so that it answers
+ * quickly and cannot hoard.
+ */
+#include "arch/x86/cpu.h"
+#include "kernel/gdb/stub.h"
+#include "kernel/panic.h"
+#include "kernel/sched_cpu.h"
+#include "kernel/trace.h"
+#include "kernel/virt.h"
+
+void sched_update_next_wake(struct sched_cpu *cpu)
+{
+    cpu->next_wake_tsc = UINT64_MAX;
+    for (const struct vcpu *v = cpu->blocked; v; v = v->next)
+        cpu->next_wake_tsc = minimum(cpu->next_wake_tsc, v->wake_tsc);
+}
+
+static u64 wake_time(const struct vcpu *vcpu)
+{
+    u64 wake = vcpu->timer_tsc;
+    u64 left = limit_left_tsc(vcpu);
+
+    if (vcpu->throttled) /* its limit does not go on meanwhile */
+        return vcpu->period_tsc + sched_cap_period_tsc;
+    if (vcpu->sleep_until_tsc)
+        wake = minimum(wake, vcpu->sleep_until_tsc);
+    if (left != UINT64_MAX)
+        wake = minimum(wake, vcpu->block_tsc + left);
+    return wake;
+}
+
+static bool event_waiting(const struct vcpu *vcpu)
+{
+    return vm_interrupt_waiting(vcpu) || vcpu->nmi_waiting;
+}
+
+/* Interrupts off; or on, but no timer runs and no device can speak by itself: final, unless another vCPU changes it. */
+static bool is_halted_for_good(const struct vcpu *vcpu)
+{
+    if (!vcpu->halted || vcpu->sleep_until_tsc)
+        return false;
+    return vcpu->halted_forever || (vcpu->timer_tsc == UINT64_MAX && !event_waiting(vcpu));
+}
+
+static void count_halted(struct vcpu *vcpu, bool for_good)
+{
+    if (vcpu->halted_counted == for_good)
+        return;
+    vcpu->halted_counted = for_good;
+    if (for_good)
+        vm_note_halted_forever(vcpu);
+    else
+        __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
+}
+
+void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
+    vcpu->block_tsc = now;
+    refresh_timer(vcpu);
+    vcpu->wake_tsc = wake_time(vcpu);
+    vcpu->next = cpu->blocked;
+    cpu->blocked = vcpu;
+    sched_update_next_wake(cpu);
+    count_halted(vcpu, is_halted_for_good(vcpu));
+    /* Who still saw it running has only kicked this CPU; a SIPI's request may have been taken together with INIT's. */
+    if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= VCPU_HAS_SIPI)
+        vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) || wants_pause(vcpu))
+        __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
+}
+
+/* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
+static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    if (wants_pause(vcpu)) /* sched_run() pauses it when its turn comes */
+        return true;
+    if (vcpu->throttled)
+        return now >= vcpu->period_tsc + sched_cap_period_tsc;
+    if (now >= vcpu->timer_tsc) {
+        cpu->examined = vcpu;
+        vm_run_timers(vcpu, now);
+        cpu->examined = NULL;
+    }
+    if (vcpu->sleep_until_tsc) {
+        if (now < vcpu->sleep_until_tsc)
+            return false;
+        vcpu->sleep_until_tsc = 0;
+    }
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    if (sipi != VCPU_RUNS) {
+        vcpu->halted = vcpu->halted_forever = true;
+        return sipi >= VCPU_HAS_SIPI;
+    }
+    return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_forever && vm_interrupt_waiting(vcpu));
+}
+
+/* The running vCPU gives way if the one that woke is behind it. */
+static void preempt_for(struct sched_cpu *cpu, const struct vcpu *woken, u64 now)
+{
+    struct vcpu *current = cpu->current;
+
+    if (current && woken->vruntime < current->vruntime + weighted(current, now - cpu->current_since_tsc))
+        vcpu_request(current, VCPU_REQUEST_RESCHEDULE);
+}
+
+/* It was away and is ready now. */
+static void rejoin(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    u64 credit = weighted(vcpu, sched_slice_tsc);
+    u64 floor = cpu->min_vruntime > credit ? cpu->min_vruntime - credit : 0;
+
+    if (vcpu->vruntime < floor)
+        vcpu->vruntime = floor;
+    sched_place_ready(cpu, vcpu);
+    if (vcpu->home_cpu == cpu_id())
+        preempt_for(cpu, vcpu, now);
+}
+
+static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    CHECK(remove_from(&cpu->blocked, vcpu));
+    trace_event(TRACE_WAKE, vcpu, 0);
+    if (!vcpu->throttled)
+        vcpu->slept_tsc += now - vcpu->block_tsc;
+    vcpu->throttled = false;
+    count_halted(vcpu, false);
+    rejoin(cpu, vcpu, now);
+}
+
+static bool limit_reached(struct vcpu *vcpu, u64 now)
+{
+    u64 left = limit_left_tsc(vcpu);
+    return left != UINT64_MAX && !vcpu->throttled && now - vcpu->block_tsc >= left;
+}
+
+void sched_wake_due(struct sched_cpu *cpu, u64 now)
+{
+    struct vcpu *next;
+
+    for (struct vcpu *v = cpu->blocked; v; v = next) {
+        next = v->next;
+        bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || wants_pause(v);
+        if (!requested && now < v->wake_tsc)
+            continue;
+        if (vm_is_stopping(v->vm))
+            continue; /* reap takes it */
+        if (limit_reached(v, now)) {
+            vm_stop(v->vm, VM_STOP_LIMIT, "ms=%lu", v->vm->spec.limit_ms);
+            continue;
+        }
+        if (requested)
+            __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
+        take_input(v);
+        if (should_wake(cpu, v, now)) {
+            wake(cpu, v, now);
+            continue;
+        }
+        refresh_timer(v);
+        v->wake_tsc = wake_time(v);
+        count_halted(v, is_halted_for_good(v));
+    }
+    sched_update_next_wake(cpu);
+}
+
+/* ---- pausing ---- */
+
+void sched_rest(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->state, VCPU_PAUSED, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vcpu->let_go, false, __ATOMIC_SEQ_CST);
+    vcpu->next = cpu->paused;
+    cpu->paused = vcpu;
+    gdb_stub_paused(vcpu);
+}
+
+void sched_unrest(struct sched_cpu *cpu)
+{
+    struct vcpu *next;
+    u64 now = cpu_tsc();
+
+    for (struct vcpu *v = cpu->paused; v; v = next) {
+        next = v->next;
+        if (!__atomic_exchange_n(&v->let_go, false, __ATOMIC_SEQ_CST))
+            continue;
+        CHECK(remove_from(&cpu->paused, v));
+        vcpu_request(v, VCPU_REQUEST_EVENT); /* whether something has come meanwhile is looked at now */
+        if (v->halted || v->sleep_until_tsc)
+            sched_block(cpu, v, now);
+        else
+            rejoin(cpu, v, now);
+    }
+}
+
+void sched_pause(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->pause, VCPU_PAUSE_NOW, __ATOMIC_SEQ_CST);
+    if (vcpu->home_cpu == VCPU_NO_CPU)
+        return;
+    vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    sched_attend(vcpu->home_cpu, ATTEND_WAKE);
+}
+
+void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then)
+{
+    __atomic_store_n(&vcpu->pause, then, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vcpu->let_go, true, __ATOMIC_SEQ_CST);
+    if (vcpu->home_cpu != VCPU_NO_CPU)
+        sched_attend(vcpu->home_cpu, ATTEND_UNPAUSE);
+}
