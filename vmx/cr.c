@@ -9,7 +9,7 @@
 #include "kernel/trace.h"
 #include "vmx/debug.h"
 #include "vmx/event.h"
-#include "vmx/vcpu.h"
+#include "vmx/load.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR0_HELD    (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */
@@ -212,11 +212,7 @@ enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record)
     if (UNLIKELY(v->debug) && v->debug->owns_registers)
         return vmx_debug_mov_dr(v);
     v->debug_used = true;
-    dr0_write(v->dr[0]);
-    dr1_write(v->dr[1]);
-    dr2_write(v->dr[2]);
-    dr3_write(v->dr[3]);
-    dr6_write(v->dr6);
+    vmx_load_debug_registers(v);
     vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     return OUTCOME_RESUME;
 }

@@ -10,7 +10,7 @@
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/string.h"
 #include "vmx/event.h"
-#include "vmx/gva.h"
+#include "vmx/guest.h"
 #include "vmx/load.h"
 
 #define QUALIFICATION_POINTS 0xfull /* B0 to B3: SDM 3C, table 27-1 "Exit Qualification for Debug Exceptions" */
@@ -94,23 +94,12 @@ static void show_as_guest_sees(struct debug_registers *out)
     out->cr4 = (out->cr4 & ~cr4_mask) | (vmcs_read(CR4_SHADOW) & cr4_mask);
 }
 
-static bool is_code64(void)
-{
-    return (vmcs_read(GUEST_EFER) & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG);
-}
-
-static u64 linear_rip(void)
-{
-    u64 rip = vmcs_read(GUEST_RIP);
-    return is_code64() ? rip : (u32)(vmcs_read(GUEST_CS_BASE) + rip);
-}
-
 /* Where the guest's stack pointer points. SDM 1 6.2.3 "Address-Size Attributes for Stack Accesses" */
 static u64 linear_stack(void)
 {
     u64 rsp = vmcs_read(GUEST_RSP);
 
-    if (is_code64())
+    if (guest_is_code64())
         return rsp;
     if (!(vmcs_read(GUEST_SS_ACCESS) & SEGMENT_BIG))
         rsp = (u16)rsp;
@@ -140,14 +129,14 @@ static bool is_prefix(u8 byte, bool code64)
 /* Looks at the instruction that will be stepped. */
 static u8 step_kind(const struct vmx_vcpu *v)
 {
-    u64 at = linear_rip();
+    u64 at = guest_linear_rip();
     gpa_t where;
     u8 byte;
 
     for (unsigned i = 0; i < 14; i++) {
         if (!locate(v, at + i, &where) || guest_memory_read(&v->base.vm->memory, where, &byte, 1) != STATUS_OK)
             break;
-        if (is_prefix(byte, is_code64()))
+        if (is_prefix(byte, guest_is_code64()))
             continue;
         if (byte == 0x9c) /* PUSHF: SDM 2B "PUSHF/PUSHFD/PUSHFQ" */
             return STEP_PUSHES;
@@ -226,11 +215,7 @@ static void write_debug_registers(struct vmx_vcpu *v, const u64 address[4], u64 
 {
     memcpy(v->dr, address, sizeof v->dr);
     v->dr6 = dr6;
-    dr0_write(v->dr[0]);
-    dr1_write(v->dr[1]);
-    dr2_write(v->dr[2]);
-    dr3_write(v->dr[3]);
-    dr6_write(v->dr6);
+    vmx_load_debug_registers(v);
 }
 
 /* From now on MOV DR exits, and the guest has what it believes to have in guest_dr. */
@@ -280,7 +265,7 @@ enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
         return OUTCOME_SKIP;
     }
     u64 value = vmx_vcpu_gpr(v, gpr);
-    if (!is_code64())
+    if (!guest_is_code64())
         value = (u32)value;
     if (dr >= 4 && value >> 32)
         return vmx_inject_gp(v);
@@ -358,7 +343,7 @@ bool vmx_debug_exception(struct vmx_vcpu *v, u32 info)
 
     if ((u8)info == VECTOR_DB)
         return EVENT_TYPE(info) != EVENT_TYPE_PRIV_SOFT_EXC && debug_exception(v); /* INT1 is the guest's */
-    if ((u8)info != VECTOR_BP || !locate(v, linear_rip(), &where) || !gdb_points_has_planted(v->base.vm, where))
+    if ((u8)info != VECTOR_BP || !locate(v, guest_linear_rip(), &where) || !gdb_points_has_planted(v->base.vm, where))
         return false;
     (void)gdb_stub_stopped(&v->base, GDB_STOP_SOFTWARE, 0);
     return true;
@@ -376,7 +361,7 @@ static void read_segments(struct debug_registers *out)
     out->selectors[DEBUG_GS] = vmcs_read(GUEST_GS_SELECTOR);
     out->fs_base = vmcs_read(GUEST_FS_BASE);
     out->gs_base = vmcs_read(GUEST_GS_BASE);
-    out->code64 = is_code64();
+    out->code64 = guest_is_code64();
 }
 
 /* IF and blocking by STI go together, and an interrupt that is about to be delivered needs IF: SDM

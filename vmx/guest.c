@@ -85,6 +85,12 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
     return translate(v, linear, access, out, NULL);
 }
 
+/* An access inside one page is one access; one that crosses is done byte by byte, each byte where its page is. */
+static bool fits_page(u64 linear, u8 bytes)
+{
+    return (linear & (FRAME_BYTES - 1)) + bytes <= FRAME_BYTES;
+}
+
 bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
 {
     struct gva_context context;
@@ -98,15 +104,8 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
     if (context.efer & EFER_LMA ? !gva_is_canonical(linear, context.cr4) : linear > UINT32_MAX)
         return false;
     *value = 0;
-    return (linear & (FRAME_BYTES - 1)) + bytes <= FRAME_BYTES &&
-           gva_translate(&context, linear, GVA_READ, &where, &error) == GVA_OK &&
+    return fits_page(linear, bytes) && gva_translate(&context, linear, GVA_READ, &where, &error) == GVA_OK &&
            guest_memory_read(&v->base.vm->memory, where, value, bytes) == STATUS_OK;
-}
-
-/* An access inside one page is one access; one that crosses is done byte by byte, each byte where its page is. */
-static bool fits_page(u64 linear, u8 bytes)
-{
-    return (linear & (FRAME_BYTES - 1)) + bytes <= FRAME_BYTES;
 }
 
 static bool is_power(u8 bytes)
@@ -162,11 +161,9 @@ enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 valu
 enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out)
 {
     const struct guest_memory *memory = &v->base.vm->memory;
-    u64 linear = vmcs_read(GUEST_CS_BASE) + vmcs_read(GUEST_RIP);
+    u64 linear = guest_linear_rip();
     gpa_t where;
 
-    if (!(vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG))
-        linear = (u32)linear;
     enum guest_access access = translate(v, linear, GVA_FETCH, &out->where, &out->path);
     if (access != GUEST_ACCESS_OK)
         return access;

@@ -5,6 +5,7 @@
 #ifndef ROOTLET_VMX_GUEST_H
 #define ROOTLET_VMX_GUEST_H
 
+#include "vmx/event.h"
 #include "vmx/gva.h"
 #include "vmx/vcpu.h"
 
@@ -30,6 +31,19 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
  * zeros above them. */
 u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);
 void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
+
+/* 64-bit mode. CS.L alone does not say so: outside IA-32e mode the bit has no meaning. */
+static inline bool guest_is_code64(void)
+{
+    return (vmcs_read(GUEST_EFER) & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG);
+}
+
+/* The linear address of CS:RIP. */
+static inline u64 guest_linear_rip(void)
+{
+    u64 linear = vmcs_read(GUEST_CS_BASE) + vmcs_read(GUEST_RIP);
+    return guest_is_code64() ? linear : (u32)linear;
+}
 
 #define GUEST_CODE_BYTES 15u /* the longest instruction */
 

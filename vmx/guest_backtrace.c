@@ -11,15 +11,7 @@
 
 #define MAX_CALLERS 8u
 
-/* CS.D or CS.L: 16-bit code keeps no such chain. */
-#define ACCESS_LONG    0x2000u
-#define ACCESS_DEFAULT 0x4000u
-
-static u64 linear_rip(void)
-{
-    u64 linear = vmcs_read(GUEST_CS_BASE) + vmcs_read(GUEST_RIP);
-    return vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG ? linear : (u32)linear;
-}
+#define ACCESS_DEFAULT 0x4000u /* CS.D: 16-bit code keeps no such chain */
 
 static bool find(const struct vmx_vcpu *v, u64 address, struct guest_symbol *out)
 {
@@ -33,7 +25,7 @@ void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BY
     struct guest_symbol symbol;
 
     out[0] = 0;
-    if (find(v, linear_rip(), &symbol))
+    if (find(v, guest_linear_rip(), &symbol))
         format_text(out, GUEST_BACKTRACE_WHERE_BYTES, " function=%s+0x%lx", symbol.name, symbol.offset);
 }
 
@@ -45,14 +37,14 @@ static void print_frame(const struct vmx_vcpu *v, u32 depth, u64 address, const 
 
 void guest_backtrace_print(struct vmx_vcpu *v)
 {
-    u32 access = vmcs_read(GUEST_CS_ACCESS);
-    u8 bytes = access & ACCESS_LONG ? 8 : 4;
+    bool code64 = guest_is_code64();
+    u8 bytes = code64 ? 8 : 4;
     u64 frame = v->gpr[GPR_RBP] & bits_mask_of_bytes(bytes);
     struct guest_symbol symbol;
 
-    if (!(access & (ACCESS_LONG | ACCESS_DEFAULT)) || !find(v, linear_rip(), &symbol))
+    if (!(code64 || vmcs_read(GUEST_CS_ACCESS) & ACCESS_DEFAULT) || !find(v, guest_linear_rip(), &symbol))
         return;
-    print_frame(v, 0, linear_rip(), &symbol);
+    print_frame(v, 0, guest_linear_rip(), &symbol);
     for (u32 depth = 1; depth <= MAX_CALLERS; depth++) {
         u64 next, caller;
         if (frame % bytes || !guest_peek(v, frame, bytes, &next) || !guest_peek(v, frame + bytes, bytes, &caller))

@@ -79,11 +79,9 @@ static const struct emulate_calls calls = {call_read, call_write, call_base, cal
 
 static enum decode_mode mode(void)
 {
-    u32 access = vmcs_read(GUEST_CS_ACCESS);
-
-    if ((vmcs_read(GUEST_EFER) & EFER_LMA) && (access & SEGMENT_LONG))
+    if (guest_is_code64())
         return DECODE_64;
-    return access & 0x4000 ? DECODE_32 : DECODE_16; /* CS.D */
+    return vmcs_read(GUEST_CS_ACCESS) & 0x4000 ? DECODE_32 : DECODE_16; /* CS.D */
 }
 
 static COLD enum outcome stop_unsupported(struct vmx_vcpu *v, const u8 *bytes, u8 count)

@@ -404,9 +404,6 @@ static void configure(struct vmx_vcpu *v)
     v->configured = true;
 }
 
-#define READ_DR(n, value)  asm volatile("mov %%dr" #n ", %0" : "=r"(value))
-#define WRITE_DR(n, value) asm volatile("mov %0, %%dr" #n : : "r"(value))
-
 /* Registers that VM entry and exit leave alone. Debug registers only once the guest has used them (cr.c). */
 static void save_registers(struct vmx_vcpu *v)
 {
@@ -418,10 +415,10 @@ static void save_registers(struct vmx_vcpu *v)
     }
     xsave_save(v->xsave_area, xsave_supported_mask());
     if (v->debug_used) {
-        READ_DR(0, v->dr[0]);
-        READ_DR(1, v->dr[1]);
-        READ_DR(2, v->dr[2]);
-        READ_DR(3, v->dr[3]);
+        v->dr[0] = dr0_read();
+        v->dr[1] = dr1_read();
+        v->dr[2] = dr2_read();
+        v->dr[3] = dr3_read();
         v->dr6 = dr6_read();
     }
 }
@@ -433,13 +430,8 @@ static void restore_registers(const struct vmx_vcpu *v)
     xsave_restore(v->xsave_area, xsave_supported_mask());
     if (xsave_is_available())
         xcr0_write(v->xcr0);
-    if (v->debug_used) {
-        WRITE_DR(0, v->dr[0]);
-        WRITE_DR(1, v->dr[1]);
-        WRITE_DR(2, v->dr[2]);
-        WRITE_DR(3, v->dr[3]);
-        dr6_write(v->dr6);
-    }
+    if (v->debug_used)
+        vmx_load_debug_registers(v);
 }
 
 void vmx_load(struct vmx_vcpu *v)
