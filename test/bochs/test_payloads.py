@@ -15,7 +15,7 @@ LONG_MS = 10_000
 @pytest.fixture(scope="module")
 def alone(boot):
     return boot(
-        f"{PAYLOADS}/memtest86+ia32.bin vm=mem32 mem=32M limit=6000 dump=screen -- nosmp\n"
+        f"{PAYLOADS}/memtest86+ia32.bin vm=mem32 mem=32M limit=6000 dump=screen -- nosmp console=ttyS0\n"
         f"{PAYLOADS}/memtest86+x64.bin vm=mem64 mem=24M limit=10000 -- console=ttyS0\n"
         f"{PAYLOADS}/gnumach.elf vm=mach mem=64M limit=3000 -- console=com0\n"
         f"{PAYLOADS}/multiboot-kernel vm=example mem=16M dump=screen -- some words\n",
@@ -23,25 +23,32 @@ def alone(boot):
     )
 
 
-def check_memtest(text, mib):
-    """It tests, finds no error, and its memory is the VM's: all but the 384 KiB below 1 MiB that are no RAM on a PC."""
+def serial_text(run, name):
+    """What it wrote to its serial console. It positions each text by escape sequences, whose first byte arrives as a question mark."""
+    return re.sub(r"\?\[[0-9;?]*[A-Za-z]", "", "".join(run.output(name)))
+
+
+def check_memtest(text, serial, mib):
+    """It tests, finds no error, and its memory is the VM's: all but the 384 KiB below 1 MiB that are no RAM on a PC.
+
+    `serial` shows each range that it came to, a screen (`text`) only the one that it was at when the VM ended.
+    """
     assert "Memtest86+" in text and "Errors: 0" in text and not re.search(r"Errors: [1-9]", text), text
     assert re.search(rf"Memory  :\s+{mib}MB", text), text
     assert re.search(r"Status: Testing", text), text
-    ends = {int(end) for end in re.findall(r"(?:Test)?ing: \d+[KM]B - (\d+)MB", text)}
-    assert ends and max(ends) == mib, text
+    ends = {int(end) for end in re.findall(r"(?:Test)?ing: \d+[KM]B - (\d+)MB", serial)}
+    assert ends and max(ends) == mib, serial
     assert set(re.findall(r"of (\d+\.\d)MB\]", text)) == {f"{int((mib - 0.375) * 10) / 10}"}, text
 
 
 def test_memtest_ia32_on_the_screen(alone):
     alone.check_good_end()
     assert alone.event("vm start", name="mem32")["kind"] == "linux"
-    check_memtest("\n".join(alone.screen("mem32")), 32)
+    check_memtest("\n".join(alone.screen("mem32")), serial_text(alone, "mem32"), 32)
 
 
 def test_memtest_x64_on_the_serial_console(alone):
-    # It positions each text by escape sequences, the first byte of which arrives as a question mark.
-    check_memtest(re.sub(r"\?\[[0-9;?]*[A-Za-z]", "", "".join(alone.output("mem64"))), 24)
+    check_memtest(serial_text(alone, "mem64"), serial_text(alone, "mem64"), 24)
 
 
 def test_gnumach_banner(alone):
@@ -75,7 +82,7 @@ build/guests/smp.elf     vm=smp mem=4M cpus=2
 def together(boot):
     return boot(
         linux("cloud", 2, 128, words="busy") + linux("standard", 2, 160, STANDARD, words="busy") + SMALL
-        + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit={LONG_MS} dump=screen\n"
+        + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit={LONG_MS} dump=screen -- console=ttyS0\n"
         + f"{PAYLOADS}/invaders.exec vm=invaders mem=8M limit={LONG_MS} dump=screen\n",
         cpus=2, memory=768, limit=1500,
     )
@@ -91,7 +98,7 @@ def test_together_each_linux_is_right(together):
 
 def test_together_the_others_are_right(together):
     vms.check_guests(together, SMALL)
-    check_memtest("\n".join(together.screen("memtest")), 64)
+    check_memtest("\n".join(together.screen("memtest")), serial_text(together, "memtest"), 64)
     vms.check_guest(together, "invaders", "invaders.exec")
     assert "\n".join(together.screen("invaders")).count("-*-") >= 20, str(together)
 
