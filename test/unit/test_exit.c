@@ -327,7 +327,8 @@ static void test_eip_wraps(void **state)
 {
     (void)state;
     VMCS_SET(GUEST_RIP, 0x100000002);
-    is_launched = bench.v.launched = true;
+    bench.v.launched = true;
+    is_launched = true;
     bench.v.base.requests = 0;
     assert_int_equal(exit_with(0x80000021), OUTCOME_RESUME);
     assert_int_equal(vmcs_read(GUEST_RIP), 2);
