@@ -123,12 +123,15 @@ def refusals(boot, tmp_path_factory):
     (folder / "short.bin").write_bytes(kernel[: len(kernel) // 2])
     kernel[0x206:0x208] = (0x0203).to_bytes(2, "little")  # the boot protocol's version
     (folder / "old.bin").write_bytes(kernel)
-    (folder / "initrd").write_bytes(bytes(40 << 20))
+    with open(os.path.join(machine.TREE, PAYLOADS, "vmlinuz-cloud"), "rb") as file:
+        header = file.read(0x264)
+    kernel_end = int.from_bytes(header[0x258:0x260], "little") + int.from_bytes(header[0x260:0x264], "little")  # pref_address, init_size
+    (folder / "initrd").write_bytes(bytes(8 << 20))
     return boot(
         f"{folder}/old.bin vm=old mem=64M\n"
         f"{folder}/short.bin vm=short mem=64M\n"
         f"{PAYLOADS}/vmlinuz-cloud vm=small mem=16M\n"
-        f"{PAYLOADS}/vmlinuz-cloud vm=initrd mem=100M\n{folder}/initrd vm=initrd role=initrd\n"
+        f"{PAYLOADS}/vmlinuz-cloud vm=initrd mem={(kernel_end >> 20) + 5}M\n{folder}/initrd vm=initrd role=initrd\n"
         f"{PAYLOADS}/initrd.gz vm=orphan role=initrd\n"
         f"build/guests/hello.elf vm=nokernel mem=8M kind=linux\n"
         f"build/guests/hello.elf vm=nonote mem=8M kind=pvh\n"
@@ -142,7 +145,7 @@ def refusals(boot, tmp_path_factory):
     ("old", r"boot protocol 2\.03; needed: a bzImage of 2\.06 or later"),
     ("short", r"truncated: \d+ bytes of at least \d+"),
     ("small", r"needs memory up to 0x[0-9a-f]+ but mem=16M ends at 0x1000000; use mem=\d+M or more"),
-    ("initrd", r"initrd of 41943040 bytes does not fit above the kernel's end 0x[0-9a-f]+ in mem=100M; use mem=\d+M or more"),
+    ("initrd", r"initrd of 8388608 bytes does not fit above the kernel's end 0x[0-9a-f]+ in mem=\d+M; use mem=\d+M or more"),
     ("orphan", r"no line defines this VM; add its boot image"),
     ("nokernel", r"no Linux kernel: no HdrS"),
     ("nonote", r"no PVH kernel: no ELF file with a Xen note of type 18"),
