@@ -57,7 +57,7 @@ def mkiso(tmp_path, vms, *arguments):
     path = tmp_path / "x.vms"
     path.write_text(vms)
     command = [os.path.join(TOOLS, "mkiso"), str(path), "-o", str(tmp_path / "x.iso"), "--kernel", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=machine.TREE, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,17 @@ def test_mkiso_refuses_by_line(tmp_path, probe, vms, words):
 def test_mkiso_names_what_is_missing(tmp_path):
     result = mkiso(tmp_path, "test/run vm=a\n", "nosuch.elf")
     assert result.returncode == 1 and "nosuch.elf: no such file (run make)" in result.stderr
+    result = mkiso(tmp_path, "test/run vm=a\n", "README.md")
+    assert result.returncode == 1 and result.stderr.startswith("mkiso: README.md: ") and "not recognized" in result.stderr
+
+
+def test_iso_has_the_kernels_symbols_but_no_debugging_information(tmp_path):
+    """The symbols are for its backtraces; the rest would only be read by GRUB at each boot."""
+    assert mkiso(tmp_path, "test/run vm=a\n", "build/rootlet.elf").returncode == 0
+    command = ["xorriso", "-osirrox", "on", "-indev", str(tmp_path / "x.iso"), "-extract", "/boot/rootlet.elf", str(tmp_path / "rootlet.elf")]
+    subprocess.run(command, capture_output=True, check=True)
+    sections = subprocess.run(["readelf", "-SW", str(tmp_path / "rootlet.elf")], capture_output=True, text=True, check=True).stdout
+    assert " .symtab " in sections and " .text " in sections and ".debug" not in sections
 
 
 def test_mkiso_lets_wrong_lines_through_on_request(tmp_path, probe):
