@@ -15,10 +15,10 @@
 #define ATTEND_UNPAUSE 8u /* the debugger lets a paused vCPU here go on */
 
 struct sched_cpu {
-    struct spinlock lock; /* ready, ready_count, load */
+    struct spinlock lock; /* ready, ready_count */
     struct vcpu *ready;   /* sorted by vruntime */
     u32 ready_count;
-    u32 load;                    /* sum of weights of the vCPUs whose home this is */
+    u32 load;                    /* sum of weights of the vCPUs whose home this is; atomic */
     struct vcpu *blocked;        /* owner only */
     struct vcpu *paused;         /* owner only */
     struct vcpu *current;        /* owner writes */

@@ -1,6 +1,6 @@
 /*
- * Which CPU a vCPU belongs to, and how other CPUs tell it something. A CPU's queue of ready vCPUs is the only thing of
- * its that others change, under its lock; for everything else they set a bit and kick.
+ * Which CPU a vCPU belongs to, and how other CPUs tell it something. Of a CPU's own, others change only its queue of
+ * ready vCPUs, under its lock, and its load, atomically; for everything else they set a bit and kick.
  */
 #include "arch/x86/cpu.h"
 #include "arch/x86/smp.h"

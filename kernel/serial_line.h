@@ -1,6 +1,6 @@
 /*
  * A serial port with a ring of bytes for each direction: what the console and the GDB stub share. The user owns the
- * rings, their lock and the port's set-up; every call here is made under that lock.
+ * rings, their lock and the port's set-up; calls are made under that lock, but for a panic's, which waits for nobody.
  */
 #ifndef ROOTLET_KERNEL_SERIAL_LINE_H
 #define ROOTLET_KERNEL_SERIAL_LINE_H

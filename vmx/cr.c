@@ -9,6 +9,7 @@
 #include "kernel/trace.h"
 #include "vmx/debug.h"
 #include "vmx/event.h"
+#include "vmx/guest.h"
 #include "vmx/load.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
@@ -182,7 +183,7 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record)
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
     unsigned cr = qualification & 0xf;
     unsigned gpr = (unsigned)bits_field(qualification, 11, 8);
-    u64 mask = vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG ? ~0ull : UINT32_MAX;
+    u64 mask = guest_is_code64() ? ~0ull : UINT32_MAX;
 
     record->detail = qualification;
     switch (bits_field(qualification, 5, 4)) {

@@ -13,6 +13,7 @@
 #include "kernel/trace.h"
 #include "vmx/event.h"
 #include "vmx/explain.h"
+#include "vmx/guest.h"
 #include "vmx/kept.h"
 #include "vmx/vcpu.h"
 
@@ -219,11 +220,12 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
 
     /*
      * Code that runs over the end of 4 GiB: the CPU wraps EIP, enter_behind() leaves that to us. A VMLAUNCH that fails
-     * so launches nothing (SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State"), and we do not know
-     * which of the two this was: VMCLEAR, and the next entry is a VMLAUNCH.
+     * so launches nothing (SDM 3C 30.3 "VMX Instructions", VMLAUNCH), and we do not know which of the two this was:
+     * VMCLEAR, and the next entry is a VMLAUNCH. An event that was to go in with it is not lost.
      */
-    if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !(vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)) {
+    if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !guest_is_code64()) {
         vmcs_write(GUEST_RIP, (u32)rip);
+        vmx_event_take_back(v);
         CHECK(vmcs_clear(v->vmcs) && vmcs_load(v->vmcs));
         v->launched = 0;
         vcpu_request(&v->base, VCPU_REQUEST_RESCHEDULE);

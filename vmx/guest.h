@@ -38,11 +38,14 @@ static inline bool guest_is_code64(void)
     return (vmcs_read(GUEST_EFER) & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG);
 }
 
-/* The linear address of CS:RIP. */
+/*
+ * The linear address of CS:RIP. In 64-bit mode CS has no base, whatever its descriptor and so the VMCS say (SDM 3A 3.2.4
+ * "Segmentation in IA-32e Mode").
+ */
 static inline u64 guest_linear_rip(void)
 {
-    u64 linear = vmcs_read(GUEST_CS_BASE) + vmcs_read(GUEST_RIP);
-    return guest_is_code64() ? linear : (u32)linear;
+    u64 rip = vmcs_read(GUEST_RIP);
+    return guest_is_code64() ? rip : (u32)(vmcs_read(GUEST_CS_BASE) + rip);
 }
 
 #define GUEST_CODE_BYTES 15u /* the longest instruction */

@@ -4,7 +4,7 @@
  *
  *   gs:0   self            <- cpu_local()
  *   ...    id, apic_id
- *          trace           this CPU's place in its flight recorder
+ *          trace_*         this CPU's places in its flight recorder
  *          GDT, TSS        the CPU's own descriptor tables
  */
 #ifndef ROOTLET_ARCH_PERCPU_H

@@ -345,6 +345,15 @@ static void test_int3(void **state)
     stub.planted = CODE + 1;
     assert_false(vmx_debug_exception(&bench.v, 0x80000603));
     assert_int_equal(stub.stops, 1);
+    /* In 64-bit mode CS has no base, whatever its descriptor says. */
+    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
+    VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
+    VMCS_SET(GUEST_RIP, CODE);
+    stub.planted = CODE;
+    stub.busy = false;
+    assert_true(vmx_debug_exception(&bench.v, 0x80000603));
+    assert_int_equal(stub.stops, 2);
+    set_up(state);
 
     let_run((struct debug_points){.software = true}, (struct debug_step){.on = false});
     assert_int_equal(vmcs_read(EXCEPTION_BITMAP), 0x6000a);

@@ -327,11 +327,16 @@ static void test_eip_wraps(void **state)
 {
     (void)state;
     VMCS_SET(GUEST_RIP, 0x100000002);
+    VMCS_SET(GUEST_CS_ACCESS, 0xe09b); /* CS.L, which means nothing outside IA-32e mode */
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, EVENT_VALID | 0x31);
     bench.v.launched = true;
     is_launched = true;
     bench.v.base.requests = 0;
     assert_int_equal(exit_with(0x80000021), OUTCOME_RESUME);
     assert_int_equal(vmcs_read(GUEST_RIP), 2);
+    /* The acknowledged interrupt that was to go in comes first again, whatever else is pending by then. */
+    assert_int_equal(bench.v.reinject.info, EVENT_VALID | 0x31);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
     /* It leaves the guest, to enter by the instruction that fits the launch state, whichever has failed. */
     assert_true(bench.v.base.requests & VCPU_REQUEST_RESCHEDULE);
     assert_false(is_launched || bench.v.launched);
@@ -340,6 +345,7 @@ static void test_eip_wraps(void **state)
     set_up(state);
     VMCS_SET(GUEST_RIP, 0x100000002);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
+    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
     assert_int_equal(exit_with(0x80000021), OUTCOME_STOP);
     assert_int_equal(vmcs_read(GUEST_RIP), 0x100000002);
 }
