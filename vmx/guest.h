@@ -39,8 +39,8 @@ static inline bool guest_is_code64(void)
 }
 
 /*
- * The linear address of CS:RIP. In 64-bit mode CS has no base, whatever its descriptor and so the VMCS say (SDM 3A 3.2.4
- * "Segmentation in IA-32e Mode").
+ * The linear address of CS:RIP. In 64-bit mode CS has no base, whatever its descriptor and so the VMCS say (SDM
+ * 3A 3.2.4 "Segmentation in IA-32e Mode").
  */
 static inline u64 guest_linear_rip(void)
 {
