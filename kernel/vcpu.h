@@ -44,9 +44,15 @@ enum vcpu_pause { VCPU_PAUSE_NOT, VCPU_PAUSE_NOW, VCPU_PAUSE_AT_HALT };
 #define VCPU_HAS_SIPI       2u /* and more: plus the vector */
 
 struct vcpu {
-    u32 requests; /* atomic */
-    enum vcpu_state state;
+    union {
+        struct {
+            u32 requests; /* atomic */
+            u32 windows;  /* window exits that are armed: an event waits for the guest to allow it */
+        };
+        u64 requests_or_windows; /* nothing of either, in one look */
+    };
     struct vm *vm;
+    enum vcpu_state state;
     u32 index;
     u32 trace_tag; /* who it is in the flight recorder: trace_tag() */
     u32 home_cpu;

@@ -283,6 +283,7 @@ bool vm_init_vcpu(struct vcpu *vcpu)
     if (!__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) ||
         __atomic_exchange_n(&vcpu->sipi, VCPU_WAITS_FOR_SIPI, __ATOMIC_SEQ_CST) == VCPU_WAITS_FOR_SIPI)
         return false;
+    __atomic_store_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST); /* nothing stays latched */
     sched_notify(vcpu, VCPU_REQUEST_INIT);
     return true;
 }

@@ -16,7 +16,6 @@
 #define QUALIFICATION_POINTS 0xfull /* B0 to B3: SDM 3C, table 27-1 "Exit Qualification for Debug Exceptions" */
 #define QUALIFICATION_OTHER  BIT(13)
 #define QUALIFICATION_STEP   BIT(14)
-#define SEGMENT_BIG          0x4000u /* access rights: SS.B */
 #define DR6_INIT             0xffff0ff0ull
 #define DR7_FIXED            0x400ull
 #define DR7_WRITABLE         0xffff2bffull

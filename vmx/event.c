@@ -66,7 +66,7 @@ static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
     u32 controls = vmcs_read(PROC_CONTROLS) & ~(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
 
     vmcs_write(PROC_CONTROLS, controls | windows);
-    v->windows = windows;
+    v->base.windows = windows;
 }
 
 /* The INTA cycle changes the controller, so it needs the lock of a VM with several vCPUs. */
@@ -93,9 +93,21 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v, bool extint)
     trace_last()->action = UNLIKELY(vector < 16) ? TRACE_DELIVER_LOW : (u8)vector;
     v->base.halted = false;
     if (UNLIKELY(vm_interrupt_pending(&v->base))) /* there are more */
-        set_windows(v, v->windows | PROC_INTERRUPT_WINDOW);
+        set_windows(v, v->base.windows | PROC_INTERRUPT_WINDOW);
 }
 
+void vmx_event_end_blocking(void)
+{
+    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
+
+    if (blocking & INTERRUPTIBILITY_STI_MOV_SS)
+        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
+}
+
+/*
+ * An entry that delivers an event ends the blocking by itself (SDM 3C 26.6.1 "Interruptibility State"), but is refused
+ * with RFLAGS.TF set, blocking and no single-step trap pending: as after a #DB in the shadow of MOV SS.
+ */
 static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
 {
     switch (kind) {
@@ -115,6 +127,7 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
         __atomic_store_n(&v->base.nmi_waiting, false, __ATOMIC_SEQ_CST);
         break;
     }
+    vmx_event_end_blocking();
     v->base.halted = false;
 }
 
@@ -147,7 +160,7 @@ static NOINLINE void choose(struct vmx_vcpu *v, bool external)
 
     if (vmx_machine.is_bochs27 && (v->nmi_in_service |= choice.kind == EVENT_NMI))
         choice.windows |= PROC_NMI_WINDOW;
-    if (choice.windows != v->windows)
+    if (choice.windows != v->base.windows)
         set_windows(v, choice.windows);
     if (choice.kind == EVENT_EXTERNAL)
         inject_external(v, false);
@@ -163,7 +176,7 @@ void vmx_event_prepare(struct vmx_vcpu *v)
     const struct cpu_apic *apic = &v->base.apic;
     bool extint = *apic->intr && *apic->extint;
     bool external = extint || *apic->pending >= 0;
-    u32 others = v->reinject.info | v->exception.info | v->windows | v->base.nmi_waiting;
+    u32 others = v->reinject.info | v->exception.info | v->base.windows | v->base.nmi_waiting;
 
     if (others == 0) {
         if (!external)

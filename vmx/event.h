@@ -23,6 +23,7 @@
 #define INTERRUPTIBILITY_NMI        0x8u
 #define PENDING_DEBUG_SINGLE_STEP   BIT(14)
 #define SEGMENT_LONG                0x2000u /* access rights: CS.L */
+#define SEGMENT_BIG                 0x4000u /* CS.D, SS.B */
 
 struct event_inputs {
     bool reinject;  /* an event whose delivery an exit interrupted */
@@ -59,6 +60,8 @@ static inline struct event_choice vmx_event_choose(const struct event_inputs *in
         choice.windows |= PROC_INTERRUPT_WINDOW;
     return choice;
 }
+/* Blocking by STI or MOV SS ends with the instruction. SDM 3C 24.4.2 "Guest Non-Register State" */
+COLD void vmx_event_end_blocking(void);
 /* Chooses and writes the VM-entry fields and the window controls of the current VMCS. */
 void vmx_event_prepare(struct vmx_vcpu *v);
 /*

@@ -11,8 +11,6 @@
 
 #define MAX_CALLERS 8u
 
-#define ACCESS_DEFAULT 0x4000u /* CS.D: 16-bit code keeps no such chain */
-
 static bool find(const struct vmx_vcpu *v, u64 address, struct guest_symbol *out)
 {
     struct vm *vm = v->base.vm;
@@ -42,7 +40,8 @@ void guest_backtrace_print(struct vmx_vcpu *v)
     u64 frame = v->gpr[GPR_RBP] & bits_mask_of_bytes(bytes);
     struct guest_symbol symbol;
 
-    if (!(code64 || vmcs_read(GUEST_CS_ACCESS) & ACCESS_DEFAULT) || !find(v, guest_linear_rip(), &symbol))
+    /* 16-bit code keeps no such chain. */
+    if (!(code64 || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG) || !find(v, guest_linear_rip(), &symbol))
         return;
     print_frame(v, 0, guest_linear_rip(), &symbol);
     for (u32 depth = 1; depth <= MAX_CALLERS; depth++) {

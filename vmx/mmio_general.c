@@ -81,7 +81,7 @@ static enum decode_mode mode(void)
 {
     if (guest_is_code64())
         return DECODE_64;
-    return vmcs_read(GUEST_CS_ACCESS) & 0x4000 ? DECODE_32 : DECODE_16; /* CS.D */
+    return vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG ? DECODE_32 : DECODE_16;
 }
 
 static COLD enum outcome stop_unsupported(struct vmx_vcpu *v, const u8 *bytes, u8 count)

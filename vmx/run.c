@@ -39,15 +39,6 @@ static u32 standing_requests(void)
     return vmx_machine.has_timer ? 0 : VCPU_REQUEST_NO_TIMER;
 }
 
-/* Blocking by STI or MOV SS ends with the instruction. SDM 3C 24.4.2 "Guest Non-Register State" */
-static COLD void end_blocking(void)
-{
-    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
-
-    if (blocking & INTERRUPTIBILITY_STI_MOV_SS)
-        vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
-}
-
 /*
  * SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC. A
  * deadline is at most one slice away, so 32 bits of difference decide, and a negative one means that it has passed.
@@ -142,13 +133,6 @@ static COLD bool prepare_with_requests(struct vmx_vcpu *v, u32 requests)
     return true;
 }
 
-/* RFLAGS.TF asks for a debug trap after the instruction. SDM 3C 24.4.2 "Guest Non-Register State" */
-static COLD void trap_single_step(void)
-{
-    end_blocking();
-    vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
-}
-
 /* What is rare between two entries. */
 static NOINLINE u32 enter_with_requests(struct vmx_vcpu *v)
 {
@@ -164,30 +148,37 @@ static NOINLINE u32 enter_with_requests(struct vmx_vcpu *v)
 
 static COLD u32 enter_skipped_with_requests(struct vmx_vcpu *v)
 {
-    end_blocking();
+    vmx_event_end_blocking();
     return enter_with_requests(v);
 }
 
-static COLD u32 enter_single_step(struct vmx_vcpu *v)
+/*
+ * TF asks for a debug trap after the instruction (SDM 3C 24.4.2 "Guest Non-Register State"). RF was for the instruction
+ * that is done (SDM 3B 17.3.1.1 "Instruction-Breakpoint Exception Condition"); an exit in the middle of one has set it
+ * (SDM 3C 27.3.3 "Saving RIP, RSP, and RFLAGS").
+ */
+static COLD u32 enter_flagged(struct vmx_vcpu *v, u64 rflags)
 {
-    trap_single_step();
-    if (v->base.requests)
-        return enter_with_requests(v);
-    enter(v, trace_last());
+    if (rflags & RFLAGS_RF)
+        vmcs_write(GUEST_RFLAGS, rflags & ~RFLAGS_RF);
+    if (rflags & RFLAGS_TF)
+        vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
+    return enter_skipped_with_requests(v);
 }
 
 /*
  * The instruction that caused the exit is done. SDM 3C 27.2.4 "Information for VM Exits Due to Instruction Execution".
- * Blocking by STI or MOV SS matters only to an event or a trap that is about to be delivered, so it is ended only then:
- * else the guest's next instruction ends it. Outside 64-bit mode RIP may leave 32 bits here: entry_failure() in exit.c
- * wraps it.
+ * Blocking by STI or MOV SS matters only to an event or a trap that is about to be delivered or waits for its window,
+ * so it is ended only then: else the guest's next instruction ends it. Outside 64-bit mode RIP may leave 32 bits here:
+ * entry_failure() in exit.c wraps it.
  */
 static ALWAYS_INLINE u32 enter_behind(struct vmx_vcpu *v, struct trace_record *record, u32 length)
 {
     vmcs_write(GUEST_RIP, record->rip + length);
-    if (UNLIKELY(vmcs_read(GUEST_RFLAGS) & RFLAGS_TF))
-        return enter_single_step(v);
-    if (UNLIKELY(v->base.requests))
+    u64 rflags = vmcs_read(GUEST_RFLAGS);
+    if (UNLIKELY(rflags & (RFLAGS_TF | RFLAGS_RF)))
+        return enter_flagged(v, rflags);
+    if (UNLIKELY(v->base.requests_or_windows))
         return enter_skipped_with_requests(v);
     enter(v, record);
 }

@@ -42,7 +42,6 @@ struct vmx_vcpu {
 
     struct vmx_event reinject; /* an event whose delivery an exit interrupted */
     struct vmx_event exception;
-    u32 windows;         /* window exits that are armed: PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW */
     u8 mcg_status;       /* IA32_MCG_STATUS */
     bool debug_used;     /* DR0-DR3 and DR6 are switched with this vCPU */
     bool configured;     /* the VMCS has been written for the first time */

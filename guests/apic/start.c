@@ -12,6 +12,12 @@ static void init_and_sipi(u32 cpu)
     need(wait_for(&cpus[cpu].starts, before + 1), "vCPU %u does not restart", cpu);
 }
 
+#define REAL_MODE_CODE 0x7c00u
+#define CODE_CLI_HLT   0xf4fau
+
+/* From address 0 on, vectors first; volatile, for GCC takes that address for none. */
+static volatile u32 *volatile real_mode_memory;
+
 static u32 svr_after_init, lvt_after_init, base_after_init;
 
 static void look_after_init(void)
@@ -34,26 +40,34 @@ static void spin_masked(void)
         cpus[cpu_index()].turns++;
 }
 
-/* INIT stops what runs, also with interrupts off; it stays stopped until SIPI; its APIC is as after reset. */
+/*
+ * INIT stops what runs, also with interrupts off; it stays stopped until SIPI; its APIC is as after reset. An NMI that
+ * has not arrived by then, as on a CPU that they share, never does: it would come where there is no handler yet.
+ */
 static void check_init_running(void)
 {
+    /* A vCPU that takes an NMI in real mode stays in it. */
+    real_mode_memory[VECTOR_NMI] = REAL_MODE_CODE;
+    real_mode_memory[REAL_MODE_CODE / 4] = CODE_CLI_HLT;
     for (u32 cpu = 1; cpu < cpu_count; cpu++) {
         u64 turns = cpus[cpu].turns;
         cpus[cpu].job = spin_masked;
         for (u32 i = 0; i < 1000 && cpus[cpu].turns < turns + 100; i++)
             settle();
         need(cpus[cpu].turns >= turns + 100, "vCPU %u does not spin", cpu);
+        apic_send(cpu, MODE_NMI);
         apic_send(cpu, MODE_INIT | ICR_ASSERT);
         wait_ns(SLICES_NS);
         cpus[cpu].job = NULL;
         turns = cpus[cpu].turns;
+        u32 nmis = cpus[cpu].count[VECTOR_NMI];
         wait_ns(SLICES_NS);
         need(cpus[cpu].turns == turns, "vCPU %u runs after INIT", cpu);
         apic_send(cpu, 0x51);
         apic_send(cpu, MODE_NMI);
         for (u32 i = 0; i < 5; i++)
             settle();
-        need(cpus[cpu].turns == turns && cpus[cpu].order_length == 0, "vCPU %u wakes without SIPI", cpu);
+        need(cpus[cpu].turns == turns && cpus[cpu].order_length == nmis, "vCPU %u wakes without SIPI", cpu);
         u32 starts = cpus[cpu].starts;
         apic_send(cpu, MODE_SIPI | TRAMPOLINE >> 12);
         need(wait_for(&cpus[cpu].starts, starts + 1), "vCPU %u does not start again", cpu);
@@ -63,7 +77,7 @@ static void check_init_running(void)
         need(base_after_init == (u32)(msr_read(MSR_APIC_BASE) & ~BASE_BSP), "IA32_APIC_BASE is %x after INIT",
              base_after_init);
         run_on(cpu, apic_reset_state);
-        need(cpus[cpu].count[VECTOR_NMI] == 0, "an NMI before SIPI was kept");
+        need(cpus[cpu].count[VECTOR_NMI] == nmis, "an NMI before SIPI was kept");
     }
 }
 

@@ -118,8 +118,9 @@ def test_registers_of_a_vcpu_that_waits_for_sipi():
 
 
 def test_guest_that_debugs_itself(boot):
-    run = boot("build/guests/selfdebug.elf vm=self mem=4M\n")
+    run = boot("build/guests/selfdebug.elf vm=self mem=4M\nbuild/guests/traps.elf vm=traps mem=4M\n")
     vms.check_guest(run, "self", "selfdebug.elf")
+    vms.check_guest(run, "traps", "traps.elf")
 
 
 def test_guest_that_debugs_itself_under_gdb():

@@ -35,6 +35,7 @@ GUESTS = {
     "bench.elf": ("exit", r"bench ok"),
     "ends.elf": ("exit", r"ends how="),
     "selfdebug.elf": ("exit", r"selfdebug ok"),
+    "traps.elf": ("exit", r"traps ok"),
     "spinner.elf": ("limit", r"spinner spinning"),
     "invaders.exec": ("limit", None),
     # The hostile ones.

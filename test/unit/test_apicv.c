@@ -214,7 +214,7 @@ static void test_requesting_virtual_interrupt(void **state)
     vmx_event_prepare(&bench.v);
     assert_int_equal(status(), 0x0045);
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0); /* nothing is injected */
-    assert_int_equal(bench.v.windows, 0);
+    assert_int_equal(bench.v.base.windows, 0);
 }
 
 /* TMR bits make EOI exit, and no longer once the vector has come as an edge. */
@@ -271,12 +271,12 @@ static void test_external_interrupt_beside(void **state)
     bench.vector = 0x20;
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
-    assert_int_equal(bench.v.windows, PROC_INTERRUPT_WINDOW);
+    assert_int_equal(bench.v.base.windows, PROC_INTERRUPT_WINDOW);
     assert_int_equal(status(), 0x61);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000020);
-    assert_int_equal(bench.v.windows, 0);
+    assert_int_equal(bench.v.base.windows, 0);
     assert_true(vmcs_read(PROC_CONTROLS) & PROC_TPR_SHADOW);
 }
 

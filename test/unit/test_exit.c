@@ -412,6 +412,11 @@ static void test_hlt(void **state)
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
     assert_int_equal(exit_with(12), OUTCOME_SKIP);
     assert_true(bench.v.base.halted_forever);
+    bench.v.base.halted = bench.v.base.halted_forever = false;
+    bench.v.base.requests = 0;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF); /* its trap ends it at once */
+    assert_int_equal(exit_with(12), OUTCOME_SKIP);
+    assert_false(bench.v.base.halted || bench.v.base.halted_forever || bench.v.base.requests);
 }
 
 static void test_interrupts_and_deadlines(void **state)

@@ -1,0 +1,223 @@
+/*
+ * The circle's way back: what an outcome does to RIP, flags, blocking and pending events before the guest is entered
+ * again, and when it is left instead.
+ *
+ * links: vmx/run.c vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ *
+ * flags: -Itest/fake
+ */
+#include "test/fake/vmx_bench.h"
+
+#include "kernel/sched.h"
+#include "vmx/explain.h"
+#include "vmx/load.h"
+
+struct host_frame {
+    struct vmx_vcpu *v;
+    u64 r15, r14;
+};
+u32 vmx_after_exit(struct vmx_vcpu *v, const struct host_frame frame);
+u32 vmx_enter_guest(struct vmx_vcpu *v);
+_Noreturn void vmx_resume_guest(struct vmx_vcpu *v);
+
+static enum outcome outcome;
+static u32 enter_result, stops, explained;
+static jmp_buf resumed;
+
+enum outcome vmx_exit_handle(struct vmx_vcpu *v)
+{
+    struct trace_record *record = trace_begin(v->base.trace_tag);
+
+    record->rip = vmcs_read(GUEST_RIP);
+    return outcome;
+}
+
+void vmx_resume_guest(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v, &bench.v);
+    longjmp(resumed, 1);
+}
+
+u32 vmx_enter_guest(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v, &bench.v);
+    return enter_result;
+}
+
+void vmx_load(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v, &bench.v);
+}
+
+bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
+{
+    (void)v;
+    return false;
+}
+
+void vmx_debug_enter(struct vmx_vcpu *v)
+{
+    (void)v;
+    fail();
+}
+
+bool sched_halt(struct vcpu *vcpu)
+{
+    assert_true(vcpu->halted);
+    return false;
+}
+
+void sched_update_deadline(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_int_equal(how, enter_result);
+    explained++;
+}
+
+void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
+{
+    (void)detail;
+    assert_ptr_equal(vm, &bench.vm);
+    assert_int_equal(reason, VM_STOP_ENTRY_FAILURE);
+    assert_int_equal(explained, 1); /* before the VM is stopped, which is when its vCPUs begin to be retired */
+    stops++;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    bench_start();
+    bench.v.base.deadline_tsc = cpu_tsc_low() + 1000000000ull;
+    stops = explained = 0;
+    VMCS_SET(GUEST_RIP, 0x1000);
+    VMCS_SET(EXIT_INSTRUCTION_LENGTH, 2);
+    bench.v.skip_bytes = 5;
+    return 0;
+}
+
+/* True: the guest was entered again. */
+static bool comes_back(enum outcome after)
+{
+    outcome = after;
+    if (setjmp(resumed))
+        return true;
+    assert_int_equal(vmx_after_exit(&bench.v, (struct host_frame){&bench.v, 0, 0}), 0);
+    return false;
+}
+
+static void test_rip_by_outcome(void **state)
+{
+    (void)state;
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x1002);
+    assert_true(comes_back(OUTCOME_SKIP_DECODED));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+    assert_true(comes_back(OUTCOME_RESUME));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+    assert_false(comes_back(OUTCOME_STOP));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+    assert_int_equal(trace_last()->action, TRACE_STOP);
+}
+
+/* SDM 3B 17.3.1.1: it is for one instruction, so it stays until that is done. */
+static void test_rf_ends_with_the_instruction(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_RF | RFLAGS_IF);
+    assert_true(comes_back(OUTCOME_RESUME));
+    assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_ONE | RFLAGS_RF | RFLAGS_IF);
+    assert_true(comes_back(OUTCOME_SKIP_DECODED));
+    assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_ONE | RFLAGS_IF);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+}
+
+static void test_tf_traps_behind_the_instruction(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS | INTERRUPTIBILITY_NMI);
+    assert_true(comes_back(OUTCOME_RESUME));
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_SINGLE_STEP);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_NMI);
+    assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_ONE | RFLAGS_TF);
+}
+
+/* Blocking by STI costs nothing where nothing waits for its end; what waits gets its turn behind the instruction. */
+static void test_blocking_ends_for_what_waits(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_STI);
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_STI);
+    bench.v.base.windows = PROC_INTERRUPT_WINDOW;
+    assert_true(comes_back(OUTCOME_RESUME));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_STI);
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+
+    bench.v.base.windows = 0;
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_STI);
+    bench.interrupt = true;
+    bench.vector = 0x31;
+    bench.v.base.requests = VCPU_REQUEST_EVENT;
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), EVENT_VALID | 0x31);
+    assert_int_equal(bench.v.base.requests, 0);
+}
+
+/* SDM 3C 26.3.1.5: with TF set, blocking and no single-step trap pending the entry would be refused. */
+static void test_an_exception_ends_the_blocking(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS | INTERRUPTIBILITY_NMI);
+    vmx_inject_exception(&bench.v, VECTOR_DB, 0);
+    assert_true(comes_back(OUTCOME_RESUME));
+    assert_int_equal((u8)vmcs_read(ENTRY_INTERRUPTION_INFO), VECTOR_DB);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_NMI);
+}
+
+static void test_reschedule_leaves(void **state)
+{
+    (void)state;
+    bench.v.base.requests = VCPU_REQUEST_RESCHEDULE;
+    assert_false(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x1002);
+    assert_int_equal(trace_last()->action, TRACE_LEFT);
+}
+
+static void test_failed_entries(void **state)
+{
+    for (enter_result = EXPLAIN_VMFAIL_VALID; enter_result <= EXPLAIN_VMFAIL_INVALID; enter_result++) {
+        set_up(state);
+        VMCS_SET(INSTRUCTION_ERROR, 7);
+        virt_vcpu_run(&bench.v.base);
+        assert_int_equal(stops, 1);
+        assert_int_equal(bench.event, TRACE_ENTRY_FAILED);
+        assert_int_equal(bench.event_detail, enter_result == EXPLAIN_VMFAIL_VALID ? 7 : 0);
+    }
+    enter_result = 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_rip_by_outcome, set_up),
+        cmocka_unit_test_setup(test_rf_ends_with_the_instruction, set_up),
+        cmocka_unit_test_setup(test_tf_traps_behind_the_instruction, set_up),
+        cmocka_unit_test_setup(test_blocking_ends_for_what_waits, set_up),
+        cmocka_unit_test_setup(test_an_exception_ends_the_blocking, set_up),
+        cmocka_unit_test_setup(test_reschedule_leaves, set_up),
+        cmocka_unit_test_setup(test_failed_entries, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
