@@ -22,8 +22,6 @@
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 
-#define VERSION "0.1"
-
 extern const u8 image_start[], image_end[];
 extern u64 boot_entry_tsc; /* TSC when GRUB jumped to us */
 void kernel_main(u32 magic, u32 info_physical);
@@ -249,7 +247,7 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
         log_error("%s", why.text);
         end_with_failure();
     }
-    log_event("boot version=%s cpus=%u mem=%lu", VERSION, smp_cpu_count(), ram_bytes);
+    log_event("boot version=%s cpus=%u mem=%lu", ROOTLET_VERSION, smp_cpu_count(), ram_bytes);
 }
 
 void kernel_main(u32 magic, u32 info_physical)
