@@ -40,21 +40,20 @@ static u32 standing_requests(void)
 }
 
 /*
- * SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC. A
- * deadline is at most one slice away, so 32 bits of difference decide, and a negative one means that it has passed.
+ * SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC.
+ * A tick less makes no difference, for the exit takes longer. False: the deadline has passed, however long ago:
+ * firmware, or a hypervisor below us, may have had the CPU for seconds.
  */
-static ALWAYS_INLINE s32 ticks_left(const struct vmx_vcpu *v, struct trace_record *record)
+static ALWAYS_INLINE bool time_is_left(const struct vmx_vcpu *v, struct trace_record *record, u32 *ticks)
 {
-    u32 now = cpu_tsc_low();
-
-    record->entry_tsc = now;
-    return (s32)((u32)v->base.deadline_tsc - now);
+    return cpu_tsc_is_before(&v->base.deadline_tsc, &record->entry_tsc, ticks);
 }
 
 static void arm_preemption_timer(const struct vmx_vcpu *v)
 {
-    s32 left = ticks_left(v, trace_last());
-    vmcs_write(PREEMPTION_TIMER_VALUE, left < 0 ? 0 : (u32)left >> vmx_machine.timer_shift);
+    u32 ticks;
+    bool left = time_is_left(v, trace_last(), &ticks);
+    vmcs_write(PREEMPTION_TIMER_VALUE, left ? ticks >> vmx_machine.timer_shift : 0);
 }
 
 static COLD NORETURN void enter_expired(struct vmx_vcpu *v)
@@ -66,11 +65,11 @@ static COLD NORETURN void enter_expired(struct vmx_vcpu *v)
 /* The end of each way back into the guest. */
 static ALWAYS_INLINE NORETURN void enter(struct vmx_vcpu *v, struct trace_record *record)
 {
-    s32 left = ticks_left(v, record);
+    u32 ticks;
 
-    if (UNLIKELY(left < 0))
+    if (UNLIKELY(!time_is_left(v, record, &ticks)))
         enter_expired(v);
-    vmcs_write(PREEMPTION_TIMER_VALUE, (u32)left >> vmx_machine.timer_shift);
+    vmcs_write(PREEMPTION_TIMER_VALUE, ticks >> vmx_machine.timer_shift);
     vmx_resume_guest(v);
 }
 

@@ -195,6 +195,45 @@ static void test_reschedule_leaves(void **state)
     assert_int_equal(trace_last()->action, TRACE_LEFT);
 }
 
+/* SDM 3C 25.5.1: a timer of 0 expires before the guest's first instruction. One tick less than what is left goes in. */
+static void test_the_deadline_in_64_bits(void **state)
+{
+    static const struct {
+        u64 now, deadline;
+        u32 ticks;
+    } rows[] = {
+        {1000,               1400,         400       },
+        {0xfffffff0,         0x100000010,  0x20      }, /* the halves of the TSC carry */
+        {0x200000000,        0x200000000,  0         },
+        {0x200000001,        0x200000000,  0         },
+        {0x200000000,        0x17fffffff,  0         }, /* 2^31 and more ago: a difference of 32 bits is positive */
+        {0x200000000,        0x10000fff0,  0         },
+        {0xff00000000,       0xfe00001000, 0         },
+        {0xff00000000,       5,            0         },
+        {0x0000000100000000, 0x180000001,  0x80000001}, /* and one to come may be negative there */
+    };
+
+    (void)state;
+    vmx_machine.has_timer = true;
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        u32 before = rows[i].ticks ? rows[i].ticks - 1 : 0;
+        for (u32 shift = 0; shift <= 5; shift += 5) {
+            vmx_machine.timer_shift = shift;
+            fake_cpu.tsc = rows[i].now;
+            bench.v.base.deadline_tsc = rows[i].deadline;
+            VMCS_SET(PREEMPTION_TIMER_VALUE, 77);
+            assert_true(comes_back(OUTCOME_RESUME));
+            assert_int_equal(vmcs_read(PREEMPTION_TIMER_VALUE), before >> shift);
+            assert_int_equal(trace_last()->entry_tsc, (u32)rows[i].now);
+            VMCS_SET(PREEMPTION_TIMER_VALUE, 77);
+            bench.v.base.requests = VCPU_REQUEST_DEADLINE; /* the longer way */
+            assert_true(comes_back(OUTCOME_RESUME));
+            assert_int_equal(vmcs_read(PREEMPTION_TIMER_VALUE), before >> shift);
+        }
+    }
+    vmx_machine.timer_shift = 0;
+}
+
 static void test_failed_entries(void **state)
 {
     for (enter_result = EXPLAIN_VMFAIL_VALID; enter_result <= EXPLAIN_VMFAIL_INVALID; enter_result++) {
@@ -217,6 +256,7 @@ int main(void)
         cmocka_unit_test_setup(test_blocking_ends_for_what_waits, set_up),
         cmocka_unit_test_setup(test_an_exception_ends_the_blocking, set_up),
         cmocka_unit_test_setup(test_reschedule_leaves, set_up),
+        cmocka_unit_test_setup(test_the_deadline_in_64_bits, set_up),
         cmocka_unit_test_setup(test_failed_entries, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
