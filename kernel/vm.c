@@ -386,10 +386,24 @@ void vm_note_halted_forever(struct vcpu *vcpu)
     vm_stop(vm, VM_STOP_HALT, NULL);
 }
 
+/* The rows of the text page up to the last one that is not blank, at least one. */
+static u32 rows_in_use(const struct vm *vm)
+{
+    u32 cells = 25 * 80;
+    u8 c = 0;
+
+    while (cells > 0 && (c == 0 || c == ' ') &&
+           guest_memory_read(&vm->memory, gpa(GUEST_TEXT_PAGE + 2 * cells - 2), &c, 1) == STATUS_OK)
+        cells--;
+    return cells / 80 + 1;
+}
+
 /* The guest's 80x25 text page, each line after "[name] |". */
 static void dump_screen(struct vm *vm)
 {
-    for (u32 row = 0; row < 25; row++) {
+    u32 rows = rows_in_use(vm);
+
+    for (u32 row = 0; row < rows; row++) {
         u16 cells[80];
         char text[VM_NAME_BYTES + 90];
         if (guest_memory_read(&vm->memory, gpa(GUEST_TEXT_PAGE + row * sizeof cells), cells, sizeof cells) != STATUS_OK)
