@@ -11,7 +11,6 @@ SELECTOR_DATA   equ 16
 %define at(label) ((label) - ap_trampoline_start)
 
 global ap_trampoline_start, ap_trampoline_end, ap_trampoline_params
-extern boot_pml4
 
 section .rodata
 align 16
@@ -31,7 +30,7 @@ ap_trampoline_start:
 
         mov     eax, CR4_PAE_BIT
         mov     cr4, eax
-        mov     eax, boot_pml4 - KERNEL_BASE
+        mov     eax, [at(ap_trampoline_params) + AP_PARAMS_BOOT_CR3]
         mov     cr3, eax
         mov     ecx, MSR_EFER
         mov     eax, [at(ap_trampoline_params) + AP_PARAMS_EFER]

@@ -12,6 +12,7 @@ struct cpu_local;
 
 struct ap_params {
     u64 cr3;               /* paging_cr3() */
+    u64 boot_cr3;          /* the boot page tables, below 4 GiB */
     u64 efer;              /* features_efer(): NXE before the kernel's tables, which have NX bits, are loaded */
     u64 stack_top;         /* cpu->stack_top */
     struct cpu_local *cpu; /* becomes GS base and the entry's argument */
@@ -22,6 +23,7 @@ struct ap_params {
     void (*entry)(struct cpu_local *cpu);
 };
 
+extern const u64 boot_pml4[]; /* boot/entry.asm */
 extern const u8 ap_trampoline_start[];
 extern const u8 ap_trampoline_end[];
 extern const u8 ap_trampoline_params[]; /* where in the copy: ap_trampoline_params - ap_trampoline_start */

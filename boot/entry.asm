@@ -1,12 +1,16 @@
-; From GRUB's jump to kernel_main: checks for CPUID and long mode while it can still refuse in plain 32-bit code, builds
-; the boot page tables and enters 64-bit mode at the kernel's linked address with GS set to the boot CPU's block.
-; The boot tables map the first 4 GiB three times (at 0, at DIRECT_MAP_BASE, and 1 GiB of it at KERNEL_BASE), writable
+; From GRUB's jump to kernel_main: finds out where the image lies (the relocatable tag of boot/header.asm lets GRUB move
+; it by a multiple of 2 MiB), checks for CPUID and long mode while it can still refuse in plain 32-bit code, builds the
+; boot page tables and enters 64-bit mode at the kernel's linked address with GS set to the boot CPU's block.
+; The boot tables map the first 4 GiB twice, at 0 and at DIRECT_MAP_BASE, and the image at its linked address, writable
 ; and executable. They are left in paging_init; application processors pass through them (boot/ap.asm).
 ; Runs on the boot CPU, interrupts off, EAX = multiboot2 magic, EBX = address of the information block.
 ; SDM 3A 9.8.5 "Initializing IA-32e Mode".
 %include "arch/x86/offsets.inc"
 
+MAGIC           equ 0x36d76289          ; MULTIBOOT2_BOOTLOADER_MAGIC
 COM1            equ 0x3f8
+PCI_ADDRESS     equ 0xcf8
+PCI_DATA        equ 0xcfc
 PAGE_PRESENT    equ 0x01
 PAGE_WRITABLE   equ 0x02
 PAGE_LARGE      equ 0x80
@@ -14,19 +18,29 @@ CPUID_LM        equ 1 << 29
 SELECTOR_CODE   equ 8
 SELECTOR_DATA   equ 16
 
+; Where a symbol would lie had the image not been moved; EDI, until paging is on, is by how much it was.
 %define physical(symbol) (symbol - KERNEL_BASE)
 
-global boot_entry, boot_entry_tsc, boot_pml4
-extern kernel_main, percpu_blocks, percpu_boot_stacks
+global boot_entry, boot_entry_tsc, boot_pml4, paging_image_offset
+extern kernel_main, percpu_blocks, percpu_boot_stacks, image_end
 
 section .boot.text progbits alloc exec nowrite align=16
 bits 32
 boot_entry:
         cli
         cld
-        mov     esp, physical(percpu_boot_stacks) + BOOT_STACK_TOP
         mov     esi, eax                ; magic
         mov     ebp, ebx                ; information block
+        xor     edi, edi
+        cmp     eax, MAGIC
+        jne     .placed
+        lea     esp, [ebx + 8]          ; the block's reserved word is stack enough for one return address
+        call    .here
+.here:  pop     edi
+        sub     edi, physical(.here)
+.placed:
+        lea     esp, [edi + physical(percpu_boot_stacks) + BOOT_STACK_TOP]
+        mov     [edi + physical(paging_image_offset)], edi
 
         pushfd                          ; CPUID exists if EFLAGS.ID can be changed
         pop     eax
@@ -39,8 +53,8 @@ boot_entry:
         cmp     eax, ecx
         je      refuse
         rdtsc
-        mov     [physical(boot_entry_tsc)], eax
-        mov     [physical(boot_entry_tsc) + 4], edx
+        mov     [edi + physical(boot_entry_tsc)], eax
+        mov     [edi + physical(boot_entry_tsc) + 4], edx
         mov     eax, 0x80000000
         cpuid
         cmp     eax, 0x80000001
@@ -53,7 +67,7 @@ boot_entry:
         call    build_boot_tables
         mov     eax, CR4_PAE_BIT        ; nothing of the firmware's, LA57 least of all
         mov     cr4, eax
-        mov     eax, physical(boot_pml4)
+        lea     eax, [edi + physical(boot_pml4)]
         mov     cr3, eax
         mov     ecx, MSR_EFER
         rdmsr
@@ -62,40 +76,52 @@ boot_entry:
         mov     eax, cr0
         or      eax, CR0_PG_BIT | CR0_PE_BIT
         mov     cr0, eax
-        lgdt    [physical(boot_gdt.pointer)]
-        jmp     SELECTOR_CODE:physical(long_mode)
+        add     [edi + physical(boot_gdt.base)], edi
+        lgdt    [edi + physical(boot_gdt.pointer)]
+        push    SELECTOR_CODE
+        lea     eax, [edi + physical(long_mode)]
+        push    eax
+        retf
 
-; Four page directories of 2 MiB pages cover 4 GiB; the tables above them point there from all three places.
+; ECX entries from EBX on, for the addresses from EAX on, EDX apart; EAX has the entries' flags, too.
+fill:
+        mov     [ebx], eax
+        add     ebx, 8
+        add     eax, edx
+        loop    fill
+        ret
+
+; Four page directories of 2 MiB pages cover 4 GiB, and a fifth the image at its linked address.
 build_boot_tables:
-        mov     edi, physical(boot_directories)
+        mov     edx, 1 << 21
+        lea     ebx, [edi + physical(boot_directories)]
         mov     eax, PAGE_PRESENT | PAGE_WRITABLE | PAGE_LARGE
         mov     ecx, 4 * 512
-.large:
-        mov     [edi], eax
-        add     edi, 8
-        add     eax, 1 << 21
-        loop    .large
+        call    fill
+        lea     ebx, [edi + physical(boot_directory_kernel)]
+        lea     eax, [edi + (PAGE_PRESENT | PAGE_WRITABLE | PAGE_LARGE)]
+        mov     ecx, physical(image_end) + (1 << 21) - 1
+        shr     ecx, 21
+        call    fill
 
-        mov     edi, physical(boot_pdpt)
-        mov     eax, physical(boot_directories) + (PAGE_PRESENT | PAGE_WRITABLE)
-        mov     [physical(boot_pdpt_kernel) + 8 * 510], eax
+        mov     edx, 4096
+        lea     ebx, [edi + physical(boot_pdpt)]
+        lea     eax, [edi + physical(boot_directories) + (PAGE_PRESENT | PAGE_WRITABLE)]
         mov     ecx, 4
-.directory:
-        mov     [edi], eax
-        add     edi, 8
-        add     eax, 4096
-        loop    .directory
+        call    fill
+        lea     eax, [edi + physical(boot_directory_kernel) + (PAGE_PRESENT | PAGE_WRITABLE)]
+        mov     [edi + physical(boot_pdpt_kernel) + 8 * 510], eax
 
-        mov     eax, physical(boot_pdpt) + (PAGE_PRESENT | PAGE_WRITABLE)
-        mov     [physical(boot_pml4)], eax
-        mov     [physical(boot_pml4) + 8 * 256], eax
-        mov     eax, physical(boot_pdpt_kernel) + (PAGE_PRESENT | PAGE_WRITABLE)
-        mov     [physical(boot_pml4) + 8 * 511], eax
+        lea     eax, [edi + physical(boot_pdpt) + (PAGE_PRESENT | PAGE_WRITABLE)]
+        mov     [edi + physical(boot_pml4)], eax
+        mov     [edi + physical(boot_pml4) + 8 * 256], eax
+        lea     eax, [edi + physical(boot_pdpt_kernel) + (PAGE_PRESENT | PAGE_WRITABLE)]
+        mov     [edi + physical(boot_pml4) + 8 * 511], eax
         ret
 
 ; No long mode: say so on COM1 by polling, try to power off, stop.
 refuse:
-        mov     esi, physical(uart_setup)
+        lea     esi, [edi + physical(uart_setup)]
         mov     ecx, uart_setup.end - uart_setup
 .setup:
         movzx   edx, byte [esi]
@@ -105,7 +131,7 @@ refuse:
         add     esi, 2
         sub     ecx, 2
         jnz     .setup
-        mov     esi, physical(refusal)
+        lea     esi, [edi + physical(refusal)]
         mov     ecx, refusal.end - refusal
 .character:
         mov     edx, COM1 + 5
@@ -130,14 +156,31 @@ refuse:
         dec     ebx
         jnz     .drained
 .off:
-        mov     ax, 0x2000              ; soft-off through the PM1a control ports of the usual emulators
-        mov     edx, 0x604
-        out     dx, ax
-        mov     edx, 0xb004
+        mov     ebx, 0x604              ; soft-off through PM1a control, on emulators only (drivers/host/power.c)
+        mov     eax, 0x8000002c         ; the host bridge's subsystem
+        call    read_pci
+        cmp     eax, 0x11001af4
+        je      .emulator
+        mov     ebx, 0xb004
+        mov     eax, 0x80000000         ; its vendor and device
+        call    read_pci
+        cmp     eax, 0x12378086
+        jne     .stop
+.emulator:
+        mov     edx, ebx
+        mov     eax, 0x2000
         out     dx, ax
 .stop:
         hlt
         jmp     .stop
+
+; PCI's configuration mechanism 1: what is at the address in EAX.
+read_pci:
+        mov     edx, PCI_ADDRESS
+        out     dx, eax
+        mov     edx, PCI_DATA
+        in      eax, dx
+        ret
 
 bits 64
 long_mode:
@@ -174,7 +217,7 @@ boot_gdt:
         dq      0x00cf93000000ffff      ; data
 .pointer:
         dw      boot_gdt.pointer - boot_gdt - 1
-        dd      physical(boot_gdt)
+.base:  dd      physical(boot_gdt)      ; boot_entry adds by how much the image was moved
 
 uart_setup:                             ; offset, value: 115200 baud, 8N1, no interrupts
         db      1, 0, 3, 0x80, 0, 1, 1, 0, 3, 3, 2, 7
@@ -191,5 +234,7 @@ boot_pml4:              resb 4096
 boot_pdpt:              resb 4096
 boot_pdpt_kernel:       resb 4096
 boot_directories:       resb 4 * 4096
+boot_directory_kernel:  resb 4096
 
 boot_entry_tsc:         resq 1          ; the TSC when GRUB jumped here
+paging_image_offset:    resq 1

@@ -7,6 +7,8 @@ ARCHITECTURE    equ 0                   ; i386 protected mode
 TAG_END         equ 0
 TAG_REQUEST     equ 1
 TAG_ALIGN       equ 6
+TAG_RELOCATABLE equ 10
+PREFER_LOWEST   equ 1
 OPTIONAL        equ 1
 
 INFO_CMDLINE    equ 1
@@ -42,6 +44,14 @@ header:
         align   8, db 0
         dw      TAG_ALIGN, 0            ; modules begin on page boundaries
         dd      8
+
+        align   8, db 0
+        dw      TAG_RELOCATABLE, OPTIONAL ; firmware may hold the memory that the image is linked to
+        dd      24
+        dd      0x100000                ; not below
+        dd      0xffffffff              ; not above: the boot page tables map 4 GiB
+        dd      0x200000                ; by whole pages of theirs
+        dd      PREFER_LOWEST
 
         align   8, db 0
         dw      TAG_END, 0

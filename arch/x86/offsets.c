@@ -31,6 +31,7 @@ void offsets(void)
     OFFSET_OF(FRAME_RSP, struct trap_frame, rsp);
 
     OFFSET_OF(AP_PARAMS_CR3, struct ap_params, cr3);
+    OFFSET_OF(AP_PARAMS_BOOT_CR3, struct ap_params, boot_cr3);
     OFFSET_OF(AP_PARAMS_EFER, struct ap_params, efer);
     OFFSET_OF(AP_PARAMS_STACK_TOP, struct ap_params, stack_top);
     OFFSET_OF(AP_PARAMS_CPU, struct ap_params, cpu);

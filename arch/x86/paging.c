@@ -107,7 +107,7 @@ static enum status map(struct mapping m)
 
 static u64 image_physical(const u8 *symbol)
 {
-    return (u64)(uintptr_t)symbol - KERNEL_BASE;
+    return virt_to_phys(symbol).raw;
 }
 
 /* [from, to) of the image, at its linked address. */
@@ -116,7 +116,7 @@ static enum status map_image(const u8 *from, const u8 *to, u64 flags)
     u64 start = image_physical(from);
     u64 end = bits_align_up(image_physical(to), FRAME_BYTES);
 
-    return map((struct mapping){KERNEL_BASE + start, start, end - start, flags, PAGE_4K});
+    return map((struct mapping){(u64)(uintptr_t)from, start, end - start, flags, PAGE_4K});
 }
 
 static enum status map_direct(u64 from, u64 to, u64 flags, u32 largest)

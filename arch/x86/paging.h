@@ -9,8 +9,11 @@
 #include "kernel/lib/addr.h"
 #include "kernel/lib/status.h"
 
-#define KERNEL_BASE     0xffffffff80000000ull /* virtual = physical + KERNEL_BASE inside the image */
+#define KERNEL_BASE     0xffffffff80000000ull /* the image: virtual - KERNEL_BASE + paging_image_offset is physical */
 #define DIRECT_MAP_BASE 0xffff800000000000ull
+
+/* By how many bytes, a multiple of 2 MiB, the boot loader moved the image (boot/entry.asm). */
+extern u64 paging_image_offset;
 
 #ifndef ROOTLET_HOST_TEST
 static inline void *phys_to_virt(hpa_t address)
@@ -22,7 +25,7 @@ static inline void *phys_to_virt(hpa_t address)
 static inline hpa_t virt_to_phys(const void *pointer)
 {
     u64 address = (u64)(uintptr_t)pointer;
-    return hpa(address >= KERNEL_BASE ? address - KERNEL_BASE : address - DIRECT_MAP_BASE);
+    return hpa(address >= KERNEL_BASE ? address - KERNEL_BASE + paging_image_offset : address - DIRECT_MAP_BASE);
 }
 #else
 /* In host tests the test itself provides these: physical memory is an array. */

@@ -108,7 +108,8 @@ static void probe_tsc(void)
 
 static bool start_cpu(struct cpu_local *cpu, hpa_t trampoline)
 {
-    struct ap_params params = {paging_cr3(), features_efer(), cpu->stack_top, cpu, ap_main};
+    struct ap_params params = {paging_cr3(), virt_to_phys(boot_pml4).raw, features_efer(), cpu->stack_top, cpu,
+                               ap_main};
     u8 *page = phys_to_virt(trampoline);
 
     cpu->online = 0;
