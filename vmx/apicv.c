@@ -19,9 +19,9 @@
 
 /* Word `vector / 32` of the page's vector registers. */
 #define PAGE_PPR    (0x0a0 / 4)
-#define PAGE_ISR(w) (0x100 / 4 + (w)*4)
-#define PAGE_TMR(w) (0x180 / 4 + (w)*4)
-#define PAGE_IRR(w) (0x200 / 4 + (w)*4)
+#define PAGE_ISR(w) (0x100 / 4 + 4 * (w))
+#define PAGE_TMR(w) (0x180 / 4 + 4 * (w))
+#define PAGE_IRR(w) (0x200 / 4 + 4 * (w))
 
 enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base)
 {

@@ -9,7 +9,7 @@
 #include "vmx/vcpu.h"
 
 /* SDM 3C 27.2.1, table "Exit Qualification for I/O Instructions". */
-#define IO_SIZE(q) ((u8)(((q)&7) + 1))
+#define IO_SIZE(q) ((u8)((7 & (q)) + 1))
 #define IO_IN      BIT(3)
 #define IO_STRING  BIT(4)
 #define IO_REP     BIT(5)

@@ -71,22 +71,24 @@ VMCS_DEFINE_WRITE(32, u32)
 VMCS_DEFINE_WRITE(64, u64)
 VMCS_DEFINE_WRITE(nat, u64)
 
+/* clang-format off */
 #define vmcs_read(field)                                                                                               \
-    _Generic((field), struct vmcs_16_rw                                                                                \
-             : vmcs_read_16_rw, struct vmcs_32_rw                                                                      \
-             : vmcs_read_32_rw, struct vmcs_32_ro                                                                      \
-             : vmcs_read_32_ro, struct vmcs_64_rw                                                                      \
-             : vmcs_read_64_rw, struct vmcs_64_ro                                                                      \
-             : vmcs_read_64_ro, struct vmcs_nat_rw                                                                     \
-             : vmcs_read_nat_rw, struct vmcs_nat_ro                                                                    \
-             : vmcs_read_nat_ro)(field)
+    _Generic((field),                                                                                                  \
+        struct vmcs_16_rw: vmcs_read_16_rw,                                                                            \
+        struct vmcs_32_rw: vmcs_read_32_rw,                                                                            \
+        struct vmcs_32_ro: vmcs_read_32_ro,                                                                            \
+        struct vmcs_64_rw: vmcs_read_64_rw,                                                                            \
+        struct vmcs_64_ro: vmcs_read_64_ro,                                                                            \
+        struct vmcs_nat_rw: vmcs_read_nat_rw,                                                                          \
+        struct vmcs_nat_ro: vmcs_read_nat_ro)(field)
 
 #define vmcs_write(field, value)                                                                                       \
-    _Generic((field), struct vmcs_16_rw                                                                                \
-             : vmcs_write_16, struct vmcs_32_rw                                                                        \
-             : vmcs_write_32, struct vmcs_64_rw                                                                        \
-             : vmcs_write_64, struct vmcs_nat_rw                                                                       \
-             : vmcs_write_nat)(field, value)
+    _Generic((field),                                                                                                  \
+        struct vmcs_16_rw: vmcs_write_16,                                                                              \
+        struct vmcs_32_rw: vmcs_write_32,                                                                              \
+        struct vmcs_64_rw: vmcs_write_64,                                                                              \
+        struct vmcs_nat_rw: vmcs_write_nat)(field, value)
+/* clang-format on */
 
 /* The instructions themselves; false on VMfail. SDM 3C 30.3. */
 bool vmcs_clear(hpa_t region) MUST_CHECK;

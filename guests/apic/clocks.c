@@ -197,11 +197,11 @@ static void check_hypercall(void)
 }
 
 const struct check clock_checks[] = {
-    {"acpi-tables", check_acpi, CHECK_ONCE, 1},
-    {"clock-pm",   check_pm, CHECK_ONCE, 1},
-    {"clock-hpet",             check_hpet, CHECK_ONCE, 1},
-    {"clock-pit",   check_pit, CHECK_ONCE, 1},
-    {"clock-apic-timer",            check_apic_timer, CHECK_BOTH, 1},
-    {"clock-hypercall",  check_hypercall, CHECK_ONCE, 1},
-    {0  },
+    {"acpi-tables",      check_acpi,       CHECK_ONCE, 1},
+    {"clock-pm",         check_pm,         CHECK_ONCE, 1},
+    {"clock-hpet",       check_hpet,       CHECK_ONCE, 1},
+    {"clock-pit",        check_pit,        CHECK_ONCE, 1},
+    {"clock-apic-timer", check_apic_timer, CHECK_BOTH, 1},
+    {"clock-hypercall",  check_hypercall,  CHECK_ONCE, 1},
+    {NULL,               NULL,             0,          0},
 };

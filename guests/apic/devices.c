@@ -239,13 +239,13 @@ static void check_uart(void)
 }
 
 const struct check device_checks[] = {
-    {"ioapic-registers", check_ioapic_registers, CHECK_ONCE, 1},
-    {"ioapic-edge",        check_ioapic_edge, CHECK_BOTH, 1},
-    {"ioapic-lowest",                  check_ioapic_lowest, CHECK_BOTH, 1},
-    {"ioapic-nmi",check_ioapic_nmi, CHECK_BOTH, 1},
-    {"ioapic-masked-edge",                 check_ioapic_masked_edge, CHECK_BOTH, 1},
-    {"pit",    check_pit, CHECK_ONCE, 1},
-    {"rtc",        check_rtc, CHECK_ONCE, 1},
-    {"uart",                  check_uart, CHECK_ONCE, 1},
-    {0        },
+    {"ioapic-registers",   check_ioapic_registers,   CHECK_ONCE, 1},
+    {"ioapic-edge",        check_ioapic_edge,        CHECK_BOTH, 1},
+    {"ioapic-lowest",      check_ioapic_lowest,      CHECK_BOTH, 1},
+    {"ioapic-nmi",         check_ioapic_nmi,         CHECK_BOTH, 1},
+    {"ioapic-masked-edge", check_ioapic_masked_edge, CHECK_BOTH, 1},
+    {"pit",                check_pit,                CHECK_ONCE, 1},
+    {"rtc",                check_rtc,                CHECK_ONCE, 1},
+    {"uart",               check_uart,               CHECK_ONCE, 1},
+    {NULL,                 NULL,                     0,          0},
 };

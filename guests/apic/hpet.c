@@ -244,12 +244,12 @@ static void check_legacy(void)
 }
 
 const struct check hpet_checks[] = {
-    {"hpet-registers",    check_hpet_registers, CHECK_ONCE, 1},
-    {"hpet-oneshot",         check_hpet_oneshot, CHECK_ONCE, 1},
-    {"hpet-periodic",                   check_hpet_periodic, CHECK_ONCE, 1},
-    {"hpet-legacy",check_legacy, CHECK_ONCE, 1},
-    {"level",                  check_level, CHECK_BOTH, 1},
-    {"level-pending",     check_level_pending, CHECK_BOTH, 1},
-    {"level-elsewhere",         check_level_elsewhere, CHECK_BOTH, 1},
-    {0                  },
+    {"hpet-registers",  check_hpet_registers,  CHECK_ONCE, 1},
+    {"hpet-oneshot",    check_hpet_oneshot,    CHECK_ONCE, 1},
+    {"hpet-periodic",   check_hpet_periodic,   CHECK_ONCE, 1},
+    {"hpet-legacy",     check_legacy,          CHECK_ONCE, 1},
+    {"level",           check_level,           CHECK_BOTH, 1},
+    {"level-pending",   check_level_pending,   CHECK_BOTH, 1},
+    {"level-elsewhere", check_level_elsewhere, CHECK_BOTH, 1},
+    {NULL,              NULL,                  0,          0},
 };

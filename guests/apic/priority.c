@@ -201,14 +201,14 @@ static void check_halt_masked(void)
 }
 
 const struct check priority_checks[] = {
-    {"tpr",       check_tpr, CHECK_BOTH, 1},
-    {"cr8", check_cr8, CHECK_BOTH, 1},
-    {"cr8-often",           check_cr8_often, CHECK_BOTH, 1},
-    {"pending-once",  check_once, CHECK_BOTH, 1},
-    {"order",          check_order, CHECK_BOTH, 1},
-    {"nested", check_nested, CHECK_BOTH, 1},
-    {"eoi", check_eoi, CHECK_BOTH, 1},
-    {"halt",           check_halt, CHECK_BOTH, 1},
-    {"halt-masked",check_halt_masked, CHECK_BOTH, 1},
-    {0         },
+    {"tpr",          check_tpr,         CHECK_BOTH, 1},
+    {"cr8",          check_cr8,         CHECK_BOTH, 1},
+    {"cr8-often",    check_cr8_often,   CHECK_BOTH, 1},
+    {"pending-once", check_once,        CHECK_BOTH, 1},
+    {"order",        check_order,       CHECK_BOTH, 1},
+    {"nested",       check_nested,      CHECK_BOTH, 1},
+    {"eoi",          check_eoi,         CHECK_BOTH, 1},
+    {"halt",         check_halt,        CHECK_BOTH, 1},
+    {"halt-masked",  check_halt_masked, CHECK_BOTH, 1},
+    {NULL,           NULL,              0,          0},
 };

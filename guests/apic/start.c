@@ -176,11 +176,11 @@ static void check_tsc(void)
 }
 
 const struct check start_checks[] = {
-    {"init-running",     check_init_running, CHECK_BOTH, 2},
-    {"init-halted",        check_init_halted, CHECK_BOTH, 2},
-    {"sipi-running",                  check_sipi_running, CHECK_BOTH, 2},
-    {"init-often",check_restart_often, CHECK_BOTH, 2},
-    {"init-shorthand",                 check_shorthand, CHECK_BOTH, 2},
-    {"tsc-across",     check_tsc, CHECK_ONCE, 1},
-    {0       },
+    {"init-running",   check_init_running,  CHECK_BOTH, 2},
+    {"init-halted",    check_init_halted,   CHECK_BOTH, 2},
+    {"sipi-running",   check_sipi_running,  CHECK_BOTH, 2},
+    {"init-often",     check_restart_often, CHECK_BOTH, 2},
+    {"init-shorthand", check_shorthand,     CHECK_BOTH, 2},
+    {"tsc-across",     check_tsc,           CHECK_ONCE, 1},
+    {NULL,             NULL,                0,          0},
 };

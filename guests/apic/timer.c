@@ -239,19 +239,19 @@ static void check_deadline_tsc(void)
 
 const struct check last_checks[] = {
     {"timer-deadline-tsc", check_deadline_tsc, CHECK_X2, 1},
-    {0           },
+    {NULL,                 NULL,               0,        0},
 };
 
 const struct check timer_checks[] = {
-    {"timer-oneshot", check_oneshot, CHECK_BOTH, 1},
-    {"timer-periodic",     check_periodic, CHECK_BOTH, 1},
-    {"timer-divide",               check_divide, CHECK_BOTH, 1},
-    {"timer-masked",check_masked, CHECK_BOTH, 1},
-    {"timer-rewrite",              check_rewrite, CHECK_BOTH, 1},
-    {"timer-mode-change",  check_mode_change, CHECK_BOTH, 1},
-    {"timer-deadline",     check_deadline, CHECK_BOTH, 1},
-    {"timer-deadline-limits",               check_deadline_limits, CHECK_BOTH, 1},
-    {"timer-deadline-masked",       check_deadline_masked, CHECK_BOTH, 1},
-    {"timer-of-all",              check_timers_of_all, CHECK_BOTH, 2},
-    {0},
+    {"timer-oneshot",         check_oneshot,         CHECK_BOTH, 1},
+    {"timer-periodic",        check_periodic,        CHECK_BOTH, 1},
+    {"timer-divide",          check_divide,          CHECK_BOTH, 1},
+    {"timer-masked",          check_masked,          CHECK_BOTH, 1},
+    {"timer-rewrite",         check_rewrite,         CHECK_BOTH, 1},
+    {"timer-mode-change",     check_mode_change,     CHECK_BOTH, 1},
+    {"timer-deadline",        check_deadline,        CHECK_BOTH, 1},
+    {"timer-deadline-limits", check_deadline_limits, CHECK_BOTH, 1},
+    {"timer-deadline-masked", check_deadline_masked, CHECK_BOTH, 1},
+    {"timer-of-all",          check_timers_of_all,   CHECK_BOTH, 2},
+    {NULL,                    NULL,                  0,          0},
 };

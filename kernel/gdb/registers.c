@@ -33,18 +33,11 @@ struct row {
     u16 offset;
 };
 
-#define GPR(name, type, n)                                                                                             \
-    {                                                                                                                  \
-        name, type, 8, offsetof(struct debug_registers, gpr) + 8 * (n)                                                 \
-    }
-#define FIELD(name, type, field)                                                                                       \
-    {                                                                                                                  \
-        name, type, 8, offsetof(struct debug_registers, field)                                                         \
-    }
-#define FPU(name, type, bytes, offset)                                                                                 \
-    {                                                                                                                  \
-        name, type, bytes, offsetof(struct debug_registers, fpu) + (offset)                                            \
-    }
+/* clang-format off */
+#define GPR(name, type, n)             {name, type, 8, offsetof(struct debug_registers, gpr) + 8 * (n)}
+#define FIELD(name, type, field)       {name, type, 8, offsetof(struct debug_registers, field)}
+#define FPU(name, type, bytes, offset) {name, type, bytes, offsetof(struct debug_registers, fpu) + (offset)}
+/* clang-format on */
 #define SEGMENTS                                                                                                       \
     FIELD("cs", INT32, selectors[DEBUG_CS]), FIELD("ss", INT32, selectors[DEBUG_SS]),                                  \
         FIELD("ds", INT32, selectors[DEBUG_DS]), FIELD("es", INT32, selectors[DEBUG_ES]),                              \

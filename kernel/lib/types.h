@@ -30,6 +30,6 @@ typedef int64_t s64;
 #define ARRAY_SIZE(a)                       (sizeof(a) / sizeof((a)[0]))
 #define LIKELY(x)                           __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)                         __builtin_expect(!!(x), 0)
-#define container_of(pointer, type, member) ((type *)(void *)((u8 *)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)(void *)(((u8 *)(pointer)) - offsetof(type, member)))
 
 #endif

@@ -172,18 +172,11 @@ struct mutation {
     u16 also; /* a second rule that this case cannot help to break, or 0 */
 };
 
-#define SET(field, value)                                                                                              \
-    {                                                                                                                  \
-        '=', FIELD_##field, value                                                                                      \
-    }
-#define FLIP(field, bits)                                                                                              \
-    {                                                                                                                  \
-        '^', FIELD_##field, bits                                                                                       \
-    }
-#define MSR(index, value)                                                                                              \
-    {                                                                                                                  \
-        'm', index, value                                                                                              \
-    }
+/* clang-format off */
+#define SET(field, value) {'=', FIELD_##field, value}
+#define FLIP(field, bits) {'^', FIELD_##field, bits}
+#define MSR(index, value) {'m', index, value}
+/* clang-format on */
 #define RULE(r, base, field) RULE_##r, BENCH_##base, FIELD_##field
 #define NO_UG                FLIP(PROC2_CONTROLS, PROC2_UNRESTRICTED_GUEST)
 #define TPR_SHADOW           FLIP(PROC_CONTROLS, PROC_TPR_SHADOW)

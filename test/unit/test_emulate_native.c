@@ -398,10 +398,9 @@ static void check_sample(struct sample *s, const char *what)
             fail_sample(s, what, "memory", arena[i], shadow[i]);
 }
 
-#define K(name, opcode, extension, shape)                                                                              \
-    {                                                                                                                  \
-        name, opcode, extension, shape                                                                                 \
-    }
+/* clang-format off */
+#define K(name, opcode, extension, shape) {name, opcode, extension, shape}
+/* clang-format on */
 
 static const struct kind kinds[] = {
     K("add", 0x0, 0, SHAPE_REGISTER | SHAPE_BYTE | SHAPE_LOCK),

@@ -292,7 +292,7 @@ static void test_poll(void **state)
 {
     (void)state;
     out(MASTER, 0x0c);
-    assert_int_equal(in(MASTER)&0x80, 0);
+    assert_int_equal(0x80 & in(MASTER), 0);
     raise(6);
     out(MASTER, 0x0c);
     assert_int_equal(in(MASTER), 0x86);

@@ -102,9 +102,9 @@ static void test_detected_as_16550a(void **state)
     (void)state;
     assert_int_equal(in(IIR), 0x01);
     out(FCR, 0x01);
-    assert_int_equal(in(IIR)&0xc0, 0xc0);
+    assert_int_equal(0xc0 & in(IIR), 0xc0);
     out(FCR, 0x00);
-    assert_int_equal(in(IIR)&0xc0, 0x00);
+    assert_int_equal(0xc0 & in(IIR), 0x00);
 }
 
 static void test_receive_without_fifo(void **state)
@@ -244,10 +244,10 @@ static void test_out2_gates_the_line(void **state)
 static void test_loopback(void **state)
 {
     (void)state;
-    assert_int_equal(in(MSR)&0xf0, 0xb0); /* a terminal: DCD, DSR, CTS */
+    assert_int_equal(0xf0 & in(MSR), 0xb0); /* a terminal: DCD, DSR, CTS */
     out(FCR, 0x01);
     out(MCR, 0x1f);
-    assert_int_equal(in(MSR)&0xf0, 0xf0);
+    assert_int_equal(0xf0 & in(MSR), 0xf0);
     out(MCR, 0x11);                         /* DTR becomes DSR */
     assert_int_equal(in(MSR), 0x20 | 0x0d); /* CTS and DCD fell, and RI ended */
     out(MCR, 0x14);                         /* OUT1 becomes RI */
