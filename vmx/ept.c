@@ -8,12 +8,11 @@
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 
-#define EPT_READ       BIT(0)
-#define EPT_WRITE      BIT(1)
-#define EPT_EXECUTE    BIT(2)
-#define EPT_TYPE_SHIFT 3
-#define EPT_TYPE       (7ull << EPT_TYPE_SHIFT)
-#define EPT_WRITE_BACK (6ull << EPT_TYPE_SHIFT)
+#define EPT_READ    BIT(0)
+#define EPT_WRITE   BIT(1)
+#define EPT_EXECUTE BIT(2)
+/* SDM 3C 28.2.6.2 "Memory Type Used for Translated Guest-Physical Addresses": so the guest's PAT does not count. */
+#define EPT_WRITE_BACK (6ull << 3 | BIT(6))
 #define EPT_LARGE      BIT(7)
 #define EPT_ADDRESS    0x000ffffffffff000ull
 #define EPT_ENTRIES    512u
@@ -96,32 +95,6 @@ enum status ept_build(const struct guest_memory *memory, struct ept_options opti
     }
     *root = top.raw;
     return STATUS_OK;
-}
-
-/* Each entry is written at once, since other CPUs may be walking the table. */
-static bool set_types_below(u64 table, unsigned level, u64 base, const struct mtrr *mtrr)
-{
-    bool changed = false;
-
-    for (unsigned i = 0; i < EPT_ENTRIES; i++) {
-        u64 *entry = &table_at(table)[i];
-        u64 at = base + ((u64)i << shift_of(level));
-        if (!(*entry & (EPT_READ | EPT_WRITE | EPT_EXECUTE)))
-            continue;
-        if (level > 1 && !(*entry & EPT_LARGE)) {
-            changed |= set_types_below(*entry & EPT_ADDRESS, level - 1, at, mtrr);
-            continue;
-        }
-        u64 leaf = (*entry & ~EPT_TYPE) | (u64)mtrr_type(mtrr, at, 1ull << shift_of(level)) << EPT_TYPE_SHIFT;
-        changed |= leaf != *entry;
-        __atomic_store_n(entry, leaf, __ATOMIC_RELAXED);
-    }
-    return changed;
-}
-
-bool ept_set_types(u64 root, const struct mtrr *mtrr)
-{
-    return set_types_below(root, 4, 0, mtrr);
 }
 
 static void release_table(u64 table, unsigned level)

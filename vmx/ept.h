@@ -6,7 +6,6 @@
 #define ROOTLET_VMX_EPT_H
 
 #include "kernel/guest_memory.h"
-#include "vmx/mtrr.h"
 
 struct ept_options {
     bool pages_2m;
@@ -15,7 +14,9 @@ struct ept_options {
 
 /*
  * Builds the tables for `memory`; *root is the frame of the top level. RAM and the text page are read, write and
- * execute, ROM is read and execute; write-back. STATUS_NO_MEMORY: nothing is held.
+ * execute, ROM is read and execute; all is write-back with "ignore PAT", as the host maps it: a guest that chose a type
+ * of its own would make aliases of two types (SDM 3A 11.12.4 "Programming the PAT"), and has no device in memory that
+ * could tell. STATUS_NO_MEMORY: nothing is held.
  */
 enum status ept_build(const struct guest_memory *memory, struct ept_options options, u64 *root) MUST_CHECK;
 /*
@@ -26,11 +27,6 @@ enum status ept_build(const struct guest_memory *memory, struct ept_options opti
 enum status ept_copy_with_page(u64 root, gpa_t address, hpa_t page, u64 *copy) MUST_CHECK;
 /* Frees what ept_copy_with_page made, before its original. */
 void ept_release_copy(u64 copy, gpa_t address);
-/*
- * Gives each leaf the memory type that `mtrr` has for its page; the guest's PAT combines with it as on hardware. True
- * if any changed: then every CPU that has run the VM must flush its EPT translations. The caller holds the VM's lock.
- */
-bool ept_set_types(u64 root, const struct mtrr *mtrr);
 /* Frees the tables below and including `root`. Precondition: no CPU uses them (detached and invalidated before reuse).
  */
 void ept_release(u64 root);

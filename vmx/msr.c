@@ -4,11 +4,8 @@
  * the two. SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs".
  */
 #include "arch/x86/cpu.h"
-#include "kernel/sched.h"
-#include "vmx/ept.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
-#include "vmx/load.h"
 
 #define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + 0xb)
 #define APIC_BASE_EXTD  BIT(10)
@@ -246,46 +243,14 @@ static COLD enum outcome move_tsc(struct vmx_vcpu *v, u64 ticks)
     return OUTCOME_SKIP;
 }
 
-/* The second EPT has tables of its own on the way to the local APIC. */
-static bool set_types(const struct vmx_vcpu *v)
+static enum outcome write_mtrr(struct vmx_vcpu *v, u32 index, u64 value)
 {
-    const struct vm *vm = v->base.vm;
-    bool changed = ept_set_types(vm->ept_root, &v->mtrr);
-
-    return (vm->ept_apic_root && ept_set_types(vm->ept_apic_root, &v->mtrr)) || changed;
-}
-
-/* The VM's memory has one type for all its vCPUs, by the boot vCPU's registers; the SDM wants all to be alike. */
-static void apply_mtrrs(struct vmx_vcpu *v)
-{
-    struct vm *vm = v->base.vm;
-
-    vm_lock(vm);
-    bool changed = set_types(v);
-    vm_unlock(vm);
-    if (!changed)
-        return;
-    vmx_invalidate_ept_everywhere();
-    for (u32 i = 0; i < vm->spec.cpus; i++)
-        sched_notify(vm->vcpus[i], VCPU_REQUEST_RESCHEDULE);
-}
-
-static COLD enum outcome write_mtrr(struct vmx_vcpu *v, u32 index, u64 value)
-{
-    u64 old = mtrr_read(&v->mtrr, index);
-
-    if (!mtrr_write(&v->mtrr, index, value, vmx_machine.guest_physical_bits))
-        return vmx_inject_gp(v);
-    if (v->base.index == 0 && value != old)
-        apply_mtrrs(v);
-    return OUTCOME_SKIP;
+    return mtrr_write(&v->mtrr, index, value, vmx_machine.guest_physical_bits) ? OUTCOME_SKIP : vmx_inject_gp(v);
 }
 
 void vmx_msr_init_vcpu(struct vmx_vcpu *v)
 {
     mtrr_init(&v->mtrr, vmx_machine.guest_physical_bits);
-    if (v->base.index == 0)
-        set_types(v); /* no CPU has used the tables yet */
 }
 
 /* No machine check ever sets it, but software may. SDM 3B 15.3.1.3 "IA32_MCG_STATUS MSR" */

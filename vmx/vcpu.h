@@ -116,7 +116,7 @@ void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on);
 void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on);
 enum outcome vmx_cpuid_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* msr.c */
-/* Firmware's state, and the memory types that follow from it; when the VMCS is written for the first time. */
+/* Firmware's state; when the VMCS is written for the first time. */
 void vmx_msr_init_vcpu(struct vmx_vcpu *v);
 void vmx_msr_bitmap_fill(u8 *bitmap);
 enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record);

@@ -30,38 +30,10 @@ void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on)
     apic_shown = on;
 }
 
-static struct {
-    bool changes; /* what ept_set_types answers */
-    u32 types, flushes, notified;
-    u64 root;
-    struct mtrr mtrr;
-} ept;
-
-bool ept_set_types(u64 root, const struct mtrr *mtrr)
-{
-    ept.types++;
-    ept.root = root;
-    ept.mtrr = *mtrr;
-    return ept.changes;
-}
-
-void vmx_invalidate_ept_everywhere(void)
-{
-    assert_int_equal(ept.notified, 0); /* else a vCPU could come back too early to see it */
-    ept.flushes++;
-}
-
-void sched_notify(struct vcpu *vcpu, u32 requests)
-{
-    assert_int_equal(requests, VCPU_REQUEST_RESCHEDULE);
-    ept.notified |= 1u << vcpu->index;
-}
-
 static int set_up(void **state)
 {
     (void)state;
     bench_start();
-    memset(&ept, 0, sizeof ept);
     for (size_t i = 0; i < ARRAY_SIZE(switched); i++)
         fake_msr_set(switched[i], 0);
     return 0;
@@ -370,57 +342,28 @@ static void test_xss(void **state)
     assert_write_refused(MSR_IA32_XSS, 0);
 }
 
-/* The boot vCPU's registers are those of the VM's memory; a change that matters makes every vCPU flush. */
-static void test_mtrrs_take_effect(void **state)
+/* Each vCPU's are its own, and state only: no memory changes with them. */
+static void test_mtrrs_are_state(void **state)
 {
     struct vmx_vcpu other = {
         .base = {.vm = &bench.vm, .index = 1}
     };
 
     (void)state;
-    bench.vm.spec.cpus = 2;
-    bench.vm.vcpus[1] = &other.base;
-    bench.vm.ept_root = 0x5000;
     vmx_msr_init_vcpu(&other);
-    assert_int_equal(ept.types, 0);
     vmx_msr_init_vcpu(&bench.v);
-    assert_int_equal(ept.types, 1);
-    assert_int_equal(ept.root, 0x5000);
-    assert_int_equal(ept.flushes, 0); /* no CPU has used it yet */
     assert_memory_equal(&other.mtrr, &bench.v.mtrr, sizeof other.mtrr);
-    assert_int_equal(mtrr_type(&ept.mtrr, 0x100000, 4096), MEMORY_WRITE_BACK);
     assert_reads(MSR_IA32_MTRR_DEF_TYPE, 0xc06);
     assert_reads(MSR_IA32_MTRRCAP, 0x508);
-
-    ept.changes = true;
     assert_int_equal(wrmsr(MSR_IA32_MTRR_DEF_TYPE, 0xc00), OUTCOME_SKIP);
-    assert_int_equal(ept.types, 2);
-    assert_int_equal(mtrr_type(&ept.mtrr, 0x100000, 4096), MEMORY_UNCACHEABLE);
-    assert_int_equal(ept.flushes, 1);
-    assert_int_equal(ept.notified, 3);
-    ept.notified = 0;
-    assert_int_equal(wrmsr(MSR_IA32_MTRR_DEF_TYPE, 0xc00), OUTCOME_SKIP); /* the same again */
-    assert_int_equal(ept.types, 2);
-    ept.changes = false;
-    assert_int_equal(wrmsr(MSR_IA32_MTRR_FIX64K, 0), OUTCOME_SKIP); /* no page of the VM there */
-    assert_int_equal(ept.types, 3);
-    assert_int_equal(ept.flushes, 1);
-    assert_int_equal(ept.notified, 0);
+    assert_reads(MSR_IA32_MTRR_DEF_TYPE, 0xc00);
+    assert_int_equal(mtrr_read(&other.mtrr, MSR_IA32_MTRR_DEF_TYPE), 0xc06);
+    assert_int_equal(bench.v.base.requests, 0);
+    assert_int_equal(bench.flushes, 0);
     assert_write_refused(MSR_IA32_MTRRCAP, 0x508);
     assert_write_refused(MSR_IA32_MTRR_DEF_TYPE, 0x1000);
     assert_write_refused(MSR_IA32_MTRR_PHYSBASE0, BIT(46)); /* beyond what CPUID says */
-    assert_int_equal(ept.types, 3);
-}
-
-/* Another vCPU's registers are its own, and nothing but that. */
-static void test_mtrrs_of_another_vcpu(void **state)
-{
-    (void)state;
-    bench.v.base.index = 1;
-    vmx_msr_init_vcpu(&bench.v);
-    assert_int_equal(wrmsr(MSR_IA32_MTRR_DEF_TYPE, 0xc00), OUTCOME_SKIP);
     assert_reads(MSR_IA32_MTRR_DEF_TYPE, 0xc00);
-    assert_int_equal(ept.types, 0);
 }
 
 /* Without banks: there is nothing to enable, to count or to find in them. SDM 3B 15.3.1 */
@@ -493,8 +436,7 @@ int main(void)
         cmocka_unit_test_setup(test_tsc_adjust, set_up),
         cmocka_unit_test_setup(test_deadline_follows_the_tsc, set_up),
         cmocka_unit_test_setup(test_xss, set_up),
-        cmocka_unit_test_setup(test_mtrrs_take_effect, set_up),
-        cmocka_unit_test_setup(test_mtrrs_of_another_vcpu, set_up),
+        cmocka_unit_test_setup(test_mtrrs_are_state, set_up),
         cmocka_unit_test_setup(test_unknown_msrs_are_counted, set_up),
         cmocka_unit_test_setup(test_machine_check_architecture, set_up),
         cmocka_unit_test_setup(test_constants_ignore_writes, set_up),
