@@ -110,14 +110,9 @@ static enum status start_clock(struct refusal *why)
     return STATUS_OK;
 }
 
-bool platform_route_isa(u8 irq, u8 vector)
-{
-    return lapic_id() <= XAPIC_MAX_ID && ioapic_route_isa(irq, vector, lapic_id()) == STATUS_OK;
-}
-
 static void start_console_interrupt(void)
 {
-    if (platform_route_isa(SERIAL_COM1_ISA_IRQ, IRQ_VECTOR_SERIAL))
+    if (irq_route_isa(SERIAL_COM1_ISA_IRQ, IRQ_VECTOR_SERIAL))
         console_enable_interrupts();
     else
         log_warn("no I/O APIC pin for the serial interrupt: the console is polled");

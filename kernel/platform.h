@@ -14,8 +14,6 @@
  * set. STATUS_UNSUPPORTED: the machine lacks what nothing can replace (a local APIC, any clock); *why says what.
  */
 enum status platform_init(const struct boot_info *boot, struct refusal *why) MUST_CHECK;
-/* Delivers ISA interrupt `irq` to the boot CPU, which calls it, as `vector`. False: no I/O APIC can. */
-bool platform_route_isa(u8 irq, u8 vector) MUST_CHECK;
 /*
  * Starts the other CPUs, each of which runs entry(its block) for ever. Those that do not come are named in the log.
  * trampoline: a page of RAM below 640 KiB that nobody uses; 0 if there is none.

@@ -14,6 +14,7 @@
 #define REDIRECTION_MASKED     ((u32)BIT(16))
 #define REDIRECTION_LEVEL      ((u32)BIT(15))
 #define REDIRECTION_ACTIVE_LOW ((u32)BIT(13))
+#define MAX_DESTINATION        254u /* 8 bits, and 255 means every CPU */
 
 struct ioapic {
     volatile u32 *registers;
@@ -72,6 +73,8 @@ enum status ioapic_route_isa(u8 irq, u8 vector, u32 apic_id)
 {
     const struct acpi_isa_irq *wire = &isa_irqs[irq % ACPI_ISA_IRQS];
 
+    if (apic_id > MAX_DESTINATION)
+        return STATUS_UNSUPPORTED;
     for (u32 i = 0; i < ioapic_count; i++) {
         const struct ioapic *ioapic = &ioapics[i];
         if (wire->gsi < ioapic->gsi_base || wire->gsi - ioapic->gsi_base >= ioapic->pins)

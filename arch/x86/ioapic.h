@@ -12,8 +12,8 @@
  */
 enum status ioapic_init(const struct acpi_info *acpi, struct refusal *why) MUST_CHECK;
 /*
- * Delivers ISA interrupt `irq` (0..15) as `vector` to the CPU with `apic_id` (at most 254), with the polarity and
- * trigger mode of its override, unmasked. STATUS_UNSUPPORTED: no I/O APIC has that pin.
+ * Delivers ISA interrupt `irq` (0..15) as `vector` to the CPU with `apic_id`, with the polarity and trigger mode of its
+ * override, unmasked. STATUS_UNSUPPORTED: no I/O APIC has that pin, or none can name a CPU with so high an id.
  */
 enum status ioapic_route_isa(u8 irq, u8 vector, u32 apic_id) MUST_CHECK;
 /* Masks every pin of every I/O APIC: at shutdown. */

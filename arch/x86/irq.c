@@ -4,6 +4,7 @@
  * "Exception and Interrupt Vectors", 10.8.5 "Signaling Interrupt Servicing Completion".
  */
 #include "arch/x86/irq.h"
+#include "arch/x86/ioapic.h"
 #include "arch/x86/lapic.h"
 
 #define IRQ_VECTORS 256u
@@ -30,6 +31,11 @@ void irq_dispatch(u8 vector)
     /* A spurious interrupt sets no in-service bit: an EOI would end some other interrupt. */
     if (vector != IRQ_VECTOR_SPURIOUS)
         lapic_eoi();
+}
+
+bool irq_route_isa(u8 irq, u8 vector)
+{
+    return ioapic_route_isa(irq, vector, lapic_id()) == STATUS_OK;
 }
 
 u64 irq_unexpected_count(u8 *last_vector)

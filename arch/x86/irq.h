@@ -19,6 +19,8 @@
 void irq_set_handler(u8 vector, void (*handler)(void));
 /* Runs the vector's handler and then EOIs (never for the spurious vector). A vector without a handler is counted. */
 void irq_dispatch(u8 vector);
+/* Delivers ISA interrupt `irq` to the boot CPU, which calls it, as `vector`. False: no I/O APIC can. */
+bool irq_route_isa(u8 irq, u8 vector) MUST_CHECK;
 /* How many interrupts without a handler came, on all CPUs; and the last such vector. */
 u64 irq_unexpected_count(u8 *last_vector);
 

@@ -13,7 +13,6 @@
 #include "kernel/gdb/points.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
-#include "kernel/platform.h"
 #include "kernel/sched.h"
 #include "kernel/serial_line.h"
 
@@ -372,7 +371,7 @@ enum status gdb_stub_open(struct refusal *why)
     if (!serial_init(SERIAL_COM2))
         status = refuse(why, STATUS_UNSUPPORTED, "nothing answers at COM2 (port 0x2f8)");
     irq_set_handler(IRQ_VECTOR_COM2, handle_interrupt);
-    if (status == STATUS_OK && !platform_route_isa(SERIAL_COM2_ISA_IRQ, IRQ_VECTOR_COM2))
+    if (status == STATUS_OK && !irq_route_isa(SERIAL_COM2_ISA_IRQ, IRQ_VECTOR_COM2))
         status = refuse(why, STATUS_UNSUPPORTED, "no I/O APIC pin for the interrupt of COM2");
     if (status != STATUS_OK) {
         give_up();

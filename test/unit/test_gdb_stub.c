@@ -18,7 +18,6 @@
 #include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/log.h"
-#include "kernel/platform.h"
 #include "kernel/sched.h"
 #include "test/fake/host_memory.h"
 
@@ -89,7 +88,7 @@ void irq_set_handler(u8 vector, void (*h)(void))
     handler = h;
 }
 
-bool platform_route_isa(u8 irq, u8 vector)
+bool irq_route_isa(u8 irq, u8 vector)
 {
     return irq == SERIAL_COM2_ISA_IRQ && vector == IRQ_VECTOR_COM2;
 }
