@@ -221,6 +221,12 @@ static void run_test(const char *test)
     }
 }
 
+/* What the CPUs did before a panic. */
+static void print_last_records(void (*print)(const char *line))
+{
+    trace_print_last(NULL, print);
+}
+
 static void boot(u32 magic, u32 info_physical, struct host_options *options)
 {
     const u32 *info = phys_to_virt(hpa(info_physical));
@@ -248,6 +254,7 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
         log_error("%s", why.text);
         end_with_failure();
     }
+    panic_set_epilogue(print_last_records);
     log_event("boot version=%s cpus=%u mem=%lu", ROOTLET_VERSION, smp_cpu_count(), ram_bytes);
 }
 

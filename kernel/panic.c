@@ -12,7 +12,6 @@
 #include "kernel/console.h"
 #include "kernel/lib/format.h"
 #include "kernel/symbols.h"
-#include "kernel/trace.h"
 
 #define MAX_DEPTH  24u
 #define LINE_BYTES 256u
@@ -20,6 +19,7 @@
 
 static u32 owner = NO_OWNER; /* id of the CPU that panics */
 static u32 failures;         /* how often the owner has come here */
+static void (*print_epilogue)(void (*print)(const char *line));
 
 static void print(const char *format, ...) PRINTF(1, 2);
 static void print(const char *format, ...)
@@ -94,11 +94,10 @@ static void print_text(const char *text)
     print("rootlet: %s", text);
 }
 
-/* What the CPUs did before it. */
 static NORETURN void end(void)
 {
-    if (failures == 1)
-        trace_print_last(NULL, print_text);
+    if (failures == 1 && print_epilogue)
+        print_epilogue(print_text);
     print("rootlet: end status=fail");
     power_off();
 }
@@ -151,6 +150,11 @@ static NORETURN void panic_from_trap(const struct trap_frame *frame)
     print_registers(frame);
     print_backtrace(frame->rip, caller_of_nowhere(frame), frame->rbp);
     end();
+}
+
+void panic_set_epilogue(void (*epilogue)(void (*print)(const char *line)))
+{
+    print_epilogue = epilogue;
 }
 
 void panic_init(void)

@@ -10,6 +10,11 @@
 /* Host exceptions end in a panic from now on, NMIs stop a CPU when another one has panicked. After console_init. */
 void panic_init(void);
 NORETURN void panic(const char *format, ...) PRINTF(1, 2);
+/*
+ * What a panic prints last: `epilogue` hands lines to `print`, one by one. It may run with any lock held and on any
+ * stack, so it takes no lock. The flight recorder sets it.
+ */
+void panic_set_epilogue(void (*epilogue)(void (*print)(const char *line)));
 
 /* Always checked: an invariant whose breach is a host bug. */
 #define CHECK(condition)                                                                                               \
