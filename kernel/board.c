@@ -11,7 +11,11 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/load/load.h"
+#include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/sched.h"
+#include "kernel/trace.h"
 #include "kernel/virt.h"
 
 struct board_cpu {
@@ -300,4 +304,19 @@ static enum status attach(struct vm *vm, void *room)
                    vm->spec.mem_bytes);
 }
 
-const struct vm_platform board_platform = {bytes, attach};
+static enum status load(struct vm *vm, const struct load_request *request, gpa_t acpi_root, struct start_state *start,
+                        struct refusal *why)
+{
+    struct load_request complete = *request;
+
+    complete.acpi_root = acpi_root;
+    vm->boot_image = request->boot;
+    return load_image(&complete, &vm->memory, start, &vm->spec.kind, why);
+}
+
+static void explain(struct vm *vm)
+{
+    trace_print_last(vm, log_text);
+}
+
+const struct vm_board board_pc = {bytes, load, attach, explain, machine_vm_ended};

@@ -7,6 +7,6 @@
 
 #include "kernel/vm.h"
 
-extern const struct vm_platform board_platform;
+extern const struct vm_board board_pc;
 
 #endif

@@ -4,7 +4,7 @@
 #ifndef ROOTLET_KERNEL_GUEST_SYMBOLS_H
 #define ROOTLET_KERNEL_GUEST_SYMBOLS_H
 
-#include "kernel/load/load.h"
+#include "kernel/vm_start.h"
 
 #define GUEST_SYMBOL_BYTES 48u
 

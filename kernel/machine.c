@@ -10,6 +10,7 @@
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
+#include "kernel/load/load.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
 #include "kernel/trace.h"
@@ -152,7 +153,7 @@ static enum status gather(const struct boot_info *boot, u32 index, struct load_r
     return STATUS_OK;
 }
 
-static void start_vm(const struct boot_info *boot, u32 index, const struct vm_platform *platform)
+static void start_vm(const struct boot_info *boot, u32 index, const struct vm_board *board)
 {
     static struct load_request request;
     struct module_line *line = &lines[index];
@@ -164,7 +165,7 @@ static void start_vm(const struct boot_info *boot, u32 index, const struct vm_pl
         return;
     }
     if (gather(boot, index, &request, &why) != STATUS_OK ||
-        vm_create(&line->spec, &request, platform, &vm, &why) != STATUS_OK) {
+        vm_create(&line->spec, &request, board, &vm, &why) != STATUS_OK) {
         refuse_vm(line->spec.name, why.text);
         return;
     }
@@ -195,7 +196,7 @@ static void check_name(const char *option, const char *name, u32 count)
     machine_note_failure();
 }
 
-void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform)
+void machine_start_vms(const struct boot_info *boot, const struct vm_board *board)
 {
     for (u32 i = 0; i < boot->module_count; i++)
         lines[i].bad = vm_spec_parse(boot->modules[i].line, &lines[i].spec, &lines[i].why) != STATUS_OK;
@@ -209,7 +210,7 @@ void machine_start_vms(const struct boot_info *boot, const struct vm_platform *p
         else if (lines[i].bad)
             refuse_vm(lines[i].spec.name, lines[i].why.text);
         else
-            start_vm(boot, i, platform);
+            start_vm(boot, i, board);
     }
     check_name("console.input", input_name, boot->module_count);
     check_name("gdb", debugger->gdb, boot->module_count);

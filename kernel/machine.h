@@ -12,7 +12,7 @@
  * Makes and starts a VM of each boot module; each that cannot be is refused with one line. Preconditions: scheduler and
  * VMX are ready; the other CPUs may be running already. Returns when all have been started.
  */
-void machine_start_vms(const struct boot_info *boot, const struct vm_platform *platform);
+void machine_start_vms(const struct boot_info *boot, const struct vm_board *board);
 /* console.input=: the VM of this name, which must be among those started next, gets what is typed; "": none. */
 void machine_set_console_input(const char *name);
 /* gdb=: the VM of this name, which must be among those started next, is debugged through COM2. */

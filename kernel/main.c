@@ -170,7 +170,7 @@ static void run_machines(enum trace_to trace)
     u64 frames_before = frames_free_count();
 
     enter_root_everywhere();
-    machine_start_vms(&boot_info, &board_platform);
+    machine_start_vms(&boot_info, &board_pc);
     sched_run();
     leave_root();
     while (__atomic_load_n(&cpus_left, __ATOMIC_SEQ_CST) < smp_cpu_count())

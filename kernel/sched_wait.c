@@ -5,7 +5,6 @@
  * quickly and cannot hoard.
  */
 #include "arch/x86/cpu.h"
-#include "kernel/gdb/stub.h"
 #include "kernel/panic.h"
 #include "kernel/sched_cpu.h"
 #include "kernel/trace.h"
@@ -174,7 +173,7 @@ void sched_rest(struct sched_cpu *cpu, struct vcpu *vcpu)
     __atomic_store_n(&vcpu->let_go, false, __ATOMIC_SEQ_CST);
     vcpu->next = cpu->paused;
     cpu->paused = vcpu;
-    gdb_stub_paused(vcpu);
+    vcpu->vm->watcher->paused(vcpu);
 }
 
 void sched_unrest(struct sched_cpu *cpu)

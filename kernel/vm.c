@@ -9,14 +9,12 @@
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
-#include "kernel/gdb/stub.h"
 #include "kernel/guest_acpi.h"
 #include "kernel/guest_firmware.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
-#include "kernel/machine.h"
 #include "kernel/panic.h"
 #include "kernel/sched.h"
 #include "kernel/trace.h"
@@ -130,9 +128,9 @@ void vm_console_throttle(struct vcpu *vcpu)
 /* ---- building ---- */
 
 /* The object, its devices behind it, and in frames of their own the registers of each vCPU's local APIC. */
-static u64 object_frames(const struct vm_platform *platform, u32 cpus)
+static u64 object_frames(const struct vm_board *board, u32 cpus)
 {
-    return (sizeof(struct vm) + 64 + platform->device_bytes(cpus) + FRAME_BYTES - 1) / FRAME_BYTES;
+    return (sizeof(struct vm) + 64 + board->device_bytes(cpus) + FRAME_BYTES - 1) / FRAME_BYTES;
 }
 
 /* Frees what vm_create and the run allocated, apart from guest memory and EPT. */
@@ -158,18 +156,17 @@ static enum status create_vcpus(struct vm *vm, const struct start_state *start, 
     return STATUS_OK;
 }
 
-static enum status build(struct vm *vm, const struct load_request *request, const struct vm_platform *platform,
-                         struct refusal *why)
+static enum status build(struct vm *vm, const struct load_request *request, struct refusal *why)
 {
-    struct load_request complete = *request;
     struct start_state start;
+    gpa_t acpi_root;
     enum status status = guest_firmware_install(&vm->memory);
 
     if (status == STATUS_OK)
-        status = guest_acpi_install(&vm->memory, vm->spec.cpus, &complete.acpi_root);
+        status = guest_acpi_install(&vm->memory, vm->spec.cpus, &acpi_root);
     if (status != STATUS_OK)
         return refuse(why, status, "the firmware area cannot be written");
-    status = load_image(&complete, &vm->memory, &start, &vm->spec.kind, why);
+    status = vm->board->load(vm, request, acpi_root, &start, why);
     if (status == STATUS_OK)
         status = virt_vm_create(vm, why);
     if (status != STATUS_OK)
@@ -178,13 +175,13 @@ static enum status build(struct vm *vm, const struct load_request *request, cons
     status = create_vcpus(vm, &start, why);
     if (status != STATUS_OK)
         return status;
-    if (platform->attach(vm, vm + 1) != STATUS_OK)
+    if (vm->board->attach(vm, vm + 1) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "a device could not be attached");
     return STATUS_OK;
 }
 
-enum status vm_create(const struct vm_spec *spec, const struct load_request *request,
-                      const struct vm_platform *platform, struct vm **out, struct refusal *why)
+enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
+                      struct vm **out, struct refusal *why)
 {
     u64 online = smp_cpu_count() == 64 ? ~0ull : BIT(smp_cpu_count()) - 1;
     hpa_t frame;
@@ -192,23 +189,23 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
     if (!(spec->affinity & online))
         return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU of this machine; it has CPUs 0-%u",
                       smp_cpu_count() - 1);
-    u64 object = object_frames(platform, spec->cpus);
+    u64 object = object_frames(board, spec->cpus);
     if (frames_allocate(object + spec->cpus, 1, &frame) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "no memory for the VM object: %lu frames are free", frames_free_count());
     struct vm *vm = phys_to_virt(frame);
     vm->spec = *spec;
+    vm->board = board;
     vm->object_frames = object + spec->cpus;
     vm->apic_pages = (u8 *)vm + object * FRAME_BYTES;
     vm->overhead_frames = vm->object_frames;
     vm->id = next_id;
-    vm->boot_image = request->boot;
     vm->limit_tsc = spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
     vm->vcpus_live = spec->cpus;
     vm->halted_count = spec->cpus - 1;
     bus_init(&vm->bus);
     enum status status = guest_memory_allocate(&vm->memory, spec->mem_bytes, why);
     if (status == STATUS_OK) {
-        status = build(vm, request, platform, why);
+        status = build(vm, request, why);
         if (status == STATUS_OK) {
             next_id++;
             *out = vm;
@@ -429,15 +426,16 @@ static void finish(struct vm *vm)
     if (vm->spec.dump == VM_DUMP_SCREEN)
         dump_screen(vm);
     vm->clean = is_clean(vm);
-    gdb_stub_vm_ended(vm);
+    if (vm->watcher)
+        vm->watcher->ended(vm);
     vm->stop_tsc = cpu_tsc();
     trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
     if (!vm->clean || wants_report(vm))
-        trace_print_last(vm, log_text);
+        vm->board->explain(vm);
     log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
-    machine_vm_ended(vm->clean);
+    vm->board->ended(vm->clean);
 }
 
 void vm_retire_vcpu(struct vcpu *vcpu)

@@ -11,9 +11,9 @@
 #include "kernel/clock.h"
 #include "kernel/guest_memory.h"
 #include "kernel/line.h"
-#include "kernel/load/load.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm_spec.h"
+#include "kernel/vm_start.h"
 
 /* Order of docs/design.md section 5; vm_stop_reason_name() gives the words. */
 enum vm_stop_reason {
@@ -34,6 +34,9 @@ enum vm_stop_reason {
 #define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       120
 
+struct vm_board;
+struct vm_watcher;
+
 struct vm {
     struct vm_spec spec;
     u32 id;
@@ -44,6 +47,9 @@ struct vm {
     u32 exit_status;
     char detail[VM_DETAIL_BYTES]; /* key=value pairs for the stop line */
     bool clean;                   /* ended by its own will or its limit */
+
+    const struct vm_board *board;
+    const struct vm_watcher *watcher;
 
     struct spinlock lock;    /* devices, bus, timers of vCPU 0, console line */
     u64 start_tsc;           /* guest time 0 */
@@ -76,17 +82,34 @@ struct vm {
     struct vm *next;
 };
 
-/* How the composition root wires devices into a VM (kernel knows no device): main.c passes drivers/virt. */
-struct vm_platform {
+struct load_request;
+
+/* What the composition root does for a VM, whose own code knows neither devices nor loaders, nor who counts the VMs. */
+struct vm_board {
     size_t (*device_bytes)(u32 cpus); /* room that attach() needs */
+    /* Loads the image into vm->memory, fills *start and sets vm->spec.kind. acpi_root: the RSDP. */
+    enum status (*load)(struct vm *vm, const struct load_request *request, gpa_t acpi_root, struct start_state *start,
+                        struct refusal *why);
     enum status (*attach)(struct vm *vm, void *room);
+    /* The VM has stopped, and its memory is still there: prints what led to it, before the stop line. */
+    void (*explain)(struct vm *vm);
+    /* Its memory is released. Any CPU. */
+    void (*ended)(bool clean);
+};
+
+/* Somebody who looks after one VM: a debugger. NULL in struct vm: nobody does. */
+struct vm_watcher {
+    /* From the home CPU's loop: the vCPU has left its guest and rests until sched_unpause(). */
+    void (*paused)(struct vcpu *vcpu);
+    /* The VM has ended, and its memory is about to go. All its vCPUs are retired. */
+    void (*ended)(struct vm *vm);
 };
 
 /*
  * Builds the VM: memory, image, EPT, vCPUs, devices. The vCPUs are not queued yet. On refusal nothing is held.
  */
-enum status vm_create(const struct vm_spec *spec, const struct load_request *request,
-                      const struct vm_platform *platform, struct vm **out, struct refusal *why) MUST_CHECK;
+enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
+                      struct vm **out, struct refusal *why) MUST_CHECK;
 /* Sets guest time 0, announces the VM and queues its boot vCPU. */
 void vm_start(struct vm *vm);
 /* Frees the object of a stopped VM. */

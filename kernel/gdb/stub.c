@@ -207,7 +207,8 @@ bool gdb_stub_stopped(struct vcpu *vcpu, enum gdb_stop_kind kind, u64 value)
     return first;
 }
 
-void gdb_stub_paused(struct vcpu *vcpu)
+/* As struct vm_watcher. */
+static void paused(struct vcpu *vcpu)
 {
     struct thread *thread = &stub.threads[vcpu->index];
 
@@ -339,10 +340,38 @@ static struct gdb_ops ops = {
 
 /* ---- life ---- */
 
+static struct gdb_stop end_of(const struct vm *vm)
+{
+    if (vm->reason == VM_STOP_EXIT || vm->clean)
+        return (struct gdb_stop){GDB_STOP_EXITED, 1, vm->exit_status};
+    return (struct gdb_stop){GDB_STOP_SIGNALLED, 1, vm->reason == VM_STOP_KILLED ? SIGKILL : SIGABRT};
+}
+
+/* As struct vm_watcher: GDB hears of the end. */
+static void ended(struct vm *vm)
+{
+    spin_lock(&stub.lock);
+    bool waits = stub.session.attached && stub.state != STUB_STOPPED;
+    struct gdb_stop end = end_of(vm);
+    stub.state = STUB_ENDED;
+    gdb_command_stopped(&stub.session, &end);
+    if (stub.has_packet)
+        run_packet();
+    else if (waits)
+        send_reply();
+    stub.has_packet = false;
+    serial_line_feed(&stub.line); /* the interrupt sends the rest */
+    spin_unlock(&stub.lock);
+    virt_debug_end(vm);
+}
+
+static const struct vm_watcher watcher = {paused, ended};
+
 void gdb_stub_connect(struct vm *vm, const struct host_options *options)
 {
     ops.threads = vm->spec.cpus;
     stub.vm = vm;
+    vm->watcher = &watcher;
     stub.line = (struct serial_line){SERIAL_COM2, OUT_BYTES, IN_BYTES, out, in, 0, 0, 0, 0};
     gdb_points_begin(vm);
     stub.bits = options->gdb_bits;
@@ -380,32 +409,6 @@ enum status gdb_stub_open(struct refusal *why)
     serial_set_interrupts(SERIAL_COM2, true, true);
     log_event("gdb name=%s port=com2 state=%s", stub.vm->spec.name, stub.state == STUB_RUNNING ? "runs" : "waits");
     return STATUS_OK;
-}
-
-static struct gdb_stop end_of(const struct vm *vm)
-{
-    if (vm->reason == VM_STOP_EXIT || vm->clean)
-        return (struct gdb_stop){GDB_STOP_EXITED, 1, vm->exit_status};
-    return (struct gdb_stop){GDB_STOP_SIGNALLED, 1, vm->reason == VM_STOP_KILLED ? SIGKILL : SIGABRT};
-}
-
-void gdb_stub_vm_ended(struct vm *vm)
-{
-    if (vm != stub.vm)
-        return;
-    spin_lock(&stub.lock);
-    bool waits = stub.session.attached && stub.state != STUB_STOPPED;
-    struct gdb_stop end = end_of(vm);
-    stub.state = STUB_ENDED;
-    gdb_command_stopped(&stub.session, &end);
-    if (stub.has_packet)
-        run_packet();
-    else if (waits)
-        send_reply();
-    stub.has_packet = false;
-    serial_line_feed(&stub.line); /* the interrupt sends the rest */
-    spin_unlock(&stub.lock);
-    virt_debug_end(vm);
 }
 
 void gdb_stub_flush(void)

@@ -6,15 +6,10 @@
 #define ROOTLET_KERNEL_LOAD_LOAD_H
 
 #include "kernel/guest_memory.h"
+#include "kernel/vm_start.h"
 #include "kernel/vm_spec.h"
 
 #define LOAD_MAX_MODULES 16
-
-struct image {
-    const u8 *bytes;
-    u64 size_bytes;
-    const char *line; /* the guest's own command line, or the module's string; never NULL */
-};
 
 struct load_request {
     const char *vm_name;
@@ -24,27 +19,6 @@ struct load_request {
     u32 module_count;
     struct image initrd; /* bytes NULL: none */
     gpa_t acpi_root;     /* the RSDP; 0: none */
-};
-
-/* In which state the boot vCPU begins. */
-enum start_mode {
-    START_REAL16,      /* CS:IP = 0:rip, all segments 0, SP = rsp */
-    START_PROTECTED32, /* flat 4 GiB segments, paging off, interrupts off: the multiboot machine state */
-    START_LONG64       /* 64-bit mode: CR0.PG, CR4.PAE, EFER.LME and LMA, CR3 = cr3; flat segments, interrupts off */
-};
-
-/*
- * A descriptor table in guest memory with a flat code and a flat data segment of the mode's width. gdt_limit 0: none;
- * START_PROTECTED32 then has the selectors of the multiboot machine state, which leaves them to the loader.
- */
-struct start_state {
-    enum start_mode mode;
-    u16 code_selector, data_selector;
-    u16 gdt_limit;
-    u64 gdt_base;
-    u64 cr3; /* START_LONG64 only */
-    u64 rip;
-    u64 rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
 };
 
 /* What the image is, by its contents; IMAGE_FLAT16 only for a boot sector (0x55AA at 510). STATUS_UNSUPPORTED: none. */

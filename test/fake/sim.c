@@ -9,11 +9,10 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/smp.h"
 #include "drivers/host/rtc.h"
-#include "kernel/gdb/stub.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
+#include "kernel/load/load.h"
 #include "kernel/log.h"
-#include "kernel/machine.h"
 #include "kernel/panic.h"
 #include "kernel/sched.h"
 #include "kernel/trace.h"
@@ -306,14 +305,14 @@ static struct guest *guest_of(struct vcpu *vcpu)
     return container_of(vcpu, struct guest, base);
 }
 
-enum status load_image(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
-                       enum image_kind *kind, struct refusal *why)
+static enum status load(struct vm *vm, const struct load_request *request, gpa_t acpi_root, struct start_state *start,
+                        struct refusal *why)
 {
     (void)request;
-    (void)memory;
+    (void)acpi_root;
     (void)why;
     *start = (struct start_state){.rip = 0x7c00};
-    *kind = IMAGE_FLAT16;
+    vm->spec.kind = IMAGE_FLAT16;
     return STATUS_OK;
 }
 
@@ -371,10 +370,9 @@ void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
     (void)detail;
 }
 
-void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
+static void explain(struct vm *vm)
 {
     (void)vm;
-    (void)emit;
 }
 
 void virt_vcpu_report(struct vcpu *vcpu)
@@ -397,7 +395,7 @@ void virt_vcpu_detach(struct vcpu *vcpu)
 }
 
 /* As the stub: state is copied and the VMCS cleared, on the home CPU and in no exit. */
-void gdb_stub_paused(struct vcpu *vcpu)
+static void paused(struct vcpu *vcpu)
 {
     struct guest *guest = guest_of(vcpu);
 
@@ -410,7 +408,7 @@ void gdb_stub_paused(struct vcpu *vcpu)
     guest->result->paused_tsc = now;
 }
 
-void gdb_stub_vm_ended(struct vm *vm)
+static void watched_vm_ended(struct vm *vm)
 {
     (void)vm;
 }
@@ -744,15 +742,29 @@ struct vm_spec sim_spec(void)
                             .guest_command_line = ""};
 }
 
+static void ended(bool clean)
+{
+    (void)clean;
+    for (u32 i = 0; i < vm_count; i++)
+        if (vms[i]->vcpus_live == 0 && vms[i]->stop_tsc && result->vms[i].stop_tsc == 0) {
+            result->vms[i].stop_tsc = vms[i]->stop_tsc;
+            result->vms[i].ends++;
+        }
+    if (++result->ended_vms == vm_count)
+        sched_finish();
+}
+
 struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts)
 {
-    static const struct vm_platform platform = {.device_bytes = device_bytes, .attach = attach};
+    static const struct vm_board board = {device_bytes, load, attach, explain, ended};
+    static const struct vm_watcher watcher = {paused, watched_vm_ended};
     struct load_request request = {.vm_name = spec->name};
     struct refusal why;
 
     scripts_of[vm_count] = scripts;
     RULE(vm_count < SIM_MAX_VMS);
-    RULE(vm_create(spec, &request, &platform, &vms[vm_count], &why) == STATUS_OK);
+    RULE(vm_create(spec, &request, &board, &vms[vm_count], &why) == STATUS_OK);
+    vms[vm_count]->watcher = &watcher;
     return vms[vm_count++];
 }
 
@@ -790,18 +802,6 @@ void sim_step_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
 void sim_without_preemption_timer(void)
 {
     host_timer = true;
-}
-
-void machine_vm_ended(bool clean)
-{
-    (void)clean;
-    for (u32 i = 0; i < vm_count; i++)
-        if (vms[i]->vcpus_live == 0 && vms[i]->stop_tsc && result->vms[i].stop_tsc == 0) {
-            result->vms[i].stop_tsc = vms[i]->stop_tsc;
-            result->vms[i].ends++;
-        }
-    if (++result->ended_vms == vm_count)
-        sched_finish();
 }
 
 static void become(struct cpu *cpu)

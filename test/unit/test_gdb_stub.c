@@ -162,7 +162,7 @@ static void interrupt(void)
     handler();
     if (pausing) {
         pausing = false;
-        gdb_stub_paused(&vcpu);
+        vm.watcher->paused(&vcpu);
     }
 }
 
@@ -238,7 +238,7 @@ static void test_the_end_waits_for_no_line(void **state)
     uart.fifo = 1;
     uart.polls = 0;
     uart.stuck = false; /* a line at work: whoever polls gets rid of the answer */
-    gdb_stub_vm_ended(&vm);
+    vm.watcher->ended(&vm);
     assert_in_range(uart.polls, 0, 1);
     assert_int_equal(uart.sent, 0);
     gdb_stub_flush();
