@@ -8,6 +8,8 @@ OPTIONS ?=
 CPUS    ?= 2
 MODEL   ?= corei7_skylake_x
 MEMORY  ?= 512
+# Another Bochs than the system's, for everything that boots one: bochs2, bochs3 or a path (tools/fetch-engine).
+ENGINE  ?=
 ISO     ?= build/rootlet.iso
 LIMIT   ?= 180
 LINUX_LIMIT ?= 900
@@ -17,6 +19,10 @@ FUZZ_SECONDS ?= 60
 GUEST   ?=
 # The VM entry: where make debug stops first.
 ENTRY_SYMBOL ?= vmx_enter_guest
+
+ifneq ($(ENGINE),)
+export ROOTLET_ENGINE := $(ENGINE)
+endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -38,6 +44,7 @@ help:
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      the containment demo again and again for SOAK_MINUTES=$(SOAK_MINUTES)"
+	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be, instead of the system's"
 	@echo "make setup     installs all packages that are missing; make clean removes build/"
 
 setup:

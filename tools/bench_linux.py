@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 
+import engine
 import machine
 
 TREE = machine.TREE
@@ -28,8 +29,8 @@ plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
 megs: {megs}
-romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+romimage: file=$BXSHARE/BIOS-bochs-latest, options=fastboot
+vgaromimage: file=$BXSHARE/VGABIOS-lgpl-latest
 boot: cdrom
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path=boot.iso, status=inserted
@@ -73,7 +74,8 @@ def native_ticks(initrd):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
                 file.write(text)
         run(["grub-mkrescue", "-o", f"{folder}/boot.iso", f"{folder}/iso"])
-        result = subprocess.run(["timeout", str(LIMIT_SECONDS), "bochs", "-q", "-f", "bochsrc.txt", "-rc", "rc.dbg"], cwd=folder,
+        bochs = engine.program(engine.chosen())
+        result = subprocess.run(["timeout", str(LIMIT_SECONDS), bochs, "-q", "-f", "bochsrc.txt", "-rc", "rc.dbg"], cwd=folder,
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
         with open(os.path.join(folder, "bochs.log"), encoding="utf-8", errors="replace") as file:
             log = file.read()

@@ -129,12 +129,10 @@ def check_port(parser, port):
         parser.error(f"--gdb {port}: {error}; choose another port, from 1024 to 65535")
 
 
-def parse(parser, emulator, package):
+def parse(parser):
     args = parser.parse_args()
     if args.cpus < 1 or args.memory < 8 or args.time_limit < 0:
         parser.error("--cpus must be at least 1, --memory at least 8, --time-limit at least 0")
-    if shutil.which(emulator) is None:
-        parser.error(f"{emulator} is not installed: run tools/setup {package}")
     if args.gdb is not None and args.com2:
         parser.error("--gdb and --com2 want the same port; for both a debugger and a trace use the option trace=serial")
     if args.gdb is not None:

@@ -9,8 +9,26 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
 
-
 LONGEST = ("test_payloads.py", "test_linux.py")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--engine", metavar="bochs2|bochs3|PATH", help="another Bochs than the system's, as run-bochs has it")
+
+
+def pytest_configure(config):
+    """All that boots something in Bochs, by whatever tool, obeys the environment."""
+    engine = machine.engine
+    if config.getoption("--engine"):
+        os.environ[engine.VARIABLE] = config.getoption("--engine")
+    try:
+        engine.program(engine.chosen())
+    except engine.EngineError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header():
+    return f"engine: {machine.engine_name()}"
 
 
 def pytest_collection_modifyitems(items):

@@ -1,11 +1,27 @@
 """Boots a machine for a test and takes its serial console apart (docs/design.md, "What the outside may rely on")."""
+import functools
 import os
 import re
 import subprocess
+import sys
 import tempfile
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TREE, "tools"))
+import engine  # noqa: E402
 PAIR = re.compile(r'([A-Za-z0-9_.-]+)=("[^"]*"|\S*)')
+
+
+@functools.cache
+def engine_name():
+    """bochs2 or bochs3: the Bochs that boots the machines (pytest's --engine, or ROOTLET_ENGINE; else the system's)."""
+    return engine.name(engine.chosen())
+
+
+@functools.cache
+def engine_models():
+    """The CPU models that this engine has."""
+    return engine.models(engine.chosen())
 
 
 class Run:

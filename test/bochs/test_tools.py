@@ -105,9 +105,48 @@ def test_wrong_usage_has_status_2():
 
 
 def test_help():
-    for tool in ("run-bochs", "run-qemu", "mkiso", "bench", "trace", "symbolize", "vmx-caps"):
+    for tool in ("run-bochs", "run-qemu", "mkiso", "bench", "trace", "symbolize", "vmx-caps", "fetch-engine"):
         result = subprocess.run([os.path.join(TOOLS, tool), "--help"], capture_output=True, text=True, check=False)
         assert result.returncode == 0 and "usage:" in result.stdout
+
+
+def tool(*command, **environment):
+    path = os.path.join(TOOLS, command[0])
+    return subprocess.run([path, *command[1:]], cwd=machine.TREE, env=dict(os.environ, **environment), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [(), ("bochs1",), ("--path",), ("--nosuch",)])
+def test_fetch_engine_names_the_engines_there_are(arguments):
+    result = tool("fetch-engine", *arguments)
+    assert result.returncode == 2 and "there are bochs2 and bochs3" in result.stderr
+    assert result.stdout == "" and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["bochs1", "nosuch/bochs", "README.md"])
+def test_run_bochs_refuses_an_engine_that_is_none(name):
+    """By option and by environment; README.md is there, but no program."""
+    for result in (tool("run-bochs", "README.md", "--engine", name), tool("run-bochs", "README.md", ROOTLET_ENGINE=name)):
+        assert result.returncode == 2, result
+        assert result.stderr.splitlines()[-1] == (
+            f"run-bochs: error: engine {name}: no such program; there are bochs2, bochs3 and paths of programs")
+
+
+def test_run_bochs_takes_any_program_and_the_option_before_the_environment(tmp_path, probe):
+    """A Bochs by its path, as a start script of one's own: the verdict names it."""
+    vms, mine = tmp_path / "x.vms", tmp_path / "mine"
+    vms.write_text(HELLO)
+    bochs = tool("fetch-engine", "--path", machine.engine_name()).stdout.strip()
+    mine.write_text(f'#!/bin/sh\necho >{tmp_path}/started\nexec {bochs} "$@"\n')
+    mine.chmod(0o755)
+    result = tool("run-bochs", str(vms), "--kernel", probe, "--options", "ok", "--engine", str(mine), ROOTLET_ENGINE="nosuch")
+    assert result.returncode == 0 and (tmp_path / "started").exists()
+    assert result.stderr.splitlines()[-1] == f"run-bochs: pass: end status=ok and power-off (engine {mine})"
+
+
+def test_an_engine_says_its_name_and_models():
+    assert machine.engine_name() in ("bochs2", "bochs3")
+    assert "corei7_skylake_x" in machine.engine_models() and "bochs" not in machine.engine_models()
 
 
 def test_debugger_stops_at_the_first_vm_entry(tmp_path):
