@@ -278,7 +278,7 @@ static void attach_apic(struct board *board, u32 index, void *page)
         .physical_bits = (u8)cpu_cpuid(0x80000008, 0).eax,
         .boot = index == 0,
         .x2apic = true,
-        .posted = virt_delivers_interrupts(board->vm) ? &vcpu->posted : NULL,
+        .posted = virt_delivers_interrupts(board->vm) ? vcpu->posted : NULL,
     };
 
     cpu->vcpu = vcpu;

@@ -134,7 +134,7 @@ static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
      * each of its own exits. (What notify_by_posting() has left standing has announced nothing that needs an exit.)
      */
     enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
-    bool announced = (before & requests) == requests && !(state == VCPU_RUNNING && vcpu->posted.notification);
+    bool announced = (before & requests) == requests && !(state == VCPU_RUNNING && vcpu->posted->notification);
     if (announced || state == VCPU_READY)
         return;
     if (state == VCPU_RUNNING)
@@ -155,7 +155,7 @@ static COLD void notify_by_posting(struct vcpu *vcpu)
     u32 before = __atomic_fetch_or(&vcpu->requests, VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
     enum vcpu_state state = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST);
     if (state == VCPU_RUNNING) {
-        if (posted_notify(&vcpu->posted))
+        if (posted_notify(vcpu->posted))
             smp_notify_posted(__atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST));
     } else if (state == VCPU_BLOCKED && !(before & VCPU_REQUEST_EVENT)) {
         sched_attend(vcpu->home_cpu, ATTEND_WAKE);
@@ -166,7 +166,7 @@ void sched_notify_posted(struct vcpu *vcpu)
 {
     if (LIKELY(here()->current == vcpu))
         vcpu_request(vcpu, VCPU_REQUEST_EVENT);
-    else if (UNLIKELY(vcpu->posted.notification))
+    else if (UNLIKELY(vcpu->posted->notification))
         notify_by_posting(vcpu);
     else
         notify_away(vcpu, VCPU_REQUEST_EVENT);

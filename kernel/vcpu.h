@@ -90,7 +90,7 @@ struct vcpu {
     u64 tsc_offset;   /* what is added to the host's TSC */
 
     struct cpu_apic apic;
-    struct posted_requests posted;
+    struct posted_requests *posted;
     struct vtimer_set timers;
 };
 

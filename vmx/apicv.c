@@ -103,7 +103,7 @@ static ALWAYS_INLINE u32 take_posted(struct vmx_vcpu *v, u32 news)
 
     for (u32 words = news & (POSTED_STALE - 1); words;) {
         unsigned i = 31u ^ (unsigned)__builtin_clz(words);
-        u64 requests = posted_take(&v->base.posted, i);
+        u64 requests = posted_take(v->base.posted, i);
 
         words ^= 1u << i;
         page[PAGE_IRR(2 * i)] |= (u32)requests;
@@ -137,7 +137,7 @@ static COLD void configure(struct vmx_vcpu *v)
 
 void vmx_apicv_prepare(struct vmx_vcpu *v)
 {
-    u32 news = posted_take_news(&v->base.posted);
+    u32 news = posted_take_news(v->base.posted);
     u32 vector = take_posted(v, news);
 
     if (UNLIKELY(news & POSTED_STALE))

@@ -171,7 +171,7 @@ static NOINLINE void choose(struct vmx_vcpu *v, bool external)
 /* Most often there is nothing but an interrupt, which can be delivered: no need to choose. */
 void vmx_event_prepare(struct vmx_vcpu *v)
 {
-    if (UNLIKELY(posted_news(&v->base.posted)))
+    if (UNLIKELY(posted_news(v->base.posted)))
         vmx_apicv_prepare(v);
     const struct cpu_apic *apic = &v->base.apic;
     bool extint = *apic->intr && *apic->extint;

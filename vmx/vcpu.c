@@ -18,7 +18,16 @@
 #include "vmx/event.h"
 #include "vmx/load.h"
 
-_Static_assert(sizeof(struct vmx_vcpu) <= FRAME_BYTES, "a vCPU is one frame");
+/*
+ * SDM 3C 26.2.1.1 "VM-Execution Control Fields" wants the posted-interrupt descriptor aligned to 64 bytes. Bochs 3.0
+ * refuses the VM entry, with error 7, unless it is at a page boundary; hence it begins the frame.
+ */
+struct vcpu_frame {
+    struct posted_requests posted;
+    struct vmx_vcpu vcpu;
+};
+_Static_assert(offsetof(struct vcpu_frame, posted.vectors) == 0, "the descriptor is at a page boundary");
+_Static_assert(sizeof(struct vcpu_frame) <= FRAME_BYTES, "a vCPU is one frame");
 
 extern const u8 vmx_exit_entry[];
 
@@ -87,17 +96,18 @@ static void flush_freed_memory(u32 cpu)
 
 enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
 {
-    hpa_t frame, vmcs, area;
+    hpa_t first, vmcs, area;
     u32 area_frames = (vmx_machine.xsave_bytes + (u32)FRAME_BYTES - 1) / (u32)FRAME_BYTES;
 
-    if (frames_allocate(1, 1, &frame) != STATUS_OK)
+    if (frames_allocate(1, 1, &first) != STATUS_OK)
         goto no_memory;
     if (frames_allocate(1, 1, &vmcs) != STATUS_OK)
         goto free_frame;
     if (frames_allocate(area_frames, 1, &area) != STATUS_OK)
         goto free_vmcs;
 
-    struct vmx_vcpu *v = phys_to_virt(frame);
+    struct vcpu_frame *frame = phys_to_virt(first);
+    struct vmx_vcpu *v = &frame->vcpu;
     v->active_cpu = v->host_cpu = v->tlb_cpu = VCPU_NO_CPU;
     v->vmcs = vmcs;
     v->xsave_area = phys_to_virt(area);
@@ -113,7 +123,8 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
-    v->base.posted.notification = vmx_machine.has_posted;
+    v->base.posted = &frame->posted;
+    v->base.posted->notification = vmx_machine.has_posted;
     vm->overhead_frames += 2 + area_frames;
     *out = &v->base;
     return STATUS_OK;
@@ -121,7 +132,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
 free_vmcs:
     frames_free(vmcs, 1);
 free_frame:
-    frames_free(frame, 1);
+    frames_free(first, 1);
 no_memory:
     return refuse(why, STATUS_NO_MEMORY, "no memory for vCPU %u: %lu frames are free", index, frames_free_count());
 }
@@ -133,7 +144,7 @@ void virt_vcpu_destroy(struct vcpu *vcpu)
     CHECK(v->active_cpu == VCPU_NO_CPU);
     frames_free(virt_to_phys(v->xsave_area), v->xsave_frames);
     frames_free(v->vmcs, 1);
-    frames_free(virt_to_phys(v), 1);
+    frames_free(virt_to_phys(vcpu->posted), 1); /* the frame's first */
 }
 
 void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
@@ -210,7 +221,7 @@ static void write_controls(const struct vmx_vcpu *v)
     }
     if (vmx_machine.has_posted) {
         vmcs_write(POSTED_INTERRUPT_VECTOR, IRQ_VECTOR_POSTED);
-        vmcs_write(POSTED_INTERRUPT_DESCRIPTOR, virt_to_phys(&v->base.posted).raw);
+        vmcs_write(POSTED_INTERRUPT_DESCRIPTOR, virt_to_phys(v->base.posted).raw);
     }
     if (controls->value[VMX_PROC2] & PROC2_XSAVES)
         vmcs_write(XSS_EXITING_BITMAP, 0); /* there is no state in IA32_XSS */

@@ -44,6 +44,7 @@
 
 struct guest {
     struct vcpu base;
+    struct posted_requests posted;
     const struct sim_step *script;
     u32 step;
     u64 left;          /* of the current SIM_RUN, once it has begun */
@@ -341,7 +342,8 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     guest->on_cpu = guest->loaded_cpu = VCPU_NO_CPU;
     guest->script = scripts_of[vm_count][index];
     guest->again = UINT64_MAX;
-    guest->base.posted.notification = posts;
+    guest->base.posted = &guest->posted;
+    guest->posted.notification = posts;
     guest->result = &result->vms[vm_count].vcpus[index];
     *out = &guest->base;
     return STATUS_OK;
@@ -462,11 +464,11 @@ static void take_posted(struct guest *guest, u64 vectors)
 /* As vmx/apicv.c before an entry. */
 static void prepare_posted(struct guest *guest)
 {
-    u32 news = posted_take_news(&guest->base.posted);
+    u32 news = posted_take_news(&guest->posted);
 
     for (unsigned i = 0; i < 4; i++)
         if (news >> i & 1)
-            take_posted(guest, posted_take(&guest->base.posted, i));
+            take_posted(guest, posted_take(&guest->posted, i));
 }
 
 /* The notification vector comes while the guest runs. SDM 3C 29.6 "Posted-Interrupt Processing", steps 3 to 5 */
@@ -476,9 +478,9 @@ static void process_notification(struct cpu *self, struct guest *guest)
         return;
     self->notified = false;
     guest->stays = !self->kicked && self->timer_tsc > now && now < guest->base.deadline_tsc;
-    __atomic_fetch_and(&guest->base.posted.control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&guest->posted.control[0], ~POSTED_ON, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < 4; i++)
-        take_posted(guest, __atomic_exchange_n(&guest->base.posted.vectors[i], 0, __ATOMIC_SEQ_CST));
+        take_posted(guest, __atomic_exchange_n(&guest->posted.vectors[i], 0, __ATOMIC_SEQ_CST));
 }
 
 static bool serve_requests(struct guest *guest, u32 requests)
@@ -585,7 +587,7 @@ static void act(struct cpu *self, struct guest *guest)
         vm_nmi(vcpu->vm->vcpus[step->value]);
         break;
     case SIM_POST:
-        posted_add(&vcpu->vm->vcpus[step->value]->posted, (u8)(0x30 + guest->posts++ % 0xd0), false);
+        posted_add(vcpu->vm->vcpus[step->value]->posted, (u8)(0x30 + guest->posts++ % 0xd0), false);
         sched_notify_posted(vcpu->vm->vcpus[step->value]);
         break;
     case SIM_ARM_OWN:
@@ -702,7 +704,7 @@ static size_t device_bytes(u32 cpus)
 static bool is_waiting(const void *device)
 {
     const struct guest *guest = device;
-    const struct posted_requests *posted = &guest->base.posted;
+    const struct posted_requests *posted = &guest->posted;
 
     return posted_look(posted, 0) | posted_look(posted, 1) | posted_look(posted, 2) | posted_look(posted, 3);
 }

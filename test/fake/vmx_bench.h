@@ -28,6 +28,7 @@ struct vmx_machine vmx_machine;
 static struct {
     struct vm vm;
     struct vmx_vcpu v;
+    struct posted_requests posted;
     bool interrupt; /* the controller asserts INTR */
     bool another;   /* and will do so again after the next acknowledge */
     u8 vector;
@@ -205,6 +206,7 @@ static inline void bench_start(void)
     bench.apic_pending = -1;
     bench.extint = true;
     bench.apic_base = 0xfee00900;
+    bench.v.base.posted = &bench.posted;
     bench.v.base.apic = (struct cpu_apic){NULL,
                                           &bench.apic_pending,
                                           &bench.extint,

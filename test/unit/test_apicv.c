@@ -41,7 +41,7 @@ static void set_mode(u64 base)
 {
     bench.apic_base = base;
     bench.virtual_delivery = base == XAPIC || base == X2APIC;
-    bench.v.base.posted.news |= POSTED_STALE;
+    bench.posted.news |= POSTED_STALE;
     vmx_event_prepare(&bench.v);
 }
 
@@ -163,7 +163,7 @@ static int take(void)
 
 static void test_posted_requests_arrive(void **state)
 {
-    struct posted_requests *posted = &bench.v.base.posted;
+    struct posted_requests *posted = &bench.posted;
 
     (void)state;
     for (unsigned vector = 16; vector < 256; vector++) {
@@ -191,7 +191,7 @@ static u16 status(void)
 
 static void test_requesting_virtual_interrupt(void **state)
 {
-    struct posted_requests *posted = &bench.v.base.posted;
+    struct posted_requests *posted = &bench.posted;
 
     (void)state;
     bench.apic_page[0x40 + 4] = 1u << 3; /* ISR: 0x23 */
@@ -229,8 +229,8 @@ static void test_eoi_exits(void **state)
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_3), 0);
     bench.apic_page[0x60 + 4 * 7] = 1u << 31;
     bench.apic_page[0x60 + 4 * 1] = 0;
-    posted_add(&bench.v.base.posted, 0xff, false);
-    posted_add(&bench.v.base.posted, 0x25, false);
+    posted_add(&bench.posted, 0xff, false);
+    posted_add(&bench.posted, 0x25, false);
     vmx_event_prepare(&bench.v);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_0), 0);
     assert_int_equal(vmcs_read(EOI_EXIT_BITMAP_1), 0);
@@ -248,11 +248,11 @@ static void test_halt(void **state)
     vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     bench.apic_page[0x28] = 0x40; /* PPR */
-    posted_add(&bench.v.base.posted, 0x4f, false);
+    posted_add(&bench.posted, 0x4f, false);
     vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
-    posted_add(&bench.v.base.posted, 0x50, false);
+    posted_add(&bench.posted, 0x50, false);
     vmx_apicv_prepare(&bench.v);
     assert_true(bench.v.base.halted);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
@@ -266,7 +266,7 @@ static void test_external_interrupt_beside(void **state)
 {
     (void)state;
     set_mode(XAPIC);
-    posted_add(&bench.v.base.posted, 0x61, false);
+    posted_add(&bench.posted, 0x61, false);
     bench.interrupt = true;
     bench.vector = 0x20;
     vmx_event_prepare(&bench.v);
@@ -311,7 +311,7 @@ static void test_posted_interrupts_need_delivery(void **state)
 /* SDM 3C 29.6, table "Format of Posted-Interrupt Descriptor": 64 bytes, requests first, then ON as bit 256. */
 static void test_descriptor(void **state)
 {
-    struct posted_requests *posted = &bench.v.base.posted;
+    struct posted_requests *posted = &bench.posted;
     const u64 *descriptor = (const u64 *)posted;
 
     (void)state;
@@ -333,7 +333,7 @@ static void test_descriptor(void **state)
 /* A level-triggered request comes with its EOI exit, never by the CPU, which knows of none. */
 static void test_level_waits_for_software(void **state)
 {
-    struct posted_requests *posted = &bench.v.base.posted;
+    struct posted_requests *posted = &bench.posted;
 
     (void)state;
     set_mode(X2APIC);
@@ -367,8 +367,8 @@ static void *post_and_wait(void *argument)
     u8 vector = *(const u8 *)argument;
 
     for (u32 i = 0; i < NOTIFICATIONS && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST); i++) {
-        posted_add(&bench.v.base.posted, vector, false);
-        if (posted_notify(&bench.v.base.posted))
+        posted_add(&bench.posted, vector, false);
+        if (posted_notify(&bench.posted))
             __atomic_store_n(&interrupt_waits, 1, __ATOMIC_SEQ_CST);
         while (rounds_done() == i && !__atomic_load_n(&gave_up, __ATOMIC_SEQ_CST))
             sched_yield();
@@ -391,7 +391,7 @@ static void note_taken(void)
 /* The notification in the guest: SDM 3C 29.6, steps 3 to 5. */
 static void process_notification(void)
 {
-    struct posted_requests *posted = &bench.v.base.posted;
+    struct posted_requests *posted = &bench.posted;
 
     if (!__atomic_exchange_n(&interrupt_waits, 0, __ATOMIC_SEQ_CST))
         return;
@@ -453,8 +453,8 @@ static void step_done(int signal, siginfo_t *info, void *context)
     if (--steps_left > 0)
         return;
     at->uc_mcontext.gregs[REG_EFL] &= ~RFLAGS_TF_BIT;
-    posted_add(&bench.v.base.posted, vector_of[1], false);
-    sent_notification = posted_notify(&bench.v.base.posted);
+    posted_add(&bench.posted, vector_of[1], false);
+    sent_notification = posted_notify(&bench.posted);
     posted_meanwhile = true;
 }
 
@@ -474,7 +474,7 @@ static void prepare_stepping(u32 steps)
 static void test_posting_at_each_instruction(void **state)
 {
     struct sigaction action = {.sa_sigaction = step_done, .sa_flags = SA_SIGINFO}, before;
-    struct posted_requests *posted = &bench.v.base.posted;
+    struct posted_requests *posted = &bench.posted;
     u32 taken = 0, notified = 0;
 
     (void)state;
@@ -506,7 +506,7 @@ static void *post(void *argument)
     u8 vector = *(u8 *)argument;
 
     for (u32 i = 0; i < POSTS; i++)
-        posted_add(&bench.v.base.posted, (u8)(vector + i % 8), false);
+        posted_add(&bench.posted, (u8)(vector + i % 8), false);
     __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
@@ -533,7 +533,7 @@ static void test_posting_while_taking(void **state)
         *irr(0x40) = 0;
     }
     assert_int_equal(taken, 0xffff);
-    assert_false(posted_news(&bench.v.base.posted));
+    assert_false(posted_news(&bench.posted));
     for (unsigned i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
 }
