@@ -11,6 +11,7 @@
 #include "vmx/event.h"
 #include "vmx/guest.h"
 #include "vmx/load.h"
+#include "vmx/tlb.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR0_HELD    (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */

@@ -18,7 +18,5 @@ static inline void vmx_load_debug_registers(const struct vmx_vcpu *v)
     dr3_write(v->dr[3]);
     dr6_write(v->dr6);
 }
-/* Guest memory or an EPT has been freed: every CPU flushes its EPT translations before it enters a guest again. */
-void vmx_invalidate_ept_everywhere(void);
 
 #endif

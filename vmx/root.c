@@ -13,57 +13,12 @@
 #include "vmx/apicv.h"
 #include "vmx/caps_report.h"
 #include "vmx/ept.h"
-#include "vmx/load.h"
+#include "vmx/tlb.h"
 #include "vmx/vcpu.h"
 
 struct vmx_machine vmx_machine;
 
 static hpa_t vmxon_region[CPU_MAX];
-
-void vmcs_read_failed(u64 encoding)
-{
-    panic("VMREAD of field 0x%lx failed", encoding);
-}
-
-void vmcs_write_failed(u64 encoding)
-{
-    panic("VMWRITE of field 0x%lx failed", encoding);
-}
-
-bool vmcs_clear(hpa_t region)
-{
-    bool failed;
-    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
-    return !failed;
-}
-
-bool vmcs_load(hpa_t region)
-{
-    bool failed;
-    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
-    return !failed;
-}
-
-hpa_t vmcs_current(void)
-{
-    hpa_t region;
-    asm volatile("vmptrst %0" : "=m"(region.raw) : : "cc");
-    return region;
-}
-
-static bool vmxon(hpa_t region)
-{
-    bool failed;
-    asm volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
-    return !failed;
-}
-
-static bool vmxoff(void)
-{
-    bool failed;
-    asm volatile("vmxoff" : "=@ccbe"(failed) : : "memory");
-    return !failed;
-}
 
 /* The APIC-access page stands for the local APIC in EPTs; the CPU virtualises all accesses to it. */
 static enum status allocate_apicv(struct refusal *why)
@@ -193,15 +148,16 @@ enum status virt_cpu_enter(struct refusal *why)
     *(u32 *)phys_to_virt(vmxon_region[cpu]) = vmx_caps_revision(caps);
     cr0_write(vmx_caps_fix_cr0(caps, cr0_read()));
     cr4_write(vmx_caps_fix_cr4(caps, cr4_read() | CR4_VMXE));
-    if (!vmxon(vmxon_region[cpu]))
+    if (!vmx_on(vmxon_region[cpu]))
         return refuse(why, STATUS_UNSUPPORTED, "VMXON failed (FEATURE_CONTROL 0x%lx, CR0 0x%lx, CR4 0x%lx)",
                       msr_read(MSR_IA32_FEATURE_CONTROL), cr0_read(), cr4_read());
+    vmx_tlb_flush_all();
     return STATUS_OK;
 }
 
 void virt_cpu_leave(void)
 {
-    CHECK(vmxoff());
+    CHECK(vmx_off());
     cr4_write(cr4_read() & ~CR4_VMXE);
     frames_free(vmxon_region[cpu_id()], 1);
     vmxon_region[cpu_id()] = hpa(0);

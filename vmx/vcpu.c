@@ -17,6 +17,7 @@
 #include "vmx/ept.h"
 #include "vmx/event.h"
 #include "vmx/load.h"
+#include "vmx/tlb.h"
 
 /*
  * SDM 3C 26.2.1.1 "VM-Execution Control Fields" wants the posted-interrupt descriptor aligned to 64 bytes. Bochs 3.0
@@ -32,14 +33,7 @@ _Static_assert(sizeof(struct vcpu_frame) <= FRAME_BYTES, "a vCPU is one frame");
 extern const u8 vmx_exit_entry[];
 
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
-static u32 flushed_generation[CPU_MAX];
-static u32 ept_generation; /* atomic */
-static u32 next_vpid = 1;  /* atomic; 0 is the host's own */
-
-void vmx_invalidate_ept_everywhere(void)
-{
-    __atomic_fetch_add(&ept_generation, 1, __ATOMIC_SEQ_CST);
-}
+static u32 next_vpid = 1;                /* atomic; 0 is the host's own */
 
 u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index)
 {
@@ -52,46 +46,6 @@ void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
         vmcs_write(GUEST_RSP, value);
     else
         v->gpr[index] = value;
-}
-
-/* SDM 3C 30.3 "VMX Instructions", INVEPT and INVVPID: the descriptor in memory, the type in a register. */
-struct invalidate_descriptor {
-    u64 first;
-    u64 second;
-};
-
-static bool invept(u64 type, struct invalidate_descriptor descriptor)
-{
-    bool failed;
-    asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"(type) : "memory");
-    return !failed;
-}
-
-static bool invvpid(u64 type, struct invalidate_descriptor descriptor)
-{
-    bool failed;
-    asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"(type) : "memory");
-    return !failed;
-}
-
-/* Without VPID each entry and exit flushes by itself: SDM 3C 28.3.3.1 "Operations that Invalidate Cached Mappings". */
-void vmx_vcpu_flush_tlb(struct vmx_vcpu *v)
-{
-    if (!vmx_machine.has_vpid)
-        return;
-    u64 type = vmx_machine.caps.ept_vpid & EPT_CAP_INVVPID_ONE ? 1 : 2; /* single-context, else all contexts */
-    CHECK(invvpid(type, (struct invalidate_descriptor){v->vpid, 0}));
-}
-
-static void flush_freed_memory(u32 cpu)
-{
-    u32 generation = __atomic_load_n(&ept_generation, __ATOMIC_SEQ_CST);
-    if (LIKELY(flushed_generation[cpu] == generation))
-        return;
-    CHECK(invept(2, (struct invalidate_descriptor){0, 0}));
-    if (vmx_machine.has_vpid)
-        CHECK(invvpid(2, (struct invalidate_descriptor){0, 0}));
-    flushed_generation[cpu] = generation;
 }
 
 enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
@@ -445,6 +399,16 @@ static void restore_registers(const struct vmx_vcpu *v)
         vmx_load_debug_registers(v);
 }
 
+/*
+ * SDM 3C 24.11.3 "Initializing a VMCS": until VMCLEAR, the launch state of a region and whatever else the CPU keeps in
+ * it are undefined. Later ones are those of virt_vcpu_detach().
+ */
+static void initialize_region(const struct vmx_vcpu *v)
+{
+    *(u32 *)phys_to_virt(v->vmcs) = vmx_caps_revision(&vmx_machine.caps);
+    CHECK(vmcs_clear(v->vmcs));
+}
+
 void vmx_load(struct vmx_vcpu *v)
 {
     u32 cpu = cpu_id();
@@ -453,10 +417,10 @@ void vmx_load(struct vmx_vcpu *v)
         if (loaded[cpu])
             save_registers(loaded[cpu]);
         loaded[cpu] = v;
-        if (v->active_cpu == VCPU_NO_CPU) {
-            *(u32 *)phys_to_virt(v->vmcs) = vmx_caps_revision(&vmx_machine.caps);
+        if (!v->configured)
+            initialize_region(v);
+        if (v->active_cpu == VCPU_NO_CPU)
             v->active_cpu = cpu;
-        }
         CHECK(v->active_cpu == cpu);
         CHECK(vmcs_load(v->vmcs));
         if (!v->configured)
@@ -469,7 +433,7 @@ void vmx_load(struct vmx_vcpu *v)
         vmx_vcpu_flush_tlb(v);
         v->tlb_cpu = cpu;
     }
-    flush_freed_memory(cpu);
+    vmx_tlb_flush_freed();
 }
 
 void virt_vcpu_detach(struct vcpu *vcpu)

@@ -144,7 +144,6 @@ bool vmx_debug_exception(struct vmx_vcpu *v, u32 info);
 /* MOV DR while the debugger uses the debug registers. */
 enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v);
 /* vcpu.c */
-void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
 /* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v);
 u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index);

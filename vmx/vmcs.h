@@ -96,5 +96,11 @@ bool vmcs_load(hpa_t region) MUST_CHECK;
 /* The current VMCS, VMCS_NONE if there is none: VMPTRST. */
 hpa_t vmcs_current(void);
 #define VMCS_NONE UINT64_MAX
+bool vmx_on(hpa_t region) MUST_CHECK;
+bool vmx_off(void) MUST_CHECK;
+/* The types that INVEPT and INVVPID have in common; which of them the CPU has, IA32_VMX_EPT_VPID_CAP says. */
+enum vmx_invalidate { VMX_SINGLE_CONTEXT = 1, VMX_ALL_CONTEXTS = 2 };
+bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer) MUST_CHECK;
+bool vmx_invvpid(enum vmx_invalidate type, u16 vpid) MUST_CHECK;
 
 #endif

@@ -1,0 +1,354 @@
+/*
+ * Entering VMX operation and the first steps of a VMCS, by the VMX instructions that a CPU gets and their order.
+ * SDM 3C 23.7 "Enabling and Entering VMX Operation", 24.11.3 "Initializing a VMCS", 28.3.3 "Invalidating Cached
+ * Translation Information".
+ *
+ * links: vmx/root.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/caps_report.c vmx/controls.c kernel/guest_memory.c
+ * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ *
+ * flags: -Itest/fake
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "arch/x86/percpu.h"
+#include "arch/x86/xsave.h"
+#include "kernel/log.h"
+#include "kernel/panic.h"
+#include "test/fake/cpu.h"
+#include "test/fake/host_memory.h"
+#include "test/fake/msr.h"
+#include "test/fake/vmcs.h"
+#include "vmx/apicv.h"
+#include "vmx/load.h"
+#include "vmx/tlb.h"
+
+/* ---- the CPUs ---- */
+
+static struct cpu_local cpus[2];
+static char instructions[256]; /* a word each, in their order */
+static bool clear_of_other_revision;
+
+static void run_on(u32 cpu)
+{
+    assert_int_equal(syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, &cpus[cpu]), 0);
+}
+
+static void note(const char *format, ...)
+{
+    size_t used = strlen(instructions);
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(instructions + used, sizeof instructions - used, format, arguments);
+    va_end(arguments);
+}
+
+static u32 revision_in(hpa_t region)
+{
+    return *(u32 *)phys_to_virt(region);
+}
+
+bool vmx_on(hpa_t region)
+{
+    assert_int_equal(revision_in(region), 0x2b);
+    assert_true(cr4_read() & CR4_VMXE);
+    note("vmxon ");
+    return true;
+}
+
+bool vmx_off(void)
+{
+    note("vmxoff ");
+    return true;
+}
+
+bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
+{
+    assert_int_equal(ept_pointer, 0); /* a reserved value for all contexts would fail */
+    note("invept-%u ", type);
+    return true;
+}
+
+bool vmx_invvpid(enum vmx_invalidate type, u16 vpid)
+{
+    if (type == VMX_SINGLE_CONTEXT)
+        note("invvpid-1-%u ", vpid);
+    else
+        note("invvpid-%u ", type);
+    return true;
+}
+
+bool vmcs_clear(hpa_t region)
+{
+    clear_of_other_revision |= revision_in(region) != 0x2b;
+    note("vmclear ");
+    return true;
+}
+
+bool vmcs_load(hpa_t region)
+{
+    assert_int_equal(revision_in(region), 0x2b);
+    note("vmptrld ");
+    return true;
+}
+
+/* ---- what lies around ---- */
+
+const u8 vmx_exit_entry[1];
+
+void panic(const char *format, ...)
+{
+    print_error("panic: %s\n", format);
+    abort();
+}
+
+void log_info(const char *format, ...)
+{
+    (void)format;
+}
+
+void log_debug(const char *format, ...)
+{
+    (void)format;
+}
+
+u64 idt_base(void)
+{
+    return 0;
+}
+
+bool xsave_is_available(void)
+{
+    return false;
+}
+
+u64 xsave_supported_mask(void)
+{
+    return 3;
+}
+
+u32 xsave_area_bytes(u64 mask)
+{
+    (void)mask;
+    return 576;
+}
+
+void xsave_area_init(void *area)
+{
+    (void)area;
+}
+
+void xsave_save(void *area, u64 mask)
+{
+    (void)area;
+    (void)mask;
+}
+
+void xsave_restore(const void *area, u64 mask)
+{
+    (void)area;
+    (void)mask;
+}
+
+void vmx_cpuid_build(void) {}
+
+void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on)
+{
+    (void)v;
+    (void)on;
+}
+
+void vmx_msr_init_vcpu(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void vmx_msr_bitmap_fill(u8 *bitmap)
+{
+    (void)bitmap;
+}
+
+void vmx_msr_save(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void vmx_msr_restore(const struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void vmx_apicv_open_bitmap(u8 *bitmap)
+{
+    (void)bitmap;
+}
+
+void vmx_debug_begin_anew(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void vm_apic_reset(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+/* ---- tests ---- */
+
+static struct refusal why;
+static struct vm vm;
+static u32 apic_page[1024];
+
+static void make_machine(const char *disable)
+{
+    struct host_options options = {.log = LOG_INFO};
+
+    snprintf(options.vmx_disable, sizeof options.vmx_disable, "%s", disable);
+    assert_int_equal(virt_init(&options, &why), STATUS_OK);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&vmx_machine, 0, sizeof vmx_machine);
+    memset(&vm, 0, sizeof vm);
+    host_memory_init(MIB(1), MIB(16));
+    for (u32 cpu = 0; cpu < 2; cpu++)
+        cpus[cpu] = (struct cpu_local){.self = &cpus[cpu], .id = cpu};
+    run_on(0);
+    fake_cpu_reset();
+    fake_cpuid_skylake();
+    fake_cpuid_set(1, 0, (struct cpuid_result){0x00050654, 0, BIT(5), 0});
+    fake_msr_reset();
+    fake_msr_skylake();
+    fake_msr_set(MSR_IA32_PAT, 0x0007040600070406);
+    fake_msr_set(MSR_IA32_EFER, EFER_LME | EFER_LMA);
+    fake_vmcs_reset();
+    vm.spec = (struct vm_spec){.name = "test", .cpus = 1};
+    instructions[0] = 0;
+    clear_of_other_revision = false;
+    return 0;
+}
+
+#define assert_instructions(expected)                                                                                  \
+    do {                                                                                                               \
+        assert_string_equal(instructions, expected);                                                                   \
+        instructions[0] = 0;                                                                                           \
+    } while (0)
+
+/* SDM 3C 28.3.3.3 and 28.3.3.4: neither VMXON nor VMXOFF forgets what an earlier user's VPIDs and EPTPs left. */
+static void test_entering_vmx_operation_flushes(void **state)
+{
+    (void)state;
+    make_machine("");
+    for (u32 cpu = 0; cpu < 2; cpu++) {
+        run_on(cpu);
+        assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
+        assert_instructions("vmxon invept-2 invvpid-2 ");
+        virt_cpu_leave();
+        assert_instructions("vmxoff ");
+    }
+}
+
+/* An INVVPID that the CPU does not have is #UD; one that it has is used whether we use VPIDs or not. */
+static void test_only_types_that_exist(void **state)
+{
+    (void)state;
+    fake_msr_set(MSR_IA32_VMX_EPT_VPID_CAP, 0x0000000006334141);
+    make_machine("");
+    assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
+    assert_instructions("vmxon invept-2 ");
+    virt_cpu_leave();
+    set_up(state);
+    fake_msr_set(MSR_IA32_VMX_EPT_VPID_CAP, 0x0000030106334141); /* INVVPID, but not of all contexts */
+    make_machine("");
+    assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
+    assert_instructions("vmxon invept-2 ");
+    virt_cpu_leave();
+    set_up(state);
+    make_machine("vpid");
+    assert_false(vmx_machine.has_vpid);
+    assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
+    assert_instructions("vmxon invept-2 invvpid-2 ");
+    virt_cpu_leave();
+}
+
+static struct vmx_vcpu *make_vcpu(void)
+{
+    struct vcpu *vcpu;
+
+    assert_int_equal(virt_vcpu_create(&vm, 0, &vcpu, &why), STATUS_OK);
+    vcpu->apic.page = apic_page;
+    return vmx_vcpu_of(vcpu);
+}
+
+/* SDM 3C 24.11.3: the region's revision, then VMCLEAR, then VMPTRLD; once only, since each later detach clears. */
+static void test_a_region_is_cleared_before_it_is_loaded(void **state)
+{
+    (void)state;
+    make_machine("posted-interrupts,apicv");
+    struct vmx_vcpu *v = make_vcpu();
+    u32 vpid = v->vpid;
+    char expected[64];
+
+    vmx_load(v);
+    snprintf(expected, sizeof expected, "vmclear vmptrld invvpid-1-%u ", vpid);
+    assert_instructions(expected);
+    assert_false(clear_of_other_revision);
+    vmx_load(v); /* it is there */
+    assert_instructions("");
+    virt_vcpu_detach(&v->base);
+    assert_instructions("vmclear ");
+    run_on(1);
+    vmx_load(v);
+    snprintf(expected, sizeof expected, "vmptrld invvpid-1-%u ", vpid);
+    assert_instructions(expected);
+    virt_vcpu_detach(&v->base);
+    virt_vcpu_destroy(&v->base);
+}
+
+/* Each CPU flushes once for what has been freed, before its next entry. */
+static void test_freed_memory_is_flushed_on_each_cpu(void **state)
+{
+    (void)state;
+    make_machine("");
+    for (u32 cpu = 0; cpu < 2; cpu++) {
+        run_on(cpu);
+        vmx_tlb_flush_freed();
+    }
+    instructions[0] = 0;
+    vmx_invalidate_ept_everywhere();
+    vmx_invalidate_ept_everywhere();
+    assert_instructions("");
+    for (u32 cpu = 0; cpu < 2; cpu++) {
+        run_on(cpu);
+        vmx_tlb_flush_freed();
+        assert_instructions("invept-2 invvpid-2 ");
+        vmx_tlb_flush_freed();
+        assert_instructions("");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_entering_vmx_operation_flushes, set_up),
+        cmocka_unit_test_setup(test_only_types_that_exist, set_up),
+        cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),
+        cmocka_unit_test_setup(test_freed_memory_is_flushed_on_each_cpu, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

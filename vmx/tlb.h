@@ -1,0 +1,20 @@
+/*
+ * When this CPU must forget translations that it has cached for guests. Root operation, interrupts off.
+ * SDM 3C 28.3 "Caching Translation Information".
+ */
+#ifndef ROOTLET_VMX_TLB_H
+#define ROOTLET_VMX_TLB_H
+
+#include "vmx/vcpu.h"
+
+/* All translations of guests: this CPU has just entered VMX operation. */
+void vmx_tlb_flush_all(void);
+/* The linear translations of one vCPU. */
+void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
+/* Guest memory or an EPT has been freed or changed: every CPU flushes its EPT translations before it enters a guest
+ * again. Any CPU. */
+void vmx_invalidate_ept_everywhere(void);
+/* Before an entry: what the above asks of this CPU. */
+void vmx_tlb_flush_freed(void);
+
+#endif

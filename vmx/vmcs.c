@@ -1,0 +1,73 @@
+/*
+ * The VMX instructions that are more than a field access: each tells by its result whether it failed.
+ * SDM 3C 30.2 "Conventions", 30.3 "VMX Instructions". Root operation, interrupts off.
+ */
+#include "vmx/vmcs.h"
+#include "kernel/panic.h"
+
+void vmcs_read_failed(u64 encoding)
+{
+    panic("VMREAD of field 0x%lx failed", encoding);
+}
+
+void vmcs_write_failed(u64 encoding)
+{
+    panic("VMWRITE of field 0x%lx failed", encoding);
+}
+
+bool vmcs_clear(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+bool vmcs_load(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+hpa_t vmcs_current(void)
+{
+    hpa_t region;
+    asm volatile("vmptrst %0" : "=m"(region.raw) : : "cc");
+    return region;
+}
+
+bool vmx_on(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+bool vmx_off(void)
+{
+    bool failed;
+    asm volatile("vmxoff" : "=@ccbe"(failed) : : "memory");
+    return !failed;
+}
+
+/* The descriptor in memory, the type in a register. */
+struct invalidate_descriptor {
+    u64 first;
+    u64 second;
+};
+
+bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
+{
+    struct invalidate_descriptor descriptor = {ept_pointer, 0};
+    bool failed;
+    asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((u64)type) : "memory");
+    return !failed;
+}
+
+bool vmx_invvpid(enum vmx_invalidate type, u16 vpid)
+{
+    struct invalidate_descriptor descriptor = {vpid, 0};
+    bool failed;
+    asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((u64)type) : "memory");
+    return !failed;
+}
