@@ -23,7 +23,7 @@ struct ap_params {
     void (*entry)(struct cpu_local *cpu);
 };
 
-extern const u64 boot_pml4[]; /* boot/entry.asm */
+extern const u64 boot_pml4[]; /* boot/tables.asm */
 extern const u8 ap_trampoline_start[];
 extern const u8 ap_trampoline_end[];
 extern const u8 ap_trampoline_params[]; /* where in the copy: ap_trampoline_params - ap_trampoline_start */

@@ -21,8 +21,9 @@ SELECTOR_DATA   equ 16
 ; Where a symbol would lie had the image not been moved; EDI, until paging is on, is by how much it was.
 %define physical(symbol) (symbol - KERNEL_BASE)
 
-global boot_entry, boot_entry_tsc, boot_pml4, paging_image_offset
+global boot_entry
 extern kernel_main, percpu_blocks, percpu_boot_stacks, image_end
+extern boot_pml4, boot_pdpt, boot_pdpt_kernel, boot_directories, boot_directory_kernel, boot_entry_tsc, paging_image_offset
 
 section .boot.text progbits alloc exec nowrite align=16
 bits 32
@@ -227,14 +228,3 @@ refusal:
         db      "rootlet: error: this CPU has no long mode (64-bit); Rootlet needs an x86-64 CPU with VMX", 10
         db      "rootlet: end status=fail", 10
 .end:
-
-section .bss
-alignb 4096
-boot_pml4:              resb 4096
-boot_pdpt:              resb 4096
-boot_pdpt_kernel:       resb 4096
-boot_directories:       resb 4 * 4096
-boot_directory_kernel:  resb 4096
-
-boot_entry_tsc:         resq 1          ; the TSC when GRUB jumped here
-paging_image_offset:    resq 1
