@@ -28,7 +28,7 @@ FAST_CFLAGS  := -O2 -fno-inline-functions -fno-inline-small-functions -fno-tree-
 SMALL_CFLAGS := -Oz -fno-jump-tables -fno-move-loop-invariants -fipa-pta
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size): all
 # sections of these objects get the prefix .explain, which linker.ld collects. Ordinary objects, for -flto forgets the files.
-EXPLAIN_C    := $(addprefix vmx/,check.c check_controls.c check_fields.c check_guest.c check_host.c check_msrs.c check_segments.c check_state.c check_text.c explain.c) kernel/trace_text.c
+EXPLAIN_C    := $(addprefix vmx/,check.c check_controls.c check_fields.c check_guest.c check_host.c check_msrs.c check_rule.c check_segments.c check_state.c check_text.c explain.c) kernel/trace_text.c
 EXPLAIN_C    += vmx/caps_report.c vmx/guest_backtrace.c kernel/guest_symbols.c
 EXPLAIN_C    += vmx/debug.c $(addprefix kernel/gdb/,command.c packet.c points.c registers.c stub.c)
 SMALL_C      := $(filter-out $(FAST_C),$(KERNEL_C))

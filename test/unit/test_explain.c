@@ -1,9 +1,9 @@
 /*
  * What is printed about a VM entry that failed: the form of the lines, their bound, and that the VMCS is only read.
  *
- * links: vmx/explain.c vmx/check.c vmx/check_controls.c vmx/check_host.c vmx/check_guest.c vmx/check_segments.c
- * vmx/check_state.c vmx/check_msrs.c vmx/check_text.c vmx/check_fields.c vmx/controls.c vmx/caps.c test/fake/vmcs.c
- * test/fake/msr.c test/fake/cpu.c
+ * links: vmx/explain.c vmx/check.c vmx/check_rule.c vmx/check_controls.c vmx/check_host.c vmx/check_guest.c
+ * vmx/check_segments.c vmx/check_state.c vmx/check_msrs.c vmx/check_text.c vmx/check_fields.c vmx/controls.c vmx/caps.c
+ * test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
