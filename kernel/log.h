@@ -5,7 +5,9 @@
 #ifndef ROOTLET_KERNEL_LOG_H
 #define ROOTLET_KERNEL_LOG_H
 
-#include "kernel/vm_spec.h"
+#include "kernel/lib/types.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Lines of a fixed form (docs/design.md, "What the outside may rely on"): printed at every level. */
 void log_event(const char *format, ...) PRINTF(1, 2);

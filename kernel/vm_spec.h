@@ -6,6 +6,7 @@
 #define ROOTLET_KERNEL_VM_SPEC_H
 
 #include "kernel/lib/status.h"
+#include "kernel/log.h"
 
 #define VM_NAME_BYTES     32 /* with the NUL: names have 1 to 31 characters of [A-Za-z0-9._-] */
 #define VM_MAX_VCPUS      16
@@ -39,8 +40,6 @@ struct vm_spec {
  * before " -- ".
  */
 enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why) MUST_CHECK;
-
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 enum trace_to { TRACE_TO_NOBODY, TRACE_TO_SERIAL, TRACE_TO_COM2 };
 
