@@ -26,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain trace-demo test battery iso debug qemu bench lint unit fuzz soak setup help clean
+FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu bench lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
@@ -35,7 +35,8 @@ help:
 	@echo "make linux     Debian's kernel with 2 vCPUs in Bochs, to its own power-off; make shell: a shell in it, in this terminal"
 	@echo "make explain   what is printed about VM entries that fail: a tour of typical mistakes in Bochs"
 	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table, under build/trace/"
-	@echo "make test      every test; the last line is the count"
+	@echo "make test      every test, and a part of them on the second engine; the last line is the count"
+	@echo "make test-engines  all tests that boot machines, on both engines: the Bochs of Debian 12 and of Debian 13"
 	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
 	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
 	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry (GUEST=build/guests/hello.elf: its symbols too)"
@@ -60,9 +61,9 @@ linux shell explain battery trace-demo:
 	@echo "make: building" >&2
 	@$(AGAIN) do-$@
 
-test:
+test test-engines:
 	@tools/setup test
-	@$(AGAIN) do-test
+	@$(AGAIN) do-$@
 
 iso:
 	@tools/setup build

@@ -29,6 +29,9 @@ test-programs: $(UNIT_TESTS) $(FUZZERS)
 do-test:
 	@test/run all
 
+do-test-engines:
+	@test/run engines
+
 do-unit:
 	@test/run unit
 

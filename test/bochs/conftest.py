@@ -18,6 +18,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """All that boots something in Bochs, by whatever tool, obeys the environment."""
+    config.addinivalue_line("markers", "engines: make test runs this one on the second engine, too")
     engine = machine.engine
     if config.getoption("--engine"):
         os.environ[engine.VARIABLE] = config.getoption("--engine")

@@ -5,6 +5,7 @@ import pytest
 
 import vms
 
+pytestmark = pytest.mark.engines
 CHECKS = 60  # at least so many lines in one mode of the local APIC with several vCPUs
 WHOLE = """\
 build/guests/apic.elf vm=one mem=8M limit=60000

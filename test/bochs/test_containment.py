@@ -3,6 +3,8 @@ import pytest
 
 import vms
 
+pytestmark = pytest.mark.engines
+
 CONTAINMENT = "guests/containment.vms"
 HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf", "spincli.elf", "vmxinsn.elf", "wildcalls.elf",
            "ownpt.elf")

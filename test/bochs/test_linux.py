@@ -46,6 +46,14 @@ def unpack_vmlinux(path):
     path.write_bytes(lzma.LZMADecompressor().decompress(image[start : start + int.from_bytes(image[0x24C:0x250], "little")]))
 
 
+@pytest.mark.engines
+def test_two_vcpus_on_two_cpus(boot):
+    """What make linux boots."""
+    run = boot("guests/linux.vms", cpus=2, memory=512, limit=BOOT_SECONDS)
+    run.check_good_end()
+    check_linux(run, "debian", 2, 256)
+
+
 def test_four_vcpus_on_two_cpus(boot):
     run = boot(linux("four", 4, 192), cpus=2, limit=BOOT_SECONDS)
     run.check_good_end()

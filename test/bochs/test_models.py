@@ -14,6 +14,7 @@ def check(run, cpus):
     assert answers["sum1"] and answers["sum2"] and answers["sum1"] != answers["sum2"], str(run)
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("cpus", (1, 2, 4))
 @pytest.mark.parametrize("model", vms.MODELS)
 def test_model(boot, model, cpus):
