@@ -117,6 +117,7 @@ do-iso: all payloads
 do-run: do-iso
 	@echo "make: $(ISO) boots in Bochs, $(CPUS) CPUs; the serial console follows" >&2
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT)
+	@echo "make: docs/tour.md explains what you saw" >&2
 
 # A Linux boot takes Bochs a minute or more on two CPUs.
 do-linux: all
