@@ -13,8 +13,7 @@
 #ifndef ROOTLET_KERNEL_VCPU_H
 #define ROOTLET_KERNEL_VCPU_H
 
-#include "kernel/apic_port.h"
-#include "kernel/posted.h"
+#include "kernel/line.h"
 #include "kernel/vtimer.h"
 
 struct vm;

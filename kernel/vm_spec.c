@@ -107,12 +107,9 @@ static bool take_name(struct text value, void *target)
 
 static bool take_role(struct text value, void *target)
 {
-    static const char *const words[] = {
-        [VM_ROLE_BOOT] = "boot", [VM_ROLE_INITRD] = "initrd", [VM_ROLE_MODULE] = "module"};
     struct vm_spec *spec = target;
-    int role = find_word(value, words, ARRAY_SIZE(words));
-    spec->role = role >= 0 ? (enum vm_role)role : VM_ROLE_MODULE; /* a bad line must not count as its VM's boot image */
-    return role >= 0;
+    spec->role = text_is(value, "initrd") ? VM_ROLE_INITRD : VM_ROLE_MODULE;
+    return spec->role == VM_ROLE_INITRD || text_is(value, "module");
 }
 
 static const char *const image_kinds[] = {
@@ -231,13 +228,23 @@ static bool take_stealth(struct text value, void *target)
     return spec->stealth || text_is(value, "off");
 }
 
+static bool take_apicv(struct text value, void *target)
+{
+    static const char *const words[] = {[VM_APICV_AUTO] = "auto", [VM_APICV_ON] = "on", [VM_APICV_OFF] = "off"};
+    struct vm_spec *spec = target;
+    int apicv = find_word(value, words, ARRAY_SIZE(words));
+    if (apicv >= 0)
+        spec->apicv = (enum vm_apicv)apicv;
+    return apicv >= 0;
+}
+
 enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the first rows of vm_keys */
 
 static const struct key vm_keys[] = {
     [KEY_VM] = {"vm",       take_name,     "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
-    [KEY_ROLE] = {"role",     take_role,     "boot, module or initrd"                                        },
+    [KEY_ROLE] = {"role",     take_role,     "module or initrd in this version"                              },
     {"kind",     take_kind,     "auto, flat16, multiboot, multiboot2, linux or pvh"             },
-    {"mem",      take_mem,      "1M (with 640K of RAM) to 64G, a multiple of 4K, such as mem=8M"},
+    {"mem",      take_mem,      "a size from 1M to 64G that is a multiple of 4K, such as mem=8M"},
     {"cpus",     take_cpus,     "1 to 16"                                                       },
     {"weight",   take_weight,   "1 to 10000"                                                    },
     {"cap",      take_cap,      "1 to 1600 (percent of one CPU)"                                },
@@ -245,10 +252,11 @@ static const struct key vm_keys[] = {
     {"limit",    take_limit,    "1 to 4294967295 (run time in ms)"                              },
     {"dump",     take_dump,     "none, regs, screen or vmcs"                                    },
     {"stealth",  take_stealth,  "on or off"                                                     },
+    {"apicv",    take_apicv,    "auto, on or off"                                               },
 };
 
-static const struct key_table vm_table = {vm_keys, ARRAY_SIZE(vm_keys),
-                                          "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth="};
+static const struct key_table vm_table = {
+    vm_keys, ARRAY_SIZE(vm_keys), "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv="};
 
 static bool take_log(struct text value, void *target)
 {

@@ -18,6 +18,9 @@ enum image_kind { IMAGE_AUTO, IMAGE_FLAT16, IMAGE_MULTIBOOT, IMAGE_MULTIBOOT2, I
 enum vm_role { VM_ROLE_BOOT, VM_ROLE_MODULE, VM_ROLE_INITRD };
 enum vm_dump { VM_DUMP_NONE, VM_DUMP_REGS, VM_DUMP_SCREEN, VM_DUMP_VMCS };
 
+/* Whether the CPU's virtual-interrupt delivery serves the VM's local APICs; AUTO: where it is there and sound. */
+enum vm_apicv { VM_APICV_AUTO, VM_APICV_ON, VM_APICV_OFF };
+
 struct vm_spec {
     char name[VM_NAME_BYTES]; /* "" if the line has no usable vm= */
     enum vm_role role;
@@ -30,6 +33,7 @@ struct vm_spec {
     u64 limit_ms;    /* run time, VM_LIMIT_NONE: none */
     enum vm_dump dump;
     bool stealth;
+    enum vm_apicv apicv;
     const char *guest_command_line; /* what follows " -- ", "" if nothing; points into the parsed line */
 };
 

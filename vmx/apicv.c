@@ -6,6 +6,7 @@
  * Virtual Interrupts", 29.4 "Virtualizing Memory-Mapped APIC Accesses", 29.5 "Virtualizing MSR-Based APIC Accesses".
  */
 #include "vmx/apicv.h"
+#include "arch/x86/quirks.h"
 #include "vmx/ept.h"
 #include "vmx/event.h"
 
@@ -119,11 +120,14 @@ static ALWAYS_INLINE u32 take_posted(struct vmx_vcpu *v, u32 news)
 static COLD void configure(struct vmx_vcpu *v)
 {
     const struct vm *vm = v->base.vm;
-    const u32 *page = v->base.apic.page;
+    u32 *page = v->base.apic.page;
     enum vmx_apicv_mode mode = *v->base.apic.virtual_delivery ? vmx_apicv_mode(*v->base.apic.base) : APICV_OFF;
     hpa_t bitmap = mode == APICV_X2APIC ? vmx_machine.x2apic_bitmap : vmx_machine.msr_bitmap;
 
     v->apicv = (u8)mode;
+    /* Else RVI becomes 255 when the vectors have been taken before their notification came. */
+    if (mode != APICV_OFF && vmx_machine.has_posted && quirks_have(QUIRK_EMPTY_NOTIFICATION))
+        page[PAGE_IRR(0)] |= 1;
     vmcs_write(PIN_CONTROLS, vmx_apicv_pin_controls(mode, vmcs_read(PIN_CONTROLS), vmx_machine.has_posted));
     vmcs_write(PROC_CONTROLS, vmx_apicv_proc_controls(mode, vmcs_read(PROC_CONTROLS)));
     vmcs_write(PROC2_CONTROLS, vmx_apicv_proc2_controls(mode, vmcs_read(PROC2_CONTROLS)));

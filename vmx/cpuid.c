@@ -5,6 +5,7 @@
  * look-up. SDM 2A 3.2 "CPUID - CPU Identification".
  */
 #include "arch/x86/cpu.h"
+#include "arch/x86/quirks.h"
 #include "arch/x86/xsave.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
@@ -21,7 +22,6 @@
 #define XSAVE_FIXED_BYTES 576u /* legacy region and header */
 #define XSAVEC            BIT(1)
 #define XSAVES            BIT(3)
-#define COMPACTED_BYTES   1024u
 #define PHYSICAL_BITS_MAX 48u /* what a walk of four levels covers */
 #define LINEAR_BITS       48u
 
@@ -99,15 +99,10 @@ static struct cpuid_result host(u32 leaf, u32 subleaf)
     return cpu_cpuid(leaf, subleaf);
 }
 
-/* A CPU whose XSAVEC misplaces registers has neither it nor XSAVES for guests; Bochs 2.7 is one. */
+/* XSAVES uses XSAVEC's format. */
 static COLD void check_compaction(void)
 {
-    static u8 area[COMPACTED_BYTES] __attribute__((aligned(XSAVE_ALIGNMENT)));
-
-    memset(area, 0, sizeof area);
-    bool present = xsave_is_available() && host(0xd, 1).eax & XSAVEC;
-    vmx_machine.is_bochs27 = present && xsave_supported_mask() & XCR0_AVX && !xsave_check_compaction(area);
-    met[NEEDS_XSAVEC] = present && !vmx_machine.is_bochs27;
+    met[NEEDS_XSAVEC] = xsave_is_available() && host(0xd, 1).eax & XSAVEC && !quirks_have(QUIRK_XSAVEC);
     if (!met[NEEDS_XSAVEC])
         vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
 }

@@ -4,6 +4,7 @@
  * During Event Delivery".
  */
 #include "vmx/event.h"
+#include "arch/x86/quirks.h"
 #include "arch/x86/regs.h"
 #include "kernel/trace.h"
 #include "vmx/apicv.h"
@@ -132,9 +133,9 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
 }
 
 /*
- * Bochs 2.7 keeps "blocking by NMI" in the CPU, and VM entry sets it but does not clear it: a vCPU that enters after
- * one that was in its NMI handler is blocked, too, and if it waits for an NMI, for ever. So there an NMI is followed up
- * to its IRET, by the window exit, and blocking without an NMI in service is not the vCPU's own.
+ * QUIRK_NMI_BLOCKING: the CPU keeps "blocking by NMI", and VM entry sets it but does not clear it: a vCPU that enters
+ * after one that was in its NMI handler is blocked, too, and if it waits for an NMI, for ever. So there an NMI is
+ * followed up to its IRET, by the window exit, and blocking without an NMI in service is not the vCPU's own.
  */
 static void end_foreign_blocking(struct vmx_vcpu *v)
 {
@@ -146,7 +147,7 @@ static void end_foreign_blocking(struct vmx_vcpu *v)
 
 static NOINLINE void choose(struct vmx_vcpu *v, bool external)
 {
-    if (vmx_machine.is_bochs27)
+    if (quirks_have(QUIRK_NMI_BLOCKING))
         end_foreign_blocking(v);
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
@@ -158,7 +159,7 @@ static NOINLINE void choose(struct vmx_vcpu *v, bool external)
     };
     struct event_choice choice = vmx_event_choose(&in);
 
-    if (vmx_machine.is_bochs27 && (v->nmi_in_service |= choice.kind == EVENT_NMI))
+    if (quirks_have(QUIRK_NMI_BLOCKING) && (v->nmi_in_service |= choice.kind == EVENT_NMI))
         choice.windows |= PROC_NMI_WINDOW;
     if (choice.windows != v->base.windows)
         set_windows(v, choice.windows);

@@ -3,12 +3,11 @@
  * SDM 3C 23.7 "Enabling and Entering VMX Operation", 31.5 "VMM Setup & Tear Down". Interrupts off.
  */
 #include "arch/x86/cpu.h"
-#include "arch/x86/errata.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu.h"
+#include "arch/x86/quirks.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
-#include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
@@ -73,8 +72,7 @@ static void print_capability(const char *line)
     log_debug("%s", line);
 }
 
-static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, const char *withheld,
-                           struct refusal *why)
+static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, struct refusal *why)
 {
     struct vmx_caps *caps = &vmx_machine.caps;
 
@@ -82,8 +80,6 @@ static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, 
     /* Machine checks are the host's: with CR4.MCE clear, one in a guest would shut the CPU down. SDM 3B 15.10.4 */
     caps->cr4_fixed0 |= cr4_read() & CR4_MCE;
     enum status status = vmx_caps_disable(caps, disable, why);
-    if (status == STATUS_OK)
-        status = vmx_caps_disable(caps, withheld, why);
     if (status == STATUS_OK)
         status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
     if (status == STATUS_OK)
@@ -114,17 +110,9 @@ static void settle(void)
     log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u apicv=%u posted=%u",
              vmx_machine.has_vpid, vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
              !!(caps->ept_vpid & EPT_CAP_1G), vmx_machine.has_apicv, vmx_machine.has_posted);
-}
-
-/* What the CPU has but gets wrong, as a list like vmx.disable='s. */
-static const char *withhold(void)
-{
-    struct errata_cpu cpu = errata_this_cpu();
-
-    if (!errata_preemption_timer(&cpu))
-        return "";
-    log_info("cpu signature=0x%x: the VMX-preemption timer counts wrongly (erratum) and is not used", cpu.signature);
-    return "preemption-timer";
+    for (unsigned i = 0; i < QUIRKS; i++)
+        if (quirks_have(i))
+            log_info("quirk name=%s", quirks_name(i));
 }
 
 enum status virt_init(const struct host_options *options, struct refusal *why)
@@ -135,20 +123,17 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
 
     if (status != STATUS_OK)
         return status;
-    const char *withheld = withhold();
+    quirks_detect();
     vmx_machine.test_bad_entry = string_equal(options->test, "bad-entry");
     vmx_caps_read(&raw);
-    status = resolve(&raw, options->vmx_disable, withheld, why);
+    status = resolve(&raw, options->vmx_disable, why);
     if (status == STATUS_OK) {
         had_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
         settle();
     }
     if (options->log >= LOG_DEBUG) {
-        bool lost_xsaves = had_xsaves && !(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
-        char all[40];
-        format_text(all, sizeof all, "%s%s%s", withheld, withheld[0] && lost_xsaves ? "," : "",
-                    lost_xsaves ? "xsaves" : "");
-        vmx_caps_report(&raw, options->vmx_disable, all, print_capability);
+        bool has_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
+        vmx_caps_report(&raw, options->vmx_disable, had_xsaves && !has_xsaves ? "xsaves" : "", print_capability);
     }
     return status;
 }
@@ -183,14 +168,13 @@ void virt_cpu_leave(void)
     vmxon_region[cpu_id()] = hpa(0);
 }
 
-/*
- * Bochs 2.7 delivers a virtual interrupt to a guest that has interrupts off when an external one arrives just then. A
- * big kernel, whose locks rest on RFLAGS.IF, comes to a stop by that sooner or later.
- */
+/* With QUIRK_VIRTUAL_DELIVERY a kernel whose locks rest on RFLAGS.IF comes to a stop sooner or later. */
 bool virt_delivers_interrupts(const struct vm *vm)
 {
-    bool is_kernel = vm->spec.kind == IMAGE_LINUX || vm->spec.kind == IMAGE_PVH;
-    return vmx_machine.has_apicv && !(vmx_machine.is_bochs27 && is_kernel);
+    enum vm_apicv wanted = vm->spec.apicv;
+
+    return vmx_machine.has_apicv && wanted != VM_APICV_OFF &&
+           (wanted == VM_APICV_ON || !quirks_have(QUIRK_VIRTUAL_DELIVERY));
 }
 
 bool virt_needs_host_timer(void)
@@ -200,6 +184,8 @@ bool virt_needs_host_timer(void)
 
 enum status virt_vm_create(struct vm *vm, struct refusal *why)
 {
+    if (vm->spec.apicv == VM_APICV_ON && !vmx_machine.has_apicv)
+        return refuse(why, STATUS_UNSUPPORTED, "apicv=on: there is no APIC virtualisation; leave it out");
     struct ept_options options = {
         .pages_2m = vmx_machine.caps.ept_vpid & EPT_CAP_2M,
         .pages_1g = vmx_machine.caps.ept_vpid & EPT_CAP_1G,

@@ -78,7 +78,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
     v->base.posted = &frame->posted;
-    v->base.posted->notification = vmx_machine.has_posted;
+    v->base.posted->notification = vmx_machine.has_posted && virt_delivers_interrupts(vm);
     vm->overhead_frames += 2 + area_frames;
     *out = &v->base;
     return STATUS_OK;

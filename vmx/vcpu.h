@@ -47,7 +47,7 @@ struct vmx_vcpu {
     bool configured;     /* the VMCS has been written for the first time */
     u8 skip_bytes;       /* length of the instruction that mmio.c emulated */
     u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
-    bool nmi_in_service; /* in Bochs 2.7: event.c */
+    bool nmi_in_service; /* with QUIRK_NMI_BLOCKING: event.c */
     u16 vpid;
     u32 xsave_frames; /* of xsave_area */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
@@ -88,7 +88,6 @@ struct vmx_machine {
     bool has_apicv;          /* all that apicv.c needs */
     bool has_posted;         /* and posted interrupts */
     bool test_bad_entry;     /* test=bad-entry: the first entry of each vCPU shall fail */
-    bool is_bochs27;         /* known by its XSAVEC, which no CPU does so */
     u64 guest_cr4_allowed;   /* bits that a guest may set */
     u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */
     u32 xsave_bytes;

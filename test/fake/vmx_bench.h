@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "arch/x86/quirks.h"
 #include "kernel/panic.h"
 #include "kernel/trace.h"
 #include "test/fake/cpu.h"
@@ -24,6 +25,7 @@
 #include "vmx/vcpu.h"
 
 struct vmx_machine vmx_machine;
+u32 quirks_found;
 
 static struct {
     struct vm vm;
@@ -41,8 +43,7 @@ static struct {
     u64 apic_base;
     u64 apic_written;
     u64 cr8;
-    u32 flushes;         /* of the TLB */
-    bool bad_compaction; /* XSAVEC misplaces registers */
+    u32 flushes; /* of the TLB */
     struct cpu_local local;
     enum trace_cause event; /* the last one that was recorded */
     u64 event_detail;
@@ -58,21 +59,10 @@ void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
     bench.event_detail = detail;
 }
 
-/* Where a panic goes that the test expects; NULL: there it ends. */
-static jmp_buf *bench_panic;
-
 void panic(const char *format, ...)
 {
-    if (bench_panic)
-        longjmp(*bench_panic, 1);
     print_error("panic: %s\n", format);
     abort();
-}
-
-bool xsave_check_compaction(void *area)
-{
-    (void)area;
-    return !bench.bad_compaction;
 }
 
 void vmx_vcpu_flush_tlb(struct vmx_vcpu *v)
@@ -197,6 +187,7 @@ static inline void bench_start(void)
 
     memset(&bench, 0, sizeof bench);
     memset(&vmx_machine, 0, sizeof vmx_machine);
+    quirks_found = 0;
     memset(bench_records, 0, sizeof bench_records);
     bench.local.trace_exit = bench_records;
     assert_int_equal(syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, &bench.local), 0);

@@ -218,6 +218,27 @@ static void test_requesting_virtual_interrupt(void **state)
 }
 
 /* TMR bits make EOI exit, and no longer once the vector has come as an edge. */
+/* With posted interrupts on such an engine, and only there: IRR is never empty, and what is delivered stays the same.
+ */
+static void test_empty_notifications(void **state)
+{
+    (void)state;
+    set_mode(X2APIC);
+    assert_int_equal(*irr(0), 0);
+    quirks_found = BIT(QUIRK_EMPTY_NOTIFICATION);
+    set_mode(X2APIC);
+    assert_int_equal(*irr(0), 0);
+    vmx_machine.has_posted = true;
+    set_mode(DISABLED);
+    assert_int_equal(*irr(0), 0);
+    set_mode(XAPIC);
+    assert_int_equal(*irr(0), 1);
+    assert_int_equal(status(), 0);
+    posted_add(&bench.posted, 0x45, false);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(status(), 0x0045);
+}
+
 static void test_eoi_exits(void **state)
 {
     (void)state;
@@ -547,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_bitmap),
         cmocka_unit_test_setup(test_posted_requests_arrive, set_up),
         cmocka_unit_test_setup(test_requesting_virtual_interrupt, set_up),
+        cmocka_unit_test_setup(test_empty_notifications, set_up),
         cmocka_unit_test_setup(test_eoi_exits, set_up),
         cmocka_unit_test_setup(test_halt, set_up),
         cmocka_unit_test_setup(test_external_interrupt_beside, set_up),

@@ -189,7 +189,7 @@ static void test_compacted_format(void **state)
     (void)state;
     assert_int_equal(cpuid(0xd, 1).eax, 0xf);
     assert_true(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
-    bench.bad_compaction = true;
+    quirks_found = BIT(QUIRK_XSAVEC);
     build();
     assert_int_equal(cpuid(0xd, 1).eax, 5);
     assert_int_equal(cpuid(0xd, 1).ebx, 0);

@@ -310,11 +310,12 @@ static void test_nothing_pending_writes_nothing(void **state)
     assert_int_equal(fake_vmcs_write_count(), 0);
 }
 
-/* Bochs 2.7 lets one vCPU's blocking by NMI pass to the next one: without an NMI in service it is not this one's. */
+/* With QUIRK_NMI_BLOCKING one vCPU's blocking by NMI passes to the next one: without an NMI in service it is not this
+ * one's. */
 static void test_foreign_nmi_blocking(void **state)
 {
     (void)state;
-    vmx_machine.is_bochs27 = true;
+    quirks_found = BIT(QUIRK_NMI_BLOCKING);
     bench.v.base.nmi_waiting = true;
     VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
     vmx_event_prepare(&bench.v);

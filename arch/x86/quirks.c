@@ -1,0 +1,67 @@
+/*
+ * The table of quirks. docs/running.md has the same rows for users. Bochs is known by the revision of its VMCS, which
+ * it chose as its own, with a size of 4096 bytes, where CPUs have 1024; a hypervisor between Bochs and us, such as KVM,
+ * shows its own revision and has its own faults.
+ */
+#include "arch/x86/quirks.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/xsave.h"
+#include "kernel/lib/string.h"
+
+#define BOCHS_VMCS      (0x1000ull << 32 | 0x2b)
+#define VMX_BASIC_VMCS  (0x1fffull << 32 | 0x7fffffff) /* size and revision: SDM 3D A.1 "Basic VMX Information" */
+#define LEAFD_1_XSAVEC  BIT(1)
+#define COMPACTED_BYTES 1024u
+
+u32 quirks_found;
+
+static bool is_bochs(void)
+{
+    return (msr_read(MSR_IA32_VMX_BASIC) & VMX_BASIC_VMCS) == BOCHS_VMCS;
+}
+
+static bool misplaces_in_xsavec(void)
+{
+    static u8 area[COMPACTED_BYTES] __attribute__((aligned(XSAVE_ALIGNMENT)));
+
+    memset(area, 0, sizeof area);
+    return xsave_is_available() && cpu_cpuid(0xd, 1).eax & LEAFD_1_XSAVEC && xsave_supported_mask() & XCR0_AVX &&
+           !xsave_check_compaction(area);
+}
+
+/* Bochs 3.0 has mended both. */
+static bool is_bochs27(void)
+{
+    return is_bochs() && misplaces_in_xsavec();
+}
+
+static const struct {
+    const char *name;
+    bool (*is_here)(void);
+} rows[QUIRKS] = {
+  /* Bochs 2.7. XSAVEC and XSAVES write components over the area's header, where XRSTOR does not look for them. Guests
+  * have neither: vmx/cpuid.c. Tried, whoever the engine is. */
+    [QUIRK_XSAVEC] = {"xsavec",              misplaces_in_xsavec},
+ /* Bochs 2.7. VM entry sets "blocking by NMI" in the CPU, but does not clear it. Each NMI is followed up to its
+  * IRET,   and blocking without an NMI in service is taken back: vmx/event.c. */
+    [QUIRK_NMI_BLOCKING] = {"nmi-blocking",        is_bochs27         },
+ /* Bochs 2.7 and 3.0. A virtual interrupt that waits is delivered to a guest with RFLAGS.IF clear when an external
+  * one arrives. A VM's local APICs are software's unless its line says apicv=on: vmx/root.c. */
+    [QUIRK_VIRTUAL_DELIVERY] = {"virtual-interrupts",  is_bochs           },
+ /* Bochs 3.0. A notification that finds no posted request delivers vector 255, unless something is in IRR. Bit 0 is,
+  * always, since a vector below 16 is never delivered: vmx/apicv.c. */
+    [QUIRK_EMPTY_NOTIFICATION] = {"empty-notifications", is_bochs           },
+};
+
+void quirks_detect(void)
+{
+    quirks_found = 0;
+    for (unsigned i = 0; i < QUIRKS; i++)
+        if (rows[i].is_here())
+            quirks_found |= 1u << i;
+}
+
+const char *quirks_name(enum quirk quirk)
+{
+    return rows[quirk].name;
+}
