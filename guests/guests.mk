@@ -3,7 +3,7 @@
 
 # 32-bit multiboot guests that use guests/lib.
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
-	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfdebug traps
+	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps
 GUESTS64 := long64 apic
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
 
