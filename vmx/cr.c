@@ -61,31 +61,28 @@ static bool load_pdptes(struct vmx_vcpu *v, u64 cr3)
 
 static bool enable_paging(struct vmx_vcpu *v)
 {
-    u64 efer = vmcs_read(GUEST_EFER);
     bool pae = vmcs_read(GUEST_CR4) & CR4_PAE;
 
-    if (efer & EFER_LME) {
+    if (v->efer & EFER_LME) {
         if (!pae || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG ||
             (vmcs_read(GUEST_TR_ACCESS) & ACCESS_TYPE) == ACCESS_TSS16_BUSY)
             return false;
-        vmcs_write(GUEST_EFER, efer | EFER_LMA);
+        vmcs_write(GUEST_EFER, v->efer | EFER_LMA);
         vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) | ENTRY_IA32E_GUEST);
         return true;
     }
     return !pae || load_pdptes(v, vmcs_read(GUEST_CR3));
 }
 
-static bool disable_paging(void)
+static bool disable_paging(const struct vmx_vcpu *v)
 {
-    u64 efer = vmcs_read(GUEST_EFER);
-
     if (vmcs_read(GUEST_CR4) & CR4_PCIDE)
         return false;
-    if (!(efer & EFER_LMA))
+    if (!(v->efer & EFER_LME))
         return true;
     if (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG)
         return false;
-    vmcs_write(GUEST_EFER, efer & ~EFER_LMA);
+    vmcs_write(GUEST_EFER, v->efer);
     vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) & ~ENTRY_IA32E_GUEST);
     return true;
 }
@@ -101,7 +98,7 @@ static enum outcome write_cr0(struct vmx_vcpu *v, u64 value)
         return vmx_inject_gp(v);
     if ((value & ~old & CR0_PG) && !enable_paging(v))
         return vmx_inject_gp(v);
-    if ((old & ~value & CR0_PG) && !disable_paging())
+    if ((old & ~value & CR0_PG) && !disable_paging(v))
         return vmx_inject_gp(v);
     vmcs_write(GUEST_CR0, (value & ~CR0_HELD) | (old & CR0_HELD));
     vmcs_write(CR0_SHADOW, value | CR0_ET);
@@ -114,7 +111,7 @@ static enum outcome write_cr0(struct vmx_vcpu *v, u64 value)
 static enum outcome write_cr3(struct vmx_vcpu *v, u64 value)
 {
     u64 cr4 = vmcs_read(GUEST_CR4);
-    bool long_mode = vmcs_read(GUEST_EFER) & EFER_LMA;
+    bool long_mode = guest_efer(v) & EFER_LMA;
 
     if (long_mode && (cr4 & CR4_PCIDE))
         value &= ~BIT(63);
@@ -135,7 +132,7 @@ static enum outcome write_cr3(struct vmx_vcpu *v, u64 value)
 static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
 {
     u64 old = vmcs_read(GUEST_CR4);
-    u64 efer = vmcs_read(GUEST_EFER);
+    u64 efer = guest_efer(v);
     bool paging = vmcs_read(GUEST_CR0) & CR0_PG;
 
     if (value & ~vmx_machine.guest_cr4_allowed)
@@ -184,7 +181,7 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record)
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
     unsigned cr = qualification & 0xf;
     unsigned gpr = (unsigned)bits_field(qualification, 11, 8);
-    u64 mask = guest_is_code64() ? ~0ull : UINT32_MAX;
+    u64 mask = guest_is_code64(v) ? ~0ull : UINT32_MAX;
 
     record->detail = qualification;
     switch (bits_field(qualification, 5, 4)) {

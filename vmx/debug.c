@@ -94,11 +94,11 @@ static void show_as_guest_sees(struct debug_registers *out)
 }
 
 /* Where the guest's stack pointer points. SDM 1 6.2.3 "Address-Size Attributes for Stack Accesses" */
-static u64 linear_stack(void)
+static u64 linear_stack(const struct vmx_vcpu *v)
 {
     u64 rsp = vmcs_read(GUEST_RSP);
 
-    if (guest_is_code64())
+    if (guest_is_code64(v))
         return rsp;
     if (!(vmcs_read(GUEST_SS_ACCESS) & SEGMENT_BIG))
         rsp = (u16)rsp;
@@ -128,14 +128,14 @@ static bool is_prefix(u8 byte, bool code64)
 /* Looks at the instruction that will be stepped. */
 static u8 step_kind(const struct vmx_vcpu *v)
 {
-    u64 at = guest_linear_rip();
+    u64 at = guest_linear_rip(v);
     gpa_t where;
     u8 byte;
 
     for (unsigned i = 0; i < 14; i++) {
         if (!locate(v, at + i, &where) || guest_memory_read(&v->base.vm->memory, where, &byte, 1) != STATUS_OK)
             break;
-        if (is_prefix(byte, guest_is_code64()))
+        if (is_prefix(byte, guest_is_code64(v)))
             continue;
         if (byte == 0x9c) /* PUSHF: SDM 2B "PUSHF/PUSHFD/PUSHFQ" */
             return STEP_PUSHES;
@@ -177,7 +177,7 @@ static void clean_pushed_flags(struct vmx_vcpu *v)
     gpa_t where;
     u8 byte;
 
-    if (!locate(v, linear_stack() + 1, &where) || guest_memory_read(memory, where, &byte, 1) != STATUS_OK)
+    if (!locate(v, linear_stack(v) + 1, &where) || guest_memory_read(memory, where, &byte, 1) != STATUS_OK)
         return;
     byte &= (u8) ~(RFLAGS_TF >> 8);
     (void)!guest_memory_write(memory, where, &byte, 1);
@@ -264,7 +264,7 @@ enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
         return OUTCOME_SKIP;
     }
     u64 value = vmx_vcpu_gpr(v, gpr);
-    if (!guest_is_code64())
+    if (!guest_is_code64(v))
         value = (u32)value;
     if (dr >= 4 && value >> 32)
         return vmx_inject_gp(v);
@@ -342,7 +342,7 @@ bool vmx_debug_exception(struct vmx_vcpu *v, u32 info)
 
     if ((u8)info == VECTOR_DB)
         return EVENT_TYPE(info) != EVENT_TYPE_PRIV_SOFT_EXC && debug_exception(v); /* INT1 is the guest's */
-    if ((u8)info != VECTOR_BP || !locate(v, guest_linear_rip(), &where) || !gdb_points_has_planted(v->base.vm, where))
+    if ((u8)info != VECTOR_BP || !locate(v, guest_linear_rip(v), &where) || !gdb_points_has_planted(v->base.vm, where))
         return false;
     (void)gdb_stub_stopped(&v->base, GDB_STOP_SOFTWARE, 0);
     return true;
@@ -350,7 +350,7 @@ bool vmx_debug_exception(struct vmx_vcpu *v, u32 info)
 
 /* ---- pausing and going on ---- */
 
-static void read_segments(struct debug_registers *out)
+static void read_segments(const struct vmx_vcpu *v, struct debug_registers *out)
 {
     out->selectors[DEBUG_CS] = vmcs_read(GUEST_CS_SELECTOR);
     out->selectors[DEBUG_SS] = vmcs_read(GUEST_SS_SELECTOR);
@@ -360,7 +360,7 @@ static void read_segments(struct debug_registers *out)
     out->selectors[DEBUG_GS] = vmcs_read(GUEST_GS_SELECTOR);
     out->fs_base = vmcs_read(GUEST_FS_BASE);
     out->gs_base = vmcs_read(GUEST_GS_BASE);
-    out->code64 = guest_is_code64();
+    out->code64 = guest_is_code64(v);
 }
 
 /* IF and blocking by STI go together, and an interrupt that is about to be delivered needs IF: SDM
@@ -399,7 +399,7 @@ void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
     out->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
     out->rip = vmcs_read(GUEST_RIP);
     out->rflags = vmcs_read(GUEST_RFLAGS);
-    read_segments(out);
+    read_segments(v, out);
     read_paging(out);
     show_as_guest_sees(out);
     virt_vcpu_detach(vcpu);

@@ -225,7 +225,7 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
      * so launches nothing (SDM 3C 30.3 "VMX Instructions", VMLAUNCH), and we do not know which of the two this was:
      * VMCLEAR, and the next entry is a VMLAUNCH. An event that was to go in with it is not lost.
      */
-    if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !guest_is_code64()) {
+    if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !guest_is_code64(v)) {
         vmcs_write(GUEST_RIP, (u32)rip);
         vmx_event_take_back(v);
         CHECK(vmcs_clear(v->vmcs) && vmcs_load(v->vmcs));

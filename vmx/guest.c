@@ -39,7 +39,7 @@ static void fill_context(struct vmx_vcpu *v, struct gva_context *context)
         .cr0 = vmcs_read(GUEST_CR0),
         .cr3 = vmcs_read(GUEST_CR3),
         .cr4 = vmcs_read(GUEST_CR4),
-        .efer = vmcs_read(GUEST_EFER),
+        .efer = guest_efer(v),
         .rflags = vmcs_read(GUEST_RFLAGS),
         .cpl = vmcs_read(GUEST_SS_ACCESS) >> 5 & 3,
         .physical_bits = (u8)cpu_cpuid(0x80000008, 0).eax,
@@ -161,7 +161,7 @@ enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 valu
 enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out)
 {
     const struct guest_memory *memory = &v->base.vm->memory;
-    u64 linear = guest_linear_rip();
+    u64 linear = guest_linear_rip(v);
     gpa_t where;
 
     enum guest_access access = translate(v, linear, GVA_FETCH, &out->where, &out->path);

@@ -32,20 +32,31 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
 u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);
 void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
 
-/* 64-bit mode. CS.L alone does not say so: outside IA-32e mode the bit has no meaning. */
-static inline bool guest_is_code64(void)
+/*
+ * IA32_EFER without a look into the VMCS: writes exit, and LMA is LME with paging (SDM 3A 9.8.5 "Initializing IA-32e
+ * Mode"). The field is none of those that a hypervisor below us can let us read without an exit of its own, in
+ * KVM's shadow VMCS; neither are the bases of segments.
+ */
+static inline u64 guest_efer(const struct vmx_vcpu *v)
 {
-    return (vmcs_read(GUEST_EFER) & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG);
+    bool long_mode = v->efer & EFER_LME && vmcs_read(GUEST_CR0) & CR0_PG;
+    return v->efer | (long_mode ? EFER_LMA : 0);
+}
+
+/* 64-bit mode. CS.L alone does not say so: outside IA-32e mode the bit has no meaning. */
+static inline bool guest_is_code64(const struct vmx_vcpu *v)
+{
+    return (guest_efer(v) & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & SEGMENT_LONG);
 }
 
 /*
  * The linear address of CS:RIP. In 64-bit mode CS has no base, whatever its descriptor and so the VMCS say (SDM
  * 3A 3.2.4 "Segmentation in IA-32e Mode").
  */
-static inline u64 guest_linear_rip(void)
+static inline u64 guest_linear_rip(const struct vmx_vcpu *v)
 {
     u64 rip = vmcs_read(GUEST_RIP);
-    return guest_is_code64() ? rip : (u32)(vmcs_read(GUEST_CS_BASE) + rip);
+    return guest_is_code64(v) ? rip : (u32)(vmcs_read(GUEST_CS_BASE) + rip);
 }
 
 #define GUEST_CODE_BYTES 15u /* the longest instruction */

@@ -23,7 +23,7 @@ void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BY
     struct guest_symbol symbol;
 
     out[0] = 0;
-    if (find(v, guest_linear_rip(), &symbol))
+    if (find(v, guest_linear_rip(v), &symbol))
         format_text(out, GUEST_BACKTRACE_WHERE_BYTES, " function=%s+0x%lx", symbol.name, symbol.offset);
 }
 
@@ -35,15 +35,15 @@ static void print_frame(const struct vmx_vcpu *v, u32 depth, u64 address, const 
 
 void guest_backtrace_print(struct vmx_vcpu *v)
 {
-    bool code64 = guest_is_code64();
+    bool code64 = guest_is_code64(v);
     u8 bytes = code64 ? 8 : 4;
     u64 frame = v->gpr[GPR_RBP] & bits_mask_of_bytes(bytes);
     struct guest_symbol symbol;
 
     /* 16-bit code keeps no such chain. */
-    if (!(code64 || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG) || !find(v, guest_linear_rip(), &symbol))
+    if (!(code64 || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG) || !find(v, guest_linear_rip(v), &symbol))
         return;
-    print_frame(v, 0, guest_linear_rip(), &symbol);
+    print_frame(v, 0, guest_linear_rip(v), &symbol);
     for (u32 depth = 1; depth <= MAX_CALLERS; depth++) {
         u64 next, caller;
         if (frame % bytes || !guest_peek(v, frame, bytes, &next) || !guest_peek(v, frame + bytes, bytes, &caller))

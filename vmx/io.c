@@ -68,7 +68,7 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
     unsigned index = qualification & IO_IN ? GPR_RDI : GPR_RSI;
     u64 mask = address_mask();
     u64 linear = vmcs_read(GUEST_LINEAR_ADDRESS);
-    u64 linear_mask = guest_is_code64() ? ~0ull : UINT32_MAX;
+    u64 linear_mask = guest_is_code64(v) ? ~0ull : UINT32_MAX;
     s64 step = vmcs_read(GUEST_RFLAGS) & RFLAGS_DF ? -(s64)IO_SIZE(qualification) : (s64)IO_SIZE(qualification);
     bool repeat = qualification & IO_REP;
 

@@ -33,15 +33,19 @@ static COLD enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
     return vmx_inject_ud(v);
 }
 
-/* Whether the CPU's mode is that of the slot, and its page tables are those of the slot or begin alike. */
+/*
+ * Whether the CPU's mode is that of the slot, and its page tables are those of the slot or begin alike. EFER without
+ * LMA, and CR0.PG, are the mode; a base of CS counts outside 64-bit mode only (guest_linear_rip).
+ */
 static ALWAYS_INLINE bool is_same_mode(struct vmx_vcpu *v, struct mmio_slot *slot, u64 rip)
 {
     /* VMREAD first: then the comparison takes its other side from memory. */
     bool same = LIKELY(rip == slot->rip) && LIKELY(vmcs_read(GUEST_CS_ACCESS) == slot->cs_access) &&
-                LIKELY(vmcs_read(GUEST_CS_BASE) == slot->cs_base) && LIKELY(vmcs_read(GUEST_EFER) == slot->efer) &&
-                LIKELY(vmcs_read(GUEST_CR4) == slot->cr4) &&
+                LIKELY(v->efer == slot->efer) && LIKELY(vmcs_read(GUEST_CR4) == slot->cr4) &&
                 LIKELY((((u32)vmcs_read(GUEST_CR0) ^ slot->paging) & (u32)CR0_PG) == 0);
     if (UNLIKELY(!same))
+        return false;
+    if (slot->insn.mode != DECODE_64 && UNLIKELY(vmcs_read(GUEST_CS_BASE) != slot->cs_base))
         return false;
     u64 cr3 = vmcs_read(GUEST_CR3);
     return LIKELY(slot->cr3 == cr3) || mmio_slot_follow_cr3(v, slot, cr3);

@@ -77,9 +77,9 @@ static void call_bounds(void *context, enum decode_segment segment, u32 *limit, 
 
 static const struct emulate_calls calls = {call_read, call_write, call_base, call_bounds};
 
-static enum decode_mode mode(void)
+static enum decode_mode mode(const struct vmx_vcpu *v)
 {
-    if (guest_is_code64())
+    if (guest_is_code64(v))
         return DECODE_64;
     return vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG ? DECODE_32 : DECODE_16;
 }
@@ -194,12 +194,11 @@ bool mmio_slot_follow_cr3(const struct vmx_vcpu *v, struct mmio_slot *slot, u64 
 static void keep(struct vmx_vcpu *v, struct mmio_slot *slot, const struct guest_code *code,
                  const struct decode_insn *insn)
 {
-    u64 efer = vmcs_read(GUEST_EFER);
     u64 cr4 = vmcs_read(GUEST_CR4);
     u32 paging = (u32)vmcs_read(GUEST_CR0) & (u32)CR0_PG;
 
     slot->cs_access = 0;
-    if ((paging && (cr4 & CR4_PAE) && !(efer & EFER_LMA)) || !set_levels(v, slot, &code->path))
+    if ((paging && (cr4 & CR4_PAE) && !(guest_efer(v) & EFER_LMA)) || !set_levels(v, slot, &code->path))
         return;
     slot->code = guest_memory_view(&v->base.vm->memory, code->where, MMIO_CODE_BYTES);
     if (!slot->code || (code->where.raw & (FRAME_BYTES - 1)) > FRAME_BYTES - MMIO_CODE_BYTES)
@@ -211,10 +210,10 @@ static void keep(struct vmx_vcpu *v, struct mmio_slot *slot, const struct guest_
         masks[i] = i < insn->length ? 0xff : 0;
     }
     slot->rip = vmcs_read(GUEST_RIP);
-    slot->cs_base = vmcs_read(GUEST_CS_BASE);
+    slot->cs_base = insn->mode == DECODE_64 ? 0 : vmcs_read(GUEST_CS_BASE);
     slot->cr3 = vmcs_read(GUEST_CR3);
     slot->cr4 = cr4;
-    slot->efer = efer;
+    slot->efer = v->efer;
     slot->paging = paging;
     slot->insn = *insn;
     set_shortcut(v, slot);
@@ -234,7 +233,7 @@ enum outcome mmio_run_unknown(struct vmx_vcpu *v, struct mmio_slot *slot, u64 qu
     default:
         return stop_unsupported(v, code.bytes, 0);
     }
-    switch (decode_instruction(code.bytes, code.count, mode(), &insn)) {
+    switch (decode_instruction(code.bytes, code.count, mode(v), &insn)) {
     case STATUS_OK:
         keep(v, slot, &code, &insn);
         return mmio_run_decoded(v, &insn, code.bytes, qualification);

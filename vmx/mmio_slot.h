@@ -19,10 +19,10 @@
 struct mmio_slot {
     /* What the CPU must have, else the slot is another's; cs_access 0: empty, as no CPU can have it. */
     u64 rip;
-    u64 cs_base;
+    u64 cs_base; /* but in 64-bit mode */
     u64 cr3;
     u64 cr4;
-    u64 efer;
+    u64 efer; /* without LMA */
     u32 cs_access;
     u32 paging; /* CR0.PG */
     /* What guest memory must hold. Pieces of eight bytes, aligned; unused levels point at their own value. */

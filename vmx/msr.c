@@ -6,6 +6,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
+#include "vmx/guest.h"
 
 #define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + 0xb)
 #define APIC_BASE_EXTD  BIT(10)
@@ -190,12 +191,13 @@ enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record)
 /* SDM 4 2.1 "IA32_EFER": LME may not change while paging is on, LMA is the CPU's. */
 static enum outcome write_efer(struct vmx_vcpu *v, u64 value)
 {
-    u64 old = vmcs_read(GUEST_EFER);
+    u64 old = guest_efer(v);
     u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 
     if ((value & ~allowed) || ((value ^ old) & EFER_LME && vmcs_read(GUEST_CR0) & CR0_PG))
         return vmx_inject_gp(v);
-    vmcs_write(GUEST_EFER, (value & ~EFER_LMA) | (old & EFER_LMA));
+    v->efer = value & ~EFER_LMA;
+    vmcs_write(GUEST_EFER, v->efer | (old & EFER_LMA));
     return OUTCOME_SKIP;
 }
 

@@ -241,11 +241,12 @@ static void write_segments(const struct segment_values *s)
 
 static const struct segment_values real_segments = {0xffff, ACCESS_CODE16, ACCESS_DATA16, 0, 0};
 
-static void write_long_mode(const struct start_state *start)
+static void write_long_mode(struct vmx_vcpu *v, const struct start_state *start)
 {
     vmcs_write(GUEST_CR3, start->cr3);
     vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0 | CR4_PAE);
     vmcs_write(CR4_SHADOW, CR4_PAE);
+    v->efer = EFER_LME;
     vmcs_write(GUEST_EFER, EFER_LME | EFER_LMA);
     vmcs_write(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) | ENTRY_IA32E_GUEST);
 }
@@ -292,10 +293,11 @@ static void write_guest_state(struct vmx_vcpu *v)
     vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0);
     vmcs_write(CR4_SHADOW, 0);
     vmcs_write(CR4_MASK, ~(vmx_machine.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE)));
+    v->efer = 0;
     vmcs_write(GUEST_EFER, 0);
     vmcs_write(ENTRY_CONTROLS, vmx_machine.controls.value[VMX_ENTRY]);
     if (long_mode)
-        write_long_mode(start);
+        write_long_mode(v, start);
     write_start_segments(start);
     vmcs_write(GUEST_DR7, 0x400);
     vmcs_write(GUEST_DEBUGCTL, 0);

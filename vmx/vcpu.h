@@ -51,6 +51,7 @@ struct vmx_vcpu {
     u16 vpid;
     u32 xsave_frames; /* of xsave_area */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
+    u64 efer;         /* as the guest wrote it last, without LMA: guest_efer() */
     u64 xcr0;
     u64 cr2;
     u64 dr[4];

@@ -15,7 +15,7 @@ _Static_assert(FIELD_COUNT <= sizeof(struct fake_vmcs_copy) / sizeof(u64), "a co
 
 static u64 values[FIELD_COUNT];
 static bool missing[FIELD_COUNT];
-static u32 write_count, failed_count;
+static u32 write_count, failed_count, trapped_count;
 static u64 current = VMCS_NONE;
 
 static NORETURN void access_failed(const char *instruction, u32 encoding)
@@ -39,11 +39,70 @@ static u64 width_mask(u32 encoding)
     return masks[encoding >> 13 & 3];
 }
 
+/*
+ * The fields in the shadow VMCS of KVM (Linux 6.1 and 6.12, arch/x86/kvm/vmx/vmcs_shadow_fields.h): there, an access to
+ * any other exits to KVM. Those that may not be written there are the read-only ones, and the access rights.
+ */
+static bool is_shadowed(u32 encoding, bool write)
+{
+    const u32 writable[] = {
+        GUEST_INTERRUPT_STATUS.encoding,
+        PML_INDEX.encoding,
+        HOST_FS_SELECTOR.encoding,
+        HOST_GS_SELECTOR.encoding,
+        HOST_FS_BASE.encoding,
+        HOST_GS_BASE.encoding,
+        PROC_CONTROLS.encoding,
+        EXCEPTION_BITMAP.encoding,
+        TPR_THRESHOLD.encoding,
+        PREEMPTION_TIMER_VALUE.encoding,
+        ENTRY_INTERRUPTION_INFO.encoding,
+        ENTRY_EXCEPTION_ERROR_CODE.encoding,
+        ENTRY_INSTRUCTION_LENGTH.encoding,
+        GUEST_INTERRUPTIBILITY.encoding,
+        GUEST_RIP.encoding,
+        GUEST_RSP.encoding,
+        GUEST_RFLAGS.encoding,
+        GUEST_CR0.encoding,
+        GUEST_CR3.encoding,
+        GUEST_CR4.encoding,
+        CR0_MASK.encoding,
+        CR0_SHADOW.encoding,
+        CR4_SHADOW.encoding,
+    };
+    const u32 readable[] = {
+        EXIT_REASON.encoding,
+        EXIT_QUALIFICATION.encoding,
+        EXIT_INSTRUCTION_LENGTH.encoding,
+        EXIT_INTERRUPTION_INFO.encoding,
+        EXIT_INTERRUPTION_ERROR_CODE.encoding,
+        IDT_VECTORING_INFO.encoding,
+        IDT_VECTORING_ERROR_CODE.encoding,
+        GUEST_LINEAR_ADDRESS.encoding,
+        GUEST_PHYSICAL_ADDRESS.encoding,
+        GUEST_CS_ACCESS.encoding,
+        GUEST_SS_ACCESS.encoding,
+    };
+
+    for (u32 i = 0; i < sizeof writable / sizeof writable[0]; i++)
+        if (writable[i] == encoding)
+            return true;
+    for (u32 i = 0; i < sizeof readable / sizeof readable[0]; i++)
+        if (readable[i] == encoding)
+            return !write;
+    return false;
+}
+
+u32 fake_vmcs_trapped_count(void)
+{
+    return trapped_count;
+}
+
 void fake_vmcs_reset(void)
 {
     memset(values, 0, sizeof values);
     memset(missing, 0, sizeof missing);
-    write_count = failed_count = 0;
+    write_count = failed_count = trapped_count = 0;
     current = VMCS_NONE;
 }
 
@@ -85,6 +144,7 @@ void fake_vmcs_save(struct fake_vmcs_copy *copy)
 
 u64 vmcs_read_raw(u32 encoding)
 {
+    trapped_count += !is_shadowed(encoding, false);
     return *find("VMREAD", encoding);
 }
 
@@ -106,5 +166,6 @@ void vmcs_write_raw(u32 encoding, u64 value)
     if ((encoding >> 10 & 3) == 1)
         access_failed("VMWRITE", encoding);
     write_count++;
+    trapped_count += !is_shadowed(encoding, true);
     *find("VMWRITE", encoding) = value & width_mask(encoding);
 }

@@ -18,6 +18,8 @@ u32 fake_vmcs_failed_count(void);
 void fake_vmcs_set_current(u64 pointer);
 /* VMWRITEs since fake_vmcs_reset. */
 u32 fake_vmcs_write_count(void);
+/* VMREADs and VMWRITEs since fake_vmcs_reset that would exit to KVM, if it had us as its guest. */
+u32 fake_vmcs_trapped_count(void);
 /* Copies of all fields, to see whether anything changed. */
 struct fake_vmcs_copy {
     u64 values[160];

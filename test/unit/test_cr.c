@@ -69,7 +69,7 @@ static void use_64_bit_mode(void)
 {
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_NE | CR0_PG);
     VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PAE);
-    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
+    bench_set_efer(EFER_LME | EFER_LMA);
     VMCS_SET(ENTRY_CONTROLS, vmcs_read(ENTRY_CONTROLS) | ENTRY_IA32E_GUEST);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
 }
@@ -118,7 +118,7 @@ static void test_long_mode_comes_and_goes_with_paging(void **state)
 {
     (void)state;
     VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PAE);
-    VMCS_SET(GUEST_EFER, EFER_LME | EFER_NXE);
+    bench_set_efer(EFER_LME | EFER_NXE);
     assert_int_equal(mov_to(0, CR0_PE | CR0_PG | CR0_CD), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_EFER), EFER_LME | EFER_LMA | EFER_NXE);
     assert_true(vmcs_read(ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
@@ -133,7 +133,7 @@ static void test_long_mode_comes_and_goes_with_paging(void **state)
 static void test_long_mode_has_conditions(void **state)
 {
     (void)state;
-    VMCS_SET(GUEST_EFER, EFER_LME);
+    bench_set_efer(EFER_LME);
     assert_refused(0, CR0_PE | CR0_PG); /* without PAE */
     VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PAE);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);

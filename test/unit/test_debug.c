@@ -311,7 +311,7 @@ static void test_mov_dr_meanwhile(void **state)
     assert_int_equal(mov_dr(4, true, 0), 0xffff0ff0); /* DR4 is DR6 */
     assert_int_equal(fake_cpu.dr0, 0x1000);
     assert_int_equal(vmcs_read(GUEST_DR7), watch.dr7);
-    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
+    bench_set_efer(EFER_LME | EFER_LMA);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
     VMCS_SET(EXIT_QUALIFICATION, 7);
     bench.v.gpr[GPR_RAX] = BIT(32);
@@ -345,8 +345,17 @@ static void test_int3(void **state)
     stub.planted = CODE + 1;
     assert_false(vmx_debug_exception(&bench.v, 0x80000603));
     assert_int_equal(stub.stops, 1);
-    /* In 64-bit mode CS has no base, whatever its descriptor says. */
-    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
+    /* In 64-bit mode CS has no base, whatever its descriptor says. All memory is one page, mapped to itself. */
+    static const u64 tables[][2] = {
+        {0x10000, 0x11003},
+        {0x11000, 0x12003},
+        {0x12000, 0x83   }
+    };
+    for (u32 i = 0; i < ARRAY_SIZE(tables); i++)
+        assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(tables[i][0]), &tables[i][1], 8), STATUS_OK);
+    VMCS_SET(GUEST_CR3, 0x10000);
+    VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PAE);
+    bench_set_efer(EFER_LME | EFER_LMA);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
     VMCS_SET(GUEST_RIP, CODE);
     stub.planted = CODE;

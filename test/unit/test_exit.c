@@ -345,7 +345,7 @@ static void test_eip_wraps(void **state)
     set_up(state);
     VMCS_SET(GUEST_RIP, 0x100000002);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
-    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
+    bench_set_efer(EFER_LME | EFER_LMA);
     assert_int_equal(exit_with(0x80000021), OUTCOME_STOP);
     assert_int_equal(vmcs_read(GUEST_RIP), 0x100000002);
 }

@@ -168,7 +168,7 @@ static void set_64_bit(u64 cr3)
 {
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_PG | CR0_ET | CR0_NE);
     VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PAE);
-    VMCS_SET(GUEST_EFER, EFER_LMA | EFER_LME);
+    bench_set_efer(EFER_LMA | EFER_LME);
     VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
     VMCS_SET(GUEST_CR3, cr3);
 }
@@ -281,6 +281,7 @@ static void test_each_kind_twice(void **state)
         run_kind(i, true);
         assert_int_equal(reads, kinds[i].store ? 0 : 3);
         assert_int_equal(writes, kinds[i].store ? 3 : 0);
+        assert_int_equal(fake_vmcs_trapped_count(), 0);
     }
 }
 

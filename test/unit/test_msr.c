@@ -241,13 +241,13 @@ static void test_efer(void **state)
     /* LMA is the CPU's: it cannot be written, nor does writing 0 clear it. */
     assert_int_equal(wrmsr(MSR_IA32_EFER, EFER_SCE | EFER_NXE | EFER_LME | EFER_LMA), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_EFER), EFER_SCE | EFER_NXE | EFER_LME);
-    VMCS_SET(GUEST_EFER, EFER_LME | EFER_LMA);
+    bench_set_efer(EFER_LME | EFER_LMA);
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_NE | CR0_PG);
     assert_int_equal(wrmsr(MSR_IA32_EFER, EFER_LME | EFER_SCE), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_EFER), EFER_LME | EFER_LMA | EFER_SCE);
     /* LME may not change while paging is on, either way. */
     assert_write_refused(MSR_IA32_EFER, EFER_SCE);
-    VMCS_SET(GUEST_EFER, 0);
+    bench_set_efer(0);
     assert_write_refused(MSR_IA32_EFER, EFER_LME);
     assert_int_equal(wrmsr(MSR_IA32_EFER, EFER_NXE), OUTCOME_SKIP);
     assert_reads(MSR_IA32_EFER, EFER_NXE);
