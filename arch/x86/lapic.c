@@ -138,21 +138,16 @@ static void set_up_registers(void)
 enum status lapic_init_boot_cpu(bool need_x2apic, bool nmi_lint0, struct refusal *why)
 {
     struct cpuid_result features = cpu_cpuid(1, 0);
-    u64 base = 0;
 
     if (!(features.edx & BIT(9)))
         return refuse(why, STATUS_UNSUPPORTED, "CPUID shows no local APIC");
-    base = msr_read(MSR_IA32_APIC_BASE);
-    x2apic = (base & APIC_BASE_EN) && (base & APIC_BASE_EXTD);
-    if (need_x2apic && !x2apic) {
-        if (!(features.ecx & BIT(21)))
-            return refuse(why, STATUS_UNSUPPORTED, "an APIC id above 254 needs x2APIC, which the CPU does not have");
-        x2apic = true;
-    }
+    x2apic = features.ecx & BIT(21);
+    if (need_x2apic && !x2apic)
+        return refuse(why, STATUS_UNSUPPORTED, "an APIC id above 254 needs x2APIC, which the CPU does not have");
     nmi_on_lint0 = nmi_lint0;
     if (!x2apic) {
         volatile void *window = NULL;
-        hpa_t address = hpa(base & APIC_BASE_ADDRESS_MASK);
+        hpa_t address = hpa(msr_read(MSR_IA32_APIC_BASE) & APIC_BASE_ADDRESS_MASK);
         if (paging_map_device(address, APIC_REGISTER_BYTES, &window) != STATUS_OK)
             return refuse(why, STATUS_NO_MEMORY, "no address space for the local APIC at 0x%llx",
                           (unsigned long long)address.raw);

@@ -10,9 +10,10 @@
 #include "kernel/lib/status.h"
 
 /*
- * Boot CPU, once: chooses the mode (x2APIC when firmware left it on or `need_x2apic`, else xAPIC) and sets this CPU's
- * APIC up: enabled, NMI on LINT1 (or LINT0), all other local vectors masked, task priority 0.
- * STATUS_UNSUPPORTED: the CPU has no local APIC, or x2APIC is needed and missing.
+ * Boot CPU, once: chooses the mode (x2APIC where the CPU has it, since there is no way back to xAPIC where firmware
+ * has switched it on, and a hypervisor below us answers a WRMSR faster than an access to memory) and sets this CPU's
+ * APIC up: enabled, NMI on LINT1 (or LINT0), all other local vectors masked, task priority 0. STATUS_UNSUPPORTED: the
+ * CPU has no local APIC, or x2APIC is needed and missing.
  */
 enum status lapic_init_boot_cpu(bool need_x2apic, bool nmi_lint0, struct refusal *why) MUST_CHECK;
 /* Every other CPU, in its first C code. */
