@@ -46,6 +46,7 @@ help:
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      the containment demo again and again for SOAK_MINUTES=$(SOAK_MINUTES)"
 	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be, instead of the system's"
+	@echo "make compile_commands.json  each source's flags, for clangd"
 	@echo "make setup     installs all packages that are missing; make clean removes build/"
 
 setup:
@@ -104,6 +105,10 @@ build/tools/vmx-caps-report: tools/vmx_caps_report.c vmx/caps_report.c vmx/caps.
 
 payloads:
 	@tools/fetch-payloads
+
+.PHONY: compile_commands.json
+compile_commands.json:
+	tools/compile-commands
 
 do-iso: all payloads
 	tools/mkiso $(VMS) -o $(ISO) --options '$(OPTIONS)'

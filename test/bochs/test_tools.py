@@ -1,4 +1,5 @@
 """The tools themselves, with a stand-in for the hypervisor: what a run's exit status means, what mkiso hands over."""
+import json
 import os
 import subprocess
 
@@ -157,3 +158,31 @@ def test_debugger_stops_at_the_first_vm_entry(tmp_path):
     command += ["--break", "vmx_enter_guest", "--command", "c"]
     result = subprocess.run(command, cwd=machine.TREE, input="q\n", capture_output=True, text=True, timeout=60, check=False)
     assert "Breakpoint 1" in result.stdout and "(vmx_enter_guest+0)" in result.stdout, result.stdout[-2000:]
+
+
+def test_compile_commands(tmp_path):
+    """clangd gets each source's own flags, and what it gets is a command that clang takes."""
+    out = tmp_path / "compile_commands.json"
+    subprocess.run(["tools/compile-commands", "-o", out], cwd=machine.TREE, check=True)
+    entries = {entry["file"]: entry for entry in json.loads(out.read_text())}
+    wanted = {
+        "kernel/console.c": "-mcmodel=kernel",
+        "guests/hello/hello.c": "-m32",
+        "guests/long64/main.c": "-m64",
+        "test/unit/test_bus.c": "-DROOTLET_HOST_TEST",
+    }
+    for source, flag in wanted.items():
+        entry = entries[source]
+        assert flag in entry["arguments"], entry
+        result = subprocess.run(["clang", "-fsyntax-only", *entry["arguments"][1:]], cwd=entry["directory"], stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, check=False)
+        assert result.returncode == 0 and "unknown argument" not in result.stdout, result.stdout
+    compiled = {path for folder in ("kernel", "vmx", "drivers", "arch", "guests") for path in sources(folder)}
+    assert not compiled - entries.keys(), compiled - entries.keys()
+
+
+def sources(folder):
+    for root, _, names in os.walk(os.path.join(machine.TREE, folder)):
+        for name in names:
+            if name.endswith(".c"):
+                yield os.path.relpath(os.path.join(root, name), machine.TREE)
