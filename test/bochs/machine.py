@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
+
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TREE, "tools"))
 import engine  # noqa: E402
@@ -22,6 +24,22 @@ def engine_name():
 def engine_models():
     """The CPU models that this engine has."""
     return engine.models(engine.chosen())
+
+
+def missing(path):
+    """Why tools/fetch-payloads could not have this payload from this Debian release, or None."""
+    note = os.path.join(TREE, path + ".missing")
+    if os.path.exists(os.path.join(TREE, path)) or not os.path.exists(note):
+        return None
+    with open(note, encoding="utf-8") as file:
+        return f"{path}: {file.read().strip()}"
+
+
+def need(text):
+    """Skips the test if a payload that the text names cannot be had. test/run counts a test that is skipped for any other reason as failed."""
+    for path in re.findall(r"\bbuild/payloads/[\w.+-]+", text):
+        if missing(path):
+            pytest.skip(missing(path))
 
 
 class Run:
@@ -93,7 +111,10 @@ def run_tool(tool, vms, arguments, options=""):
     with tempfile.TemporaryDirectory(prefix="rootlet-test.") as folder:
         if "\n" not in vms and os.path.isfile(os.path.join(TREE, vms)):
             path = os.path.join(TREE, vms)
+            with open(path, encoding="utf-8") as file:
+                need(file.read())
         else:
+            need(vms)
             path = os.path.join(folder, "test.vms")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(vms)
