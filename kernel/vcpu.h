@@ -13,7 +13,8 @@
 #ifndef ROOTLET_KERNEL_VCPU_H
 #define ROOTLET_KERNEL_VCPU_H
 
-#include "kernel/line.h"
+#include "kernel/apic_port.h"
+#include "kernel/posted.h"
 #include "kernel/vtimer.h"
 
 struct vm;

@@ -107,9 +107,12 @@ static bool take_name(struct text value, void *target)
 
 static bool take_role(struct text value, void *target)
 {
+    static const char *const words[] = {
+        [VM_ROLE_BOOT] = "boot", [VM_ROLE_INITRD] = "initrd", [VM_ROLE_MODULE] = "module"};
     struct vm_spec *spec = target;
-    spec->role = text_is(value, "initrd") ? VM_ROLE_INITRD : VM_ROLE_MODULE;
-    return spec->role == VM_ROLE_INITRD || text_is(value, "module");
+    int role = find_word(value, words, ARRAY_SIZE(words));
+    spec->role = role >= 0 ? (enum vm_role)role : VM_ROLE_MODULE; /* a bad line must not count as its VM's boot image */
+    return role >= 0;
 }
 
 static const char *const image_kinds[] = {
@@ -242,9 +245,9 @@ enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the firs
 
 static const struct key vm_keys[] = {
     [KEY_VM] = {"vm",       take_name,     "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
-    [KEY_ROLE] = {"role",     take_role,     "module or initrd in this version"                              },
+    [KEY_ROLE] = {"role",     take_role,     "boot, module or initrd"                                        },
     {"kind",     take_kind,     "auto, flat16, multiboot, multiboot2, linux or pvh"             },
-    {"mem",      take_mem,      "a size from 1M to 64G that is a multiple of 4K, such as mem=8M"},
+    {"mem",      take_mem,      "1M (with 640K of RAM) to 64G, a multiple of 4K, such as mem=8M"},
     {"cpus",     take_cpus,     "1 to 16"                                                       },
     {"weight",   take_weight,   "1 to 10000"                                                    },
     {"cap",      take_cap,      "1 to 1600 (percent of one CPU)"                                },

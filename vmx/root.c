@@ -3,11 +3,13 @@
  * SDM 3C 23.7 "Enabling and Entering VMX Operation", 31.5 "VMM Setup & Tear Down". Interrupts off.
  */
 #include "arch/x86/cpu.h"
+#include "arch/x86/errata.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/quirks.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
+#include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
@@ -72,7 +74,8 @@ static void print_capability(const char *line)
     log_debug("%s", line);
 }
 
-static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, struct refusal *why)
+static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, const char *withheld,
+                           struct refusal *why)
 {
     struct vmx_caps *caps = &vmx_machine.caps;
 
@@ -80,6 +83,8 @@ static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, 
     /* Machine checks are the host's: with CR4.MCE clear, one in a guest would shut the CPU down. SDM 3B 15.10.4 */
     caps->cr4_fixed0 |= cr4_read() & CR4_MCE;
     enum status status = vmx_caps_disable(caps, disable, why);
+    if (status == STATUS_OK)
+        status = vmx_caps_disable(caps, withheld, why);
     if (status == STATUS_OK)
         status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
     if (status == STATUS_OK)
@@ -115,6 +120,17 @@ static void settle(void)
             log_info("quirk name=%s", quirks_name(i));
 }
 
+/* What the CPU has but gets wrong, as a list like vmx.disable='s. */
+static const char *withhold(void)
+{
+    struct errata_cpu cpu = errata_this_cpu();
+
+    if (!errata_preemption_timer(&cpu))
+        return "";
+    log_info("cpu signature=0x%x: the VMX-preemption timer counts wrongly (erratum) and is not used", cpu.signature);
+    return "preemption-timer";
+}
+
 enum status virt_init(const struct host_options *options, struct refusal *why)
 {
     struct vmx_caps_raw raw;
@@ -124,16 +140,20 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     if (status != STATUS_OK)
         return status;
     quirks_detect();
+    const char *withheld = withhold();
     vmx_machine.test_bad_entry = string_equal(options->test, "bad-entry");
     vmx_caps_read(&raw);
-    status = resolve(&raw, options->vmx_disable, why);
+    status = resolve(&raw, options->vmx_disable, withheld, why);
     if (status == STATUS_OK) {
         had_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
         settle();
     }
     if (options->log >= LOG_DEBUG) {
-        bool has_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
-        vmx_caps_report(&raw, options->vmx_disable, had_xsaves && !has_xsaves ? "xsaves" : "", print_capability);
+        bool lost_xsaves = had_xsaves && !(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
+        char all[40];
+        format_text(all, sizeof all, "%s%s%s", withheld, withheld[0] && lost_xsaves ? "," : "",
+                    lost_xsaves ? "xsaves" : "");
+        vmx_caps_report(&raw, options->vmx_disable, all, print_capability);
     }
     return status;
 }

@@ -7,7 +7,7 @@
 #ifndef ROOTLET_DRIVERS_VIRT_VLAPIC_H
 #define ROOTLET_DRIVERS_VIRT_VLAPIC_H
 
-#include "kernel/line.h"
+#include "kernel/posted.h"
 #include "kernel/vtimer.h"
 
 #define VLAPIC_BASE_ADDRESS 0xfee00000ull

@@ -143,8 +143,9 @@ def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, fe
     return run_tool("run-bochs", vms, arguments, options)
 
 
-def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, kernel=None):
+def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, check=True, kernel=None):
     arguments = ["--tcg", "--cpus", cpus, "--memory", memory, "--time-limit", limit]
     arguments += ["--uefi"] if uefi else []
+    arguments += [] if check else ["--no-check"]
     arguments += ["--kernel", kernel] if kernel else []
     return run_tool("run-qemu", vms, arguments, options)

@@ -260,7 +260,7 @@ def test_wild_packets_do_no_harm(seed):
 @pytest.mark.parametrize("options, words", [("gdb=nosuch", r"gdb=nosuch: no line defines this VM"),
                                             ("gdb=a,slowly", r"gdb=a,slowly is not accepted"), ("gdb=", r"gdb= is not accepted")])
 def test_wrong_option_is_named_and_the_vm_runs(boot, options, words):
-    run = boot("build/guests/hello.elf vm=a mem=8M\n", options)
+    run = boot("build/guests/hello.elf vm=a mem=8M\n", options, check=False)
     assert any(re.search(words, line) for line in run.host_lines), str(run)
     assert run.reasons() == {"a": "exit"}
     run.check_fail_end()

@@ -31,6 +31,13 @@ def test_without_any(boot):
     check(boot(vms.SMALL, "vmx.disable=" + ",".join(vms.optional_features()), cpus=2), 2)
 
 
+def test_a_timer_that_counts_wrongly_is_not_used(boot):
+    """Intel's errata name the CPU of this model (its signature is 0x20652)."""
+    run = boot(vms.SMALL, model="corei5_arrandale_m520", cpus=2, limit=240)
+    check(run, 2)
+    assert "signature=0x20652" in str(run) and "preemption-timer=0" in str(run)
+
+
 def test_the_list_is_complete():
     assert {"vpid", "preemption-timer", "ept-1g", "ept-2m", "msr-bitmap", "io-bitmap"} <= set(vms.optional_features())
 

@@ -1,11 +1,13 @@
 """The tools themselves, with a stand-in for the hypervisor: what a run's exit status means, what mkiso hands over."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
 
 import machine
+import vms
 
 TOOLS = os.path.join(machine.TREE, "tools")
 HELLO = "test/bochs/probe.asm vm=a mem=8M\n"  # any file is a payload for the probe
@@ -25,7 +27,7 @@ HELLO = "test/bochs/probe.asm vm=a mem=8M\n"  # any file is a payload for the pr
     ],
 )
 def test_run_bochs_status(boot, probe, how, status, words):
-    run = boot(HELLO, how, kernel=probe, limit=20 if how == "stay" else 6)
+    run = boot(HELLO, how, kernel=probe, check=False, limit=20 if how == "stay" else 6)
     assert (run.status, words in run.verdict) == (status, True), str(run)
 
 
@@ -35,7 +37,7 @@ def test_run_bochs_status(boot, probe, how, status, words):
 )
 def test_run_qemu_status(boot_qemu, probe, how, status, words):
     """By UEFI: the probe's power-off port is where that firmware puts it."""
-    run = boot_qemu(HELLO, how, kernel=probe, uefi=True, limit=15)
+    run = boot_qemu(HELLO, how, kernel=probe, check=False, uefi=True, limit=15)
     assert (run.status, words in run.verdict) == (status, True), str(run)
 
 
@@ -46,6 +48,7 @@ def test_mkiso_hands_lines_over_as_written(boot, probe):
         "test/bochs/machine.py vm=a role=module\n",
         "ok log=debug vmx.disable=a,b",
         kernel=probe,
+        check=False,
     )
     assert run.events("probe")[0] == {"options": "ok", "log": "debug", "vmx.disable": "a,b"}
     assert [line for line in run.host_lines if line.startswith("probe module=")] == [
@@ -65,18 +68,74 @@ def mkiso(tmp_path, vms, *arguments):
     "vms, words",
     [
         ("nosuch.elf vm=a\n", "x.vms:1: no such payload file: nosuch.elf"),
-        ("\ntest/run mem=8M\n", "x.vms:2: no vm=NAME"),
+        ("\ntest/run mem=8M\n", "x.vms:2: module line 'mem=8M' has no vm=<name>"),
         ("test/run vm=a\ntest/run vm=a\n", "x.vms:2: vm=a was defined in line 1"),
-        ("test/run vm=a/b\n", "x.vms:1: vm=a/b: a name has"),
+        ("test/run vm=a/b\n", "x.vms:1: vm=a/b is not accepted; vm= takes a name of"),
         ("test/run vm=b role=module\n", "x.vms:1: role=module, but no line before defines vm=b"),
         ("test/run vm=b -- it's\n", "x.vms:1: it's: GRUB would put a backslash"),
         ("# nothing\n", "no VM line in it"),
+        ("test/run vm=a memm=8M\n", "x.vms:1: unknown key 'memm='; known keys: vm= role= kind= mem="),
+        ("test/run vm=a mem=8X\n", "x.vms:1: mem=8X is not accepted; mem= takes 1M"),
+        ("test/run vm=a mem=640K\n", "x.vms:1: mem=640K is not accepted; mem= takes 1M (with 640K of RAM)"),
+        ("test/run vm=a kind=mutliboot\n", "x.vms:1: kind=mutliboot is not accepted; kind= takes auto, flat16, multiboot,"),
     ],
 )
 def test_mkiso_refuses_by_line(tmp_path, probe, vms, words):
     result = mkiso(tmp_path, vms, probe)
     assert result.returncode == 1 and words in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ("log=loud", "log=loud is not accepted; log= takes error, warn, info or debug"),
+        ("colour=red", "unknown key 'colour='; known keys: log= "),
+        ("vmx.disable=vpid,warp", "vmx.disable=warp: no such optional feature; there are: "),
+        ("console.input=b", "console.input=b: no line defines this VM"),
+        ("log=info gdb=c,nowait", "gdb=c: no line defines this VM"),
+    ],
+)
+def test_mkiso_refuses_wrong_options(tmp_path, probe, options, words):
+    result = mkiso(tmp_path, "test/run vm=a\n", probe, "--options", options)
+    assert result.returncode == 1 and result.stderr.startswith(f"mkiso: --options: {words}")
+
+
+def test_mkiso_check_says_all_that_is_wrong_and_makes_no_iso(tmp_path):
+    path = tmp_path / "x.vms"
+    for text, options, said in (("test/run vm=a mem=8M -- b=c\n\ntest/run vm=a role=module\n", "gdb=a,32 vmx.disable=vpid", []),
+                                ("test/run vm=a mem=8\ntest/run vm=b\ntest/run vm=b cpus=no\n", "x=y", [":1: mem=8", ":3: cpus=no", "--options: "])):
+        path.write_text(text)
+        command = [os.path.join(TOOLS, "mkiso"), "--check", str(path), "--options", options]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        lines = result.stderr.splitlines()
+        assert result.returncode == bool(said) and len(lines) == len(said), result.stderr
+        assert all(word in line for word, line in zip(said, lines)), result.stderr
+        assert sorted(os.listdir(tmp_path)) == ["x.vms"]
+
+
+def documented_lines(page):
+    """The VM lines in a page's indented blocks: a file name first, and vm= among the words."""
+    text = vms.read(page)
+    return re.findall(r"^    ([\w./+-]+ +(?:\S+ +)*?vm=.*)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ("README.md", "docs/running.md"))
+def test_vm_lines_in_the_documents_are_right(tmp_path, page):
+    lines = documented_lines(page)
+    assert lines
+    sizes = re.search(r"^\| `mem=SIZE` .*", vms.read(page), re.MULTILINE)
+    lines += [f"file vm=size mem={size}" for size in re.findall(r"`(\d+[KMG])`", sizes.group(0) if sizes else "")]
+    for number, line in enumerate(lines):
+        words = re.sub(r"\s+#.*", "", line).split(None, 1)
+        name = re.search(r"vm=(\S+)", line).group(1)
+        boot = f"boot vm={name}\n" if "role=" in line and "role=boot" not in line else ""
+        path = tmp_path / f"{number}.vms"
+        path.write_text(f"{boot}file {words[1]}\n")
+        for file in ("boot", "file"):
+            (tmp_path / file).write_text("")
+        result = subprocess.run([os.path.join(TOOLS, "mkiso"), "--check", str(path)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{line}\n{result.stderr}"
 
 
 def test_mkiso_names_what_is_missing(tmp_path):

@@ -11,7 +11,7 @@ MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
 SMALL = """\
 build/guests/hello.elf       vm=hello mem=8M -- one two
 build/guests/hello2.elf      vm=hello2 mem=8M
-build/guests/bootsector.bin  vm=real mem=2M
+build/guests/bootsector.bin  vm=real mem=1M
 build/guests/long64.elf      vm=long mem=8M
 build/guests/timer.elf       vm=timer mem=4M -- ticks=30
 build/guests/compute.elf     vm=sum1 mem=4M -- seed=1 ms=60

@@ -1,10 +1,10 @@
 /*
  * Entering VMX operation and the first steps of a VMCS, by the VMX instructions that a CPU gets and their order.
- * SDM 3C 23.7 "Enabling and Entering VMX Operation", 24.11.3 "Initializing a VMCS", 28.3.3 "Invalidating Cached
- * Translation Information".
+ * And what of VMX is used at all. SDM 3C 23.7 "Enabling and Entering VMX Operation", 24.11.3 "Initializing a
+ * VMCS", 28.3.3 "Invalidating Cached Translation Information".
  *
- * links: vmx/root.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/caps_report.c vmx/controls.c kernel/guest_memory.c
- * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: arch/x86/errata.c arch/x86/quirks.c vmx/root.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/caps_report.c
+ * vmx/controls.c kernel/guest_memory.c links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -135,6 +135,12 @@ u64 xsave_supported_mask(void)
     return 3;
 }
 
+bool xsave_check_compaction(void *area)
+{
+    (void)area;
+    return true;
+}
+
 u32 xsave_area_bytes(u64 mask)
 {
     (void)mask;
@@ -234,6 +240,7 @@ static int set_up(void **state)
     fake_cpuid_set(1, 0, (struct cpuid_result){0x00050654, 0, BIT(5), 0});
     fake_msr_reset();
     fake_msr_skylake();
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, BIT(6));
     fake_msr_set(MSR_IA32_PAT, 0x0007040600070406);
     fake_msr_set(MSR_IA32_EFER, EFER_LME | EFER_LMA);
     fake_vmcs_reset();
@@ -284,6 +291,46 @@ static void test_only_types_that_exist(void **state)
     assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
     assert_instructions("vmxon invept-2 invvpid-2 ");
     virt_cpu_leave();
+}
+
+/* The models are those of Linux's vmx_preemption_cpu_tfms, whatever the reserved bits of CPUID.1:EAX are. */
+static void test_timers_that_count_wrongly(void **state)
+{
+    static const struct {
+        u32 signature;
+        bool good;
+    } rows[] = {
+        {0x206e6,    false},
+        {0x20652,    false},
+        {0x20655,    false},
+        {0x106e5,    false},
+        {0x106a0,    false},
+        {0x106a1,    false},
+        {0x106a4,    false},
+        {0x106a5,    false},
+        {0x306a8,    false},
+        {0x106a2,    true },
+        {0x206e7,    true },
+        {0x306a9,    true },
+        {0x306c3,    true },
+        {0x50654,    true },
+        {0x906ea,    true },
+        {0x706e5,    true },
+        {0xf00106a5, false}
+    };
+
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        set_up(state);
+        fake_cpuid_set(1, 0, (struct cpuid_result){rows[i].signature, 0, BIT(5), 0});
+        make_machine("");
+        assert_int_equal(vmx_machine.has_timer, rows[i].good);
+        assert_int_equal(!(vmx_machine.controls.value[VMX_PIN] & PIN_PREEMPTION_TIMER), !rows[i].good);
+    }
+    set_up(state);
+    fake_cpuid_set(0, 0, (struct cpuid_result){0x16, 0x746e6543, 0x736c7561, 0x48727561}); /* "CentaurHauls" */
+    fake_cpuid_set(1, 0, (struct cpuid_result){0x106a5, 0, BIT(5), 0});
+    make_machine("");
+    assert_true(vmx_machine.has_timer);
 }
 
 static struct vmx_vcpu *make_vcpu(void)
@@ -347,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_entering_vmx_operation_flushes, set_up),
         cmocka_unit_test_setup(test_only_types_that_exist, set_up),
+        cmocka_unit_test_setup(test_timers_that_count_wrongly, set_up),
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),
         cmocka_unit_test_setup(test_freed_memory_is_flushed_on_each_cpu, set_up),
     };

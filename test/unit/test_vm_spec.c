@@ -111,6 +111,7 @@ static void test_sizes(void **state)
         "M",
         "0",
         "0M",
+        "640K", /* a PC of 640 KiB is mem=1M: the hole counts */
         "1023K",
         "65G",
         "64.5G",
@@ -133,7 +134,7 @@ static void test_sizes(void **state)
     for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
         char line[64];
         snprintf(line, sizeof line, "vm=a mem=%s", bad[i]);
-        refuses(line, "mem= takes a size from 1M to 64G that is a multiple of 4K");
+        refuses(line, "mem= takes 1M (with 640K of RAM) to 64G, a multiple of 4K");
         assert_string_equal(spec.name, "a");
     }
 }
@@ -143,44 +144,44 @@ static void test_ranges(void **state)
     static const struct {
         const char *line, *text;
     } bad[] = {
-        {"vm=a cpus=0",                         "cpus=0 is not accepted; cpus= takes 1 to 16"                            },
-        {"vm=a cpus=17",                        "cpus= takes 1 to 16"                                                    },
-        {"vm=a cpus=4294967297",                "cpus= takes 1 to 16"                                                    },
-        {"vm=a cpus=-1",                        "cpus= takes"                                                            },
-        {"vm=a cpus=2x",                        "cpus= takes"                                                            },
-        {"vm=a cpus=",                          "cpus= takes"                                                            },
-        {"vm=a weight=0",                       "weight= takes 1 to 10000"                                               },
-        {"vm=a weight=10001",                   "weight= takes"                                                          },
-        {"vm=a cap=0",                          "cap= takes 1 to 1600"                                                   },
-        {"vm=a cap=1601",                       "cap= takes"                                                             },
-        {"vm=a limit=0",                        "limit= takes 1 to 4294967295"                                           },
-        {"vm=a limit=4294967296",               "limit= takes"                                                           },
-        {"vm=a affinity=64",                    "affinity= takes a list of CPUs from 0 to 63"                            },
-        {"vm=a affinity=",                      "affinity= takes"                                                        },
-        {"vm=a affinity=1,",                    "affinity= takes"                                                        },
-        {"vm=a affinity=,1",                    "affinity= takes"                                                        },
-        {"vm=a affinity=3-1",                   "affinity= takes"                                                        },
-        {"vm=a affinity=1-",                    "affinity= takes"                                                        },
-        {"vm=a affinity=-1",                    "affinity= takes"                                                        },
-        {"vm=a affinity=1-2-3",                 "affinity= takes"                                                        },
-        {"vm=a affinity=0-64",                  "affinity= takes"                                                        },
-        {"vm=a dump=all",                       "dump= takes none, regs, screen or vmcs"                                 },
-        {"vm=a stealth=yes",                    "stealth= takes on or off"                                               },
-        {"vm=a stealth=",                       "stealth= takes on or off"                                               },
-        {"vm=a apicv=yes",                      "apicv= takes auto, on or off"                                           },
-        {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"          },
-        {"vm=a role=disk",                      "role=disk is not accepted; role= takes module or initrd in this version"},
+        {"vm=a cpus=0",                         "cpus=0 is not accepted; cpus= takes 1 to 16"                  },
+        {"vm=a cpus=17",                        "cpus= takes 1 to 16"                                          },
+        {"vm=a cpus=4294967297",                "cpus= takes 1 to 16"                                          },
+        {"vm=a cpus=-1",                        "cpus= takes"                                                  },
+        {"vm=a cpus=2x",                        "cpus= takes"                                                  },
+        {"vm=a cpus=",                          "cpus= takes"                                                  },
+        {"vm=a weight=0",                       "weight= takes 1 to 10000"                                     },
+        {"vm=a weight=10001",                   "weight= takes"                                                },
+        {"vm=a cap=0",                          "cap= takes 1 to 1600"                                         },
+        {"vm=a cap=1601",                       "cap= takes"                                                   },
+        {"vm=a limit=0",                        "limit= takes 1 to 4294967295"                                 },
+        {"vm=a limit=4294967296",               "limit= takes"                                                 },
+        {"vm=a affinity=64",                    "affinity= takes a list of CPUs from 0 to 63"                  },
+        {"vm=a affinity=",                      "affinity= takes"                                              },
+        {"vm=a affinity=1,",                    "affinity= takes"                                              },
+        {"vm=a affinity=,1",                    "affinity= takes"                                              },
+        {"vm=a affinity=3-1",                   "affinity= takes"                                              },
+        {"vm=a affinity=1-",                    "affinity= takes"                                              },
+        {"vm=a affinity=-1",                    "affinity= takes"                                              },
+        {"vm=a affinity=1-2-3",                 "affinity= takes"                                              },
+        {"vm=a affinity=0-64",                  "affinity= takes"                                              },
+        {"vm=a dump=all",                       "dump= takes none, regs, screen or vmcs"                       },
+        {"vm=a stealth=yes",                    "stealth= takes on or off"                                     },
+        {"vm=a stealth=",                       "stealth= takes on or off"                                     },
+        {"vm=a apicv=yes",                      "apicv= takes auto, on or off"                                 },
+        {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"},
+        {"vm=a role=disk",                      "role=disk is not accepted; role= takes boot, module or initrd"},
         {"vm=a restart=always",                 "unknown key 'restart='; known keys: vm= role= kind= mem= cpus= weight= cap= "
-                                "affinity= limit= dump= stealth= apicv="                  },
-        {"vm=a console=ttyS0",                  "unknown key 'console='"                                                 },
-        {"vm=a VM=b",                           "unknown key 'VM='"                                                      },
-        {"vm=a =b",                             "unknown key '='"                                                        },
-        {"vm=a mem",                            "'mem' is not of the form key=value"                                     },
-        {"vm=a mem=8M mem=8M",                  "mem= is given twice"                                                    },
-        {"vm=a vm=b",                           "vm= is given twice"                                                     },
-        {"vm=",                                 "vm= takes a name of 1 to 31 characters"                                 },
-        {"vm=a/b",                              "vm=a/b is not accepted"                                                 },
-        {"vm=abcdefghijklmnopqrstuvwxyz012345", "vm= takes a name"                                                       },
+                                "affinity= limit= dump= stealth= apicv="        },
+        {"vm=a console=ttyS0",                  "unknown key 'console='"                                       },
+        {"vm=a VM=b",                           "unknown key 'VM='"                                            },
+        {"vm=a =b",                             "unknown key '='"                                              },
+        {"vm=a mem",                            "'mem' is not of the form key=value"                           },
+        {"vm=a mem=8M mem=8M",                  "mem= is given twice"                                          },
+        {"vm=a vm=b",                           "vm= is given twice"                                           },
+        {"vm=",                                 "vm= takes a name of 1 to 31 characters"                       },
+        {"vm=a/b",                              "vm=a/b is not accepted"                                       },
+        {"vm=abcdefghijklmnopqrstuvwxyz012345", "vm= takes a name"                                             },
     };
 
     (void)state;
@@ -225,6 +226,8 @@ static void test_lines_of_other_people(void **state)
 static void test_roles(void **state)
 {
     (void)state;
+    accept("vm=a role=boot mem=16M");
+    assert_int_equal(spec.role, VM_ROLE_BOOT);
     accept("vm=a role=initrd");
     assert_int_equal(spec.role, VM_ROLE_INITRD);
     accept("vm=a kind=linux -- quiet");

@@ -1,0 +1,21 @@
+/*
+ * What CPU models get wrong, from their makers' published errata, and who is affected. Pure. (What emulators get wrong
+ * is another matter.)
+ */
+#ifndef ROOTLET_ARCH_ERRATA_H
+#define ROOTLET_ARCH_ERRATA_H
+
+#include "kernel/lib/types.h"
+
+/* The CPU that this code runs on, as the questions below want it. */
+struct errata_cpu {
+    bool is_intel;         /* CPUID.0: "GenuineIntel" */
+    u32 signature;         /* CPUID.1:EAX */
+    u64 arch_capabilities; /* IA32_ARCH_CAPABILITIES, 0 where it does not exist */
+};
+struct errata_cpu errata_this_cpu(void);
+
+/* The VMX-preemption timer counts at another rate than IA32_VMX_MISC says, now and then. */
+bool errata_preemption_timer(const struct errata_cpu *cpu);
+
+#endif
