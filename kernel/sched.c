@@ -305,7 +305,7 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
 
     __atomic_fetch_or(&sched_idle_mask, bit, __ATOMIC_SEQ_CST);
     ask_for_work();
-    bool sleeps = !has_work(cpu) && !(__atomic_load_n(requests, __ATOMIC_SEQ_CST) & ~VCPU_REQUEST_NO_TIMER);
+    bool sleeps = !has_work(cpu) && !__atomic_load_n(requests, __ATOMIC_SEQ_CST);
     if (sleeps) {
         if (wake_tsc != UINT64_MAX)
             lapic_timer_arm(wake_tsc);

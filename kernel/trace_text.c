@@ -41,12 +41,7 @@ static const char *const event_names[] = {"enter", "leave",    "wake",    "migra
                                           "awake", "vm-start", "vm-stop", "init",    "sipi",   "nmi",  "entry-failed"};
 static const char *const action_names[] = {"skip", "resume", "skip-decoded", "stop", "left", "deliver-low"};
 
-/* What a detail is, by exit reason or event; NULL: nothing. */
-static const char *const exit_details[] = {
-    [0] = "info",           [1] = "info",           [10] = "leaf",    [18] = "call",          [28] = "qualification",
-    [29] = "qualification", [31] = "msr",           [32] = "msr",     [33] = "qualification", [34] = "qualification",
-    [44] = "qualification", [45] = "qualification", [48] = "address", [56] = "qualification",
-};
+/* What a detail is, by event; NULL: nothing. */
 static const char *const event_details[] = {
     [TRACE_ENTER - TRACE_ENTER] = "budget",       [TRACE_MIGRATE - TRACE_ENTER] = "to",
     [TRACE_INJECT - TRACE_ENTER] = "info",        [TRACE_KICK - TRACE_ENTER] = "target",
@@ -75,9 +70,9 @@ static size_t put_detail(char *to, size_t size, const struct trace_record *recor
         return format_text(to, size, " reason=%s", vm_stop_reason_name((enum vm_stop_reason)record->detail));
     if (record->cause == TRACE_LEAVE && record->detail < ARRAY_SIZE(leave_names))
         return format_text(to, size, " %s", leave_names[record->detail]);
-    if (record->cause < ARRAY_SIZE(exit_details))
-        name = exit_details[record->cause];
-    else if (record->cause >= TRACE_ENTER && event < ARRAY_SIZE(event_details))
+    if (record->cause < TRACE_ENTER)
+        name = virt_exit_detail(record->cause);
+    else if (event < ARRAY_SIZE(event_details))
         name = event_details[event];
     return name ? format_text(to, size, " %s=0x%lx", name, record->detail) : 0;
 }

@@ -25,13 +25,11 @@ enum vcpu_state { VCPU_WAITING, VCPU_READY, VCPU_RUNNING, VCPU_BLOCKED, VCPU_PAU
 enum vcpu_pause { VCPU_PAUSE_NOT, VCPU_PAUSE_NOW, VCPU_PAUSE_AT_HALT };
 
 /* Bits of vcpu.requests: what the running CPU must look at before its next VM entry. */
-#define VCPU_REQUEST_EVENT      1u /* an interrupt line, an exception or a window: choose an event to inject */
-#define VCPU_REQUEST_RESCHEDULE 2u /* leave the guest and ask the scheduler */
-#define VCPU_REQUEST_DEADLINE   4u /* timers changed: compute the deadline anew */
-
-#define VCPU_REQUEST_INIT     64u /* INIT: back to the reset state, then wait for SIPI */
-#define VCPU_REQUEST_HALT     16u /* HLT: leave unless an event ends it at once */
-#define VCPU_REQUEST_NO_TIMER 8u  /* set for good by vmx/run.c where the CPU has no preemption timer */
+#define VCPU_REQUEST_EVENT      1u  /* an interrupt line, an exception or a window: choose an event to inject */
+#define VCPU_REQUEST_RESCHEDULE 2u  /* leave the guest and ask the scheduler */
+#define VCPU_REQUEST_DEADLINE   4u  /* timers changed: compute the deadline anew */
+#define VCPU_REQUEST_HALT       8u  /* HLT: leave unless an event ends it at once */
+#define VCPU_REQUEST_INIT       16u /* INIT: back to the reset state, then wait for SIPI */
 
 #define VCPU_NO_CPU UINT32_MAX
 

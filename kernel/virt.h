@@ -45,6 +45,8 @@ void virt_vcpu_report(struct vcpu *vcpu);
 void virt_vm_print_statistics(const struct vm *vm);
 /* The name of a basic exit reason; "unknown" if it has none. SDM 3D Appendix C "VMX Basic Exit Reasons" */
 const char *virt_exit_name(u32 reason);
+/* What the detail of such an exit's record is (docs/trace.md); NULL: nothing. */
+const char *virt_exit_detail(u32 reason);
 /* Entries so far, of all vCPUs of the VM. */
 u64 virt_vm_entries(const struct vm *vm);
 

@@ -12,7 +12,6 @@
 #include "kernel/lib/string.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
-#include "vmx/kept.h"
 
 #define BASIC_LEAVES    0x17u
 #define EXTENDED_LEAVES 9u
@@ -390,7 +389,7 @@ static COLD struct cpuid_result compute(const struct vmx_vcpu *v, u32 leaf, u32 
 static ALWAYS_INLINE enum outcome answer(struct vmx_vcpu *v, const struct cpuid_result *r)
 {
     v->gpr[GPR_RAX] = r->eax;
-    kept_rbx_set(v, r->ebx);
+    v->gpr[GPR_RBX] = r->ebx;
     v->gpr[GPR_RCX] = r->ecx;
     v->gpr[GPR_RDX] = r->edx;
     return OUTCOME_SKIP;

@@ -217,10 +217,11 @@ enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record)
 }
 
 /* SDM 2D "XSETBV": CPL and OSXSAVE were checked before the exit. */
-enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v)
+enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u64 value = (v->gpr[GPR_RDX] << 32) | (u32)v->gpr[GPR_RAX];
 
+    (void)record;
     if ((u32)v->gpr[GPR_RCX] != 0 || !xsave_xcr0_is_valid(value))
         return vmx_inject_gp(v);
     xcr0_write(value);

@@ -14,134 +14,11 @@
 #include "vmx/event.h"
 #include "vmx/explain.h"
 #include "vmx/guest.h"
-#include "vmx/kept.h"
 #include "vmx/vcpu.h"
 
-#define ENTRY_FAILED 0x80000000u
-#define EXIT_HANDLED 60u /* the dispatcher's cases lie below */
-
-enum exit_reason {
-    EXIT_EXCEPTION_OR_NMI = 0,
-    EXIT_EXTERNAL_INTERRUPT = 1,
-    EXIT_TRIPLE_FAULT = 2,
-    EXIT_INIT = 3,
-    EXIT_SIPI = 4,
-    EXIT_INTERRUPT_WINDOW = 7,
-    EXIT_NMI_WINDOW = 8,
-    EXIT_TASK_SWITCH = 9,
-    EXIT_CPUID = 10,
-    EXIT_GETSEC = 11,
-    EXIT_HLT = 12,
-    EXIT_INVD = 13,
-    EXIT_INVLPG = 14,
-    EXIT_RDPMC = 15,
-    EXIT_RDTSC = 16,
-    EXIT_RSM = 17,
-    EXIT_VMCALL = 18,
-    EXIT_VMCLEAR = 19,
-    EXIT_VMLAUNCH = 20,
-    EXIT_VMPTRLD = 21,
-    EXIT_VMPTRST = 22,
-    EXIT_VMREAD = 23,
-    EXIT_VMRESUME = 24,
-    EXIT_VMWRITE = 25,
-    EXIT_VMXOFF = 26,
-    EXIT_VMXON = 27,
-    EXIT_CR_ACCESS = 28,
-    EXIT_MOV_DR = 29,
-    EXIT_IO = 30,
-    EXIT_RDMSR = 31,
-    EXIT_WRMSR = 32,
-    EXIT_INVALID_GUEST_STATE = 33,
-    EXIT_MSR_LOADING = 34,
-    EXIT_MWAIT = 36,
-    EXIT_MONITOR = 39,
-    EXIT_PAUSE = 40,
-    EXIT_ENTRY_MACHINE_CHECK = 41,
-    EXIT_APIC_ACCESS = 44,
-    EXIT_VIRTUALIZED_EOI = 45,
-    EXIT_EPT_VIOLATION = 48,
-    EXIT_EPT_MISCONFIGURATION = 49,
-    EXIT_INVEPT = 50,
-    EXIT_RDTSCP = 51,
-    EXIT_PREEMPTION_TIMER = 52,
-    EXIT_INVVPID = 53,
-    EXIT_WBINVD = 54,
-    EXIT_XSETBV = 55,
-    EXIT_APIC_WRITE = 56,
-    EXIT_INVPCID = 58,
-    EXIT_VMFUNC = 59,
-};
-
-static const char *const names[EXIT_REASONS] = {
-    [EXIT_EXCEPTION_OR_NMI] = "exception-or-nmi",
-    [EXIT_EXTERNAL_INTERRUPT] = "external-interrupt",
-    [EXIT_TRIPLE_FAULT] = "triple-fault",
-    [EXIT_INIT] = "init",
-    [EXIT_SIPI] = "sipi",
-    [5] = "io-smi",
-    [6] = "other-smi",
-    [EXIT_INTERRUPT_WINDOW] = "interrupt-window",
-    [EXIT_NMI_WINDOW] = "nmi-window",
-    [EXIT_TASK_SWITCH] = "task-switch",
-    [EXIT_CPUID] = "cpuid",
-    [EXIT_GETSEC] = "getsec",
-    [EXIT_HLT] = "hlt",
-    [EXIT_INVD] = "invd",
-    [EXIT_INVLPG] = "invlpg",
-    [EXIT_RDPMC] = "rdpmc",
-    [EXIT_RDTSC] = "rdtsc",
-    [EXIT_RSM] = "rsm",
-    [EXIT_VMCALL] = "vmcall",
-    [EXIT_VMCLEAR] = "vmclear",
-    [EXIT_VMLAUNCH] = "vmlaunch",
-    [EXIT_VMPTRLD] = "vmptrld",
-    [EXIT_VMPTRST] = "vmptrst",
-    [EXIT_VMREAD] = "vmread",
-    [EXIT_VMRESUME] = "vmresume",
-    [EXIT_VMWRITE] = "vmwrite",
-    [EXIT_VMXOFF] = "vmxoff",
-    [EXIT_VMXON] = "vmxon",
-    [EXIT_CR_ACCESS] = "cr-access",
-    [EXIT_MOV_DR] = "mov-dr",
-    [EXIT_IO] = "io",
-    [EXIT_RDMSR] = "rdmsr",
-    [EXIT_WRMSR] = "wrmsr",
-    [EXIT_INVALID_GUEST_STATE] = "invalid-guest-state",
-    [EXIT_MSR_LOADING] = "msr-loading",
-    [EXIT_MWAIT] = "mwait",
-    [37] = "monitor-trap-flag",
-    [EXIT_MONITOR] = "monitor",
-    [EXIT_PAUSE] = "pause",
-    [EXIT_ENTRY_MACHINE_CHECK] = "entry-machine-check",
-    [43] = "tpr-below-threshold",
-    [EXIT_APIC_ACCESS] = "apic-access",
-    [EXIT_VIRTUALIZED_EOI] = "virtualized-eoi",
-    [46] = "gdtr-or-idtr",
-    [47] = "ldtr-or-tr",
-    [EXIT_EPT_VIOLATION] = "ept-violation",
-    [EXIT_EPT_MISCONFIGURATION] = "ept-misconfiguration",
-    [EXIT_INVEPT] = "invept",
-    [EXIT_RDTSCP] = "rdtscp",
-    [EXIT_PREEMPTION_TIMER] = "preemption-timer",
-    [EXIT_INVVPID] = "invvpid",
-    [EXIT_WBINVD] = "wbinvd",
-    [EXIT_XSETBV] = "xsetbv",
-    [EXIT_APIC_WRITE] = "apic-write",
-    [57] = "rdrand",
-    [EXIT_INVPCID] = "invpcid",
-    [EXIT_VMFUNC] = "vmfunc",
-    [60] = "encls",
-    [61] = "rdseed",
-    [62] = "page-modification-log-full",
-    [63] = "xsaves",
-    [64] = "xrstors",
-};
-
-const char *virt_exit_name(u32 reason)
-{
-    return reason < EXIT_REASONS && names[reason] ? names[reason] : "unknown";
-}
+#define ENTRY_FAILED             0x80000000u
+#define EXIT_INVALID_GUEST_STATE 33u
+#define EXIT_ENTRY_MACHINE_CHECK 41u
 
 static void check_deadline(struct vmx_vcpu *v)
 {
@@ -221,9 +98,9 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
     u64 rip = vmcs_read(GUEST_RIP);
 
     /*
-     * Code that runs over the end of 4 GiB: the CPU wraps EIP, enter_behind() leaves that to us. A VMLAUNCH that fails
-     * so launches nothing (SDM 3C 30.3 "VMX Instructions", VMLAUNCH), and we do not know which of the two this was:
-     * VMCLEAR, and the next entry is a VMLAUNCH. An event that was to go in with it is not lost.
+     * Code that runs over the end of 4 GiB: the CPU wraps EIP, skip_instruction() leaves that to us. A VMLAUNCH that
+     * fails so launches nothing (SDM 3C 30.3 "VMX Instructions", VMLAUNCH), and we do not know which of the two this
+     * was: VMCLEAR, and the next entry is a VMLAUNCH. An event that was to go in with it is not lost.
      */
     if (reason == EXIT_INVALID_GUEST_STATE && rip >> 32 && !guest_is_code64(v)) {
         vmcs_write(GUEST_RIP, (u32)rip);
@@ -248,8 +125,10 @@ static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason,
     return OUTCOME_STOP;
 }
 
-static COLD enum outcome undefined_exit(struct vmx_vcpu *v)
+/* As on a CPU whose CPUID does not have the instruction. */
+static COLD enum outcome undefined_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)record;
     return vmx_inject_ud(v);
 }
 
@@ -265,31 +144,37 @@ static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
 
 static enum outcome vmcall_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    u32 number = *(const volatile u32 *)&v->gpr[GPR_RAX]; /* EAX */
+    u32 number = (u32)v->gpr[GPR_RAX];
 
     record->detail = number;
     if (UNLIKELY((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || number >= v->base.hypercalls))
         return refused_hypercall(v);
-    kept_rbx_save(v);
     v->gpr[GPR_RAX] = hypercall_table[number](&v->base, v->gpr);
-    kept_rbx_load(v);
     return OUTCOME_SKIP;
 }
 
 /* A reason that we did not ask for. */
-static COLD enum outcome unknown_exit(struct vmx_vcpu *v)
+static COLD enum outcome unknown_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 reason = (u16)vmcs_read(EXIT_REASON);
 
+    (void)record;
     vm_stop(v->base.vm, VM_STOP_UNKNOWN_EXIT, "exit=%u name=%s qualification=0x%lx rip=0x%lx", reason,
             virt_exit_name(reason), vmcs_read(EXIT_QUALIFICATION), vmcs_read(GUEST_RIP));
     return OUTCOME_STOP;
 }
 
-static enum outcome window_exit(struct vmx_vcpu *v, struct trace_record *record)
+static enum outcome interrupt_window_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    if (record->cause == EXIT_NMI_WINDOW)
-        v->nmi_in_service = false;
+    (void)record;
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    return OUTCOME_RESUME;
+}
+
+static enum outcome nmi_window_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    (void)record;
+    v->nmi_in_service = false;
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
     return OUTCOME_RESUME;
 }
@@ -301,18 +186,30 @@ static enum outcome timer_exit(struct vmx_vcpu *v, struct trace_record *record)
     return OUTCOME_RESUME;
 }
 
-static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v)
+/* INVD and WBINVD: the caches hold other VMs' data too, and neither has an effect that a coherent guest could see. */
+static enum outcome skipped_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)v;
+    (void)record;
+    return OUTCOME_SKIP;
+}
+
+static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    (void)record;
     return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
 }
 
-static COLD enum outcome task_switch_exit(struct vmx_vcpu *v)
+static COLD enum outcome task_switch_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)record;
     return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"hardware task switch\"");
 }
 
-static COLD enum outcome rdpmc_exit(struct vmx_vcpu *v)
+/* No counter exists: SDM 2B "RDPMC". */
+static COLD enum outcome rdpmc_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    (void)record;
     return vmx_inject_gp(v);
 }
 
@@ -354,109 +251,107 @@ static enum outcome apic_eoi_exit(struct vmx_vcpu *v, struct trace_record *recor
     return OUTCOME_RESUME;
 }
 
-/* Bit 31 set: the entry failed. Else a reason newer than this table. */
-static COLD enum outcome uncounted_exit(struct vmx_vcpu *v, u32 reason)
-{
-    if ((u16)reason < EXIT_REASONS)
-        v->exits[(u16)reason]++;
-    return reason & ENTRY_FAILED ? entry_failure(v) : unknown_exit(v);
-}
-
-enum outcome vmx_exit_slow(struct vmx_vcpu *v, struct trace_record *record)
-{
-    u32 reason = vmcs_read(EXIT_REASON);
-
-    if (reason >= EXIT_HANDLED) {
-        record->detail = vmcs_read(EXIT_QUALIFICATION);
-        return uncounted_exit(v, reason);
-    }
-    switch (reason) {
-    case EXIT_EXCEPTION_OR_NMI:
-        return exception_exit(v, record);
-    case EXIT_TRIPLE_FAULT:
-        return triple_fault_exit(v);
-    case EXIT_TASK_SWITCH:
-        return task_switch_exit(v);
-    case EXIT_INVD: /* the caches hold other VMs' data too: INVD and WBINVD have no effect a coherent guest could see */
-    case EXIT_WBINVD:
-        return OUTCOME_SKIP;
-    case EXIT_RDPMC: /* no counter exists: SDM 2B "RDPMC" */
-        return rdpmc_exit(v);
-    case EXIT_GETSEC:
-    case EXIT_RSM:
-    case EXIT_VMCLEAR:
-    case EXIT_VMLAUNCH:
-    case EXIT_VMPTRLD:
-    case EXIT_VMPTRST:
-    case EXIT_VMREAD:
-    case EXIT_VMRESUME:
-    case EXIT_VMWRITE:
-    case EXIT_VMXOFF:
-    case EXIT_VMXON:
-    case EXIT_INVEPT:
-    case EXIT_INVVPID:
-    case EXIT_VMFUNC:
-    case EXIT_MONITOR:
-    case EXIT_MWAIT: /* as on a CPU whose CPUID does not have them */
-        return undefined_exit(v);
-    case EXIT_CR_ACCESS:
-        return vmx_cr_exit(v, record);
-    case EXIT_MOV_DR:
-        return vmx_dr_exit(v, record);
-    case EXIT_XSETBV:
-        return vmx_xsetbv_exit(v);
-    case EXIT_APIC_ACCESS:
-        return apic_access_exit(v, record);
-    default: /* one that we did not ask for */
-        return unknown_exit(v);
-    }
-}
-
-/* entry.asm: vmx_exit_slow and vmx_ept_violation_exit with all the guest's registers in gpr[]. */
-enum outcome vmx_exit_with_registers(struct vmx_vcpu *v, struct trace_record *record);
-enum outcome vmx_ept_violation_with_registers(struct vmx_vcpu *v, struct trace_record *record);
-
 typedef enum outcome handler_t(struct vmx_vcpu *v, struct trace_record *record);
 
-/* The exits that come often, and whose handlers do without the registers of kept.h, have handlers of their own. */
-#define SLOW vmx_exit_with_registers
-static handler_t *const handlers[EXIT_HANDLED] = {
-    [0] = SLOW,
-    [EXIT_EXTERNAL_INTERRUPT] = external_interrupt_exit,
-    [2 ... 6] = SLOW,
-    [EXIT_INTERRUPT_WINDOW] = window_exit,
-    [EXIT_NMI_WINDOW] = window_exit,
-    [9] = SLOW,
-    [EXIT_CPUID] = vmx_cpuid_exit,
-    [11] = SLOW,
-    [EXIT_HLT] = hlt_exit,
-    [13 ... 17] = SLOW,
-    [EXIT_VMCALL] = vmcall_exit,
-    [19 ... 29] = SLOW,
-    [EXIT_IO] = vmx_io_exit,
-    [EXIT_RDMSR] = vmx_msr_read_exit,
-    [EXIT_WRMSR] = vmx_msr_write_exit,
-    [33 ... 44] = SLOW,
-    [EXIT_VIRTUALIZED_EOI] = apic_eoi_exit,
-    [46 ... 47] = SLOW,
-    [EXIT_EPT_VIOLATION] = vmx_ept_violation_with_registers,
-    [49 ... 51] = SLOW,
-    [EXIT_PREEMPTION_TIMER] = timer_exit,
-    [53 ... 55] = SLOW,
-    [EXIT_APIC_WRITE] = apic_write_exit,
-    [57 ... 59] = SLOW,
+/*
+ * All exits by basic reason: name; what the handler writes as the record's detail, NULL for nothing; handler. SDM 3D
+ * Appendix C "VMX Basic Exit Reasons".
+ */
+static const struct {
+    const char *name;
+    const char *detail;
+    handler_t *handler;
+} exits[EXIT_REASONS] = {
+    [0] = {"exception-or-nmi",           "info",          exception_exit         },
+    [1] = {"external-interrupt",         "info",          external_interrupt_exit},
+    [2] = {"triple-fault",               NULL,            triple_fault_exit      },
+    [3] = {"init",                       NULL,            unknown_exit           },
+    [4] = {"sipi",                       NULL,            unknown_exit           },
+    [5] = {"io-smi",                     NULL,            unknown_exit           },
+    [6] = {"other-smi",                  NULL,            unknown_exit           },
+    [7] = {"interrupt-window",           NULL,            interrupt_window_exit  },
+    [8] = {"nmi-window",                 NULL,            nmi_window_exit        },
+    [9] = {"task-switch",                NULL,            task_switch_exit       },
+    [10] = {"cpuid",                      "leaf",          vmx_cpuid_exit         },
+    [11] = {"getsec",                     NULL,            undefined_exit         },
+    [12] = {"hlt",                        NULL,            hlt_exit               },
+    [13] = {"invd",                       NULL,            skipped_exit           },
+    [14] = {"invlpg",                     NULL,            unknown_exit           },
+    [15] = {"rdpmc",                      NULL,            rdpmc_exit             },
+    [16] = {"rdtsc",                      NULL,            unknown_exit           },
+    [17] = {"rsm",                        NULL,            undefined_exit         },
+    [18] = {"vmcall",                     "call",          vmcall_exit            },
+    [19] = {"vmclear",                    NULL,            undefined_exit         },
+    [20] = {"vmlaunch",                   NULL,            undefined_exit         },
+    [21] = {"vmptrld",                    NULL,            undefined_exit         },
+    [22] = {"vmptrst",                    NULL,            undefined_exit         },
+    [23] = {"vmread",                     NULL,            undefined_exit         },
+    [24] = {"vmresume",                   NULL,            undefined_exit         },
+    [25] = {"vmwrite",                    NULL,            undefined_exit         },
+    [26] = {"vmxoff",                     NULL,            undefined_exit         },
+    [27] = {"vmxon",                      NULL,            undefined_exit         },
+    [28] = {"cr-access",                  "qualification", vmx_cr_exit            },
+    [29] = {"mov-dr",                     "qualification", vmx_dr_exit            },
+    [30] = {"io",                         "qualification", vmx_io_exit            },
+    [31] = {"rdmsr",                      "msr",           vmx_msr_read_exit      },
+    [32] = {"wrmsr",                      "msr",           vmx_msr_write_exit     },
+    [EXIT_INVALID_GUEST_STATE] = {"invalid-guest-state",        "qualification", unknown_exit           },
+    [34] = {"msr-loading",                "qualification", unknown_exit           },
+    [35] = {"unknown",                    NULL,            unknown_exit           },
+    [36] = {"mwait",                      NULL,            undefined_exit         },
+    [37] = {"monitor-trap-flag",          NULL,            unknown_exit           },
+    [38] = {"unknown",                    NULL,            unknown_exit           },
+    [39] = {"monitor",                    NULL,            undefined_exit         },
+    [40] = {"pause",                      NULL,            unknown_exit           },
+    [EXIT_ENTRY_MACHINE_CHECK] = {"entry-machine-check",        NULL,            unknown_exit           },
+    [42] = {"unknown",                    NULL,            unknown_exit           },
+    [43] = {"tpr-below-threshold",        NULL,            unknown_exit           },
+    [44] = {"apic-access",                "qualification", apic_access_exit       },
+    [45] = {"virtualized-eoi",            "qualification", apic_eoi_exit          },
+    [46] = {"gdtr-or-idtr",               NULL,            unknown_exit           },
+    [47] = {"ldtr-or-tr",                 NULL,            unknown_exit           },
+    [48] = {"ept-violation",              "address",       vmx_ept_violation_exit },
+    [49] = {"ept-misconfiguration",       NULL,            unknown_exit           },
+    [50] = {"invept",                     NULL,            undefined_exit         },
+    [51] = {"rdtscp",                     NULL,            unknown_exit           },
+    [52] = {"preemption-timer",           NULL,            timer_exit             },
+    [53] = {"invvpid",                    NULL,            undefined_exit         },
+    [54] = {"wbinvd",                     NULL,            skipped_exit           },
+    [55] = {"xsetbv",                     NULL,            vmx_xsetbv_exit        },
+    [56] = {"apic-write",                 "qualification", apic_write_exit        },
+    [57] = {"rdrand",                     NULL,            unknown_exit           },
+    [58] = {"invpcid",                    NULL,            unknown_exit           },
+    [59] = {"vmfunc",                     NULL,            undefined_exit         },
+    [60] = {"encls",                      NULL,            unknown_exit           },
+    [61] = {"rdseed",                     NULL,            unknown_exit           },
+    [62] = {"page-modification-log-full", NULL,            unknown_exit           },
+    [63] = {"xsaves",                     NULL,            unknown_exit           },
+    [64] = {"xrstors",                    NULL,            unknown_exit           },
 };
 
-/* The handlers' calls are in tail position, so that the dispatch itself needs no stack frame. */
-enum outcome vmx_exit_handle(struct vmx_vcpu *v)
+const char *virt_exit_name(u32 reason)
 {
-    struct trace_record *record = trace_begin(v->base.trace_tag);
-    u64 reason = vmcs_read(EXIT_REASON);
+    return reason < EXIT_REASONS ? exits[reason].name : "unknown";
+}
 
-    record->rip = vmcs_read(GUEST_RIP);
-    record->cause = (u8)reason;
-    if (UNLIKELY(reason >= EXIT_HANDLED))
-        return vmx_exit_with_registers(v, record);
+const char *virt_exit_detail(u32 reason)
+{
+    return reason < EXIT_REASONS ? exits[reason].detail : NULL;
+}
+
+/* Bit 31 set: the entry failed. Else a reason newer than the table. */
+static COLD enum outcome other_exit(struct vmx_vcpu *v, struct trace_record *record, u32 reason)
+{
+    record->detail = vmcs_read(EXIT_QUALIFICATION);
+    if ((u16)reason < EXIT_REASONS)
+        v->exits[(u16)reason]++;
+    return reason & ENTRY_FAILED ? entry_failure(v) : unknown_exit(v, record);
+}
+
+enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    if (UNLIKELY(reason >= EXIT_REASONS))
+        return other_exit(v, record, (u32)reason);
     v->exits[reason]++;
-    return handlers[reason](v, record);
+    return exits[reason].handler(v, record);
 }

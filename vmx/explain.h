@@ -11,7 +11,7 @@
 #define EXPLAIN_MAX_RULES 24u /* lines about broken rules; how many more there are is said */
 #define EXPLAIN_MAX_LINES 60u /* of a dump */
 
-/* How the entry failed: the values that vmx_enter_guest() returns, and an exit with bit 31 of its reason set. */
+/* How the entry failed: VMfailValid, VMfailInvalid, or an exit with bit 31 of its reason set. */
 enum explain_failure { EXPLAIN_EXIT, EXPLAIN_VMFAIL_VALID, EXPLAIN_VMFAIL_INVALID };
 
 /*

@@ -163,13 +163,8 @@ static u64 read_answered(const struct vmx_vcpu *v, u32 index)
     }
 }
 
-enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record)
+static NOINLINE enum outcome read_msr(struct vmx_vcpu *v, u32 index)
 {
-    u32 index = (u32)v->gpr[GPR_RCX];
-
-    record->detail = index;
-    if (LIKELY(index == MSR_IA32_APIC_BASE))
-        return give(v, *v->base.apic.base);
     if (is_apic(index))
         return read_apic(v, index);
 
@@ -186,6 +181,16 @@ enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record)
     default:
         return give(v, row->value);
     }
+}
+
+enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u32 index = (u32)v->gpr[GPR_RCX];
+
+    record->detail = index;
+    if (LIKELY(index == MSR_IA32_APIC_BASE))
+        return give(v, *v->base.apic.base);
+    return read_msr(v, index);
 }
 
 /* SDM 4 2.1 "IA32_EFER": LME may not change while paging is on, LMA is the CPU's. */

@@ -10,7 +10,7 @@ void offsets(void);
 void offsets(void)
 {
     OFFSET_OF(VCPU_GPR, struct vmx_vcpu, gpr);
+    OFFSET_OF(VCPU_HOST_RSP, struct vmx_vcpu, host_rsp);
     OFFSET_OF(VCPU_LAUNCHED, struct vmx_vcpu, launched);
-    OFFSET_OF(CPU_HOST_STACK, struct cpu_local, host_stack);
-    OFFSET_VALUE(FIELD_HOST_RSP, 0x6c14);
+    OFFSET_VALUE(FIELD_HOST_RSP, HOST_RSP.encoding);
 }

@@ -19,8 +19,8 @@
 /* Indices of gpr[], as instructions encode registers. RSP lives in the VMCS. */
 enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
 
-/* Basic exit reasons: SDM 3D Appendix C "VMX Basic Exit Reasons". */
-#define EXIT_REASONS 70u
+/* Basic exit reasons that exit.c knows. SDM 3D Appendix C "VMX Basic Exit Reasons". */
+#define EXIT_REASONS 65u
 
 #define VMX_SWITCHED_MSRS 6u
 
@@ -32,7 +32,8 @@ struct vmx_event {
 
 struct vmx_vcpu {
     struct vcpu base;
-    u64 gpr[16]; /* see kept.h for when which of them are here; not RSP */
+    u64 gpr[16];  /* the guest's registers while it does not run; RSP is in the VMCS */
+    u64 host_rsp; /* as in its VMCS: entry.asm */
     u32 launched;
     u32 active_cpu; /* VCPU_NO_CPU: the VMCS is clear */
     u32 host_cpu;   /* whose GDT, TSS, GS the VMCS's host state holds */
@@ -105,11 +106,9 @@ enum outcome {
     OUTCOME_STOP          /* vm_stop has been called */
 };
 
-/* exit.c: records the exit, counts it, handles it. */
-enum outcome vmx_exit_handle(struct vmx_vcpu *v);
-/* The exits that are rare, or whose handlers want all the guest's registers in gpr[]: called by entry.asm. */
-enum outcome vmx_exit_slow(struct vmx_vcpu *v, struct trace_record *record);
-/* Handlers of exits; those that take the exit's record write its detail. cpuid.c */
+/* exit.c: counts the exit and calls its handler. reason: the whole field. */
+enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason);
+/* Handlers of exits; each writes the detail that exit.c's table names into the exit's record. cpuid.c */
 void vmx_cpuid_build(void);
 void vmx_cpuid_init_vcpu(struct vmx_vcpu *v);
 void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on);
@@ -127,7 +126,7 @@ void vmx_msr_restore(const struct vmx_vcpu *v);
 enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* cr.c */
 enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record);
-enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v);
+enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v, struct trace_record *record);
 enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record);
 u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
 /* mmio.c */

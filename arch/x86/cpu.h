@@ -36,25 +36,6 @@ static ALWAYS_INLINE u32 cpu_tsc_low(void)
     return low;
 }
 
-/*
- * Whether TSC *deadline is still to come, compared in all 64 bits. *before: the ticks up to the one before it, if they
- * are below 2^32; *now_low: the low half of the TSC. In assembly since it is on the way into a guest: GCC needs two
- * instructions more to put the halves together, and NOT, unlike NEG, leaves the borrow alone.
- */
-static ALWAYS_INLINE bool cpu_tsc_is_before(const u64 *deadline, u32 *now_low, u32 *before)
-{
-    u32 low, high;
-    bool borrow;
-
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    *now_low = low;
-    asm("subl %3, %0\n\tsbbl %4, %1\n\tnotl %0"
-        : "+a"(low), "+d"(high), "=@ccc"(borrow)
-        : "m"(((const u32 *)deadline)[0]), "m"(((const u32 *)deadline)[1]));
-    *before = low;
-    return borrow;
-}
-
 /* Precondition: the MSR exists (#GP otherwise, which is a host bug). msr_read_safe asks first. */
 static inline u64 msr_read(u32 index)
 {

@@ -45,7 +45,6 @@ struct cpu_local {
     u32 apic_id;
     void *trace_exit;  /* kernel/trace.h: the record of this CPU's last exit... */
     void *trace_event; /* ... and of what else happened last */
-    u64 host_stack;    /* vmx/entry.asm: what RSP is in the host while a guest runs */
     u64 stack_top;
     u64 gdt[GDT_ENTRIES] ALIGNED(16);
     struct tss tss ALIGNED(16);

@@ -146,7 +146,7 @@ struct check {
 };
 
 extern const struct check local_checks[], priority_checks[], timer_checks[], ipi_checks[], start_checks[],
-    device_checks[], hpet_checks[], clock_checks[], kept_checks[], last_checks[];
+    device_checks[], hpet_checks[], clock_checks[], last_checks[];
 
 /* devices.c */
 void ioapic_write(u32 index, u32 value);

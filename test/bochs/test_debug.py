@@ -50,6 +50,7 @@ def documented(words):
 def test_walk(debugger):
     assert "(vmx_enter_guest+0)" in debugger.start
 
+    debugger.type(documented("d 1"))
     debugger.type(documented('lb "hello:guest_main"'))
     assert "(hello:guest_main+0)" in debugger.type("c")
     assert re.search(r"rip: 00000000_0010[0-9a-f]{4}", debugger.type("r"))  # the guest's registers, not the host's
@@ -76,11 +77,9 @@ def test_walk(debugger):
 
     # Step across the entry: the instruction after VMRESUME is the guest's.
     debugger.type("vmexitbp")
-    debugger.type(documented('lb "vmx_resume_guest"'))
-    assert "(vmx_resume_guest+0)" in debugger.type("c")
-    for _ in range(40):
-        if ": vmresume " in debugger.type("s"):
-            break
+    debugger.type(documented('lb "vmx_enter_guest"'))
+    assert "(vmx_enter_guest+0)" in debugger.type("c")
+    assert ": vmresume " in debugger.type(documented("s 21"))
     assert "(hello:" in debugger.type("s")
     debugger.end()
 

@@ -487,7 +487,6 @@ static bool serve_requests(struct guest *guest, u32 requests)
 {
     struct vcpu *vcpu = &guest->base;
 
-    vcpu_request(vcpu, host_timer ? VCPU_REQUEST_NO_TIMER : 0);
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
     if ((requests & VCPU_REQUEST_EVENT) && guest->pending && !vcpu->halted_forever)

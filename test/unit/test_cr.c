@@ -348,7 +348,7 @@ static enum outcome xsetbv(u32 index, u64 value)
     bench.v.gpr[GPR_RCX] = 0xdead00000000 | index;
     bench.v.gpr[GPR_RAX] = 0xdead00000000 | (u32)value;
     bench.v.gpr[GPR_RDX] = 0xdead00000000 | value >> 32;
-    return vmx_xsetbv_exit(&bench.v);
+    return vmx_xsetbv_exit(&bench.v, trace_last());
 }
 
 /* SDM 1 13.3, over every combination of the bits that exist: x87 always, AVX needs SSE, AVX-512 comes whole and needs

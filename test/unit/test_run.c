@@ -12,36 +12,44 @@
 #include "vmx/explain.h"
 #include "vmx/load.h"
 
-struct host_frame {
-    struct vmx_vcpu *v;
-    u64 r15, r14;
-};
-u32 vmx_after_exit(struct vmx_vcpu *v, const struct host_frame frame);
-u32 vmx_enter_guest(struct vmx_vcpu *v);
-_Noreturn void vmx_resume_guest(struct vmx_vcpu *v);
-
 static enum outcome outcome;
-static u32 enter_result, stops, explained;
-static jmp_buf resumed;
+static u32 entries, stops, explained;
+static bool entry_fails, no_vmcs;
+static jmp_buf entered_again;
 
-enum outcome vmx_exit_handle(struct vmx_vcpu *v)
+/* What the test has set for the time of the exit: kept away from the first entry. */
+static struct {
+    u64 requests_or_windows;
+    struct vmx_event exception;
+    bool interrupt;
+} arrives;
+
+enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
-    struct trace_record *record = trace_begin(v->base.trace_tag);
-
-    record->rip = vmcs_read(GUEST_RIP);
+    assert_ptr_equal(v, &bench.v);
+    assert_true(v->launched);
+    assert_ptr_equal(record, trace_last());
+    /* Every exit is on record, whatever becomes of it. */
+    assert_int_equal(record->vcpu, 3 << 4 | 1);
+    assert_int_equal(record->rip, vmcs_read(GUEST_RIP));
+    assert_int_equal(record->cause, reason);
+    assert_int_equal(record->action, 0);
+    assert_int_equal(reason, 10);
     return outcome;
 }
 
-void vmx_resume_guest(struct vmx_vcpu *v)
+/* The first entry has an exit, the second one ends the run. */
+bool vmx_run_guest(struct vmx_vcpu *v)
 {
     assert_ptr_equal(v, &bench.v);
-    longjmp(resumed, 1);
-}
-
-u32 vmx_enter_guest(struct vmx_vcpu *v)
-{
-    assert_ptr_equal(v, &bench.v);
-    return enter_result;
+    if (entry_fails)
+        return false;
+    if (entries++)
+        longjmp(entered_again, 1);
+    bench.v.base.requests_or_windows = arrives.requests_or_windows;
+    bench.v.exception = arrives.exception;
+    bench.interrupt = arrives.interrupt;
+    return true;
 }
 
 void vmx_load(struct vmx_vcpu *v)
@@ -75,7 +83,7 @@ void sched_update_deadline(struct vcpu *vcpu)
 void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
 {
     assert_ptr_equal(v, &bench.v);
-    assert_int_equal(how, enter_result);
+    assert_int_equal(how, no_vmcs ? EXPLAIN_VMFAIL_INVALID : EXPLAIN_VMFAIL_VALID);
     explained++;
 }
 
@@ -94,19 +102,31 @@ static int set_up(void **state)
     bench_start();
     bench.v.base.deadline_tsc = cpu_tsc_low() + 1000000000ull;
     stops = explained = 0;
+    entry_fails = no_vmcs = false;
+    bench.v.base.trace_tag = 3 << 4 | 1;
+    VMCS_SET(EXIT_REASON, 10);
     VMCS_SET(GUEST_RIP, 0x1000);
     VMCS_SET(EXIT_INSTRUCTION_LENGTH, 2);
     bench.v.skip_bytes = 5;
     return 0;
 }
 
-/* True: the guest was entered again. */
+/* After an exit in the state that the test has set. True: the guest was entered again. */
 static bool comes_back(enum outcome after)
 {
     outcome = after;
-    if (setjmp(resumed))
+    entries = 0;
+    arrives.requests_or_windows = bench.v.base.requests_or_windows;
+    arrives.exception = bench.v.exception;
+    arrives.interrupt = bench.interrupt;
+    bench.v.base.requests_or_windows = 0;
+    bench.v.exception.info = 0;
+    bench.interrupt = false;
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, 0); /* as each VM exit leaves it */
+    if (setjmp(entered_again))
         return true;
-    assert_int_equal(vmx_after_exit(&bench.v, (struct host_frame){&bench.v, 0, 0}), 0);
+    virt_vcpu_run(&bench.v.base);
+    assert_int_equal(entries, 1);
     return false;
 }
 
@@ -195,7 +215,7 @@ static void test_reschedule_leaves(void **state)
     assert_int_equal(trace_last()->action, TRACE_LEFT);
 }
 
-/* SDM 3C 25.5.1: a timer of 0 expires before the guest's first instruction. One tick less than what is left goes in. */
+/* SDM 3C 25.5.1: a timer of 0 expires before the guest's first instruction. */
 static void test_the_deadline_in_64_bits(void **state)
 {
     static const struct {
@@ -216,19 +236,18 @@ static void test_the_deadline_in_64_bits(void **state)
     (void)state;
     vmx_machine.has_timer = true;
     for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
-        u32 before = rows[i].ticks ? rows[i].ticks - 1 : 0;
         for (u32 shift = 0; shift <= 5; shift += 5) {
             vmx_machine.timer_shift = shift;
             fake_cpu.tsc = rows[i].now;
             bench.v.base.deadline_tsc = rows[i].deadline;
             VMCS_SET(PREEMPTION_TIMER_VALUE, 77);
             assert_true(comes_back(OUTCOME_RESUME));
-            assert_int_equal(vmcs_read(PREEMPTION_TIMER_VALUE), before >> shift);
+            assert_int_equal(vmcs_read(PREEMPTION_TIMER_VALUE), rows[i].ticks >> shift);
             assert_int_equal(trace_last()->entry_tsc, (u32)rows[i].now);
             VMCS_SET(PREEMPTION_TIMER_VALUE, 77);
             bench.v.base.requests = VCPU_REQUEST_DEADLINE; /* the longer way */
             assert_true(comes_back(OUTCOME_RESUME));
-            assert_int_equal(vmcs_read(PREEMPTION_TIMER_VALUE), before >> shift);
+            assert_int_equal(vmcs_read(PREEMPTION_TIMER_VALUE), rows[i].ticks >> shift);
         }
     }
     vmx_machine.timer_shift = 0;
@@ -236,15 +255,18 @@ static void test_the_deadline_in_64_bits(void **state)
 
 static void test_failed_entries(void **state)
 {
-    for (enter_result = EXPLAIN_VMFAIL_VALID; enter_result <= EXPLAIN_VMFAIL_INVALID; enter_result++) {
+    for (u32 invalid = 0; invalid <= 1; invalid++) {
         set_up(state);
+        entry_fails = true;
+        no_vmcs = invalid;
+        fake_vmcs_set_current(invalid ? VMCS_NONE : 0x1000);
         VMCS_SET(INSTRUCTION_ERROR, 7);
         virt_vcpu_run(&bench.v.base);
         assert_int_equal(stops, 1);
         assert_int_equal(bench.event, TRACE_ENTRY_FAILED);
-        assert_int_equal(bench.event_detail, enter_result == EXPLAIN_VMFAIL_VALID ? 7 : 0);
+        assert_int_equal(bench.event_detail, invalid ? 0 : 7);
+        assert_false(bench.v.launched);
     }
-    enter_result = 0;
 }
 
 int main(void)

@@ -47,6 +47,11 @@ const char *virt_exit_name(u32 reason)
     return reason == 10 ? "cpuid" : reason == 1 ? "external-interrupt" : "other";
 }
 
+const char *virt_exit_detail(u32 reason)
+{
+    return reason == 10 ? "leaf" : reason == 1 ? "info" : reason == 48 ? "address" : NULL;
+}
+
 const char *vm_stop_reason_name(enum vm_stop_reason reason)
 {
     return reason == VM_STOP_TRIPLE_FAULT ? "triple-fault" : "other";

@@ -20,14 +20,6 @@ static inline u32 cpu_tsc_low(void)
     return (u32)cpu_tsc();
 }
 
-static inline bool cpu_tsc_is_before(const u64 *deadline, u32 *now_low, u32 *before)
-{
-    u64 now = cpu_tsc();
-    *now_low = (u32)now;
-    *before = (u32)(*deadline - 1 - now);
-    return now < *deadline;
-}
-
 u64 msr_read(u32 index);
 void msr_write(u32 index, u64 value);
 
