@@ -35,6 +35,7 @@ static const char *const reasons[] = {
     [VM_STOP_ENTRY_FAILURE] = "entry-failure",
     [VM_STOP_UNKNOWN_EXIT] = "unknown-exit",
     [VM_STOP_UNSUPPORTED_INSTRUCTION] = "unsupported-instruction",
+    [VM_STOP_NO_MEMORY] = "no-memory",
 };
 
 const char *vm_stop_reason_name(enum vm_stop_reason reason)

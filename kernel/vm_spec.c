@@ -340,6 +340,13 @@ static bool take_gdb(struct text value, void *target)
     return true;
 }
 
+static bool take_mitigations(struct text value, void *target)
+{
+    struct host_options *options = target;
+    options->mitigations = !text_is(value, "off"); /* on after a bad value, too */
+    return !options->mitigations || text_is(value, "auto");
+}
+
 static bool take_test(struct text value, void *target)
 {
     struct host_options *options = target;
@@ -354,11 +361,12 @@ static const struct key host_keys[] = {
     {"console.input", take_console_input, "the name of a VM"                                       },
     {"trace",         take_trace,         "serial or com2"                                         },
     {"gdb",           take_gdb,           "the name of a VM, then ,nowait and ,32 or ,64 if wanted"},
+    {"mitigations",   take_mitigations,   "auto or off"                                            },
     {"test",          take_test,          "a word of at most 31 characters"                        },
 };
 
-static const struct key_table host_table = {host_keys, ARRAY_SIZE(host_keys),
-                                            "log= idle= vmx.disable= console= console.input= trace= gdb= test="};
+static const struct key_table host_table = {
+    host_keys, ARRAY_SIZE(host_keys), "log= idle= vmx.disable= console= console.input= trace= gdb= mitigations= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,
@@ -424,7 +432,7 @@ enum status host_options_parse(const char *line, struct host_options *out, struc
     enum status status = STATUS_OK;
     u32 seen = 0;
 
-    *out = (struct host_options){.log = LOG_INFO};
+    *out = (struct host_options){.log = LOG_INFO, .mitigations = true};
     for (struct text word = next_word(&line); word.length; word = next_word(&line)) {
         enum status one = take_word(&host_table, word, out, &seen, status == STATUS_OK ? why : NULL);
         status = status == STATUS_OK ? one : status;

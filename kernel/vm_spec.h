@@ -55,13 +55,14 @@ struct host_options {
     char gdb[VM_NAME_BYTES];           /* the VM that is debugged through COM2, "" if none */
     bool gdb_nowait;                   /* it starts without waiting for the debugger */
     u32 gdb_bits;                      /* 32 or 64: the registers that GDB is told of; 0: by the mode it finds */
+    bool mitigations;                  /* of what CPUs get wrong, where they cost something */
     char test[32];                     /* a fault for the test-suite to provoke, "" if none */
 };
 
 /*
- * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, trace=, gdb=, test=).
- * Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the machine can boot and
- * report.
+ * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, trace=, gdb=,
+ * mitigations=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the
+ * machine can boot and report.
  */
 enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
 

@@ -41,7 +41,7 @@ FIRST_VECTOR = 16
 
 LEAVE_NAMES = ("preempted", "blocked", "stopped")
 STOP_NAMES = ("running", "poweroff", "reset", "halt", "exit", "limit", "killed", "watchdog", "triple-fault", "entry-failure",
-              "unknown-exit", "unsupported-instruction")
+              "unknown-exit", "unsupported-instruction", "no-memory")
 
 VECTOR_NAMES = ("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF", "15",
                 "#MF", "#AC", "#MC", "#XM", "#VE", "#CP")

@@ -72,6 +72,8 @@ static enum status map_region(u64 root, const struct guest_region *region, struc
         u64 to = region->frames.raw + done;
         unsigned level = page_level(from, to, region->size_bytes - done, options);
         u64 leaf = to | rights | EPT_WRITE_BACK | (level > 1 ? EPT_LARGE : 0);
+        if (level > 1 && options.fetch_small)
+            leaf &= ~EPT_EXECUTE;
         enum status status = map_page(root, from, leaf, level);
         if (status != STATUS_OK)
             return status;
@@ -95,6 +97,51 @@ enum status ept_build(const struct guest_memory *memory, struct ept_options opti
     }
     *root = top.raw;
     return STATUS_OK;
+}
+
+/* The entry in place of a large page that is not executable: a table of pages of the next size, with its rights. */
+static enum status split(u64 leaf, unsigned level, u64 *entry)
+{
+    hpa_t frame;
+    enum status status = frames_allocate(1, 1, &frame);
+
+    if (status != STATUS_OK)
+        return status;
+    u64 small = level - 1 > 1 ? leaf : (leaf & ~EPT_LARGE) | EPT_EXECUTE;
+    for (u64 i = 0; i < EPT_ENTRIES; i++)
+        table_at(frame.raw)[i] = small + (i << shift_of(level - 1));
+    *entry = frame.raw | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+    return STATUS_OK;
+}
+
+/*
+ * Tables that the copy has of its own have the same large pages as the original's: they get the same new table. An
+ * entry is written at once, and after the table that it leads to.
+ */
+enum ept_fetch ept_allow_fetch(u64 root, u64 copy, gpa_t address)
+{
+    enum ept_fetch done = EPT_FETCH_ALLOWED;
+    u64 table = root, other = copy;
+
+    for (unsigned level = 4;; level--) {
+        u64 *entry = &table_at(table)[index_of(address.raw, level)];
+        u64 *twin = other ? &table_at(other)[index_of(address.raw, level)] : NULL;
+        if (!(*entry & (EPT_READ | EPT_WRITE | EPT_EXECUTE)))
+            return EPT_FETCH_UNMAPPED;
+        if (level == 1 || (*entry & EPT_LARGE && *entry & EPT_EXECUTE))
+            return done;
+        if (*entry & EPT_LARGE) {
+            u64 finer;
+            if (split(*entry, level, &finer) != STATUS_OK)
+                return EPT_FETCH_NO_MEMORY;
+            if (twin && *twin == *entry)
+                __atomic_store_n(twin, finer, __ATOMIC_RELEASE);
+            __atomic_store_n(entry, finer, __ATOMIC_RELEASE);
+            done = EPT_FETCH_SPLIT;
+        }
+        table = *entry & EPT_ADDRESS;
+        other = twin ? *twin & EPT_ADDRESS : 0;
+    }
 }
 
 static void release_table(u64 table, unsigned level)

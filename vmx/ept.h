@@ -10,13 +10,14 @@
 struct ept_options {
     bool pages_2m;
     bool pages_1g;
+    bool fetch_small; /* code runs in pages of 4 KiB only: errata_page_size_change() */
 };
 
 /*
  * Builds the tables for `memory`; *root is the frame of the top level. RAM and the text page are read, write and
- * execute, ROM is read and execute; all is write-back with "ignore PAT", as the host maps it: a guest that chose a type
- * of its own would make aliases of two types (SDM 3A 11.12.4 "Programming the PAT"), and has no device in memory that
- * could tell. STATUS_NO_MEMORY: nothing is held.
+ * execute, ROM is read and execute (but see fetch_small); all is write-back with "ignore PAT", as the host maps it: a
+ * guest that chose a type of its own would make aliases of two types (SDM 3A 11.12.4 "Programming the PAT"), and has no
+ * device in memory that could tell. STATUS_NO_MEMORY: nothing is held.
  */
 enum status ept_build(const struct guest_memory *memory, struct ept_options options, u64 *root) MUST_CHECK;
 /*
@@ -27,6 +28,17 @@ enum status ept_build(const struct guest_memory *memory, struct ept_options opti
 enum status ept_copy_with_page(u64 root, gpa_t address, hpa_t page, u64 *copy) MUST_CHECK;
 /* Frees what ept_copy_with_page made, before its original. */
 void ept_release_copy(u64 copy, gpa_t address);
+enum ept_fetch {
+    EPT_FETCH_ALLOWED,  /* code may run there */
+    EPT_FETCH_SPLIT,    /* now it may: EPT translations are to be flushed */
+    EPT_FETCH_UNMAPPED, /* there is no memory */
+    EPT_FETCH_NO_MEMORY /* for tables; what is mapped where has not changed */
+};
+/*
+ * Makes the page of 4 KiB at `address` executable, in `root` and in `copy` (0: there is none), by splitting the larger
+ * pages that have it. Other CPUs may be walking the tables. The caller holds the VM's lock.
+ */
+enum ept_fetch ept_allow_fetch(u64 root, u64 copy, gpa_t address) MUST_CHECK;
 /* Frees the tables below and including `root`. Precondition: no CPU uses them (detached and invalidated before reuse).
  */
 void ept_release(u64 root);

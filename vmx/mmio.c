@@ -8,6 +8,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
+#include "vmx/fetch.h"
 #include "vmx/guest.h"
 
 /*
@@ -17,6 +18,10 @@
  */
 static COLD enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
 {
+    enum outcome outcome;
+
+    if (qualification & VIOLATION_FETCH && vmx_fetch_violation(v, qualification, &outcome))
+        return outcome;
     if (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID) {
         vm_stop(v->base.vm, VM_STOP_TRIPLE_FAULT,
                 "what=\"event delivery through memory that does not exist\" rip=0x%lx "

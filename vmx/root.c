@@ -131,6 +131,16 @@ static const char *withhold(void)
     return "preemption-timer";
 }
 
+/* mitigations=: what is done because a CPU gets it wrong, and costs something. */
+static void settle_mitigations(bool wanted)
+{
+    struct errata_cpu cpu = errata_this_cpu();
+    bool needed = errata_page_size_change(&cpu);
+
+    vmx_machine.fetch_small = needed && wanted;
+    log_info("mitigation page-size-change=%s", !needed ? "not-needed" : wanted ? "on" : "off");
+}
+
 enum status virt_init(const struct host_options *options, struct refusal *why)
 {
     struct vmx_caps_raw raw;
@@ -141,6 +151,7 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
         return status;
     quirks_detect();
     const char *withheld = withhold();
+    settle_mitigations(options->mitigations);
     vmx_machine.test_bad_entry = string_equal(options->test, "bad-entry");
     vmx_caps_read(&raw);
     status = resolve(&raw, options->vmx_disable, withheld, why);
@@ -209,6 +220,7 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
     struct ept_options options = {
         .pages_2m = vmx_machine.caps.ept_vpid & EPT_CAP_2M,
         .pages_1g = vmx_machine.caps.ept_vpid & EPT_CAP_1G,
+        .fetch_small = vmx_machine.fetch_small,
     };
     enum status status = ept_build(&vm->memory, options, &vm->ept_root);
     if (status == STATUS_OK && vmx_machine.has_apicv) {

@@ -5,6 +5,7 @@
 #include "arch/x86/errata.h"
 #include "arch/x86/cpu.h"
 
+#define PSCHANGE_MC_NO              BIT(6) /* of IA32_ARCH_CAPABILITIES: SDM 4 2.1 "Architectural MSRs" */
 #define SIGNATURE_RESERVED          0xf000c000u
 #define LEAF7_EDX_ARCH_CAPABILITIES BIT(29)
 
@@ -43,4 +44,37 @@ bool errata_preemption_timer(const struct errata_cpu *cpu)
         if ((cpu->signature & ~SIGNATURE_RESERVED) == bad_timers[i])
             return true;
     return false;
+}
+
+/*
+ * "Instruction Fetch May Cause Machine Check if Page Size Was Changed Without Invalidation" (SKL002 and its like;
+ * CVE-2018-12207, INTEL-SA-00210): all Intel CPUs that do not say otherwise, but for these models of family 6, Atoms
+ * and Xeon Phis. One that this table does not know is taken for affected.
+ */
+static const u8 good_fetchers[] = {
+    0x1c, 0x26,       /* Bonnell */
+    0x27, 0x35, 0x36, /* Saltwell */
+    0x37, 0x4a, 0x4d, /* Silvermont */
+    0x4c, 0x5a, 0x75, /* Airmont */
+    0x57, 0x85,       /* Knights Landing, Knights Mill */
+    0x5c, 0x5f, 0x7a, /* Goldmont, Goldmont Plus */
+    0x86,             /* Tremont, in servers */
+};
+
+static u32 family_of(u32 signature)
+{
+    u32 family = signature >> 8 & 15;
+    return family == 15 ? family + (signature >> 20 & 0xff) : family;
+}
+
+bool errata_page_size_change(const struct errata_cpu *cpu)
+{
+    u32 model = (cpu->signature >> 4 & 15) | (cpu->signature >> 12 & 0xf0);
+
+    if (!cpu->is_intel || cpu->arch_capabilities & PSCHANGE_MC_NO)
+        return false;
+    for (u32 i = 0; family_of(cpu->signature) == 6 && i < ARRAY_SIZE(good_fetchers); i++)
+        if (model == good_fetchers[i])
+            return false;
+    return true;
 }

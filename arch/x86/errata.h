@@ -17,5 +17,10 @@ struct errata_cpu errata_this_cpu(void);
 
 /* The VMX-preemption timer counts at another rate than IA32_VMX_MISC says, now and then. */
 bool errata_preemption_timer(const struct errata_cpu *cpu);
+/*
+ * A guest that changes the size of a page in its own tables, and runs code there before it flushes, raises a machine
+ * check, unless each large page that it can run code in is ours to forbid (EPT).
+ */
+bool errata_page_size_change(const struct errata_cpu *cpu);
 
 #endif

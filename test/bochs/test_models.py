@@ -38,6 +38,16 @@ def test_a_timer_that_counts_wrongly_is_not_used(boot):
     assert "signature=0x20652" in str(run) and "preemption-timer=0" in str(run)
 
 
+@pytest.mark.parametrize("mitigations", ("auto", "off"))
+def test_code_in_large_pages(boot, mitigations):
+    """No model of Bochs denies the erratum of page sizes: large pages are split where code runs, unless mitigations=off."""
+    run = boot(vms.SMALL, f"mitigations={mitigations}", cpus=2)
+    check(run, 2)
+    splits = mitigations == "auto"
+    assert run.event("mitigation")["page-size-change"] == ("on" if splits else "off")
+    assert run.event("vm exits", name="long").get("ept-violation", "0") == ("1" if splits else "0")
+
+
 def test_the_list_is_complete():
     assert {"vpid", "preemption-timer", "ept-1g", "ept-2m", "msr-bitmap", "io-bitmap"} <= set(vms.optional_features())
 

@@ -19,7 +19,7 @@ static struct guest_memory memory;
 static struct refusal why;
 static u64 root;
 
-static const struct ept_options all = {true, true};
+static const struct ept_options all = {true, true, false};
 
 /* The entry that maps an address, read from the tables by hand; 0: none. */
 static u64 leaf_of(u64 address)
@@ -127,7 +127,7 @@ static void test_alignments(void **state)
         for (u32 h = 0; h < ARRAY_SIZE(offsets); h++) {
             for (u32 s = 0; s < ARRAY_SIZE(sizes); s++) {
                 for (u32 options = 0; options < 2; options++) {
-                    struct ept_options o = {options & 1, false};
+                    struct ept_options o = {options & 1, false, false};
                     u64 before = frames_free_count();
                     memory.region_count = 0;
                     add_region(MIB(2) + offsets[g], GIB(5) + offsets[h], sizes[s], GUEST_REGION_RAM);
@@ -152,7 +152,7 @@ static void test_gigabyte_pages(void **state)
     check_mapping(all);
     ept_release(root);
     /* VMware's nested EPT and vmx.disable=ept-1g: the same map with 2 MiB pages. */
-    struct ept_options no_1g = {true, false};
+    struct ept_options no_1g = {true, false, false};
     assert_int_equal(build(no_1g), 1 + 1 + 3 + 3 + 1);
     check_mapping(no_1g);
     ept_release(root);
@@ -161,7 +161,7 @@ static void test_gigabyte_pages(void **state)
 /* The same frames with and without large pages; 4 KiB tables for 8 MiB are four. */
 static void test_without_large_pages(void **state)
 {
-    struct ept_options none = {false, false};
+    struct ept_options none = {false, false, false};
 
     (void)state;
     add_region(MIB(4), GIB(2), MIB(8), GUEST_REGION_RAM);
@@ -169,7 +169,7 @@ static void test_without_large_pages(void **state)
     check_mapping(none);
     ept_release(root);
     /* 1 GiB pages without 2 MiB pages do not exist; asking for them must still be right. */
-    struct ept_options odd = {false, true};
+    struct ept_options odd = {false, true, false};
     build(odd);
     check_mapping(odd);
     ept_release(root);
@@ -189,6 +189,162 @@ static void test_rom_is_not_writable(void **state)
     ept_release(root);
 }
 
+/* ---- code in small pages only ---- */
+
+static const struct ept_options small_code = {.pages_2m = true, .pages_1g = true, .fetch_small = true};
+
+/* The leaf of `address` by the tables below another root. */
+static u64 leaf_below(u64 other, u64 address)
+{
+    u64 kept = root;
+
+    root = other;
+    u64 leaf = leaf_of(address);
+    root = kept;
+    return leaf;
+}
+
+/* What is mapped where, with which rights to read and write and which type, must never change; *executable of the
+ * sampled pages may be fetched from. */
+static void check_all_but_fetch(u64 other, u32 *executable)
+{
+    *executable = 0;
+    for (u32 i = 0; i < memory.region_count; i++) {
+        const struct guest_region *region = &memory.regions[i];
+        for (u64 done = 0; done<region->size_bytes; done += region->size_bytes> MIB(64) ? KIB(516) : KIB(4)) {
+            u64 to, bytes;
+            hpa_t out;
+            assert_true(ept_lookup(other, gpa(region->base.raw + done), &out, &bytes));
+            to = region->frames.raw + done;
+            assert_int_equal(out.raw, to);
+            u64 leaf = leaf_below(other, region->base.raw + done);
+            assert_int_equal(leaf & 3, region->kind == GUEST_REGION_ROM ? 1 : 3);
+            assert_int_equal(leaf >> 3 & 15, 6 | 8);
+            assert_int_equal(leaf >> 7 & 1, bytes > 4096);
+            if (bytes > 4096)
+                assert_int_equal(leaf & 4, 0);
+            *executable += leaf >> 2 & 1;
+        }
+    }
+}
+
+static void test_large_pages_are_split_for_code(void **state)
+{
+    u64 bytes;
+    hpa_t out;
+    u32 executable;
+
+    (void)state;
+    u64 before = frames_free_count();
+    add_region(0, GIB(8), KIB(640), GUEST_REGION_RAM);
+    add_region(MIB(2), GIB(9) + MIB(2), MIB(6), GUEST_REGION_RAM);
+    add_region(MIB(8), GIB(9) + MIB(8), MIB(2), GUEST_REGION_ROM);
+    build(small_code);
+    check_all_but_fetch(root, &executable);
+    assert_int_equal(executable, 160); /* the small pages below 640 KiB */
+    u64 built = frames_free_count();
+
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(MIB(4) + 0x5123)), EPT_FETCH_SPLIT);
+    assert_int_equal(frames_free_count(), built - 1);
+    check_all_but_fetch(root, &executable);
+    assert_int_equal(executable, 160 + 512);
+    assert_int_equal(leaf_of(MIB(4)), (GIB(9) + MIB(4)) | 7 | 14 << 3);
+    assert_int_equal(leaf_of(MIB(6) - 4096), (GIB(9) + MIB(6) - 4096) | 7 | 14 << 3);
+    assert_int_equal(leaf_of(MIB(2)), (GIB(9) + MIB(2)) | 0x83 | 14 << 3); /* its neighbours are as they were */
+    assert_int_equal(leaf_of(MIB(6)), (GIB(9) + MIB(6)) | 0x83 | 14 << 3);
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(MIB(4))), EPT_FETCH_ALLOWED);
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(0)), EPT_FETCH_ALLOWED);
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(KIB(640))), EPT_FETCH_UNMAPPED);
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(GIB(700))), EPT_FETCH_UNMAPPED);
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(MIB(10) - 1)), EPT_FETCH_SPLIT); /* ROM stays read-only */
+    assert_int_equal(leaf_of(MIB(8)), (GIB(9) + MIB(8)) | 5 | 14 << 3);
+    assert_true(ept_lookup(root, gpa(MIB(8)), &out, &bytes));
+    assert_int_equal(frames_free_count(), built - 2);
+    ept_release(root);
+    assert_int_equal(frames_free_count(), before);
+}
+
+/* Other CPUs: large pages stay as they are, and executable. */
+static void test_without_need_nothing_is_split(void **state)
+{
+    (void)state;
+    add_region(MIB(2), GIB(9) + MIB(2), MIB(6), GUEST_REGION_RAM);
+    build(all);
+    u64 built = frames_free_count();
+    assert_int_equal(ept_allow_fetch(root, 0, gpa(MIB(4))), EPT_FETCH_ALLOWED);
+    assert_int_equal(frames_free_count(), built);
+    check_mapping(all);
+    ept_release(root);
+}
+
+/* 1 GiB becomes 2 MiB becomes 4 KiB, in the tables that a copy has of its own as well as in the shared ones. */
+static void test_split_in_the_copy_too(void **state)
+{
+    u64 copy;
+    u32 executable;
+
+    (void)state;
+    u64 before = frames_free_count();
+    add_region(0, GIB(8), GIB(3), GUEST_REGION_RAM); /* leaves of 1 GiB in the table that the copy has its own of */
+    add_region(GIB(4), GIB(16), GIB(1) + MIB(2), GUEST_REGION_RAM);
+    build(small_code);
+    assert_int_equal(ept_copy_with_page(root, gpa(0xfee00000), hpa(0x77000), &copy), STATUS_OK);
+    u64 built = frames_free_count();
+    static const struct {
+        u64 address;
+        u32 frames;
+    } rows[] = {
+        {GIB(1) + 0x7000,   2},
+        {GIB(1) + MIB(2),   1},
+        {GIB(2) - 1,        1},
+        {0,                 2},
+        {GIB(4) + MIB(6),   2},
+        {GIB(5),            1},
+        {GIB(3) - 1,        2},
+        {GIB(4) + MIB(512), 1}
+    };
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        gpa_t at = gpa(rows[i].address);
+        assert_int_equal(ept_allow_fetch(root, copy, at), EPT_FETCH_SPLIT);
+        assert_int_equal(built - frames_free_count(), rows[i].frames);
+        built = frames_free_count();
+        assert_int_equal(ept_allow_fetch(root, copy, at), EPT_FETCH_ALLOWED);
+        assert_int_equal(leaf_below(copy, at.raw), leaf_of(at.raw));
+        assert_int_equal(leaf_of(at.raw) & 0x87, 7);
+    }
+    check_all_but_fetch(root, &executable);
+    check_all_but_fetch(copy, &executable);
+    assert_int_equal(leaf_below(copy, 0xfee00000), 0x77000 | 3 | 14 << 3);
+    assert_int_equal(leaf_of(0xfee00000), 0);
+    assert_int_equal(ept_allow_fetch(root, copy, gpa(0xfee00000)), EPT_FETCH_UNMAPPED); /* no code in the local APIC */
+    assert_int_equal(frames_free_count(), built);
+    ept_release_copy(copy, gpa(0xfee00000));
+    ept_release(root);
+    assert_int_equal(frames_free_count(), before);
+}
+
+/* The first table of the two that a gigabyte needs is kept: it is right by itself, and goes with the others. */
+static void test_no_memory_for_a_split(void **state)
+{
+    u32 executable;
+
+    (void)state;
+    for (u64 available = 0; available < 3; available++) {
+        memset(&memory, 0, sizeof memory);
+        host_memory_init(MIB(1), MIB(1));
+        add_region(GIB(1), GIB(8), GIB(1), GUEST_REGION_RAM);
+        build(small_code);
+        u64 built = frames_free_count();
+        host_memory_take(MIB(1) + (256 - built) * 4096, (built - available) * 4096);
+        enum ept_fetch fetch = ept_allow_fetch(root, 0, gpa(GIB(1) + MIB(3)));
+        assert_int_equal(fetch, available < 2 ? EPT_FETCH_NO_MEMORY : EPT_FETCH_SPLIT);
+        check_all_but_fetch(root, &executable);
+        assert_int_equal(frames_free_count(), 0);
+        ept_release(root);
+        assert_int_equal(frames_free_count(), 2 + available);
+    }
+}
+
 /* Whatever frame is the one too many: nothing is held. */
 static void test_no_memory_at_each_frame(void **state)
 {
@@ -199,7 +355,7 @@ static void test_no_memory_at_each_frame(void **state)
         host_memory_take(MIB(1), MIB(1));
         add_region(0, GIB(1), MIB(8), GUEST_REGION_RAM);
         add_region(GIB(4), GIB(2), MIB(8), GUEST_REGION_RAM);
-        struct ept_options none = {false, false};
+        struct ept_options none = {false, false, false};
         enum status status = ept_build(&memory, none, &root);
         assert_int_equal(status, STATUS_NO_MEMORY); /* 12 would do */
         assert_int_equal(frames_free_count(), available);
@@ -220,6 +376,10 @@ int main(void)
         cmocka_unit_test_setup(test_gigabyte_pages, set_up),
         cmocka_unit_test_setup(test_without_large_pages, set_up),
         cmocka_unit_test_setup(test_rom_is_not_writable, set_up),
+        cmocka_unit_test_setup(test_large_pages_are_split_for_code, set_up),
+        cmocka_unit_test_setup(test_without_need_nothing_is_split, set_up),
+        cmocka_unit_test_setup(test_split_in_the_copy_too, set_up),
+        cmocka_unit_test_setup(test_no_memory_for_a_split, set_up),
         cmocka_unit_test_setup(test_no_memory_at_each_frame, set_up),
         cmocka_unit_test_setup(test_pointer, set_up),
     };

@@ -12,6 +12,7 @@
 
 #include "kernel/lib/format.h"
 #include "test/fake/host_memory.h"
+#include "vmx/fetch.h"
 #include "vmx/guest.h"
 #include "vmx/mmio.h"
 
@@ -24,6 +25,16 @@ static u32 reads, writes, stops;
 static u8 last_bytes;
 static char stop_detail[VM_DETAIL_BYTES];
 static enum vm_stop_reason stop_reason;
+
+static bool fetch_is_memory; /* the fetch was from a large page */
+
+bool vmx_fetch_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *outcome)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_true(qualification & VIOLATION_FETCH);
+    *outcome = OUTCOME_RESUME;
+    return fetch_is_memory;
+}
 
 static u64 device_read(void *device, u64 offset, u8 bytes)
 {
@@ -786,6 +797,12 @@ static void test_event_delivery_and_fetch(void **state)
     VMCS_SET(IDT_VECTORING_INFO, 0);
     assert_int_equal(violate(CODE, CODE, VIOLATION_FETCH), OUTCOME_RESUME);
     bench_assert_exception(VECTOR_UD, 0);
+    fetch_is_memory = true; /* also while an event is delivered: it comes again */
+    VMCS_SET(IDT_VECTORING_INFO, 0x80000030);
+    assert_int_equal(violate(CODE, CODE, VIOLATION_FETCH), OUTCOME_RESUME);
+    bench_assert_no_exception();
+    assert_int_equal(stops, 1);
+    fetch_is_memory = false;
     assert_int_equal(reads, 1);
 }
 

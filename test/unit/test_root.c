@@ -220,7 +220,7 @@ static u32 apic_page[1024];
 
 static void make_machine(const char *disable)
 {
-    struct host_options options = {.log = LOG_INFO};
+    struct host_options options = {.log = LOG_INFO, .mitigations = true};
 
     snprintf(options.vmx_disable, sizeof options.vmx_disable, "%s", disable);
     assert_int_equal(virt_init(&options, &why), STATUS_OK);
@@ -333,6 +333,53 @@ static void test_timers_that_count_wrongly(void **state)
     assert_true(vmx_machine.has_timer);
 }
 
+/* INTEL-SA-00210: Intel's, but for the Atoms and Xeon Phis of the list, unless PSCHANGE_MC_NO (bit 6) says otherwise.
+ */
+static void test_who_must_not_run_code_in_large_pages(void **state)
+{
+    static const struct {
+        u32 signature;
+        u64 capabilities;
+        bool affected;
+    } rows[] = {
+        {0x206a7, 0,            true },
+        {0x306c3, 0,            true },
+        {0x50654, 0,            true },
+        {0x906ea, 0x2b & ~0x40, true },
+        {0x50657, 0x2b,         true },
+        {0x50657, 0x6b,         false},
+        {0x706e5, 0x40,         false},
+        {0x30678, 0,            false}, /* Silvermont */
+        {0x406d8, 0,            false},
+        {0x506c9, 0,            false},
+        {0x706a1, 0,            false},
+        {0x50671, 0,            false}, /* Phi */
+        {0x80650, 0,            false},
+        {0x10660, 0,            true },
+        {0x00f62, 0,            true },
+    };
+
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        set_up(state);
+        fake_cpuid_set(1, 0, (struct cpuid_result){rows[i].signature, 0, BIT(5), 0});
+        fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, rows[i].capabilities);
+        make_machine("");
+        assert_int_equal(vmx_machine.fetch_small, rows[i].affected);
+        struct host_options off = {.log = LOG_INFO, .mitigations = false};
+        assert_int_equal(virt_init(&off, &why), STATUS_OK);
+        assert_false(vmx_machine.fetch_small);
+    }
+    set_up(state); /* without the MSR: an old CPU; and AMD's */
+    fake_cpuid_set(7, 0, (struct cpuid_result){0});
+    fake_msr_reset();
+    fake_msr_skylake();
+    make_machine("");
+    assert_true(vmx_machine.fetch_small);
+    fake_cpuid_set(0, 0, (struct cpuid_result){0x16, 0x68747541, 0x444d4163, 0x69746e65});
+    make_machine("");
+    assert_false(vmx_machine.fetch_small);
+}
+
 static struct vmx_vcpu *make_vcpu(void)
 {
     struct vcpu *vcpu;
@@ -395,6 +442,7 @@ int main(void)
         cmocka_unit_test_setup(test_entering_vmx_operation_flushes, set_up),
         cmocka_unit_test_setup(test_only_types_that_exist, set_up),
         cmocka_unit_test_setup(test_timers_that_count_wrongly, set_up),
+        cmocka_unit_test_setup(test_who_must_not_run_code_in_large_pages, set_up),
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),
         cmocka_unit_test_setup(test_freed_memory_is_flushed_on_each_cpu, set_up),
     };

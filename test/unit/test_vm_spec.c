@@ -293,6 +293,14 @@ static void test_host_options(void **state)
     assert_int_equal(options.trace, TRACE_TO_NOBODY);
     assert_int_equal(host_options_parse("trace=serial gdb=a", &options, &why), STATUS_OK);
 
+    assert_true(options.mitigations);
+    assert_int_equal(host_options_parse("mitigations=off", &options, &why), STATUS_OK);
+    assert_false(options.mitigations);
+    assert_int_equal(host_options_parse("mitigations=auto", &options, &why), STATUS_OK);
+    assert_true(options.mitigations);
+    refuses_options("mitigations=on", "mitigations= takes auto or off");
+    assert_true(options.mitigations);
+
     refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
     assert_int_equal(options.log, LOG_INFO);
     assert_string_equal(options.test, "x");
