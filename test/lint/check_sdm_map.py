@@ -16,6 +16,9 @@ FOLDERS = ("arch", "boot", "docs", "drivers", "guests", "kernel", "test", "tools
 SUFFIXES = (".c", ".h", ".asm", ".inc", ".md", ".py")
 ROW = re.compile(r"^\| ([0-9A-C][0-9.]*) \| ([^|]+) \| ([^|]+) \| ([^|]*)\|$", re.MULTILINE)
 HEADING = re.compile(r"^## (\d\d|Appendix [ABC]) (.+)$", re.MULTILINE)
+# | **24** | title | its number in the editions around 2023 | its number in later ones |
+EDITION = re.compile(r"^\| \*\*(\d\d)\*\* \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+FIRST_CHAPTER, LAST_CHAPTER = 23, 33
 NAME = re.compile(r"`([a-z][\w/]*\.[a-z]+):(\w+)`")
 SECTION = r"(?:2[3-9]|3[0-3])(?:\.\d+)*|[ABC]\.\d+(?:\.\d+)*|Appendix [ABC]"
 # "SDM 3C 24.6 "Title", 24.7 "Title" and 3D A.3": the volume, then numbers with or without titles.
@@ -125,12 +128,25 @@ def check_rule_sections(tree, titles):
             yield f'vmx/check_rules.h: SDM {number} "{title}": {PAGE} has "{titles.get(number)}"'
 
 
+def check_editions(page, titles):
+    """The table of other editions has each chapter under its title, and the chapters stay in their order."""
+    rows = EDITION.findall(page)
+    for place, chapter in enumerate(range(FIRST_CHAPTER, LAST_CHAPTER + 1)):
+        row = rows[place] if place < len(rows) else ("", "", "", "")
+        if row[:2] != (str(chapter), titles.get(str(chapter), "")):
+            yield f"{PAGE}: the table of editions should have chapter {chapter} here, \"{titles.get(str(chapter), '')}\""
+        for shift, number in enumerate(row[2:], 1):
+            if number.isdigit() and int(number) != chapter + shift:
+                yield f"{PAGE}: the table of editions: {number} is not {shift} behind {chapter}"
+
+
 def main():
     tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     page = read(os.path.join(tree, PAGE))
     titles, rows = sections(page)
     found = [*check_names(tree, page), *check_rows(rows), *check_citations(tree, titles), *check_rule_sections(tree, titles)]
-    for chapter in [str(number) for number in range(23, 34)] + ["Appendix A", "Appendix B", "Appendix C"]:
+    found += check_editions(page, titles)
+    for chapter in [str(number) for number in range(FIRST_CHAPTER, LAST_CHAPTER + 1)] + ["Appendix A", "Appendix B", "Appendix C"]:
         if chapter not in titles:
             found.append(f"{PAGE}: no chapter {chapter}")
     for line in found:
