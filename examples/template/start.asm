@@ -1,6 +1,6 @@
 ; The multiboot header, the first instructions, and the way into and out of the timer's interrupt handler. The loader
-; enters at `start` in flat 32-bit protected mode: paging and interrupts are off, EAX has a magic number, EBX the address
-; of the loader's information. There is no stack yet, and the loader's GDT may be gone.
+; enters at `start` in flat 32-bit protected mode: paging and interrupts are off, EAX has a magic number, EBX the
+; address of the loader's information. There is no stack yet, and the loader's GDT may be gone.
 bits 32
 global start, timer_entry
 extern guest_main, timer_interrupt

@@ -20,7 +20,8 @@ def copy_of_the_template(tmp_path):
 def make(folder, *arguments):
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     command = ["make", "-C", str(folder), f"ROOTLET={machine.TREE}"] + list(arguments)
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
 
 
 def test_it_is_four_small_files():
@@ -43,12 +44,15 @@ def test_make_run_from_another_folder(copy):
 def test_debugging_walk_of_the_page(copy):
     assert make(copy, "OPT=-O0").returncode == 0
     with test_gdb.Debugged(f"{copy}/guest.elf vm=first mem=4M\n", "gdb=first") as debugged:
-        commands = [f"target remote localhost:{debugged.port}", "break guest_main", "continue", "next", "next", "break timer_interrupt",
-                    "continue", "backtrace", "print ticks", "next", "print ticks", "delete", "continue"]
-        command = test_gdb.GDB + [str(copy / "guest.elf"), "-batch"] + [word for text in commands for word in ("-ex", text)]
-        text = subprocess.run(command, cwd=copy, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=test_gdb.LIMIT_SECONDS, check=False).stdout
+        commands = [f"target remote localhost:{debugged.port}", "break guest_main", "continue", "next", "next",
+                    "break timer_interrupt", "continue", "backtrace", "print ticks", "next", "print ticks", "delete",
+                    "continue"]
+        command = test_gdb.GDB + [str(copy / "guest.elf"), "-batch"]
+        command += [word for text in commands for word in ("-ex", text)]
+        text = subprocess.run(command, cwd=copy, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=test_gdb.LIMIT_SECONDS, check=False).stdout
     test_gdb.check_order(text, r"^Breakpoint 1, guest_main \(\) at guest\.c:\d+", r"idt_init\(\);$", r"pic_init\(\);$",
-                         r"^Breakpoint 2, timer_interrupt \(\) at guest\.c:\d+", r"^#1 .* timer_entry \(\) at start\.asm:\d+",
+                         r"^Breakpoint 2, timer_interrupt \(\) at guest\.c:\d+",
+                         r"^#1 .* timer_entry \(\) at start\.asm:\d+",
                          r"^\$1 = 0$", r"^\$2 = 1$", r"exited normally\]$")
     debugged.run.check_good_end()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""docs/cheatsheet.md has each key of a VM's line, each option and each target of make, and no other. Prints each difference.
+"""docs/cheatsheet.md has each key of a VM's line, each option and each target of make, and no other.
 
 usage: check_cheatsheet.py [tree]
 """
@@ -32,7 +32,8 @@ def differences(what, code, page):
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     page = read(os.path.join(tree, PAGE))
     places = [os.path.join(tree, "kernel", name) for name in (KEYS, "vm/spec.c")]
     spec = read(next(path for path in places if os.path.exists(path)))

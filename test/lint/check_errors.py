@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """docs/errors.md has a row for each message that says what is wrong: compares it with the code, in both directions.
 
-A message is the text of refuse(), refuse_vm(), log_error(), log_warn(), of a refusal in boot/entry.asm, or a VM's reason to stop with
-what vm_stop() and stop_at() add to it. Where the code formats a value, the page has "...". A row is | `message` | cause | cure |.
+A message is the text of refuse(), refuse_vm(), log_error(), log_warn(), of a refusal in boot/entry.asm, or a VM's
+reason to stop with what vm_stop() and stop_at() add to it. Where the code formats a value, the page has "...". A row is
+| `message` | cause | cure |.
 
 usage: check_errors.py [tree]
 """
@@ -59,21 +60,27 @@ def messages(tree):
             for call in CALL.finditer(text):
                 for literals in LITERALS.finditer(arguments(text, call.end())):
                     found.setdefault(written(literals.group(0)), name)
-                    if call.group(1) != "refuse_vm":  # its text may be one of two; the others' further strings are values
+                    # The text of refuse_vm() may be one of two; further strings of the others are values.
+                    if call.group(1) != "refuse_vm":
                         break
             for reason in REASON.findall(text):
                 found.setdefault(f"reason={reason}", name)
-    for text in re.findall(r"^\s*db\s+[\"'](rootlet: error: [^\"']+)[\"']", read(os.path.join(tree, "boot/entry.asm")), re.MULTILINE):
+    boot = read(os.path.join(tree, "boot/entry.asm"))
+    for text in re.findall(r"^\s*db\s+[\"'](rootlet: error: [^\"']+)[\"']", boot, re.MULTILINE):
         found.setdefault(text.removeprefix("rootlet: error: ").strip(), "boot/entry.asm")
     return {text: place for text, place in found.items() if text not in PASSED_ON}
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     code = messages(tree)
     rows = [text.replace("\\|", "|") for text, _, _ in ROW.findall(read(os.path.join(tree, PAGE)))]
-    wrong = [f"{PAGE}: add a row for a message of {place}: | `{text.replace('|', chr(92) + '|')}` | the cause | the cure |"
-             for text, place in sorted(code.items(), key=lambda item: item[1]) if text not in rows]
+    wrong = []
+    for text, place in sorted(code.items(), key=lambda item: item[1]):
+        if text not in rows:
+            row = f"| `{text.replace('|', chr(92) + '|')}` | the cause | the cure |"
+            wrong.append(f"{PAGE}: add a row for a message of {place}: {row}")
     wrong += [f"{PAGE}: no code has this message; take the row out: {text}" for text in rows if text not in code]
     wrong += [f"{PAGE}: two rows for: {text}" for text in sorted({text for text in rows if rows.count(text) > 1})]
     for line in wrong:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Pages and drawings name places in the tree: checks that the files exist and that they define what is said to be in them.
+"""Pages and drawings name places in the tree: checks that the files exist and define what is said to be in them.
 
-A place is `path/file.c` or `path/file.c:name` between backticks in a Markdown page. In a drawing it is the text "path/file.c:name",
-or "path/file.c:" with the name in the text element behind it. docs/sdm-map.md has a check of its own.
+A place is `path/file.c` or `path/file.c:name` between backticks in a Markdown page. In a drawing it is the text
+"path/file.c:name", or "path/file.c:" with the name in the text element behind it. docs/sdm-map.md has its own check.
 
 usage: check_places.py [tree]
 """
@@ -28,7 +28,8 @@ def places(path, text):
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     os.chdir(tree)
     wrong = set()
     for page in sorted(glob.glob("*.md") + glob.glob("docs/*.md") + glob.glob("docs/*.svg")):

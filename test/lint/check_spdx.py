@@ -33,8 +33,10 @@ def wanted(path, first):
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    listed = subprocess.run(["git", "-C", tree, "ls-files", "-co", "--exclude-standard"], check=True, capture_output=True, text=True)
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
+    command = ["git", "-C", tree, "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)
     missing = 0
     for path in sorted(listed.stdout.splitlines()):
         try:
