@@ -16,11 +16,14 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/machine.h"
+#include "kernel/machine_check.h"
 #include "kernel/panic.h"
 #include "kernel/platform.h"
 #include "kernel/sched.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
+
+#define TEST_MACHINE_CHECK_NS 5000000000ull
 
 extern const u8 image_start[], image_end[];
 extern u64 boot_entry_tsc; /* TSC when GRUB jumped to us */
@@ -200,6 +203,18 @@ static void take_options(struct host_options *options)
     log_set_level(options->log);
 }
 
+/* test=machine-check: time for an emulator's monitor to raise some; looks as the scheduler would. */
+static void await_machine_check(void)
+{
+    u64 end = cpu_tsc() + clock_tsc_from_ns(TEST_MACHINE_CHECK_NS);
+
+    log_event("test machine-check waits");
+    for (u64 now = cpu_tsc(); now < end; now = cpu_tsc()) {
+        machine_check_look(now);
+        console_flush();
+    }
+}
+
 /* test=<word>: what the test-suite provokes. */
 static void run_test(const char *test)
 {
@@ -215,6 +230,10 @@ static void run_test(const char *test)
     }
     if (string_equal(test, "bad-entry")) /* virt_init() takes it */
         return;
+    if (string_equal(test, "machine-check")) {
+        await_machine_check();
+        return;
+    }
     if (!traps_provoke(test)) {
         log_error("test=%s: no such test, or nothing stopped it", test);
         machine_note_failure();

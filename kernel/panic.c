@@ -5,6 +5,7 @@
  */
 #include "kernel/panic.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/mca.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/smp.h"
 #include "arch/x86/traps.h"
@@ -94,8 +95,23 @@ static void print_text(const char *text)
     print("rootlet: %s", text);
 }
 
+/* A broken machine breaks programs in odd ways, so errors that this CPU has noted are part of any panic. */
+static void print_machine_checks(void)
+{
+    u32 banks = mca_bank_count();
+
+    for (u32 bank = 0; bank < banks; bank++) {
+        struct mca_error error;
+        if (mca_read(bank, &error))
+            print("rootlet:   machine check bank=%u status=0x%lx address=0x%lx misc=0x%lx", bank, error.status,
+                  error.address, error.misc);
+    }
+}
+
 static NORETURN void end(void)
 {
+    if (failures == 1)
+        print_machine_checks();
     if (failures == 1 && print_epilogue)
         print_epilogue(print_text);
     print("rootlet: end status=fail");

@@ -8,6 +8,7 @@
 #include "arch/x86/ioapic.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/mca.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/pic_host.h"
 #include "arch/x86/smp.h"
@@ -132,6 +133,8 @@ enum status platform_init(const struct boot_info *boot, struct refusal *why)
         return status;
     xsave_detect();
     xsave_init_cpu();
+    mca_init_cpu();
+    log_info("machine-check banks=%u", mca_bank_count());
     log_info("fpu switch=%s xcr0=0x%lx bytes=%u", xsave_is_available() ? "xsave" : "fxsave", xsave_supported_mask(),
              xsave_area_bytes(xsave_supported_mask()));
     smp_init(clock_tsc_hz());

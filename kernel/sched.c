@@ -10,6 +10,7 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
+#include "kernel/machine_check.h"
 #include "kernel/sched_cpu.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
@@ -242,6 +243,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     vcpu->slice_end_tsc = start + budget;
     cpu->current = vcpu;
     cpu->current_since_tsc = start;
+    machine_check_look(start);
     take_input(vcpu);
     refresh_timer(vcpu);
     if (start >= vcpu->timer_tsc)

@@ -21,6 +21,7 @@
 #define MSR_IA32_P5_MC_TYPE              0x01u
 #define MSR_IA32_MCG_CAP                 0x179u
 #define MSR_IA32_MCG_STATUS              0x17au
+#define MSR_IA32_MCG_CTL                 0x17bu
 #define MSR_IA32_MISC_ENABLE             0x1a0u
 #define MSR_IA32_DEBUGCTL                0x1d9u
 #define MSR_IA32_MTRR_PHYSBASE0          0x200u
@@ -30,6 +31,7 @@
 #define MSR_IA32_PAT                     0x277u
 #define MSR_IA32_MTRR_DEF_TYPE           0x2ffu
 #define MSR_IA32_PERF_GLOBAL_CTRL        0x38fu
+#define MSR_IA32_MC0_CTL                 0x400u
 #define MSR_IA32_VMX_BASIC               0x480u
 #define MSR_IA32_VMX_PINBASED_CTLS       0x481u
 #define MSR_IA32_VMX_PROCBASED_CTLS      0x482u

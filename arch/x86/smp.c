@@ -9,6 +9,7 @@
 #include "arch/x86/features.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/mca.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "boot/ap.h"
@@ -77,6 +78,7 @@ static void ap_main(struct cpu_local *cpu)
     lapic_init_cpu();
     lapic_timer_init_cpu();
     xsave_init_cpu();
+    mca_init_cpu();
     __atomic_store_n(&cpu->online, 1, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&tsc_probe_go, __ATOMIC_ACQUIRE))
         cpu_pause();

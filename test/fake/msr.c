@@ -63,6 +63,28 @@ void msr_write(u32 index, u64 value)
     *find(index) = value;
 }
 
+static bool exists(u32 index)
+{
+    for (u32 i = 0; i < msr_count; i++)
+        if (msrs[i].index == index)
+            return true;
+    return false;
+}
+
+bool msr_read_safe(u32 index, u64 *value)
+{
+    if (exists(index))
+        *value = *find(index);
+    return exists(index);
+}
+
+bool msr_write_safe(u32 index, u64 value)
+{
+    if (exists(index))
+        msr_write(index, value);
+    return exists(index);
+}
+
 void fake_msr_skylake(void)
 {
     static const struct {

@@ -242,6 +242,11 @@ void smp_notify_posted(u32 id)
 
 void smp_mailbox_run(void) {}
 
+void machine_check_look(u64 tsc)
+{
+    (void)tsc;
+}
+
 void irq_set_handler(u8 vector, void (*handler)(void))
 {
     handlers[vector] = handler;

@@ -22,6 +22,8 @@ static inline u32 cpu_tsc_low(void)
 
 u64 msr_read(u32 index);
 void msr_write(u32 index, u64 value);
+bool msr_read_safe(u32 index, u64 *value) MUST_CHECK;
+bool msr_write_safe(u32 index, u64 value) MUST_CHECK;
 
 #define FAKE_DECLARE_REGISTER(name)                                                                                    \
     u64 name##_read(void);                                                                                             \
