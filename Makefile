@@ -26,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu bench lint unit fuzz soak setup help clean
+FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu kvm bench lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
@@ -41,6 +41,7 @@ help:
 	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
 	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry (GUEST=build/guests/hello.elf: its symbols too)"
 	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
+	@echo "make kvm       the same on any machine: QEMU and KVM run in a Linux that runs in Bochs (minutes)"
 	@echo "make bench     speed and size, each figure beside its bound"
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -57,7 +58,7 @@ run:
 	@echo "make: building" >&2
 	@$(AGAIN) do-run
 
-linux shell explain battery trace-demo:
+linux shell explain battery trace-demo kvm:
 	@tools/setup run
 	@echo "make: building" >&2
 	@$(AGAIN) do-$@
@@ -165,6 +166,10 @@ do-debug: do-iso
 
 do-qemu: do-iso
 	tools/run-qemu $(ISO) --cpus $(CPUS) --memory $(MEMORY)
+
+do-kvm: do-iso
+	@echo "make: $(ISO) boots in QEMU with KVM, $(CPUS) CPUs, in Debian's Linux, in Bochs; this takes some minutes" >&2
+	tools/run-kvm $(ISO) --cpus $(CPUS) --memory $(MEMORY)
 
 do-bench: all
 	tools/bench

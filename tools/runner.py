@@ -27,6 +27,8 @@ QUIT_KEY = b"\x1d"  # Ctrl-]
 class Serial:
     """Follows the file that the emulator writes the serial port to (byte by byte, unbuffered)."""
 
+    grace_seconds = POWER_OFF_GRACE_SECONDS
+
     def __init__(self, path, echo):
         self.path, self.echo, self.bytes = path, echo, bytearray()
 
@@ -211,7 +213,7 @@ def follow(process, serial, limit_seconds):
         now = time.monotonic()
         if end_seen is None and END.encode() in serial.bytes:
             end_seen = now
-        if end_seen is not None and now - end_seen > POWER_OFF_GRACE_SECONDS:
+        if end_seen is not None and now - end_seen > serial.grace_seconds:
             return "no-power-off"
         if limit_seconds and now - start > limit_seconds:
             return "time-limit"
@@ -253,7 +255,7 @@ def judge(cut, serial, crash, powered_off):
     if cut == "cut-short":
         return STATUS_CUT_SHORT, "cut short by Ctrl-]", False
     if cut == "no-power-off":
-        return STATUS_FAIL, f"no power-off within {POWER_OFF_GRACE_SECONDS} s after the end line", True
+        return STATUS_FAIL, f"no power-off within {serial.grace_seconds} s after the end line", True
     if end is None:
         return STATUS_FAIL, "no end line on the serial console", True
     if end != END + "ok":
