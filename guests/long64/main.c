@@ -1,7 +1,7 @@
 /*
  * Long mode with its own page tables and a ring 3 task that calls by SYSCALL and by INT 80H and whose every misdeed
  * must be caught. Also checks the hypercalls in 64-bit mode, and that the MSRs behind SYSCALL and SWAPGS stay this VM's
- * own while others run. Ends with status 0.
+ * own while others run. With exits=N it makes N exits of each ordinary kind besides. Ends with status 0.
  */
 #include "guests/lib/guest.h"
 
@@ -11,9 +11,11 @@
 #define VECTOR_SYSCALL 0x80u
 #define EXCEPTIONS     32u
 
+#define MSR_APIC_BASE      0x1bu
 #define MSR_LSTAR          0xc0000082u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 
+#define NOBODYS_MEMORY  0xd0000ul
 #define TURNS_PER_YIELD 1000u
 
 /* What the stubs of entry.asm push, lowest address first. */
@@ -130,6 +132,18 @@ static void check_hypercalls(void)
     expect(hypercall_clock_ns() - start_ns >= 1000000, "sleep in 64-bit mode returned early");
 }
 
+/* The most ordinary exits, so many of each kind: what they cost a hypervisor below ours is counted there. */
+static void make_exits(u32 count)
+{
+    for (u32 i = 0; i < count; i++) {
+        u32 eax = 0, ebx, ecx = 0, edx;
+        __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+        (void)read_msr(MSR_APIC_BASE);
+        (void)cpu_in8(ROOTLET_PORT_PIC_MASTER + 1);
+        (void)*(volatile u32 *)NOBODYS_MEMORY;
+    }
+}
+
 int guest_main(void)
 {
     load_idt();
@@ -147,6 +161,7 @@ int guest_main(void)
     expect(read_msr(MSR_KERNEL_GS_BASE) == gs && read_msr(MSR_LSTAR) == lstar, "an MSR was changed");
     if (hypercall_present())
         check_hypercalls();
+    make_exits(guest_option_number("exits", 0));
     print("long64 ok syscalls=%u caught=%u\n", syscalls, caught_count);
     return 0;
 }

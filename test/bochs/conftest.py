@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
 
-LONGEST = ("test_payloads.py", "test_linux.py")
+LONGEST = ("test_kvm.py", "test_payloads.py", "test_linux.py")
 
 
 def pytest_addoption(parser):
