@@ -150,9 +150,11 @@ def boot_kvm(vms, engine_name, options="", cpus=2, memory=512, uefi=False, limit
     return run_tool("run-kvm", vms, arguments, options)
 
 
-def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, check=True, kernel=None):
+def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, check=True, kernel=None, qemu=""):
+    """qemu: more words for QEMU's command line."""
     arguments = ["--tcg", "--cpus", cpus, "--memory", memory, "--time-limit", limit]
     arguments += ["--uefi"] if uefi else []
     arguments += [] if check else ["--no-check"]
+    arguments += [f"--qemu={qemu}"] if qemu else []
     arguments += ["--kernel", kernel] if kernel else []
     return run_tool("run-qemu", vms, arguments, options)
