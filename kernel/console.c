@@ -1,12 +1,13 @@
 /*
  * Two rings under one lock (the last in the lock order): bytes to send, 64 KiB, and bytes received. Whoever writes also
  * moves bytes if the transmitter is empty, which starts the chain of transmit interrupts, and before interrupts work is
- * the only drain. Without a UART output is thrown away. Any CPU, interrupts off; not in NMI context but for
+ * the only drain. Every wait for the transmitter is bounded. Any CPU, interrupts off; not in NMI context but for
  * console_panic_write.
  */
 #include "kernel/console.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/spinlock.h"
+#include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/serial_line.h"
 
@@ -14,10 +15,14 @@
 #define RESERVE_BYTES   (RING_BYTES / 2)
 #define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
-#define INTERRUPT_LOOPS 64u /* a UART that never runs out of causes must not hold the CPU */
+#define STALL_POLLS     1000000u /* a read of a UART takes about 1 us; at 9600 baud a FIFO takes 17 ms */
+#define INTERRUPT_LOOPS 64u      /* a UART that never runs out of causes must not hold the CPU */
 
 static struct spinlock lock;
-static bool present;
+static bool present, settled;
+static bool stalled; /* the transmitter stood still, at out_tail == stalled_tail */
+static u32 stalled_tail;
+static u64 lost; /* bytes dropped since the last note of it */
 static u8 ring[RING_BYTES], input[INPUT_BYTES];
 static struct serial_line line = {SERIAL_COM1, RING_BYTES, INPUT_BYTES, ring, input, 0, 0, 0, 0};
 static bool line_open; /* raw bytes have gone out since the last newline */
@@ -38,7 +43,34 @@ static void handle_interrupt(void)
 
 void console_init(void)
 {
+    line.port = SERIAL_COM1;
     present = serial_init(SERIAL_COM1);
+    settled = false;
+}
+
+bool console_is_there(void)
+{
+    return present;
+}
+
+bool console_move(enum serial_port port, bool as_it_is)
+{
+    if (!(as_it_is ? serial_take_over(port) : serial_init(port)))
+        return false;
+    console_flush();
+    spin_lock(&lock);
+    line.port = port;
+    present = true;
+    serial_line_feed(&line);
+    spin_unlock(&lock);
+    return true;
+}
+
+void console_settle(void)
+{
+    settled = true;
+    if (!present)
+        line.out_tail = line.out_head;
 }
 
 void console_enable_interrupts(void)
@@ -47,7 +79,7 @@ void console_enable_interrupts(void)
         return;
     irq_set_handler(IRQ_VECTOR_SERIAL, handle_interrupt);
     spin_lock(&lock);
-    serial_set_interrupts(SERIAL_COM1, true, true);
+    serial_set_interrupts(line.port, true, true);
     interrupts = true;
     spin_unlock(&lock);
 }
@@ -69,33 +101,93 @@ static void append(const char *text, size_t length)
     __atomic_store_n(&line.out_head, line.out_head + (u32)length, __ATOMIC_RELEASE);
 }
 
+static bool is_stalled(void)
+{
+    return stalled && line.out_tail == stalled_tail;
+}
+
+/*
+ * Feeds the transmitter until at most `level` bytes wait. False if it stood still for STALL_POLLS reads of its status;
+ * from then on it is asked once each time, until it moves.
+ */
+static bool drain_to(u32 level)
+{
+    u32 polls = 0;
+
+    while (line.out_head - line.out_tail > level) {
+        u32 before = line.out_tail;
+        u32 limit = is_stalled() ? 1 : STALL_POLLS;
+        serial_line_feed(&line);
+        if (line.out_tail != before) {
+            polls = 0;
+        } else if (++polls >= limit) {
+            stalled = true;
+            stalled_tail = line.out_tail;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Until the last byte has left the wire. */
+static void drain_wire(void)
+{
+    if (!drain_to(0))
+        return;
+    for (u32 polls = 0; polls < STALL_POLLS && !serial_is_idle(line.port); polls++)
+        ;
+}
+
 static void send(const char *text, size_t length)
 {
     while (length) {
         size_t room = RING_BYTES - (line.out_head - line.out_tail);
         size_t part = length < room ? length : room;
+        if (!part && (!present || !drain_to(RING_BYTES - 1))) {
+            lost += length;
+            return;
+        }
         append(text, part);
         text += part;
         length -= part;
-        serial_line_feed(&line);
+        if (present)
+            serial_line_feed(&line);
     }
+}
+
+static void say_what_was_lost(void)
+{
+    char note[80];
+
+    if (LIKELY(!lost) || line.out_head - line.out_tail > RESERVE_BYTES)
+        return;
+    size_t length = format_text(note, sizeof note, "rootlet: warn: console: %lu bytes were lost\n", lost);
+    lost = 0;
+    send(note, length);
+}
+
+/* Without a port, text waits in the ring for one until it is settled that there is none. */
+static bool is_silent(void)
+{
+    return !present && settled;
 }
 
 void console_write(const char *text, size_t length)
 {
-    if (!present)
+    if (is_silent())
         return;
     spin_lock(&lock);
     if (line_open)
         send("\r\n", 2);
     line_open = false;
+    say_what_was_lost();
     send(text, length);
     spin_unlock(&lock);
 }
 
 void console_write_raw(const char *text, size_t length)
 {
-    if (!present || !length)
+    if (is_silent() || !length)
         return;
     spin_lock(&lock);
     line_open = text[length - 1] != '\n';
@@ -111,6 +203,8 @@ static u32 backlog(void)
 
 s64 console_room(void)
 {
+    if (is_stalled())
+        return RING_BYTES - RESERVE_BYTES; /* nobody is held back for what will be dropped */
     return (s64)(RING_BYTES - RESERVE_BYTES) - (s64)backlog();
 }
 
@@ -125,10 +219,7 @@ void console_flush(void)
     if (!present)
         return;
     spin_lock(&lock);
-    while (line.out_head != line.out_tail)
-        serial_line_feed(&line);
-    while (!serial_is_idle(SERIAL_COM1))
-        ;
+    drain_wire();
     spin_unlock(&lock);
 }
 
@@ -137,15 +228,8 @@ void console_panic_write(const char *text, size_t length)
     if (!present)
         return;
     /* What was logged before comes out first; the lock's owner may be stopped for ever, so none is taken. */
-    while (line.out_head != line.out_tail)
-        serial_line_feed(&line);
-    for (size_t i = 0; i < length; i++) {
-        while (!serial_can_send(SERIAL_COM1))
-            ;
-        serial_send(SERIAL_COM1, (u8)text[i]);
-    }
-    while (!serial_is_idle(SERIAL_COM1))
-        ;
+    if (drain_to(0) && serial_send_polled(line.port, (const u8 *)text, length))
+        drain_wire();
 }
 
 int console_read(void)

@@ -1,14 +1,24 @@
 /*
  * The serial console: a ring of bytes that the UART's transmit interrupt drains, so that nobody waits for 115200 baud.
- * Whole lines go in under one lock, so lines of different CPUs and VMs never mix.
+ * Whole lines go in under one lock, so lines of different CPUs and VMs never mix. A port that stops taking bytes delays
+ * the machine once, by about a second; until it takes some again, what finds no room in the ring is dropped and
+ * counted.
  */
 #ifndef ROOTLET_KERNEL_CONSOLE_H
 #define ROOTLET_KERNEL_CONSOLE_H
 
-#include "kernel/lib/types.h"
+#include "drivers/host/serial.h"
 
-/* Finds and sets up the host UART (COM1, polled); called once, first. */
+/* Finds and sets up the host UART (COM1, polled); called once, first. Without one what is written waits in the ring. */
 void console_init(void);
+bool console_is_there(void);
+/*
+ * Goes on at another port, polled, from what is in the ring on; `as_it_is`: speed and format are firmware's. False, and
+ * nothing changed, if no UART answers there. Before console_settle and interrupts.
+ */
+bool console_move(enum serial_port port, bool as_it_is) MUST_CHECK;
+/* No other port will be found: if there is none, what has been and will be written is thrown away. */
+void console_settle(void);
 /* Switches from polling to the transmit interrupt; after the I/O APIC is up. */
 void console_enable_interrupts(void);
 /* Appends `length` bytes, which end in a newline. Waits (polling the UART) only if the ring is full. */

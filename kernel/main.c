@@ -263,7 +263,7 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
     take_options(options);
     init_memory(info_physical, info_bytes);
     log_info("image at=0x%lx bytes=%lu", virt_to_phys(image_start).raw, (u64)(image_end - image_start));
-    if (platform_init(&boot_info, &why) != STATUS_OK) {
+    if (platform_init(&boot_info, options, &why) != STATUS_OK) {
         log_error("%s", why.text);
         end_with_failure();
     }

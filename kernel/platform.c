@@ -21,6 +21,7 @@
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
+#include "kernel/firmware.h"
 #include "kernel/log.h"
 #include "kernel/symbols.h"
 
@@ -111,21 +112,25 @@ static enum status start_clock(struct refusal *why)
     return STATUS_OK;
 }
 
-static void start_console_interrupt(void)
+static void start_console_interrupt(u8 irq)
 {
-    if (irq_route_isa(SERIAL_COM1_ISA_IRQ, IRQ_VECTOR_SERIAL))
+    if (irq && irq_route_isa(irq, IRQ_VECTOR_SERIAL))
         console_enable_interrupts();
     else
         log_warn("no I/O APIC pin for the serial interrupt: the console is polled");
 }
 
-enum status platform_init(const struct boot_info *boot, struct refusal *why)
+enum status platform_init(const struct boot_info *boot, const struct host_options *options, struct refusal *why)
 {
     enum status status;
 
     symbols_init(&boot->symbols);
     read_tables(boot);
     power_set_acpi(&acpi);
+    u8 console_irq = firmware_choose_console(&acpi, options->console);
+    if (!firmware_report_iommus(&acpi))
+        ioapic_set_blocked();
+    firmware_stop_bus_masters(&acpi, options->dma_keep);
     status = start_interrupt_controllers(why);
     if (status == STATUS_OK)
         status = start_clock(why);
@@ -138,7 +143,7 @@ enum status platform_init(const struct boot_info *boot, struct refusal *why)
     log_info("fpu switch=%s xcr0=0x%lx bytes=%u", xsave_is_available() ? "xsave" : "fxsave", xsave_supported_mask(),
              xsave_area_bytes(xsave_supported_mask()));
     smp_init(clock_tsc_hz());
-    start_console_interrupt();
+    start_console_interrupt(console_irq);
     return STATUS_OK;
 }
 

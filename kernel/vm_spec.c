@@ -280,8 +280,19 @@ static bool take_idle(struct text value, void *target)
 
 static bool take_console(struct text value, void *target)
 {
-    (void)target;
-    return text_is(value, "com1");
+    static const char *const words[] = {[CONSOLE_COM1] = "com1", [CONSOLE_SPCR] = "spcr", [CONSOLE_PCI] = "pci"};
+    struct host_options *options = target;
+    int port = find_word(value, words + CONSOLE_COM1, ARRAY_SIZE(words) - CONSOLE_COM1);
+    if (port >= 0)
+        options->console = (enum console_port)(port + CONSOLE_COM1);
+    return port >= 0;
+}
+
+static bool take_dma(struct text value, void *target)
+{
+    struct host_options *options = target;
+    options->dma_keep = text_is(value, "keep");
+    return options->dma_keep || text_is(value, "stop");
 }
 
 static bool take_copy(struct text value, char *to, size_t size)
@@ -357,8 +368,9 @@ static const struct key host_keys[] = {
     {"log",           take_log,           "error, warn, info or debug"                             },
     {"idle",          take_idle,          "poweroff in this version"                               },
     {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"       },
-    {"console",       take_console,       "com1 in this version"                                   },
+    {"console",       take_console,       "com1, spcr or pci"                                      },
     {"console.input", take_console_input, "the name of a VM"                                       },
+    {"dma",           take_dma,           "stop or keep"                                           },
     {"trace",         take_trace,         "serial or com2"                                         },
     {"gdb",           take_gdb,           "the name of a VM, then ,nowait and ,32 or ,64 if wanted"},
     {"mitigations",   take_mitigations,   "auto or off"                                            },
@@ -366,7 +378,8 @@ static const struct key host_keys[] = {
 };
 
 static const struct key_table host_table = {
-    host_keys, ARRAY_SIZE(host_keys), "log= idle= vmx.disable= console= console.input= trace= gdb= mitigations= test="};
+    host_keys, ARRAY_SIZE(host_keys),
+    "log= idle= vmx.disable= console= console.input= dma= trace= gdb= mitigations= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,

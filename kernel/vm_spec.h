@@ -47,9 +47,13 @@ enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal 
 
 enum trace_to { TRACE_TO_NOBODY, TRACE_TO_SERIAL, TRACE_TO_COM2 };
 
+enum console_port { CONSOLE_ANY, CONSOLE_COM1, CONSOLE_SPCR, CONSOLE_PCI };
+
 struct host_options {
     enum log_level log;
-    char vmx_disable[160];             /* the comma-separated list as written; vmx/ checks the names */
+    char vmx_disable[160]; /* the comma-separated list as written; vmx/ checks the names */
+    enum console_port console;
+    bool dma_keep;                     /* bus masters that firmware left running stay so */
     char console_input[VM_NAME_BYTES]; /* the VM that gets what is typed, "" if none */
     enum trace_to trace;               /* where the flight recorder is printed at the end */
     char gdb[VM_NAME_BYTES];           /* the VM that is debugged through COM2, "" if none */
@@ -60,7 +64,7 @@ struct host_options {
 };
 
 /*
- * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, trace=, gdb=,
+ * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, dma=, trace=, gdb=,
  * mitigations=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the
  * machine can boot and report.
  */

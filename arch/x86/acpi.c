@@ -4,13 +4,12 @@
  * ACPI Specification 6.4, 5.2.5 "Root System Description Pointer (RSDP)", 5.2.8 "Root System Description Table (RSDT)",
  * 5.2.9 "Fixed ACPI Description Table (FADT)", 5.2.12 "Multiple APIC Description Table (MADT)".
  */
-#include "arch/x86/acpi.h"
+#include "arch/x86/acpi_table.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 
 #define RSDP_V1_BYTES    20u
 #define RSDP_V2_BYTES    36u
-#define HEADER_BYTES     36u
 #define TABLE_MAX_BYTES  MIB(8)
 #define ROOT_MAX_ENTRIES 256u
 
@@ -18,14 +17,6 @@
 #define BIOS_EBDA_BYTES   1024u
 #define BIOS_ROM_BASE     0xe0000u
 #define BIOS_ROM_BYTES    0x20000u
-
-#define GAS_MEMORY 0u
-#define GAS_PORT   1u
-
-struct table {
-    const u8 *bytes;
-    u32 length;
-};
 
 struct parser {
     const struct acpi_reader *reader;
@@ -40,8 +31,7 @@ static u64 read_little_endian(const u8 *bytes, u32 count)
     return value;
 }
 
-/* A field that lies beyond the table's end reads as 0: older tables are shorter. */
-static u64 field(const struct table *table, u32 offset, u32 count)
+u64 acpi_field(const struct acpi_table *table, u32 offset, u32 count)
 {
     if (offset > table->length || table->length - offset < count)
         return 0;
@@ -63,18 +53,18 @@ static const u8 *map(const struct parser *p, u64 address, u64 bytes)
     return p->reader->map(p->reader->context, address, bytes);
 }
 
-static bool has_signature(const struct table *table, const char *signature)
+static bool has_signature(const struct acpi_table *table, const char *signature)
 {
     return memcmp(table->bytes, signature, 4) == 0;
 }
 
 /* False, and counted, if the table cannot be read or does not add up. */
-static bool open_table(const struct parser *p, u64 address, struct table *out)
+static bool open_table(const struct parser *p, u64 address, struct acpi_table *out)
 {
-    const u8 *header = map(p, address, HEADER_BYTES);
+    const u8 *header = map(p, address, ACPI_HEADER_BYTES);
     u64 length = header ? read_little_endian(header + 4, 4) : 0;
 
-    if (length >= HEADER_BYTES && length <= TABLE_MAX_BYTES) {
+    if (length >= ACPI_HEADER_BYTES && length <= TABLE_MAX_BYTES) {
         out->bytes = map(p, address, length);
         out->length = (u32)length;
         if (out->bytes && sums_to_zero(out->bytes, length)) {
@@ -178,14 +168,14 @@ static void parse_madt_entry(struct acpi_info *info, const u8 *entry)
     }
 }
 
-static void parse_madt(struct acpi_info *info, const struct table *madt)
+static void parse_madt(struct acpi_info *info, const struct acpi_table *madt)
 {
     u32 at = 44;
 
     if (info->has_madt)
         return; /* the first one counts */
     info->has_madt = true;
-    info->lapic_address = field(madt, 36, 4);
+    info->lapic_address = acpi_field(madt, 36, 4);
     while (at < madt->length) {
         const u8 *entry = madt->bytes + at;
         u32 left = madt->length - at;
@@ -202,12 +192,12 @@ static void parse_madt(struct acpi_info *info, const struct table *madt)
 }
 
 /* A port from its 32-bit field, or else from its Generic Address Structure (5.2.3.2) in newer tables. 0: none. */
-static u16 fadt_port(const struct table *fadt, u32 offset, u32 gas_offset)
+static u16 fadt_port(const struct acpi_table *fadt, u32 offset, u32 gas_offset)
 {
-    u64 port = field(fadt, offset, 4);
+    u64 port = acpi_field(fadt, offset, 4);
 
-    if (!port && field(fadt, gas_offset, 1) == GAS_PORT)
-        port = field(fadt, gas_offset + 4, 8);
+    if (!port && acpi_field(fadt, gas_offset, 1) == ACPI_SPACE_PORT)
+        port = acpi_field(fadt, gas_offset + 4, 8);
     return port <= 0xffff ? (u16)port : 0;
 }
 
@@ -216,27 +206,27 @@ static u16 fadt_port(const struct table *fadt, u32 offset, u32 gas_offset)
  * it. ACPI Specification 6.4, 20.2.5 "Term Objects Encoding": NameOp 0x08, PackageOp 0x12, BytePrefix 0x0A, WordPrefix
  * 0x0B, DWordPrefix 0x0C, ZeroOp 0, OneOp 1.
  */
-static bool read_constant(const struct table *aml, u32 *at, u8 *value)
+static bool read_constant(const struct acpi_table *aml, u32 *at, u8 *value)
 {
-    u64 op = field(aml, *at, 1);
+    u64 op = acpi_field(aml, *at, 1);
     u32 bytes = op == 0x0a ? 1 : op == 0x0b ? 2 : op == 0x0c ? 4 : 0;
 
     if (*at >= aml->length || (bytes == 0 && op > 1) || aml->length - *at < 1 + bytes)
         return false;
-    *value = (u8)(bytes ? field(aml, *at + 1, bytes) : op);
+    *value = (u8)(bytes ? acpi_field(aml, *at + 1, bytes) : op);
     *at += 1 + bytes;
     return true;
 }
 
-static bool parse_sleep_package(const struct table *aml, u32 at, struct acpi_sleep *out)
+static bool parse_sleep_package(const struct acpi_table *aml, u32 at, struct acpi_sleep *out)
 {
     u8 a = 0, b = 0;
 
-    if (field(aml, at, 1) != 0x12)
+    if (acpi_field(aml, at, 1) != 0x12)
         return false;
     at++;
-    at += 1 + (u32)(field(aml, at, 1) >> 6); /* PkgLength: its first byte says how many more belong to it */
-    u64 elements = field(aml, at, 1);
+    at += 1 + (u32)(acpi_field(aml, at, 1) >> 6); /* PkgLength: its first byte says how many more belong to it */
+    u64 elements = acpi_field(aml, at, 1);
     at++;
     if (elements < 1 || !read_constant(aml, &at, &a))
         return false;
@@ -246,9 +236,9 @@ static bool parse_sleep_package(const struct table *aml, u32 at, struct acpi_sle
     return true;
 }
 
-static void find_sleep(struct acpi_info *info, const struct table *aml)
+static void find_sleep(struct acpi_info *info, const struct acpi_table *aml)
 {
-    for (u32 at = HEADER_BYTES + 1; !info->s5.usable && at + 4 < aml->length; at++) {
+    for (u32 at = ACPI_HEADER_BYTES + 1; !info->s5.usable && at + 4 < aml->length; at++) {
         const u8 *name = aml->bytes + at;
         bool named = name[-1] == 0x08 || (name[-1] == '\\' && name[-2] == 0x08);
         if (named && memcmp(name, "_S5_", 4) == 0)
@@ -256,52 +246,58 @@ static void find_sleep(struct acpi_info *info, const struct table *aml)
     }
 }
 
-static void parse_reset(struct acpi_info *info, const struct table *fadt)
+static void parse_aml(struct acpi_info *info, const struct acpi_table *aml)
 {
-    u64 space = field(fadt, 116, 1);
-    u64 address = field(fadt, 120, 8);
-
-    if (!(field(fadt, 112, 4) & BIT(10)) || !address)
-        return;
-    if (space != GAS_MEMORY && (space != GAS_PORT || address > 0xffff))
-        return;
-    info->reset = (struct acpi_reset){
-        .usable = true, .is_port = space == GAS_PORT, .address = address, .value = (u8)field(fadt, 128, 1)};
+    find_sleep(info, aml);
+    acpi_find_roots(info, aml);
 }
 
-static void parse_fadt(const struct parser *p, const struct table *fadt)
+static void parse_reset(struct acpi_info *info, const struct acpi_table *fadt)
+{
+    u64 space = acpi_field(fadt, 116, 1);
+    u64 address = acpi_field(fadt, 120, 8);
+
+    if (!(acpi_field(fadt, 112, 4) & BIT(10)) || !address)
+        return;
+    if (space != ACPI_SPACE_MEMORY && (space != ACPI_SPACE_PORT || address > 0xffff))
+        return;
+    info->reset = (struct acpi_reset){
+        .usable = true, .is_port = space == ACPI_SPACE_PORT, .address = address, .value = (u8)acpi_field(fadt, 128, 1)};
+}
+
+static void parse_fadt(const struct parser *p, const struct acpi_table *fadt)
 {
     struct acpi_info *info = p->info;
-    struct table dsdt;
-    u64 dsdt_address = field(fadt, 140, 8);
+    struct acpi_table dsdt;
+    u64 dsdt_address = acpi_field(fadt, 140, 8);
 
     info->smi_command_port = fadt_port(fadt, 48, ~0u);
-    info->acpi_enable_value = (u8)field(fadt, 52, 1);
+    info->acpi_enable_value = (u8)acpi_field(fadt, 52, 1);
     info->pm1a_control = fadt_port(fadt, 64, 172);
     info->pm1b_control = fadt_port(fadt, 68, 184);
     info->pm_timer_port = fadt_port(fadt, 76, 208);
-    info->pm_timer_bits = field(fadt, 112, 4) & BIT(8) ? 32 : 24;
+    info->pm_timer_bits = acpi_field(fadt, 112, 4) & BIT(8) ? 32 : 24;
     parse_reset(info, fadt);
     if (!dsdt_address)
-        dsdt_address = field(fadt, 40, 4);
+        dsdt_address = acpi_field(fadt, 40, 4);
     if (open_table(p, dsdt_address, &dsdt) && has_signature(&dsdt, "DSDT"))
-        find_sleep(info, &dsdt);
+        parse_aml(info, &dsdt);
 }
 
 /* IA-PC HPET Specification 1.0a, 3.2.4 "The ACPI 2.0 HPET Description Table (HPET)" */
-static void parse_hpet(struct acpi_info *info, const struct table *hpet)
+static void parse_hpet(struct acpi_info *info, const struct acpi_table *hpet)
 {
-    if (!info->hpet_address && field(hpet, 40, 1) == GAS_MEMORY)
-        info->hpet_address = field(hpet, 44, 8);
+    if (!info->hpet_address && acpi_field(hpet, 40, 1) == ACPI_SPACE_MEMORY)
+        info->hpet_address = acpi_field(hpet, 44, 8);
 }
 
-static void parse_root(const struct parser *p, const struct table *root, u32 entry_bytes)
+static void parse_root(const struct parser *p, const struct acpi_table *root, u32 entry_bytes)
 {
-    u32 entries = (root->length - HEADER_BYTES) / entry_bytes;
+    u32 entries = (root->length - ACPI_HEADER_BYTES) / entry_bytes;
 
     for (u32 i = 0; i < entries && i < ROOT_MAX_ENTRIES; i++) {
-        struct table table;
-        if (!open_table(p, field(root, HEADER_BYTES + i * entry_bytes, entry_bytes), &table))
+        struct acpi_table table;
+        if (!open_table(p, acpi_field(root, ACPI_HEADER_BYTES + i * entry_bytes, entry_bytes), &table))
             continue;
         if (has_signature(&table, "APIC"))
             parse_madt(p->info, &table);
@@ -310,7 +306,13 @@ static void parse_root(const struct parser *p, const struct table *root, u32 ent
         else if (has_signature(&table, "HPET"))
             parse_hpet(p->info, &table);
         else if (has_signature(&table, "SSDT"))
-            find_sleep(p->info, &table);
+            parse_aml(p->info, &table);
+        else if (has_signature(&table, "DMAR"))
+            acpi_take_dmar(p->info, &table);
+        else if (has_signature(&table, "MCFG"))
+            acpi_take_mcfg(p->info, &table);
+        else if (has_signature(&table, "SPCR"))
+            acpi_take_spcr(p->info, &table);
     }
 }
 
@@ -343,7 +345,7 @@ static const u8 *search_rsdp(const struct parser *p)
     return found ? found : search_rsdp_in(p, BIOS_ROM_BASE, BIOS_ROM_BYTES);
 }
 
-static bool open_root(const struct parser *p, const u8 *rsdp, u64 rsdp_bytes, struct table *root, u32 *entry_bytes)
+static bool open_root(const struct parser *p, const u8 *rsdp, u64 rsdp_bytes, struct acpi_table *root, u32 *entry_bytes)
 {
     *entry_bytes = 8;
     if (rsdp_bytes >= RSDP_V2_BYTES && rsdp[15] >= 2 && open_table(p, read_little_endian(rsdp + 24, 8), root) &&
@@ -357,7 +359,7 @@ enum status acpi_parse(const struct acpi_reader *reader, const void *rsdp, size_
                        struct refusal *why)
 {
     struct parser p = {reader, out};
-    struct table root;
+    struct acpi_table root;
     u32 entry_bytes = 0;
 
     memset(out, 0, sizeof *out);

@@ -1,8 +1,8 @@
 /*
- * The ACPI tables that the host reads: MADT (CPUs, interrupt controllers), FADT (power, PM timer, reset), HPET, and
- * \_S5 from the DSDT. Pure: tables come through a reader, every length and checksum is checked, the result is plain
- * data. A broken table is left out and counted; nothing here fails for want of a table except acpi_parse without any
- * root. ACPI Specification 6.4, 5.2 "ACPI System Description Tables".
+ * The ACPI tables that the host reads: MADT (CPUs, interrupt controllers), FADT (power, PM timer, reset), HPET, DMAR
+ * (IOMMUs), MCFG, SPCR (serial console), and \_S5 and _BBN from the DSDT. Pure: tables come through a reader, every
+ * length and checksum is checked, the result is plain data. A broken table is left out and counted; nothing here fails
+ * for want of a table except acpi_parse without any root. ACPI Specification 6.4, 5.2 "ACPI System Description Tables".
  */
 #ifndef ROOTLET_ARCH_ACPI_H
 #define ROOTLET_ARCH_ACPI_H
@@ -13,6 +13,7 @@
 #define ACPI_MAX_IOAPICS   8u
 #define ACPI_ISA_IRQS      16u
 #define ACPI_MAX_NMI_LINES 16u
+#define ACPI_MAX_IOMMUS    16u
 
 struct acpi_reader {
     /* A pointer to `bytes` bytes of physical memory at `address`, or NULL if they cannot be read. */
@@ -45,6 +46,21 @@ struct acpi_sleep {
     u8 type_b;
 };
 
+struct acpi_iommu {
+    u64 address; /* its registers, 4 KiB */
+    u16 segment;
+};
+
+/* The serial port that firmware names for consoles. */
+struct acpi_serial {
+    bool is_named;
+    bool usable;  /* a 16550 at a port or in memory */
+    bool is_port; /* else memory */
+    bool wide;    /* in memory: each register is 32 bits wide */
+    u64 address;
+    u8 isa_irq; /* 0: none */
+};
+
 struct acpi_info {
     u32 cpu_apic_ids[CPU_MAX]; /* enabled CPUs, in the order of the MADT */
     u32 cpu_count;
@@ -65,6 +81,12 @@ struct acpi_info {
     struct acpi_reset reset;
     struct acpi_sleep s5;
     u64 hpet_address; /* 0: none */
+    struct acpi_iommu iommus[ACPI_MAX_IOMMUS];
+    u32 iommu_count;
+    u32 iommus_left_out;
+    u32 last_pci_segment; /* 0: the only one, or not known */
+    bool other_pci_roots; /* PCI buses that no bridge of bus 0 leads to */
+    struct acpi_serial spcr;
     u32 tables_found;
     u32 tables_broken; /* unreadable, truncated, or with a wrong checksum */
     bool has_madt;

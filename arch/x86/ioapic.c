@@ -23,6 +23,7 @@ struct ioapic {
 };
 
 static struct ioapic ioapics[ACPI_MAX_IOAPICS];
+static bool blocked;
 static u32 ioapic_count;
 static struct acpi_isa_irq isa_irqs[ACPI_ISA_IRQS];
 
@@ -69,11 +70,16 @@ enum status ioapic_init(const struct acpi_info *acpi, struct refusal *why)
     return status;
 }
 
+void ioapic_set_blocked(void)
+{
+    blocked = true;
+}
+
 enum status ioapic_route_isa(u8 irq, u8 vector, u32 apic_id)
 {
     const struct acpi_isa_irq *wire = &isa_irqs[irq % ACPI_ISA_IRQS];
 
-    if (apic_id > MAX_DESTINATION)
+    if (blocked || apic_id > MAX_DESTINATION)
         return STATUS_UNSUPPORTED;
     for (u32 i = 0; i < ioapic_count; i++) {
         const struct ioapic *ioapic = &ioapics[i];

@@ -16,6 +16,8 @@ enum status ioapic_init(const struct acpi_info *acpi, struct refusal *why) MUST_
  * override, unmasked. STATUS_UNSUPPORTED: no I/O APIC has that pin, or none can name a CPU with so high an id.
  */
 enum status ioapic_route_isa(u8 irq, u8 vector, u32 apic_id) MUST_CHECK;
+/* Remapping hardware blocks what I/O APICs send: nothing can be routed from now on. */
+void ioapic_set_blocked(void);
 /* Masks every pin of every I/O APIC: at shutdown. */
 void ioapic_mask_all(void);
 /* Pins of all I/O APICs together, for the log. */

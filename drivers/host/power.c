@@ -1,10 +1,12 @@
 /*
- * The last code that runs. One CPU, interrupts off, the others stopped. Each way of switching off is tried in turn; the
- * emulators' ports come last, when the ACPI way does not exist or did nothing.
+ * The last code that runs. One CPU, interrupts off, the others stopped. Each way of switching off is tried in turn; an
+ * emulator's ports come last, when the ACPI way does not exist or did nothing, and only on that emulator: elsewhere
+ * anything may stand there.
  * ACPI Specification 6.4, 7.4.2.6 "System \_S5 State", 16.1.7 "Transitioning from the Working to the Soft Off State".
  */
 #include "drivers/host/power.h"
 #include "arch/x86/cpu.h"
+#include "drivers/host/pci.h"
 #include "drivers/host/serial.h"
 
 #define PM1_SCI_ENABLE       0x0001u
@@ -17,6 +19,10 @@
 #define QEMU_PM1A_CONTROL    0x604
 #define BOCHS_PM1A_CONTROL   0xb004
 #define BOCHS_SHUTDOWN_PORT  0x8900
+#define QEMU_SUBSYSTEM       0x11001af4u
+#define BOCHS_HOST_BRIDGE    0x12378086u
+
+enum emulator { EMULATOR_NONE, EMULATOR_QEMU, EMULATOR_BOCHS };
 
 static u16 pm1a_control, pm1b_control, smi_command_port;
 static u8 acpi_enable_value;
@@ -62,14 +68,33 @@ static void power_off_by_acpi(void)
         (void)port_in8(PORT_DELAY);
 }
 
+/*
+ * By the host bridge, function 0 of bus 0. QEMU's has its own subsystem id, whichever chip it is; Bochs's is a bare
+ * 440FX, a chip that is older than all CPUs with VMX. boot/entry.asm does the same.
+ */
+static enum emulator recognise(void)
+{
+    if (pci_read(0, PCI_SUBSYSTEM) == QEMU_SUBSYSTEM)
+        return EMULATOR_QEMU;
+    return pci_read(0, 0) == BOCHS_HOST_BRIDGE ? EMULATOR_BOCHS : EMULATOR_NONE;
+}
+
 static void power_off_by_emulator_ports(void)
 {
     static const char command[] = "Shutdown";
 
-    port_out16(QEMU_PM1A_CONTROL, PM1_SLEEP_ENABLE);
-    port_out16(BOCHS_PM1A_CONTROL, PM1_SLEEP_ENABLE);
-    for (const char *c = command; *c; c++)
-        port_out8(BOCHS_SHUTDOWN_PORT, (u8)*c);
+    switch (recognise()) {
+    case EMULATOR_QEMU:
+        port_out16(QEMU_PM1A_CONTROL, PM1_SLEEP_ENABLE);
+        break;
+    case EMULATOR_BOCHS:
+        port_out16(BOCHS_PM1A_CONTROL, PM1_SLEEP_ENABLE);
+        for (const char *c = command; *c; c++)
+            port_out8(BOCHS_SHUTDOWN_PORT, (u8)*c);
+        break;
+    case EMULATOR_NONE:
+        break;
+    }
 }
 
 NORETURN void power_off(void)

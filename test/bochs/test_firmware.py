@@ -1,4 +1,4 @@
-"""What firmware and boot loaders other than the usual ones do: a kernel that GRUB must place elsewhere."""
+"""What firmware and machines other than the usual ones ask: where the image lies, DMA, IOMMUs, serial ports."""
 import os
 import struct
 
@@ -50,3 +50,73 @@ def test_image_moved_panics_with_names(boot, moved_kernel):
     run = boot(HELLO, options="test=panic-at-end", kernel=moved_kernel)
     assert run.status == 1, str(run)
     assert [line for line in run.host_lines if "run_machines" in line or "kernel_main" in line], str(run)
+
+
+# ---- bus masters and IOMMUs ----
+
+NIC_BEHIND_A_BRIDGE = "-device pci-bridge,id=b,chassis_nr=1 -netdev user,id=n -device e1000,netdev=n,bus=b,addr=3"
+
+
+def test_bus_masters_are_stopped(boot_qemu):
+    """OVMF leaves disk controller, display and network card as masters, one of them behind a bridge."""
+    run = boot_qemu(HELLO, qemu=NIC_BEHIND_A_BRIDGE, options="log=debug", uefi=True)
+    run.check_fail_end()
+    assert run.event("pci", stopped=3)["bus-masters"] == "3", str(run)
+    assert [line for line in run.host_lines if "pci 01:03.0 class=0x020000 masters the bus" in line], str(run)
+
+
+def test_bus_masters_are_kept(boot_qemu):
+    run = boot_qemu(HELLO, qemu=NIC_BEHIND_A_BRIDGE, options="dma=keep", uefi=True)
+    assert run.event("pci", stopped=0)["bus-masters"] == "3", str(run)
+    assert [line for line in run.host_lines if "warn: dma=keep: 3 bus masters" in line], str(run)
+
+
+def test_iommu_is_said(boot_qemu):
+    run = boot_qemu(HELLO, qemu="-machine q35,kernel-irqchip=split -device intel-iommu,intremap=on")
+    run.check_fail_end()
+    unit = run.event("iommu")
+    assert (unit["dma-remapping"], unit["interrupt-remapping"]) == ("off", "off"), str(run)
+    assert int(unit["at"], 16) == 0xFED90000, str(run)
+
+
+# ---- the console ----
+
+FILE = "-chardev file,id=c,path=serial.log"
+
+
+@pytest.mark.parametrize("uefi", (False, True), ids=("bios", "uefi"))
+def test_console_on_a_pci_card(boot_qemu, uefi):
+    """There is no COM1: what was said before the card was found comes out, too."""
+    run = boot_qemu(HELLO, qemu=f"{FILE} -device pci-serial,chardev=c", uefi=uefi)
+    run.check_fail_end()
+    assert run.event("console")["named-by"] == "pci", str(run)
+    assert run.events("image"), str(run)
+
+
+def spcr(folder, address, space=1, interface=0, access=1, irq=0):
+    """The body of an SPCR, without the header, which QEMU makes."""
+    gas = struct.pack("<BBBBQ", space, 8, 0, access, address)
+    body = struct.pack("<B3x", interface) + gas + struct.pack("<BBIBBBBBBHHBBBIBI", irq != 0, irq, 0, 7, 0, 1, 0, 3, 0, 0xFFFF, 0xFFFF, 0, 0, 0, 0, 0, 0)
+    path = folder / "spcr.bin"
+    path.write_bytes(body)
+    return f"-acpitable sig=SPCR,rev=2,data={path}"
+
+
+def test_console_that_the_spcr_names(boot_qemu, tmp_path):
+    run = boot_qemu(HELLO, qemu=f"{FILE} -device isa-serial,iobase=0x2e8,irq=3,chardev=c {spcr(tmp_path, 0x2E8, irq=3)}")
+    run.check_fail_end()
+    console = run.event("console")
+    assert (console["at"], console["named-by"], console["irq"]) == ("0x2e8", "spcr", "3"), str(run)
+    assert not [line for line in run.host_lines if "polled" in line], str(run)
+
+
+def test_console_is_moved_by_the_option(boot_qemu, tmp_path):
+    words = f"{FILE} -chardev null,id=n -device isa-serial,iobase=0x3f8,chardev=n"
+    run = boot_qemu(HELLO, options="console=pci", qemu=f"{words} -device pci-serial,chardev=c")
+    assert run.event("console")["named-by"] == "pci" and run.event("end"), str(run)
+
+
+def test_no_such_console(boot):
+    run = boot(HELLO, options="console=spcr")
+    run.check_good_end()
+    assert [line for line in run.host_lines if "console=spcr: there is no such" in line], str(run)

@@ -1,7 +1,7 @@
 /*
  * ACPI tables out of any bytes. The input is cut into table bodies, which get a true header and checksum, so that the
  * parsers behind the checks are reached; its first byte says which checks to leave to chance.
- * links: arch/x86/acpi.c
+ * links: arch/x86/acpi.c arch/x86/acpi_devices.c
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #include "arch/x86/acpi.h"
 
-#define TABLES      5u
+#define TABLES      8u
 #define TABLE_BYTES 0x1000u
 #define BASE        0x10000u
 
@@ -52,7 +52,7 @@ static struct piece make_piece(const u8 *body, u32 bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const signatures[TABLES] = {"APIC", "FACP", "HPET", "DSDT", "SSDT"};
+    static const char *const signatures[TABLES] = {"APIC", "FACP", "HPET", "DSDT", "SSDT", "DMAR", "MCFG", "SPCR"};
     const struct acpi_reader reader = {map, NULL};
     struct acpi_info info;
     struct refusal why;
@@ -88,7 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rsdp[8] = (u8)-sum;
 
     if (acpi_parse(&reader, rsdp, 20, &info, &why) == STATUS_OK)
-        if (info.cpu_count > CPU_MAX || info.ioapic_count > ACPI_MAX_IOAPICS || info.s5.type_a > 7)
+        if (info.cpu_count > CPU_MAX || info.ioapic_count > ACPI_MAX_IOAPICS || info.iommu_count > ACPI_MAX_IOMMUS ||
+            info.s5.type_a > 7)
             abort();
     for (u32 i = 0; i <= TABLES; i++)
         free(pieces[i].bytes);

@@ -1,7 +1,7 @@
 /*
  * The ACPI reader on handmade tables: what firmware writes, and what broken firmware writes. Every piece of memory that
  * the parser maps is a heap copy of exactly that length, so that the sanitizer sees a byte read beyond it.
- * links: arch/x86/acpi.c
+ * links: arch/x86/acpi.c arch/x86/acpi_devices.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -432,6 +432,117 @@ static void a_root_that_is_none(void **state)
     assert_false(info.has_madt);
 }
 
+#define EXTRA 0x7000u
+
+/* A table with the entries from offset 36 on. */
+static void put_extra(const char *signature, const u8 *body, u32 bytes)
+{
+    memcpy(memory + EXTRA + 36, body, bytes);
+    seal(EXTRA, signature, 36 + bytes);
+    put_root((const u32[]){MADT, FADT, HPET, EXTRA}, 4);
+}
+#define EXTRA_TABLE(signature, ...) put_extra(signature, (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+
+#define DMAR_HEAD 38, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+
+/* Two units, and between them a reserved memory region and what is not known. */
+static void iommus(void **state)
+{
+    (void)state;
+    EXTRA_TABLE("DMAR", DMAR_HEAD, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0x10, 0xd9, 0xfe, 0, 0, 0, 0, 1, 8, 0, 0, 0, 0, 2,
+                0,                                                                       /**/
+                1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /**/
+                99, 0, 4, 0,                                                             /**/
+                0, 0, 16, 0, 1, 0, 2, 0, 0, 0, 0, 0, 5, 0, 0, 0);
+    parse();
+    assert_int_equal(info.iommu_count, 2);
+    assert_int_equal(info.iommus[0].address, 0xfed91000);
+    assert_int_equal(info.iommus[0].segment, 0);
+    assert_int_equal(info.iommus[1].address, 0x500000000);
+    assert_int_equal(info.iommus[1].segment, 2);
+    assert_int_equal(info.tables_broken, 0);
+}
+
+static void broken_iommus(void **state)
+{
+    static const u8 lengths[] = {0, 3, 15, 17, 200};
+
+    (void)state;
+    for (u32 i = 0; i < sizeof lengths; i++) {
+        EXTRA_TABLE("DMAR", DMAR_HEAD, 0, 0, lengths[i], 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0);
+        parse();
+        assert_int_equal(info.iommu_count, 0);
+        assert_int_equal(info.tables_broken, 1);
+    }
+}
+
+static void pci_segments(void **state)
+{
+    (void)state;
+    EXTRA_TABLE("MCFG", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0);
+    parse();
+    assert_int_equal(info.last_pci_segment, 0);
+    EXTRA_TABLE("MCFG", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, /**/
+                0, 0, 0, 0xd0, 0, 0, 0, 0, 1, 1, 0, 255, 0, 0, 0, 0, /* and half a range: */ 0, 0, 0, 0, 0, 0, 0, 0, 9,
+                9);
+    parse();
+    assert_int_equal(info.last_pci_segment, 0x101);
+}
+
+#define SPCR(type, space, access, port, interrupts, irq)                                                               \
+    EXTRA_TABLE("SPCR", type, 0, 0, 0, space, 8, 0, access, (port)&0xff, (port) >> 8, 0, 0, 0, 0, 0, 0, interrupts, irq)
+
+static void serial_ports(void **state)
+{
+    (void)state;
+    parse();
+    assert_false(info.spcr.is_named);
+    SPCR(0, 1, 1, 0x3e8, 3, 4);
+    parse();
+    assert_true(info.spcr.usable && info.spcr.is_port);
+    assert_int_equal(info.spcr.address, 0x3e8);
+    assert_int_equal(info.spcr.isa_irq, 4);
+    SPCR(0x12, 0, 3, 0x8000, 2, 4); /* in memory, 32 bits wide, no ISA interrupt */
+    parse();
+    assert_true(info.spcr.usable && !info.spcr.is_port && info.spcr.wide);
+    assert_int_equal(info.spcr.isa_irq, 0);
+    SPCR(0, 0, 1, 0, 1, 4); /* switched off */
+    parse();
+    assert_false(info.spcr.is_named || info.spcr.usable);
+    SPCR(3, 0, 3, 0x8000, 0, 0); /* an ARM PL011 */
+    parse();
+    assert_true(info.spcr.is_named && !info.spcr.usable);
+    SPCR(0, 2, 1, 0x8000, 0, 0); /* in a PCI function's configuration space */
+    parse();
+    assert_false(info.spcr.usable);
+}
+
+static void put_aml(const u8 *bytes, u32 count)
+{
+    memset(memory + DSDT + 150, 0, 20);
+    memcpy(memory + DSDT + 150, bytes, count);
+    seal(DSDT, "DSDT", 200);
+    parse();
+}
+#define AML(...) put_aml((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+
+static void pci_roots(void **state)
+{
+    (void)state;
+    parse();
+    assert_false(info.other_pci_roots);
+    AML(0x08, '_', 'B', 'B', 'N', 0x00);
+    assert_false(info.other_pci_roots);
+    AML(0x08, '_', 'B', 'B', 'N', 0x0a, 0x00);
+    assert_false(info.other_pci_roots);
+    AML(0x08, '_', 'B', 'B', 'N', 0x0a, 0x80);
+    assert_true(info.other_pci_roots);
+    AML(0x08, '_', 'B', 'B', 'N', 0x01); /* One */
+    assert_true(info.other_pci_roots);
+    AML(0x14, 0x0a, '_', 'B', 'B', 'N', 0x00); /* a method */
+    assert_true(info.other_pci_roots);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, reset)
@@ -452,6 +563,11 @@ int main(void)
         T(xsdt_is_preferred_and_rsdt_the_fallback),
         T(the_bios_area_is_searched),
         T(a_root_that_is_none),
+        T(iommus),
+        T(broken_iommus),
+        T(pci_segments),
+        T(serial_ports),
+        T(pci_roots),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     reset(NULL);

@@ -1,7 +1,7 @@
 /*
  * The console against a UART model: a FIFO of 16 bytes that empties when the test says so (or, if the console polls,
  * after a number of polls), and an edge-triggered transmit interrupt.
- * links: kernel/console.c kernel/serial_line.c
+ * links: kernel/console.c kernel/serial_line.c kernel/lib/format.c kernel/lib/string.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,11 +18,13 @@
 #define RING 65536u
 
 static struct {
+    enum serial_port port;
     bool present;
     u32 fifo;         /* bytes in it */
     bool transmit_on; /* interrupt enabled */
     bool pending;     /* transmit interrupt not yet acknowledged */
     u32 polls;        /* status reads since the last byte */
+    u64 asked;        /* status reads in all */
     bool stuck;       /* does not empty by itself however often it is asked */
     char wire[4 * RING];
     u32 sent;
@@ -40,13 +42,30 @@ static void uart_empties(void)
 
 bool serial_init(enum serial_port port)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     return uart.present;
+}
+
+bool serial_take_over(enum serial_port port)
+{
+    return serial_init(port);
+}
+
+bool serial_send_polled(enum serial_port port, const u8 *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i % SERIAL_FIFO_BYTES == 0)
+            for (u32 polls = 0; !serial_can_send(port); polls++)
+                if (polls == 100)
+                    return false;
+        serial_send(port, bytes[i]);
+    }
+    return true;
 }
 
 void serial_set_interrupts(enum serial_port port, bool receive, bool transmit)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     assert_int_equal(receive, transmit);
     uart.transmit_on = transmit;
     uart.pending = transmit && uart.fifo == 0;
@@ -55,8 +74,9 @@ void serial_set_interrupts(enum serial_port port, bool receive, bool transmit)
 
 bool serial_can_send(enum serial_port port)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     assert_true(uart.present);
+    uart.asked++;
     if (uart.fifo && !uart.stuck && ++uart.polls > 20)
         uart_empties();
     return uart.fifo == 0;
@@ -64,13 +84,13 @@ bool serial_can_send(enum serial_port port)
 
 bool serial_is_idle(enum serial_port port)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     return serial_can_send(port);
 }
 
 void serial_send(enum serial_port port, u8 byte)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     assert_true(uart.fifo < SERIAL_FIFO_BYTES); /* else the byte would be lost */
     assert_true(uart.sent < sizeof uart.wire);
     uart.wire[uart.sent++] = (char)byte;
@@ -81,13 +101,13 @@ void serial_send(enum serial_port port, u8 byte)
 
 int serial_receive(enum serial_port port)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     return uart.typed && *uart.typed ? (u8)*uart.typed++ : -1;
 }
 
 bool serial_acknowledge_interrupt(enum serial_port port)
 {
-    assert_int_equal(port, SERIAL_COM1);
+    assert_int_equal(port, uart.port);
     if (uart.late && *uart.late && !(uart.typed && *uart.typed)) {
         static char byte[2];
         byte[0] = *uart.late++;
@@ -127,6 +147,7 @@ static int reset(void **state)
 {
     (void)state;
     memset(&uart, 0, sizeof uart);
+    uart.port = SERIAL_COM1;
     uart.present = true;
     handler = NULL;
     console_init();
@@ -314,6 +335,7 @@ static void without_a_uart_all_is_silent(void **state)
     (void)state;
     uart.present = false;
     console_init();
+    console_settle();
     console_write(text, sizeof text);
     console_enable_interrupts();
     console_flush();
@@ -322,6 +344,53 @@ static void without_a_uart_all_is_silent(void **state)
     assert_null(handler);
     assert_int_equal(console_room(), RING / 2);
     assert_int_equal(uart.sent, 0);
+}
+
+/* It holds the machine up once; from then on nothing waits for it, and what is missing is said when it goes on. */
+static void a_dead_transmitter_ends_no_machine(void **state)
+{
+    static char text[RING];
+    static const char note[] = "rootlet: warn: console: 1017 bytes were lost\n";
+
+    (void)state;
+    memset(text, 't', sizeof text);
+    uart.fifo = 1;
+    console_write(text, RING - 10);
+    assert_int_equal(console_room(), (s64)10 - RING / 2); /* until it is known to be dead, guests are held back */
+    console_write(text, 1000);                            /* of which 10 fit */
+    assert_in_range(uart.asked, 100000, 3000000);
+    uart.asked = 0;
+    console_write(text, 27);
+    console_flush();
+    console_panic_write(text, 10);
+    assert_in_range(uart.asked, 1, 10);
+    assert_int_equal(console_room(), RING / 2);
+    uart.stuck = false;
+    uart.fifo = 0;
+    console_flush();
+    write_text("alive\n");
+    console_flush();
+    assert_int_equal(uart.sent, RING + strlen(note) + 6);
+    assert_memory_equal(uart.wire + RING, note, strlen(note));
+    assert_memory_equal(uart.wire + RING + strlen(note), "alive\n", 6);
+}
+
+static void a_port_found_later_gets_all(void **state)
+{
+    (void)state;
+    uart.present = false;
+    console_init();
+    write_text("early\n");
+    assert_int_equal(uart.sent, 0);
+    uart.port = (enum serial_port)0xc000;
+    assert_false(console_move(uart.port, false)); /* nothing answers */
+    uart.present = true;
+    assert_true(console_move(uart.port, true));
+    console_settle();
+    write_text("late\n");
+    uart.stuck = false;
+    console_flush();
+    assert_wire("early\nlate\n");
 }
 
 int main(void)
@@ -338,6 +407,8 @@ int main(void)
         T(the_reader_is_told_of_typed_bytes_only),
         T(raw_bytes_and_lines),
         T(without_a_uart_all_is_silent),
+        T(a_dead_transmitter_ends_no_machine),
+        T(a_port_found_later_gets_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

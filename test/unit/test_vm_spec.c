@@ -305,7 +305,16 @@ static void test_host_options(void **state)
     assert_int_equal(options.log, LOG_INFO);
     assert_string_equal(options.test, "x");
     refuses_options("idle=monitor", "idle= takes poweroff");
-    refuses_options("console=com2", "console= takes com1");
+    refuses_options("console=com2", "console= takes com1, spcr or pci");
+    assert_int_equal(options.console, CONSOLE_ANY);
+    assert_int_equal(host_options_parse("console=pci dma=keep", &options, &why), STATUS_OK);
+    assert_int_equal(options.console, CONSOLE_PCI);
+    assert_true(options.dma_keep);
+    assert_int_equal(host_options_parse("console=spcr dma=stop", &options, &why), STATUS_OK);
+    assert_int_equal(options.console, CONSOLE_SPCR);
+    assert_false(options.dma_keep);
+    refuses_options("dma=on", "dma=on is not accepted; dma= takes stop or keep");
+    assert_false(options.dma_keep);
     refuses_options("quiet log=warn", "'quiet' is not of the form key=value; known keys: log= idle= vmx.disable=");
     assert_int_equal(options.log, LOG_WARN);
     refuses_options("vm=a", "unknown key 'vm='");

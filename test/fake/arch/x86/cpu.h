@@ -40,6 +40,24 @@ FAKE_DECLARE_REGISTER(dr3)
 FAKE_DECLARE_REGISTER(dr6)
 FAKE_DECLARE_REGISTER(dr7)
 
+/* A test whose sources use ports has these two. */
+u32 fake_port_read(u16 port, u32 bytes);
+void fake_port_write(u16 port, u32 bytes, u32 value);
+
+#define FAKE_DEFINE_PORT(bits)                                                                                         \
+    static inline u##bits port_in##bits(u16 port)                                                                      \
+    {                                                                                                                  \
+        return (u##bits)fake_port_read(port, bits / 8);                                                                \
+    }                                                                                                                  \
+    static inline void port_out##bits(u16 port, u##bits value)                                                         \
+    {                                                                                                                  \
+        fake_port_write(port, bits / 8, value);                                                                        \
+    }
+
+FAKE_DEFINE_PORT(8)
+FAKE_DEFINE_PORT(16)
+FAKE_DEFINE_PORT(32)
+
 static inline void cpu_pause(void) {}
 static inline void cpu_interrupts_disable(void) {}
 
