@@ -17,6 +17,7 @@ enum tag_type {
     TAG_RSDP_V1 = 14,
     TAG_RSDP_V2 = 15,
     TAG_EFI_MEMORY_MAP = 17,
+    TAG_EFI_BOOT_SERVICES = 18,
 };
 
 #define BLOCK_HEADER_BYTES   8u /* total size, reserved */
@@ -28,8 +29,10 @@ enum tag_type {
 #define RSDP_V1_BYTES        20u
 #define RSDP_V2_BYTES        36u
 #define EFI_PAGES_MAX        (1ull << 52)
-#define SECTIONS_AT          20u /* tag header, number, entry size, index of the names' section */
-#define SECTION_BYTES        64u /* Elf64_Shdr: name, type, flags, address, offset, size, link, ... */
+#define EFI_MEMORY_WB        (1ull << 3)
+#define EFI_MEMORY_SP        (1ull << 18) /* for a specific purpose */
+#define SECTIONS_AT          20u          /* tag header, number, entry size, index of the names' section */
+#define SECTION_BYTES        64u          /* Elf64_Shdr: name, type, flags, address, offset, size, link, ... */
 #define SECTION_SYMTAB       2u
 
 struct tag {
@@ -43,6 +46,7 @@ struct parser {
     struct refusal *why;
     struct tag map; /* the first of its kind; bytes NULL: none */
     struct tag efi_map;
+    bool boot_services; /* the loader has not left them: their memory is theirs */
     const char *command_line;
     const char *loader_name;
 };
@@ -146,6 +150,9 @@ static enum status take_tag(struct parser *p, const struct tag *tag)
         if (!p->efi_map.bytes)
             p->efi_map = *tag;
         return STATUS_OK;
+    case TAG_EFI_BOOT_SERVICES:
+        p->boot_services = true;
+        return STATUS_OK;
     default:
         return STATUS_OK;
     }
@@ -226,19 +233,30 @@ static bool add_map_entry(struct boot_info *out, const u8 *entry)
     return add_region(out, bytes_u64(entry), bytes_u64(entry + 8), kind);
 }
 
-/* UEFI Specification 2.10, 7.2 "Memory Allocation Services": types after ExitBootServices. */
-static bool add_efi_descriptor(struct boot_info *out, const u8 *descriptor)
+/*
+ * UEFI Specification 2.10, 7.2 "Memory Allocation Services", table "Memory Type Usage after
+ * EFI_BOOT_SERVICES.ExitBootServices()": the loader's (1, 2), boot services' (3, 4) and conventional memory (7) are
+ * free. So is none that cannot be write-back or is set apart (7.2.3 "EFI_BOOT_SERVICES.GetMemoryMap()", attributes).
+ */
+static bool efi_is_free(const struct parser *p, u32 type, u64 attributes)
+{
+    bool free = type == 1 || type == 2 || type == 7 || (!p->boot_services && (type == 3 || type == 4));
+
+    return free && (attributes & EFI_MEMORY_WB) && !(attributes & EFI_MEMORY_SP);
+}
+
+static bool add_efi_descriptor(const struct parser *p, const u8 *descriptor)
 {
     u32 type = bytes_u32(descriptor);
     u64 pages = bytes_u64(descriptor + 24);
     u64 size_bytes = pages < EFI_PAGES_MAX ? pages << 12 : ~0ull;
     enum boot_region_kind kind = BOOT_REGION_RESERVED;
 
-    if ((type >= 1 && type <= 4) || type == 7)
+    if (efi_is_free(p, type, bytes_u64(descriptor + 32)))
         kind = BOOT_REGION_RAM;
     else if (type == 9 || type == 10)
         kind = BOOT_REGION_ACPI;
-    return add_region(out, bytes_u64(descriptor + 8), size_bytes, kind);
+    return add_region(p->out, bytes_u64(descriptor + 8), size_bytes, kind);
 }
 
 static enum status take_map(struct parser *p)
@@ -258,7 +276,7 @@ static enum status take_map(struct parser *p)
     p->out->regions_from_efi = efi;
     for (u32 at = 0; at < entries_bytes; at += entry_bytes) {
         const u8 *entry = map->bytes + MAP_HEADER_BYTES + at;
-        if (!(efi ? add_efi_descriptor(p->out, entry) : add_map_entry(p->out, entry)))
+        if (!(efi ? add_efi_descriptor(p, entry) : add_map_entry(p->out, entry)))
             return refuse(p->why, STATUS_INVALID, "memory map with more than %u reserved regions", BOOT_MAX_REGIONS);
     }
     return STATUS_OK;

@@ -91,7 +91,7 @@ static void init_memory(u32 info_physical, u64 info_bytes)
     }
     CHECK(paging_init(ranges, mapped.count, zeroed_frame) == STATUS_OK);
     percpu_guard_boot_stacks();
-    add_free_memory(info_physical, info_bytes, (struct memory_pass){GIB(4), ~0ull});
+    add_free_memory(info_physical, info_bytes, (struct memory_pass){GIB(4), DIRECT_MAP_MAX});
 }
 
 /* ---- VMX operation on each CPU ---- */

@@ -30,13 +30,11 @@
 
 static struct acpi_info acpi;
 
-/* The direct map has the first 4 GiB whole; firmware keeps its tables there, even on 64-bit machines. */
+/* The direct map has the first 4 GiB whole; tables that firmware keeps above it are added as they are found. */
 static const void *map_table(void *context, u64 address, u64 bytes)
 {
     (void)context;
-    if (address >= GIB(4) || bytes > GIB(4) - address)
-        return NULL;
-    return phys_to_virt(hpa(address));
+    return paging_map_firmware(hpa(address), bytes) ? phys_to_virt(hpa(address)) : NULL;
 }
 
 static void read_tables(const struct boot_info *boot)

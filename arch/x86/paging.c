@@ -60,7 +60,10 @@ static u64 data_flags(void)
     return PTE_ACCESSED | PTE_DIRTY | (features->global_pages ? PTE_GLOBAL : 0) | (features->nx ? PTE_NX : 0);
 }
 
-/* The entry for `address` in the table whose entries cover 2^shift bytes each; NULL without memory for a table. */
+/*
+ * The entry for `address` in the table whose entries cover 2^shift bytes each, or a large page's that it lies in; NULL
+ * without memory for a table.
+ */
 static u64 *entry_of(u64 address, u32 shift)
 {
     u64 *table = top_level;
@@ -73,6 +76,8 @@ static u64 *entry_of(u64 address, u32 shift)
                 return NULL;
             *entry = frame.raw | PTE_PRESENT | PTE_WRITABLE;
         }
+        if (*entry & PTE_LARGE)
+            return entry;
         table = phys_to_virt(hpa(*entry & PTE_ADDRESS));
     }
     return &table[address >> shift & (TABLE_ENTRIES - 1)];
@@ -97,7 +102,8 @@ static enum status map(struct mapping m)
         u64 *entry = entry_of(m.virtual, shift);
         if (!entry)
             return STATUS_NO_MEMORY;
-        *entry = m.physical | m.flags | PTE_PRESENT | (shift > PAGE_4K ? PTE_LARGE : 0);
+        if (!(*entry & PTE_PRESENT) || !(*entry & PTE_LARGE)) /* else a widened range before this one has it */
+            *entry = m.physical | m.flags | PTE_PRESENT | (shift > PAGE_4K ? PTE_LARGE : 0);
         m.virtual += BIT(shift);
         m.physical += BIT(shift);
         m.bytes -= BIT(shift);
@@ -142,6 +148,7 @@ static enum status map_all_memory(const struct paging_range *memory, u32 count)
         u64 from = bits_align_down(memory[i].base, BIT(PAGE_2M));
         u64 to = bits_align_up(memory[i].base + memory[i].size_bytes, BIT(PAGE_2M));
         from = from < GIB(4) ? GIB(4) : from;
+        to = to > DIRECT_MAP_MAX ? DIRECT_MAP_MAX : to;
         if (from < to)
             status = map_direct(from, to, data_flags() | PTE_WRITABLE, features_get()->pages_1g ? PAGE_1G : PAGE_2M);
     }
@@ -168,6 +175,33 @@ enum status paging_init(const struct paging_range *memory, u32 count, paging_fra
         return status;
     cr3_write(paging_cr3());
     return STATUS_OK;
+}
+
+/* SDM 3A 4.1.4 "Enumeration of Paging Features by CPUID": an address beyond MAXPHYADDR is a reserved bit in an entry.
+ */
+static u64 physical_end(void)
+{
+    u32 width = cpu_cpuid(0x80000000, 0).eax >= 0x80000008 ? cpu_cpuid(0x80000008, 0).eax & 0xff : 36;
+    u64 end = BIT(width);
+
+    return end < DIRECT_MAP_MAX ? end : DIRECT_MAP_MAX;
+}
+
+bool paging_map_firmware(hpa_t base, u64 bytes)
+{
+    u64 limit = physical_end();
+
+    if (base.raw >= limit || bytes > limit - base.raw)
+        return false;
+    u64 end = bits_align_up(base.raw + bytes, FRAME_BYTES);
+    for (u64 page = bits_align_down(base.raw, FRAME_BYTES); page < end; page += FRAME_BYTES) {
+        u64 *entry = entry_of(DIRECT_MAP_BASE + page, PAGE_4K);
+        if (!entry)
+            return false;
+        if (!(*entry & PTE_PRESENT))
+            *entry = page | data_flags() | PTE_PRESENT;
+    }
+    return true;
 }
 
 void paging_remove_image_page(const void *page)

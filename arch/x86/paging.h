@@ -11,6 +11,7 @@
 
 #define KERNEL_BASE     0xffffffff80000000ull /* the image: virtual - KERNEL_BASE + paging_image_offset is physical */
 #define DIRECT_MAP_BASE 0xffff800000000000ull
+#define DIRECT_MAP_MAX  (64ull << 40) /* physical memory beyond is not used */
 
 /* By how many bytes, a multiple of 2 MiB, the boot loader moved the image (boot/entry.asm). */
 extern u64 paging_image_offset;
@@ -52,6 +53,11 @@ typedef bool (*paging_frame_source)(hpa_t *out);
 enum status paging_init(const struct paging_range *memory, u32 count, paging_frame_source source) MUST_CHECK;
 /* Takes a page of the kernel image out of the mapping, to guard what lies above it. Before other CPUs are started. */
 void paging_remove_image_page(const void *page);
+/*
+ * Maps [base, base + bytes) in the direct map, read-only, as far as it is not there yet: firmware tables that lie above
+ * 4 GiB outside of RAM. Boot CPU, before other CPUs are started. False: beyond what can be mapped, or no memory.
+ */
+bool paging_map_firmware(hpa_t base, u64 bytes) MUST_CHECK;
 /* Maps `bytes` of device registers uncached; STATUS_NO_MEMORY if the window for devices is full. Never unmapped. */
 enum status paging_map_device(hpa_t base, u64 bytes, volatile void **out) MUST_CHECK;
 /* Allocates a stack of `bytes` (a multiple of 4 KiB) with an unmapped guard page below it; *top is its end. */

@@ -52,6 +52,18 @@ def test_image_moved_panics_with_names(boot, moved_kernel):
     assert [line for line in run.host_lines if "run_machines" in line or "kernel_main" in line], str(run)
 
 
+# ---- memory and CPUs ----
+
+HUGE = "-object memory-backend-ram,id=r,size=600G,reserve=off -machine memory-backend=r -m 600G"
+
+
+@pytest.mark.parametrize("uefi", (False, True), ids=("bios", "uefi"))
+def test_more_than_512_gib(boot_qemu, uefi):
+    run = boot_qemu(HELLO, cpus=2, qemu=HUGE, uefi=uefi)
+    run.check_fail_end()
+    assert 599 << 30 < int(run.event("boot")["mem"]) <= 600 << 30, str(run)
+
+
 # ---- bus masters and IOMMUs ----
 
 NIC_BEHIND_A_BRIDGE = "-device pci-bridge,id=b,chassis_nr=1 -netdev user,id=n -device e1000,netdev=n,bus=b,addr=3"

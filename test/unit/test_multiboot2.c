@@ -80,14 +80,19 @@ static void map_entry(u64 base, u64 size, u32 type)
     put(type, 8);
 }
 
-static void efi_entry(u32 type, u64 base, u64 pages)
+static void efi_entry_with(u32 type, u64 base, u64 pages, u64 attributes)
 {
     put(type, 8);
     put(base, 8);
     put(0, 8);
     put(pages, 8);
-    put(0xf, 8);
+    put(attributes, 8);
     put(0, 8); /* UEFI firmware uses descriptors of 48 bytes */
+}
+
+static void efi_entry(u32 type, u64 base, u64 pages)
+{
+    efi_entry_with(type, base, pages, 0xf); /* UC, WC, WT, WB */
 }
 
 static void small_map(void)
@@ -247,6 +252,44 @@ static void test_efi_map_is_preferred(void **state)
         assert_int_equal(info.regions[type].size_bytes, 8192);
     }
     assert_int_equal(info.regions[ARRAY_SIZE(kinds)].kind, BOOT_REGION_RESERVED);
+}
+
+/* RAM that cannot be write-back, or that is for a purpose of its own, is not for everybody. */
+static void test_efi_attributes(void **state)
+{
+    (void)state;
+    begin();
+    u32 at = open_tag(17);
+    put(48, 4);
+    put(1, 4);
+    efi_entry_with(7, 0x100000, 1, 0x7);
+    efi_entry_with(7, 0x200000, 1, 0x4000f);
+    efi_entry_with(7, 0x300000, 1, 0x8000000000001008ull);
+    efi_entry_with(9, 0x400000, 1, 0);
+    close_tag(at);
+    assert_int_equal(parse(), STATUS_OK);
+    assert_int_equal(info.regions[0].kind, BOOT_REGION_RESERVED);
+    assert_int_equal(info.regions[1].kind, BOOT_REGION_RESERVED);
+    assert_int_equal(info.regions[2].kind, BOOT_REGION_RAM);
+    assert_int_equal(info.regions[3].kind, BOOT_REGION_ACPI);
+}
+
+/* A loader that has not left boot services says so, and their memory is in use. */
+static void test_efi_boot_services_not_left(void **state)
+{
+    (void)state;
+    begin();
+    u32 at = open_tag(17);
+    put(48, 4);
+    put(1, 4);
+    for (u32 type = 2; type <= 4; type++)
+        efi_entry(type, 0x100000ull * type, 1);
+    close_tag(at);
+    close_tag(open_tag(18));
+    assert_int_equal(parse(), STATUS_OK);
+    assert_int_equal(info.regions[0].kind, BOOT_REGION_RAM);
+    assert_int_equal(info.regions[1].kind, BOOT_REGION_RESERVED);
+    assert_int_equal(info.regions[2].kind, BOOT_REGION_RESERVED);
 }
 
 static void test_wrapping_regions(void **state)
@@ -533,6 +576,8 @@ int main(void)
         cmocka_unit_test(test_first_of_repeated_tags),
         cmocka_unit_test(test_rsdp_v1),
         cmocka_unit_test(test_efi_map_is_preferred),
+        cmocka_unit_test(test_efi_attributes),
+        cmocka_unit_test(test_efi_boot_services_not_left),
         cmocka_unit_test(test_wrapping_regions),
         cmocka_unit_test(test_symbols),
         cmocka_unit_test(test_short_sections),
