@@ -122,13 +122,13 @@ static COLD void configure(struct vmx_vcpu *v)
     const struct vm *vm = v->base.vm;
     u32 *page = v->base.apic.page;
     enum vmx_apicv_mode mode = *v->base.apic.virtual_delivery ? vmx_apicv_mode(*v->base.apic.base) : APICV_OFF;
-    hpa_t bitmap = mode == APICV_X2APIC ? vmx_machine.x2apic_bitmap : vmx_machine.msr_bitmap;
+    hpa_t bitmap = mode == APICV_X2APIC ? vmx_features.x2apic_bitmap : vmx_features.msr_bitmap;
 
     v->apicv = (u8)mode;
     /* Else RVI becomes 255 when the vectors have been taken before their notification came. */
-    if (mode != APICV_OFF && vmx_machine.has_posted && quirks_have(QUIRK_EMPTY_NOTIFICATION))
+    if (mode != APICV_OFF && vmx_features.has_posted && quirks_have(QUIRK_EMPTY_NOTIFICATION))
         page[PAGE_IRR(0)] |= 1;
-    vmcs_write(PIN_CONTROLS, vmx_apicv_pin_controls(mode, vmcs_read(PIN_CONTROLS), vmx_machine.has_posted));
+    vmcs_write(PIN_CONTROLS, vmx_apicv_pin_controls(mode, vmcs_read(PIN_CONTROLS), vmx_features.has_posted));
     vmcs_write(PROC_CONTROLS, vmx_apicv_proc_controls(mode, vmcs_read(PROC_CONTROLS)));
     vmcs_write(PROC2_CONTROLS, vmx_apicv_proc2_controls(mode, vmcs_read(PROC2_CONTROLS)));
     vmcs_write(MSR_BITMAPS, bitmap.raw);

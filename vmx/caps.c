@@ -168,3 +168,18 @@ enum status vmx_feature_control_check(u64 control, u64 *to_write, struct refusal
                       control);
     return STATUS_OK;
 }
+
+u64 vmx_caps_guest_cr4(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx)
+{
+    u64 allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
+                  CR4_OSXMMEXCPT;
+
+    allowed |= leaf1_ecx & BIT(17) ? CR4_PCIDE : 0;
+    allowed |= leaf1_ecx & BIT(26) ? CR4_OSXSAVE : 0;
+    allowed |= leaf7_ebx & BIT(0) ? CR4_FSGSBASE : 0;
+    allowed |= leaf7_ebx & BIT(7) ? CR4_SMEP : 0;
+    allowed |= leaf7_ebx & BIT(20) ? CR4_SMAP : 0;
+    allowed |= leaf7_ecx & BIT(2) ? CR4_UMIP : 0;
+    allowed |= leaf7_ecx & BIT(3) ? CR4_PKE : 0;
+    return allowed & caps->cr4_fixed1;
+}

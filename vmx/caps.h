@@ -102,6 +102,9 @@ static inline bool vmx_caps_has_invvpid(const struct vmx_caps *caps)
     return (caps->ept_vpid & needed) == needed;
 }
 
+/* The bits of CR4 that a guest may set, out of those that its CPUID offers the features of. SDM 3A 2.5 "Control
+ * Registers" */
+u64 vmx_caps_guest_cr4(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
 /* A legal CR0 (CR4) in VMX operation nearest to `value`. SDM 3D A.7 and A.8. */
 static inline u64 vmx_caps_fix_cr0(const struct vmx_caps *caps, u64 value)
 {

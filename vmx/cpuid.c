@@ -103,13 +103,13 @@ static COLD void check_compaction(void)
 {
     met[NEEDS_XSAVEC] = xsave_is_available() && host(0xd, 1).eax & XSAVEC && !quirks_have(QUIRK_XSAVEC);
     if (!met[NEEDS_XSAVEC])
-        vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
+        vmx_features.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
 }
 
 static COLD void find_met(void)
 {
-    u32 proc2 = vmx_machine.controls.value[VMX_PROC2];
-    u64 cr4 = vmx_machine.caps.cr4_fixed1;
+    u32 proc2 = vmx_features.controls.value[VMX_PROC2];
+    u64 cr4 = vmx_features.caps.cr4_fixed1;
     u64 states = xsave_supported_mask();
 
     met[ALWAYS] = met[PROVIDED] = true;
@@ -119,9 +119,9 @@ static COLD void find_met(void)
     met[NEEDS_PKE] = (states & XCR0_PKRU) && (cr4 & CR4_PKE);
     met[NEEDS_UMIP] = cr4 & CR4_UMIP;
     met[NEEDS_INVPCID] = proc2 & PROC2_INVPCID;
-    met[NEEDS_RDTSCP] = vmx_machine.has_rdtscp;
+    met[NEEDS_RDTSCP] = vmx_features.has_rdtscp;
     met[NEEDS_XSAVES] = proc2 & PROC2_XSAVES;
-    met[NEEDS_EPT_1G] = vmx_machine.caps.ept_vpid & EPT_CAP_1G;
+    met[NEEDS_EPT_1G] = vmx_features.caps.ept_vpid & EPT_CAP_1G;
 }
 
 /* What of a word that the CPU has the guest sees. */
@@ -246,8 +246,8 @@ static COLD void build_extended(void)
     table.extended[1].edx = filter(WX_1_EDX, table.extended[1].edx);
     table.extended[7] = (struct cpuid_result){0, 0, 0, BIT(8)}; /* invariant TSC: it is never scaled or stopped */
     u32 bits = max >= 0x80000008 ? table.extended[8].eax & 0xff : 36;
-    vmx_machine.guest_physical_bits = bits < PHYSICAL_BITS_MAX ? bits : PHYSICAL_BITS_MAX;
-    table.extended[8] = (struct cpuid_result){vmx_machine.guest_physical_bits | LINEAR_BITS << 8, 0, 0, 0};
+    vmx_features.guest_physical_bits = bits < PHYSICAL_BITS_MAX ? bits : PHYSICAL_BITS_MAX;
+    table.extended[8] = (struct cpuid_result){vmx_features.guest_physical_bits | LINEAR_BITS << 8, 0, 0, 0};
 }
 
 COLD void vmx_cpuid_build(void)
@@ -267,8 +267,8 @@ COLD void vmx_cpuid_build(void)
     build_states();
     build_clock();
     build_extended();
-    vmx_machine.guest_cr4_allowed =
-        vmx_cr4_guest_allowed(&vmx_machine.caps, table.basic[7].ebx, table.basic[7].ecx, table.basic[1].ecx);
+    vmx_features.guest_cr4_allowed =
+        vmx_caps_guest_cr4(&vmx_features.caps, table.basic[7].ebx, table.basic[7].ecx, table.basic[1].ecx);
 }
 
 static u32 core_bits(u32 cpus)

@@ -16,21 +16,6 @@
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR0_HELD    (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */
 
-u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx)
-{
-    u64 allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
-                  CR4_OSXMMEXCPT;
-
-    allowed |= leaf1_ecx & BIT(17) ? CR4_PCIDE : 0;
-    allowed |= leaf1_ecx & BIT(26) ? CR4_OSXSAVE : 0;
-    allowed |= leaf7_ebx & BIT(0) ? CR4_FSGSBASE : 0;
-    allowed |= leaf7_ebx & BIT(7) ? CR4_SMEP : 0;
-    allowed |= leaf7_ebx & BIT(20) ? CR4_SMAP : 0;
-    allowed |= leaf7_ecx & BIT(2) ? CR4_UMIP : 0;
-    allowed |= leaf7_ecx & BIT(3) ? CR4_PKE : 0;
-    return allowed & caps->cr4_fixed1;
-}
-
 /* Address bits that the CPU does not have: reserved in CR3 and in PDPTEs. SDM 3A 4.1.4. */
 static u64 reserved_address_bits(void)
 {
@@ -135,7 +120,7 @@ static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
     u64 efer = guest_efer(v);
     bool paging = vmcs_read(GUEST_CR0) & CR0_PG;
 
-    if (value & ~vmx_machine.guest_cr4_allowed)
+    if (value & ~vmx_features.guest_cr4_allowed)
         return vmx_inject_gp(v);
     if ((efer & EFER_LMA) && !(value & CR4_PAE))
         return vmx_inject_gp(v);
@@ -144,7 +129,7 @@ static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
     if (paging && (value & CR4_PAE) && !(efer & EFER_LMA) &&
         ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && !load_pdptes(v, vmcs_read(GUEST_CR3)))
         return vmx_inject_gp(v);
-    vmcs_write(GUEST_CR4, value | vmx_machine.caps.cr4_fixed0);
+    vmcs_write(GUEST_CR4, value | vmx_features.caps.cr4_fixed0);
     vmcs_write(CR4_SHADOW, value);
     vmx_cpuid_set_osxsave(v, value & CR4_OSXSAVE);
     if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP))

@@ -75,7 +75,7 @@ static enum outcome external_interrupt_exit(struct vmx_vcpu *v, struct trace_rec
 
     record->detail = info;
     irq_dispatch((u8)info);
-    if (!vmx_machine.has_timer)
+    if (!vmx_features.has_timer)
         check_deadline(v);
     return OUTCOME_RESUME;
 }

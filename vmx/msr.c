@@ -66,7 +66,7 @@ static const u32 switched[VMX_SWITCHED_MSRS] = {MSR_IA32_STAR,  MSR_IA32_LSTAR, 
 /* TSC_AUX exists only with RDTSCP, which stands last in the list. */
 static u32 switched_count(void)
 {
-    return VMX_SWITCHED_MSRS - (vmx_machine.has_rdtscp ? 0 : 1);
+    return VMX_SWITCHED_MSRS - (vmx_features.has_rdtscp ? 0 : 1);
 }
 
 void vmx_msr_save(struct vmx_vcpu *v)
@@ -84,8 +84,8 @@ void vmx_msr_restore(const struct vmx_vcpu *v)
 static bool row_exists(const struct msr_row *row)
 {
     if (row->index == MSR_IA32_XSS)
-        return vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
-    return row->index != MSR_IA32_TSC_AUX || vmx_machine.has_rdtscp;
+        return vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES;
+    return row->index != MSR_IA32_TSC_AUX || vmx_features.has_rdtscp;
 }
 
 static const struct msr_row *find(u32 index)
@@ -252,12 +252,12 @@ static COLD enum outcome move_tsc(struct vmx_vcpu *v, u64 ticks)
 
 static enum outcome write_mtrr(struct vmx_vcpu *v, u32 index, u64 value)
 {
-    return mtrr_write(&v->mtrr, index, value, vmx_machine.guest_physical_bits) ? OUTCOME_SKIP : vmx_inject_gp(v);
+    return mtrr_write(&v->mtrr, index, value, vmx_features.guest_physical_bits) ? OUTCOME_SKIP : vmx_inject_gp(v);
 }
 
 void vmx_msr_init_vcpu(struct vmx_vcpu *v)
 {
-    mtrr_init(&v->mtrr, vmx_machine.guest_physical_bits);
+    mtrr_init(&v->mtrr, vmx_features.guest_physical_bits);
 }
 
 /* No machine check ever sets it, but software may. SDM 3B 15.3.1.3 "IA32_MCG_STATUS MSR" */

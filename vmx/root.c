@@ -19,33 +19,31 @@
 #include "vmx/tlb.h"
 #include "vmx/vcpu.h"
 
-struct vmx_machine vmx_machine;
-
 static hpa_t vmxon_region[CPU_MAX];
 
 /* The APIC-access page stands for the local APIC in EPTs; the CPU virtualises all accesses to it. */
 static enum status allocate_apicv(struct refusal *why)
 {
-    vmx_machine.has_apicv = vmx_controls_have_apicv(&vmx_machine.caps);
-    vmx_machine.has_posted = vmx_controls_have_posted(&vmx_machine.caps);
-    if (!vmx_machine.has_apicv)
+    vmx_features.has_apicv = vmx_controls_have_apicv(&vmx_features.caps);
+    vmx_features.has_posted = vmx_controls_have_posted(&vmx_features.caps);
+    if (!vmx_features.has_apicv)
         return STATUS_OK;
-    if (frames_allocate(1, 1, &vmx_machine.x2apic_bitmap) != STATUS_OK ||
-        frames_allocate(1, 1, &vmx_machine.apic_access_page) != STATUS_OK)
+    if (frames_allocate(1, 1, &vmx_features.x2apic_bitmap) != STATUS_OK ||
+        frames_allocate(1, 1, &vmx_features.apic_access_page) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "no memory for APIC virtualisation");
-    u8 *bitmap = phys_to_virt(vmx_machine.x2apic_bitmap);
-    memcpy(bitmap, phys_to_virt(vmx_machine.msr_bitmap), FRAME_BYTES);
+    u8 *bitmap = phys_to_virt(vmx_features.x2apic_bitmap);
+    memcpy(bitmap, phys_to_virt(vmx_features.msr_bitmap), FRAME_BYTES);
     vmx_apicv_open_bitmap(bitmap);
     return STATUS_OK;
 }
 
 static enum status allocate_bitmaps(struct refusal *why)
 {
-    if (frames_allocate(1, 1, &vmx_machine.msr_bitmap) != STATUS_OK ||
-        frames_allocate(2, 1, &vmx_machine.io_bitmaps) != STATUS_OK)
+    if (frames_allocate(1, 1, &vmx_features.msr_bitmap) != STATUS_OK ||
+        frames_allocate(2, 1, &vmx_features.io_bitmaps) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "no memory for the MSR and I/O bitmaps");
-    vmx_msr_bitmap_fill(phys_to_virt(vmx_machine.msr_bitmap));
-    memset(phys_to_virt(vmx_machine.io_bitmaps), 0xff, 2 * FRAME_BYTES); /* every port exits */
+    vmx_msr_bitmap_fill(phys_to_virt(vmx_features.msr_bitmap));
+    memset(phys_to_virt(vmx_features.io_bitmaps), 0xff, 2 * FRAME_BYTES); /* every port exits */
     return STATUS_OK;
 }
 
@@ -77,7 +75,7 @@ static void print_capability(const char *line)
 static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, const char *withheld,
                            struct refusal *why)
 {
-    struct vmx_caps *caps = &vmx_machine.caps;
+    struct vmx_caps *caps = &vmx_features.caps;
 
     vmx_caps_take(raw, caps);
     /* Machine checks are the host's: with CR4.MCE clear, one in a guest would shut the CPU down. SDM 3B 15.10.4 */
@@ -86,7 +84,7 @@ static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, 
     if (status == STATUS_OK)
         status = vmx_caps_disable(caps, withheld, why);
     if (status == STATUS_OK)
-        status = vmx_controls_resolve(caps, &vmx_machine.controls, why);
+        status = vmx_controls_resolve(caps, &vmx_features.controls, why);
     if (status == STATUS_OK)
         status = vmx_caps_check_ept(caps, why);
     if (status == STATUS_OK)
@@ -99,22 +97,22 @@ static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, 
 /* What follows from the capabilities. */
 static void settle(void)
 {
-    const struct vmx_caps *caps = &vmx_machine.caps;
-    const u32 *value = vmx_machine.controls.value;
+    const struct vmx_caps *caps = &vmx_features.caps;
+    const u32 *value = vmx_features.controls.value;
 
-    vmx_machine.timer_shift = vmx_caps_timer_shift(caps);
-    vmx_machine.has_timer = value[VMX_PIN] & PIN_PREEMPTION_TIMER;
-    vmx_machine.has_rdtscp = value[VMX_PROC2] & PROC2_RDTSCP;
-    vmx_machine.has_vpid = (value[VMX_PROC2] & PROC2_VPID) && vmx_caps_has_invvpid(caps);
-    if (!vmx_machine.has_vpid)
-        vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_VPID;
-    vmx_machine.xsave_bytes = xsave_area_bytes(xsave_supported_mask());
+    vmx_features.timer_shift = vmx_caps_timer_shift(caps);
+    vmx_features.has_timer = value[VMX_PIN] & PIN_PREEMPTION_TIMER;
+    vmx_features.has_rdtscp = value[VMX_PROC2] & PROC2_RDTSCP;
+    vmx_features.has_vpid = (value[VMX_PROC2] & PROC2_VPID) && vmx_caps_has_invvpid(caps);
+    if (!vmx_features.has_vpid)
+        vmx_features.controls.value[VMX_PROC2] &= ~PROC2_VPID;
+    vmx_features.xsave_bytes = xsave_area_bytes(xsave_supported_mask());
     vmx_cpuid_build();
     log_info("vmx revision=0x%x pin=0x%x proc=0x%x proc2=0x%x exit=0x%x entry=0x%x", vmx_caps_revision(caps),
              value[VMX_PIN], value[VMX_PROC], value[VMX_PROC2], value[VMX_EXIT], value[VMX_ENTRY]);
     log_info("vmx vpid=%u preemption-timer=%u timer-shift=%u ept-2m=%u ept-1g=%u apicv=%u posted=%u",
-             vmx_machine.has_vpid, vmx_machine.has_timer, vmx_machine.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
-             !!(caps->ept_vpid & EPT_CAP_1G), vmx_machine.has_apicv, vmx_machine.has_posted);
+             vmx_features.has_vpid, vmx_features.has_timer, vmx_features.timer_shift, !!(caps->ept_vpid & EPT_CAP_2M),
+             !!(caps->ept_vpid & EPT_CAP_1G), vmx_features.has_apicv, vmx_features.has_posted);
     for (unsigned i = 0; i < QUIRKS; i++)
         if (quirks_have(i))
             log_info("quirk name=%s", quirks_name(i));
@@ -137,7 +135,7 @@ static void settle_mitigations(bool wanted)
     struct errata_cpu cpu = errata_this_cpu();
     bool needed = errata_page_size_change(&cpu);
 
-    vmx_machine.fetch_small = needed && wanted;
+    vmx_features.fetch_small = needed && wanted;
     log_info("mitigation page-size-change=%s", !needed ? "not-needed" : wanted ? "on" : "off");
 }
 
@@ -152,15 +150,15 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     quirks_detect();
     const char *withheld = withhold();
     settle_mitigations(options->mitigations);
-    vmx_machine.test_bad_entry = string_equal(options->test, "bad-entry");
+    vmx_features.test_bad_entry = string_equal(options->test, "bad-entry");
     vmx_caps_read(&raw);
     status = resolve(&raw, options->vmx_disable, withheld, why);
     if (status == STATUS_OK) {
-        had_xsaves = vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES;
+        had_xsaves = vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES;
         settle();
     }
     if (options->log >= LOG_DEBUG) {
-        bool lost_xsaves = had_xsaves && !(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
+        bool lost_xsaves = had_xsaves && !(vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES);
         char all[40];
         format_text(all, sizeof all, "%s%s%s", withheld, withheld[0] && lost_xsaves ? "," : "",
                     lost_xsaves ? "xsaves" : "");
@@ -172,7 +170,7 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
 enum status virt_cpu_enter(struct refusal *why)
 {
     u32 cpu = cpu_id();
-    const struct vmx_caps *caps = &vmx_machine.caps;
+    const struct vmx_caps *caps = &vmx_features.caps;
     enum status status = check_cpu(why);
 
     if (status == STATUS_OK)
@@ -204,28 +202,28 @@ bool virt_delivers_interrupts(const struct vm *vm)
 {
     enum vm_apicv wanted = vm->spec.apicv;
 
-    return vmx_machine.has_apicv && wanted != VM_APICV_OFF &&
+    return vmx_features.has_apicv && wanted != VM_APICV_OFF &&
            (wanted == VM_APICV_ON || !quirks_have(QUIRK_VIRTUAL_DELIVERY));
 }
 
 bool virt_needs_host_timer(void)
 {
-    return !vmx_machine.has_timer;
+    return !vmx_features.has_timer;
 }
 
 enum status virt_vm_create(struct vm *vm, struct refusal *why)
 {
-    if (vm->spec.apicv == VM_APICV_ON && !vmx_machine.has_apicv)
+    if (vm->spec.apicv == VM_APICV_ON && !vmx_features.has_apicv)
         return refuse(why, STATUS_UNSUPPORTED, "apicv=on: there is no APIC virtualisation; leave it out");
     struct ept_options options = {
-        .pages_2m = vmx_machine.caps.ept_vpid & EPT_CAP_2M,
-        .pages_1g = vmx_machine.caps.ept_vpid & EPT_CAP_1G,
-        .fetch_small = vmx_machine.fetch_small,
+        .pages_2m = vmx_features.caps.ept_vpid & EPT_CAP_2M,
+        .pages_1g = vmx_features.caps.ept_vpid & EPT_CAP_1G,
+        .fetch_small = vmx_features.fetch_small,
     };
     enum status status = ept_build(&vm->memory, options, &vm->ept_root);
-    if (status == STATUS_OK && vmx_machine.has_apicv) {
+    if (status == STATUS_OK && vmx_features.has_apicv) {
         gpa_t apic = gpa(VMX_APIC_ADDRESS);
-        status = ept_copy_with_page(vm->ept_root, apic, vmx_machine.apic_access_page, &vm->ept_apic_root);
+        status = ept_copy_with_page(vm->ept_root, apic, vmx_features.apic_access_page, &vm->ept_apic_root);
         if (status != STATUS_OK)
             ept_release(vm->ept_root);
     }

@@ -98,12 +98,12 @@ static void arm_preemption_timer(const struct vmx_vcpu *v)
     u64 left;
 
     trace_last()->entry_tsc = (u32)now;
-    if (UNLIKELY(!vmx_machine.has_timer))
+    if (UNLIKELY(!vmx_features.has_timer))
         return;
     if (UNLIKELY(__builtin_sub_overflow(v->base.deadline_tsc, now, &left)))
         exit_at_once();
     else
-        vmcs_write(PREEMPTION_TIMER_VALUE, (u32)left >> vmx_machine.timer_shift);
+        vmcs_write(PREEMPTION_TIMER_VALUE, (u32)left >> vmx_features.timer_shift);
 }
 
 /*
@@ -198,8 +198,12 @@ void virt_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
     enum outcome outcome = OUTCOME_RESUME;
 
-    if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS) && !vmx_vcpu_take_sipi(v))
-        return;
+    if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)) {
+        if (!vmx_vcpu_take_sipi(v))
+            return;
+        if (v->debug)
+            vmx_debug_begin_anew(v);
+    }
     vmx_load(v);
     record_enter(v);
     vmx_event_take_back(v);

@@ -23,16 +23,16 @@ void vmx_invalidate_ept_everywhere(void)
 void vmx_tlb_flush_all(void)
 {
     CHECK(vmx_invept(VMX_ALL_CONTEXTS, 0));
-    if (vmx_caps_has_invvpid(&vmx_machine.caps))
+    if (vmx_caps_has_invvpid(&vmx_features.caps))
         CHECK(vmx_invvpid(VMX_ALL_CONTEXTS, 0));
 }
 
 /* Without VPID each entry and exit flushes by itself: SDM 3C 28.3.3.1 "Operations that Invalidate Cached Mappings". */
 void vmx_vcpu_flush_tlb(struct vmx_vcpu *v)
 {
-    if (!vmx_machine.has_vpid)
+    if (!vmx_features.has_vpid)
         return;
-    bool has_one = vmx_machine.caps.ept_vpid & EPT_CAP_INVVPID_ONE;
+    bool has_one = vmx_features.caps.ept_vpid & EPT_CAP_INVVPID_ONE;
     CHECK(vmx_invvpid(has_one ? VMX_SINGLE_CONTEXT : VMX_ALL_CONTEXTS, v->vpid));
 }
 

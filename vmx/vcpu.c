@@ -35,23 +35,10 @@ extern const u8 vmx_exit_entry[];
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
 static u32 next_vpid = 1;                /* atomic; 0 is the host's own */
 
-u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index)
-{
-    return index == GPR_RSP ? vmcs_read(GUEST_RSP) : v->gpr[index];
-}
-
-void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
-{
-    if (index == GPR_RSP)
-        vmcs_write(GUEST_RSP, value);
-    else
-        v->gpr[index] = value;
-}
-
 enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
 {
     hpa_t first, vmcs, area;
-    u32 area_frames = (vmx_machine.xsave_bytes + (u32)FRAME_BYTES - 1) / (u32)FRAME_BYTES;
+    u32 area_frames = (vmx_features.xsave_bytes + (u32)FRAME_BYTES - 1) / (u32)FRAME_BYTES;
 
     if (frames_allocate(1, 1, &first) != STATUS_OK)
         goto no_memory;
@@ -68,7 +55,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->xsave_frames = area_frames;
     v->xcr0 = XCR0_X87;
     v->dr6 = 0xffff0ff0;
-    if (vmx_machine.has_vpid)
+    if (vmx_features.has_vpid)
         v->vpid = (u16)__atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED);
     xsave_area_init(v->xsave_area);
     v->base.vm = vm;
@@ -78,7 +65,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
     v->base.posted = &frame->posted;
-    v->base.posted->notification = vmx_machine.has_posted && virt_delivers_interrupts(vm);
+    v->base.posted->notification = vmx_features.has_posted && virt_delivers_interrupts(vm);
     vm->overhead_frames += 2 + area_frames;
     *out = &v->base;
     return STATUS_OK;
@@ -141,7 +128,7 @@ static void write_host_cpu_state(struct vmx_vcpu *v, u32 cpu)
 
 static void write_controls(const struct vmx_vcpu *v)
 {
-    const struct vmx_controls *controls = &vmx_machine.controls;
+    const struct vmx_controls *controls = &vmx_features.controls;
 
     vmcs_write(PIN_CONTROLS, controls->value[VMX_PIN]);
     vmcs_write(PROC_CONTROLS, controls->value[VMX_PROC]);
@@ -155,7 +142,7 @@ static void write_controls(const struct vmx_vcpu *v)
     vmcs_write(EXCEPTION_BITMAP, (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC)));
     vmcs_write(PF_ERROR_MASK, 0);
     vmcs_write(PF_ERROR_MATCH, 0);
-    vmcs_write(CR3_TARGET_COUNT, vmx_machine.test_bad_entry ? 0x1ff : 0);
+    vmcs_write(CR3_TARGET_COUNT, vmx_features.test_bad_entry ? 0x1ff : 0);
     vmcs_write(EXIT_MSR_STORE_COUNT, 0);
     vmcs_write(EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write(ENTRY_MSR_LOAD_COUNT, 0);
@@ -163,23 +150,23 @@ static void write_controls(const struct vmx_vcpu *v)
     vmcs_write(VMCS_LINK_POINTER, ~0ull);
     vmcs_write(EPT_POINTER, ept_pointer(v->base.vm->ept_root));
     if (controls->value[VMX_PROC] & PROC_MSR_BITMAPS)
-        vmcs_write(MSR_BITMAPS, vmx_machine.msr_bitmap.raw);
+        vmcs_write(MSR_BITMAPS, vmx_features.msr_bitmap.raw);
     if (controls->value[VMX_PROC] & PROC_IO_BITMAPS) {
-        vmcs_write(IO_BITMAP_A, vmx_machine.io_bitmaps.raw);
-        vmcs_write(IO_BITMAP_B, vmx_machine.io_bitmaps.raw + FRAME_BYTES);
+        vmcs_write(IO_BITMAP_A, vmx_features.io_bitmaps.raw);
+        vmcs_write(IO_BITMAP_B, vmx_features.io_bitmaps.raw + FRAME_BYTES);
     }
-    if (vmx_machine.has_apicv) {
+    if (vmx_features.has_apicv) {
         vmcs_write(VIRTUAL_APIC_ADDRESS, virt_to_phys(v->base.apic.page).raw);
-        vmcs_write(APIC_ACCESS_ADDRESS, vmx_machine.apic_access_page.raw);
+        vmcs_write(APIC_ACCESS_ADDRESS, vmx_features.apic_access_page.raw);
         vmcs_write(TPR_THRESHOLD, 0);
     }
-    if (vmx_machine.has_posted) {
+    if (vmx_features.has_posted) {
         vmcs_write(POSTED_INTERRUPT_VECTOR, IRQ_VECTOR_POSTED);
         vmcs_write(POSTED_INTERRUPT_DESCRIPTOR, virt_to_phys(v->base.posted).raw);
     }
     if (controls->value[VMX_PROC2] & PROC2_XSAVES)
         vmcs_write(XSS_EXITING_BITMAP, 0); /* there is no state in IA32_XSS */
-    if (vmx_machine.has_vpid)
+    if (vmx_features.has_vpid)
         vmcs_write(VPID, v->vpid);
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
 }
@@ -244,7 +231,7 @@ static const struct segment_values real_segments = {0xffff, ACCESS_CODE16, ACCES
 static void write_long_mode(struct vmx_vcpu *v, const struct start_state *start)
 {
     vmcs_write(GUEST_CR3, start->cr3);
-    vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0 | CR4_PAE);
+    vmcs_write(GUEST_CR4, vmx_features.caps.cr4_fixed0 | CR4_PAE);
     vmcs_write(CR4_SHADOW, CR4_PAE);
     v->efer = EFER_LME;
     vmcs_write(GUEST_EFER, EFER_LME | EFER_LMA);
@@ -285,17 +272,17 @@ static void write_guest_state(struct vmx_vcpu *v)
 
     /* What unrestricted guest frees PE and PG of: SDM 3C 26.3.1.1 "Checks on Guest Control Registers, Debug Registers,
      * and MSRs". */
-    u64 fixed = vmx_machine.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
+    u64 fixed = vmx_features.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
     vmcs_write(GUEST_CR0, shadow | fixed);
     vmcs_write(CR0_SHADOW, shadow);
     vmcs_write(CR0_MASK, ~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG));
     vmcs_write(GUEST_CR3, 0);
-    vmcs_write(GUEST_CR4, vmx_machine.caps.cr4_fixed0);
+    vmcs_write(GUEST_CR4, vmx_features.caps.cr4_fixed0);
     vmcs_write(CR4_SHADOW, 0);
-    vmcs_write(CR4_MASK, ~(vmx_machine.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE)));
+    vmcs_write(CR4_MASK, ~(vmx_features.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE)));
     v->efer = 0;
     vmcs_write(GUEST_EFER, 0);
-    vmcs_write(ENTRY_CONTROLS, vmx_machine.controls.value[VMX_ENTRY]);
+    vmcs_write(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY]);
     if (long_mode)
         write_long_mode(v, start);
     write_start_segments(start);
@@ -344,8 +331,6 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
     vmcs_write(GUEST_CS_BASE, vector << 12);
     vmx_cpuid_set_osxsave(v, false);
-    if (v->debug)
-        vmx_debug_begin_anew(v);
     vm_apic_reset(vcpu); /* again: until it left its guest, the CPU may have changed the registers */
     return true;
 }
@@ -407,7 +392,7 @@ static void restore_registers(const struct vmx_vcpu *v)
  */
 static void initialize_region(const struct vmx_vcpu *v)
 {
-    *(u32 *)phys_to_virt(v->vmcs) = vmx_caps_revision(&vmx_machine.caps);
+    *(u32 *)phys_to_virt(v->vmcs) = vmx_caps_revision(&vmx_features.caps);
     CHECK(vmcs_clear(v->vmcs));
 }
 

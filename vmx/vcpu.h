@@ -10,8 +10,7 @@
 
 #include "arch/x86/cpu.h"
 #include "kernel/virt.h"
-#include "vmx/caps.h"
-#include "vmx/controls.h"
+#include "vmx/features.h"
 #include "vmx/mmio_slot.h"
 #include "vmx/mtrr.h"
 #include "vmx/vmcs.h"
@@ -75,27 +74,18 @@ static inline struct vmx_vcpu *vmx_vcpu_of(struct vcpu *vcpu)
     return container_of(vcpu, struct vmx_vcpu, base);
 }
 
-/* What this machine has, resolved once by virt_init; constant afterwards. */
-struct vmx_machine {
-    struct vmx_caps caps;
-    struct vmx_controls controls;
-    hpa_t msr_bitmap;
-    hpa_t io_bitmaps;       /* two frames */
-    hpa_t x2apic_bitmap;    /* the MSR bitmap of a vCPU whose x2APIC the CPU virtualises */
-    hpa_t apic_access_page; /* stands for the local APIC in EPTs; nobody reads or writes it */
-    u32 timer_shift;
-    bool has_timer;
-    bool has_vpid;
-    bool has_rdtscp;
-    bool has_apicv;          /* all that apicv.c needs */
-    bool has_posted;         /* and posted interrupts */
-    bool fetch_small;        /* guests run code in pages of 4 KiB only */
-    bool test_bad_entry;     /* test=bad-entry: the first entry of each vCPU shall fail */
-    u64 guest_cr4_allowed;   /* bits that a guest may set */
-    u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */
-    u32 xsave_bytes;
-};
-extern struct vmx_machine vmx_machine;
+static inline u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index)
+{
+    return index == GPR_RSP ? vmcs_read(GUEST_RSP) : v->gpr[index];
+}
+
+static inline void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
+{
+    if (index == GPR_RSP)
+        vmcs_write(GUEST_RSP, value);
+    else
+        v->gpr[index] = value;
+}
 
 struct trace_record;
 
@@ -129,7 +119,6 @@ enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record);
 enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record);
 enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v, struct trace_record *record);
 enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record);
-u64 vmx_cr4_guest_allowed(const struct vmx_caps *caps, u32 leaf7_ebx, u32 leaf7_ecx, u32 leaf1_ecx);
 /* mmio.c */
 enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* Executes the instruction at RIP, whose memory operand is a device, on the bus. */
@@ -146,8 +135,6 @@ enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v);
 /* vcpu.c */
 /* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v);
-u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index);
-void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value);
 
 /* event.c: queue an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
 void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);

@@ -44,7 +44,7 @@ void battery_prepare_pages(void)
         {MSR_IA32_SYSENTER_ESP, 0, 0                 },
         {MSR_IA32_PAT,          0, 0x0007040600070406}
     };
-    u32 revision = vmx_caps_revision(&vmx_machine.caps);
+    u32 revision = vmx_caps_revision(&vmx_features.caps);
     u64 *table = (u64 *)pages[PAGE_PDPT].page;
 
     pages[PAGE_APIC].page[0x80] = 0x40; /* VTPR */
@@ -66,7 +66,7 @@ static void clear_bits(u32 row, u64 bits)
 
 static bool may(enum vmx_group group, u32 bits)
 {
-    return (vmx_machine.caps.group[group].may_be_one & bits) == bits;
+    return (vmx_features.caps.group[group].may_be_one & bits) == bits;
 }
 
 static void as_written(void) {}
@@ -225,7 +225,7 @@ static void all_controls(void)
 /* As few controls as the CPU allows for a 64-bit host. */
 static void few_controls(void)
 {
-    vmcs_write(PIN_CONTROLS, vmx_machine.caps.group[VMX_PIN].must_be_one | PIN_PREEMPTION_TIMER);
+    vmcs_write(PIN_CONTROLS, vmx_features.caps.group[VMX_PIN].must_be_one | PIN_PREEMPTION_TIMER);
     clear_bits(FIELD_PROC_CONTROLS, PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_TSC_OFFSETTING);
     clear_bits(FIELD_EXIT_CONTROLS, EXIT_ACKNOWLEDGE | EXIT_SAVE_PAT | EXIT_SAVE_EFER | EXIT_LOAD_PAT);
     clear_bits(FIELD_ENTRY_CONTROLS, ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_LOAD_DEBUG);

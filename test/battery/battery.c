@@ -365,7 +365,7 @@ static void run_baseline(const struct battery_baseline *baseline, const struct v
 {
     bool any = !baseline->rows || baseline->rows == battery_guest_rows;
 
-    if (baseline->proc2 & ~vmx_machine.caps.group[VMX_PROC2].may_be_one)
+    if (baseline->proc2 & ~vmx_features.caps.group[VMX_PROC2].may_be_one)
         return;
     begin(baseline, v);
     for (u32 i = 0; any && i < row_count; i++)

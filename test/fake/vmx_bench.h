@@ -24,7 +24,7 @@
 #include "vmx/event.h"
 #include "vmx/vcpu.h"
 
-struct vmx_machine vmx_machine;
+struct vmx_features vmx_features;
 u32 quirks_found;
 
 static struct {
@@ -74,19 +74,6 @@ void vmx_vcpu_flush_tlb(struct vmx_vcpu *v)
 {
     (void)v;
     bench.flushes++;
-}
-
-u64 vmx_vcpu_gpr(const struct vmx_vcpu *v, unsigned index)
-{
-    return index == GPR_RSP ? vmcs_read(GUEST_RSP) : v->gpr[index];
-}
-
-void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 value)
-{
-    if (index == GPR_RSP)
-        vmcs_write(GUEST_RSP, value);
-    else
-        v->gpr[index] = value;
 }
 
 static u8 bench_acknowledge(void *device)
@@ -200,7 +187,7 @@ static inline void bench_start(void)
     struct refusal why;
 
     memset(&bench, 0, sizeof bench);
-    memset(&vmx_machine, 0, sizeof vmx_machine);
+    memset(&vmx_features, 0, sizeof vmx_features);
     quirks_found = 0;
     memset(bench_records, 0, sizeof bench_records);
     bench.local.trace_exit = bench_records;
@@ -234,18 +221,18 @@ static inline void bench_start(void)
                                    MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_TRUE_EXIT_CTLS,
                                    MSR_IA32_VMX_TRUE_ENTRY_CTLS};
         u64 value = fake_msr_get(msrs[reason]);
-        vmx_machine.caps.group[reason] = (struct vmx_allowed){(u32)value, (u32)(value >> 32)};
+        vmx_features.caps.group[reason] = (struct vmx_allowed){(u32)value, (u32)(value >> 32)};
     }
-    vmx_machine.caps.ept_vpid = fake_msr_get(MSR_IA32_VMX_EPT_VPID_CAP);
-    vmx_machine.caps.cr0_fixed0 = 0x80000021;
-    vmx_machine.caps.cr0_fixed1 = 0xffffffff;
-    vmx_machine.caps.cr4_fixed0 = CR4_VMXE;
-    vmx_machine.caps.cr4_fixed1 = fake_msr_get(MSR_IA32_VMX_CR4_FIXED1);
-    assert_int_equal(vmx_controls_resolve(&vmx_machine.caps, &vmx_machine.controls, &why), STATUS_OK);
-    vmx_machine.has_timer = vmx_machine.has_vpid = vmx_machine.has_rdtscp = true;
-    vmx_machine.guest_physical_bits = 46;
-    VMCS_SET(PROC_CONTROLS, vmx_machine.controls.value[VMX_PROC]);
-    VMCS_SET(ENTRY_CONTROLS, vmx_machine.controls.value[VMX_ENTRY]);
+    vmx_features.caps.ept_vpid = fake_msr_get(MSR_IA32_VMX_EPT_VPID_CAP);
+    vmx_features.caps.cr0_fixed0 = 0x80000021;
+    vmx_features.caps.cr0_fixed1 = 0xffffffff;
+    vmx_features.caps.cr4_fixed0 = CR4_VMXE;
+    vmx_features.caps.cr4_fixed1 = fake_msr_get(MSR_IA32_VMX_CR4_FIXED1);
+    assert_int_equal(vmx_controls_resolve(&vmx_features.caps, &vmx_features.controls, &why), STATUS_OK);
+    vmx_features.has_timer = vmx_features.has_vpid = vmx_features.has_rdtscp = true;
+    vmx_features.guest_physical_bits = 46;
+    VMCS_SET(PROC_CONTROLS, vmx_features.controls.value[VMX_PROC]);
+    VMCS_SET(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY]);
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE);
     VMCS_SET(CR0_SHADOW, CR0_PE | CR0_ET);
     VMCS_SET(GUEST_CR4, CR4_VMXE);

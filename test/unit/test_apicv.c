@@ -28,12 +28,12 @@ static int set_up(void **state)
 {
     (void)state;
     bench_start();
-    vmx_machine.has_apicv = true;
-    vmx_machine.msr_bitmap = hpa(0x1000);
-    vmx_machine.x2apic_bitmap = hpa(0x2000);
+    vmx_features.has_apicv = true;
+    vmx_features.msr_bitmap = hpa(0x1000);
+    vmx_features.x2apic_bitmap = hpa(0x2000);
     bench.vm.ept_root = 0x5000;
     bench.vm.ept_apic_root = 0x6000;
-    VMCS_SET(PROC2_CONTROLS, vmx_machine.controls.value[VMX_PROC2]);
+    VMCS_SET(PROC2_CONTROLS, vmx_features.controls.value[VMX_PROC2]);
     return 0;
 }
 
@@ -72,7 +72,7 @@ static void check_entry_rules(u32 pin, u32 proc, u32 proc2)
 static void test_controls_of_each_mode(void **state)
 {
     static const u64 bases[] = {XAPIC, X2APIC, DISABLED, XAPIC, MOVED, X2APIC};
-    const u32 *value = vmx_machine.controls.value;
+    const u32 *value = vmx_features.controls.value;
 
     (void)state;
     VMCS_SET(PROC_CONTROLS, value[VMX_PROC] | PROC_MONITOR_TRAP_FLAG); /* others are left alone */
@@ -111,13 +111,13 @@ static void test_all_or_nothing(void **state)
     };
 
     (void)state;
-    assert_true(vmx_controls_have_apicv(&vmx_machine.caps));
+    assert_true(vmx_controls_have_apicv(&vmx_features.caps));
     for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-        struct vmx_caps caps = vmx_machine.caps;
+        struct vmx_caps caps = vmx_features.caps;
         caps.group[needed[i].group].may_be_one &= ~needed[i].bit;
         assert_false(vmx_controls_have_apicv(&caps));
     }
-    struct vmx_caps caps = vmx_machine.caps;
+    struct vmx_caps caps = vmx_features.caps;
     caps.group[VMX_PROC].must_be_one |= PROC_CR8_STORE_EXITING;
     assert_false(vmx_controls_have_apicv(&caps));
 }
@@ -228,7 +228,7 @@ static void test_empty_notifications(void **state)
     quirks_found = BIT(QUIRK_EMPTY_NOTIFICATION);
     set_mode(X2APIC);
     assert_int_equal(*irr(0), 0);
-    vmx_machine.has_posted = true;
+    vmx_features.has_posted = true;
     set_mode(DISABLED);
     assert_int_equal(*irr(0), 0);
     set_mode(XAPIC);
@@ -305,7 +305,7 @@ static void test_external_interrupt_beside(void **state)
 
 static void test_posted_interrupts_need_delivery(void **state)
 {
-    struct vmx_caps caps = vmx_machine.caps;
+    struct vmx_caps caps = vmx_features.caps;
 
     (void)state;
     caps.group[VMX_PIN].may_be_one &= ~PIN_POSTED_INTERRUPTS;
@@ -319,12 +319,12 @@ static void test_posted_interrupts_need_delivery(void **state)
         for (unsigned posted = 0; posted < 2; posted++)
             assert_int_equal(vmx_apicv_pin_controls(mode, PIN_NMI_EXITING | PIN_POSTED_INTERRUPTS, posted),
                              PIN_NMI_EXITING | (posted && mode != APICV_OFF ? PIN_POSTED_INTERRUPTS : 0));
-    vmx_machine.has_posted = true;
+    vmx_features.has_posted = true;
     set_mode(XAPIC);
     assert_true(vmcs_read(PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
     set_mode(DISABLED);
     assert_false(vmcs_read(PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
-    vmx_machine.has_posted = false;
+    vmx_features.has_posted = false;
     set_mode(X2APIC);
     assert_false(vmcs_read(PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
 }

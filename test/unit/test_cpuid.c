@@ -2,7 +2,7 @@
  * What a guest's CPUID says, on a CPU that has every feature: nothing that the hypervisor does not provide, and
  * everything consistent with itself. SDM 2A 3.2 "CPUID - CPU Identification", 1 13.2.
  *
- * links: vmx/cpuid.c vmx/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c kernel/guest_memory.c
+ * links: vmx/cpuid.c vmx/caps.c vmx/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c kernel/guest_memory.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
@@ -168,11 +168,11 @@ static void test_features_follow_the_controls(void **state)
 {
     (void)state;
     assert_true(cpuid(0xd, 1).eax & BIT(3));
-    vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
-    vmx_machine.has_rdtscp = false;
-    vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_INVPCID;
-    vmx_machine.caps.ept_vpid &= ~EPT_CAP_1G;
-    vmx_machine.caps.cr4_fixed1 &= ~CR4_UMIP;
+    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
+    vmx_features.has_rdtscp = false;
+    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_INVPCID;
+    vmx_features.caps.ept_vpid &= ~EPT_CAP_1G;
+    vmx_features.caps.cr4_fixed1 &= ~CR4_UMIP;
     build();
     assert_false(cpuid(0xd, 1).eax & BIT(3));
     assert_false(cpuid(0x80000001, 0).edx & BIT(27));
@@ -180,7 +180,7 @@ static void test_features_follow_the_controls(void **state)
     assert_false(cpuid(7, 0).ebx & BIT(10));
     assert_false(cpuid(0x80000001, 0).edx & BIT(26));
     assert_false(cpuid(7, 0).ecx & BIT(2));
-    assert_false(vmx_machine.guest_cr4_allowed & CR4_UMIP);
+    assert_false(vmx_features.guest_cr4_allowed & CR4_UMIP);
 }
 
 /* XSAVEC and XSAVES need each other's format to be right; XSAVES its control too. */
@@ -188,12 +188,12 @@ static void test_compacted_format(void **state)
 {
     (void)state;
     assert_int_equal(cpuid(0xd, 1).eax, 0xf);
-    assert_true(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
+    assert_true(vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES);
     quirks_found = BIT(QUIRK_XSAVEC);
     build();
     assert_int_equal(cpuid(0xd, 1).eax, 5);
     assert_int_equal(cpuid(0xd, 1).ebx, 0);
-    assert_false(vmx_machine.controls.value[VMX_PROC2] & PROC2_XSAVES);
+    assert_false(vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES);
 }
 
 /* OSPKE follows CR4.PKE, which the guest may set if PKU is there. */
@@ -201,11 +201,11 @@ static void test_protection_keys(void **state)
 {
     (void)state;
     assert_false(cpuid(7, 0).ecx & BIT(3)); /* this CPU's VMX does not let CR4.PKE be set */
-    assert_false(vmx_machine.guest_cr4_allowed & CR4_PKE);
-    vmx_machine.caps.cr4_fixed1 |= CR4_PKE;
+    assert_false(vmx_features.guest_cr4_allowed & CR4_PKE);
+    vmx_features.caps.cr4_fixed1 |= CR4_PKE;
     build();
     assert_true(cpuid(7, 0).ecx & BIT(3));
-    assert_true(vmx_machine.guest_cr4_allowed & CR4_PKE);
+    assert_true(vmx_features.guest_cr4_allowed & CR4_PKE);
     assert_false(cpuid(7, 0).ecx & BIT(4));
     VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PKE);
     assert_true(cpuid(7, 0).ecx & BIT(4));
@@ -233,7 +233,7 @@ static void test_address_widths(void **state)
         fake_cpuid_set(0x80000008, 0, (struct cpuid_result){widths[i].host, ~0u, ~0u, ~0u});
         build();
         assert_same(cpuid(0x80000008, 0), (struct cpuid_result){widths[i].guest, 0, 0, 0});
-        assert_int_equal(vmx_machine.guest_physical_bits, widths[i].guest & 0xff);
+        assert_int_equal(vmx_features.guest_physical_bits, widths[i].guest & 0xff);
     }
 }
 
@@ -249,7 +249,7 @@ static void test_cpu_without_xsave(void **state)
     assert_false(cpuid(1, 0).ecx & (BIT(12) | BIT(26) | BIT(28) | BIT(29)));
     for (u32 i = 0; i < 64; i++)
         assert_zero(cpuid(0xd, i));
-    assert_false(vmx_machine.guest_cr4_allowed & CR4_OSXSAVE);
+    assert_false(vmx_features.guest_cr4_allowed & CR4_OSXSAVE);
 }
 
 /* No AVX-512 state: none of the instructions. */

@@ -3,7 +3,7 @@
  * effects. SDM 2B "MOV - Move to/from Control Registers", 3A 4.4.1 "PDPTE Registers", 9.8.5 "Initializing IA-32e Mode",
  * 1 13.3 "Enabling the XSAVE Feature Set and XSAVE-Enabled Features".
  *
- * links: vmx/cr.c vmx/cpuid.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c kernel/guest_memory.c
+ * links: vmx/cr.c vmx/caps.c vmx/cpuid.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c kernel/guest_memory.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
@@ -219,7 +219,7 @@ static void test_cr3(void **state)
 /* Bits that the CPUID which the guest sees does not offer are reserved. */
 static void test_cr4_bits_that_guests_do_not_have(void **state)
 {
-    u64 allowed = vmx_machine.guest_cr4_allowed;
+    u64 allowed = vmx_features.guest_cr4_allowed;
 
     (void)state;
     use_64_bit_mode();
@@ -232,36 +232,36 @@ static void test_cr4_bits_that_guests_do_not_have(void **state)
 static void test_cr4_follows_cpuid(void **state)
 {
     struct vmx_caps all = {.cr4_fixed1 = ~0ull};
-    u64 base = vmx_cr4_guest_allowed(&all, 0, 0, 0);
+    u64 base = vmx_caps_guest_cr4(&all, 0, 0, 0);
 
     (void)state;
-    assert_int_equal(vmx_cr4_guest_allowed(&all, 0, 0, BIT(17)), base | CR4_PCIDE);
-    assert_int_equal(vmx_cr4_guest_allowed(&all, 0, 0, BIT(26)), base | CR4_OSXSAVE);
-    assert_int_equal(vmx_cr4_guest_allowed(&all, BIT(0), 0, 0), base | CR4_FSGSBASE);
-    assert_int_equal(vmx_cr4_guest_allowed(&all, BIT(7), 0, 0), base | CR4_SMEP);
-    assert_int_equal(vmx_cr4_guest_allowed(&all, BIT(20), 0, 0), base | CR4_SMAP);
-    assert_int_equal(vmx_cr4_guest_allowed(&all, 0, BIT(2), 0), base | CR4_UMIP);
+    assert_int_equal(vmx_caps_guest_cr4(&all, 0, 0, BIT(17)), base | CR4_PCIDE);
+    assert_int_equal(vmx_caps_guest_cr4(&all, 0, 0, BIT(26)), base | CR4_OSXSAVE);
+    assert_int_equal(vmx_caps_guest_cr4(&all, BIT(0), 0, 0), base | CR4_FSGSBASE);
+    assert_int_equal(vmx_caps_guest_cr4(&all, BIT(7), 0, 0), base | CR4_SMEP);
+    assert_int_equal(vmx_caps_guest_cr4(&all, BIT(20), 0, 0), base | CR4_SMAP);
+    assert_int_equal(vmx_caps_guest_cr4(&all, 0, BIT(2), 0), base | CR4_UMIP);
     assert_int_equal(base & (CR4_PCIDE | CR4_OSXSAVE | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP | CR4_UMIP), 0);
     all.cr4_fixed1 = 0x27ff; /* VMX operation has the last word */
-    assert_int_equal(vmx_cr4_guest_allowed(&all, ~0u, ~0u, ~0u) & ~0x27ffull, 0);
+    assert_int_equal(vmx_caps_guest_cr4(&all, ~0u, ~0u, ~0u) & ~0x27ffull, 0);
 }
 
 /* The guest sees what it wrote; the CPU's own bit, where the host has it, stays set: a machine check is the host's. */
 static void test_cr4_mce_is_only_believed(void **state)
 {
-    u64 fixed0 = vmx_machine.caps.cr4_fixed0;
+    u64 fixed0 = vmx_features.caps.cr4_fixed0;
 
     (void)state;
-    assert_true(vmx_machine.guest_cr4_allowed & CR4_MCE);
+    assert_true(vmx_features.guest_cr4_allowed & CR4_MCE);
     use_64_bit_mode();
-    vmx_machine.caps.cr4_fixed0 = fixed0 | CR4_MCE; /* as virt_init() finds the host's CR4 */
+    vmx_features.caps.cr4_fixed0 = fixed0 | CR4_MCE; /* as virt_init() finds the host's CR4 */
     assert_int_equal(mov_to(4, CR4_PAE | CR4_MCE), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_CR4), CR4_VMXE | CR4_PAE | CR4_MCE);
     assert_int_equal(vmcs_read(CR4_SHADOW), CR4_PAE | CR4_MCE);
     assert_int_equal(mov_to(4, CR4_PAE), OUTCOME_SKIP);
     assert_int_equal(vmcs_read(GUEST_CR4), CR4_VMXE | CR4_PAE | CR4_MCE);
     assert_int_equal(vmcs_read(CR4_SHADOW), CR4_PAE);
-    vmx_machine.caps.cr4_fixed0 = fixed0;
+    vmx_features.caps.cr4_fixed0 = fixed0;
 }
 
 static void test_cr4_osxsave_shows_in_cpuid(void **state)

@@ -430,7 +430,7 @@ static void test_interrupts_and_deadlines(void **state)
     assert_int_equal(deadlines, 0); /* the preemption timer says so itself */
     assert_int_equal(exit_with(52), OUTCOME_RESUME);
     assert_int_equal(deadlines, 1);
-    vmx_machine.has_timer = false;
+    vmx_features.has_timer = false;
     assert_int_equal(exit_with(1), OUTCOME_RESUME);
     assert_int_equal(deadlines, 2);
     bench.v.base.deadline_tsc = 1001;

@@ -118,7 +118,7 @@ static void test_bitmap_bit_for_bit(void **state)
     memset(bitmap, 0x5a, sizeof bitmap);
     vmx_msr_bitmap_fill(bitmap);
     check_bitmap(true);
-    vmx_machine.has_rdtscp = false;
+    vmx_features.has_rdtscp = false;
     vmx_msr_bitmap_fill(bitmap);
     check_bitmap(false);
 }
@@ -184,7 +184,7 @@ static void test_switched_msrs_without_bitmaps(void **state)
 static void test_no_tsc_aux_without_rdtscp(void **state)
 {
     (void)state;
-    vmx_machine.has_rdtscp = false;
+    vmx_features.has_rdtscp = false;
     fake_msr_reset();
     for (size_t i = 0; i + 1 < ARRAY_SIZE(switched); i++)
         fake_msr_set(switched[i], i);
@@ -337,7 +337,7 @@ static void test_xss(void **state)
     assert_int_equal(wrmsr(MSR_IA32_XSS, 0), OUTCOME_SKIP);
     for (unsigned bit = 0; bit < 64; bit++)
         assert_write_refused(MSR_IA32_XSS, BIT(bit));
-    vmx_machine.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
+    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
     assert_read_refused(MSR_IA32_XSS);
     assert_write_refused(MSR_IA32_XSS, 0);
 }

@@ -3,8 +3,9 @@
  * And what of VMX is used at all. SDM 3C 23.7 "Enabling and Entering VMX Operation", 24.11.3 "Initializing a
  * VMCS", 28.3.3 "Invalidating Cached Translation Information".
  *
- * links: arch/x86/errata.c arch/x86/quirks.c vmx/root.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/caps_report.c
- * vmx/controls.c kernel/guest_memory.c links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: arch/x86/errata.c arch/x86/quirks.c vmx/root.c vmx/features.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c
+ * vmx/caps_report.c vmx/controls.c kernel/guest_memory.c links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -202,11 +203,6 @@ void vmx_apicv_open_bitmap(u8 *bitmap)
     (void)bitmap;
 }
 
-void vmx_debug_begin_anew(struct vmx_vcpu *v)
-{
-    (void)v;
-}
-
 void vm_apic_reset(struct vcpu *vcpu)
 {
     (void)vcpu;
@@ -229,7 +225,7 @@ static void make_machine(const char *disable)
 static int set_up(void **state)
 {
     (void)state;
-    memset(&vmx_machine, 0, sizeof vmx_machine);
+    memset(&vmx_features, 0, sizeof vmx_features);
     memset(&vm, 0, sizeof vm);
     host_memory_init(MIB(1), MIB(16));
     for (u32 cpu = 0; cpu < 2; cpu++)
@@ -287,7 +283,7 @@ static void test_only_types_that_exist(void **state)
     virt_cpu_leave();
     set_up(state);
     make_machine("vpid");
-    assert_false(vmx_machine.has_vpid);
+    assert_false(vmx_features.has_vpid);
     assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
     assert_instructions("vmxon invept-2 invvpid-2 ");
     virt_cpu_leave();
@@ -323,14 +319,14 @@ static void test_timers_that_count_wrongly(void **state)
         set_up(state);
         fake_cpuid_set(1, 0, (struct cpuid_result){rows[i].signature, 0, BIT(5), 0});
         make_machine("");
-        assert_int_equal(vmx_machine.has_timer, rows[i].good);
-        assert_int_equal(!(vmx_machine.controls.value[VMX_PIN] & PIN_PREEMPTION_TIMER), !rows[i].good);
+        assert_int_equal(vmx_features.has_timer, rows[i].good);
+        assert_int_equal(!(vmx_features.controls.value[VMX_PIN] & PIN_PREEMPTION_TIMER), !rows[i].good);
     }
     set_up(state);
     fake_cpuid_set(0, 0, (struct cpuid_result){0x16, 0x746e6543, 0x736c7561, 0x48727561}); /* "CentaurHauls" */
     fake_cpuid_set(1, 0, (struct cpuid_result){0x106a5, 0, BIT(5), 0});
     make_machine("");
-    assert_true(vmx_machine.has_timer);
+    assert_true(vmx_features.has_timer);
 }
 
 /* INTEL-SA-00210: Intel's, but for the Atoms and Xeon Phis of the list, unless PSCHANGE_MC_NO (bit 6) says otherwise.
@@ -364,20 +360,20 @@ static void test_who_must_not_run_code_in_large_pages(void **state)
         fake_cpuid_set(1, 0, (struct cpuid_result){rows[i].signature, 0, BIT(5), 0});
         fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, rows[i].capabilities);
         make_machine("");
-        assert_int_equal(vmx_machine.fetch_small, rows[i].affected);
+        assert_int_equal(vmx_features.fetch_small, rows[i].affected);
         struct host_options off = {.log = LOG_INFO, .mitigations = false};
         assert_int_equal(virt_init(&off, &why), STATUS_OK);
-        assert_false(vmx_machine.fetch_small);
+        assert_false(vmx_features.fetch_small);
     }
     set_up(state); /* without the MSR: an old CPU; and AMD's */
     fake_cpuid_set(7, 0, (struct cpuid_result){0});
     fake_msr_reset();
     fake_msr_skylake();
     make_machine("");
-    assert_true(vmx_machine.fetch_small);
+    assert_true(vmx_features.fetch_small);
     fake_cpuid_set(0, 0, (struct cpuid_result){0x16, 0x68747541, 0x444d4163, 0x69746e65});
     make_machine("");
-    assert_false(vmx_machine.fetch_small);
+    assert_false(vmx_features.fetch_small);
 }
 
 static struct vmx_vcpu *make_vcpu(void)
