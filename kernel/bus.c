@@ -1,15 +1,14 @@
 /*
- * The buses: from an address to the device that answers it. Ports below BUS_LOW_PORTS cost one table look-up, the few
- * ranges above and the memory ranges a linear scan. The common access (within one range, no wider than the device
- * takes) is the first branch of each function; everything else is split in a function of its own, off that path.
+ * The buses: from an address to the device that answers it. A port costs two table look-ups, whether a device answers
+ * it or none; the memory ranges are few and cost a linear scan. The common access (within one range, no wider than the
+ * device takes) is the first branch of each function; everything else is split in a function of its own, off that path.
  * Runs in VMX root operation under the VM's device lock; also on the host in tests.
  */
 #include "kernel/bus.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 
-#define PORTS           0x10000u
-#define PORTS_PER_BLOCK 1024u
+#define PORTS 0x10000u
 
 void bus_init(struct bus *bus)
 {
@@ -19,6 +18,19 @@ void bus_init(struct bus *bus)
 static bool is_access_size(u8 bytes, u8 widest)
 {
     return bytes != 0 && bytes <= widest && (bytes & (bytes - 1)) == 0;
+}
+
+/* Makes sure that the pages of ports up to `last` have tables of their own. */
+static enum status add_pages(struct bus *bus, u32 first, u32 last)
+{
+    for (u32 page = first / BUS_PAGE_PORTS; page <= last / BUS_PAGE_PORTS; page++) {
+        if (bus->page_of[page])
+            continue;
+        if (bus->page_count == BUS_MAX_PAGES)
+            return STATUS_NO_MEMORY;
+        bus->page_of[page] = ++bus->page_count;
+    }
+    return STATUS_OK;
 }
 
 enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, const struct bus_ops *ops, void *device)
@@ -32,17 +44,13 @@ enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, c
         if (first < (u32)other->first + other->count && other->first < end)
             return STATUS_INVALID;
     }
-    if (bus->port_count == BUS_MAX_PORT_RANGES)
+    if (bus->port_count == BUS_MAX_PORT_RANGES || add_pages(bus, first, end - 1) != STATUS_OK)
         return STATUS_NO_MEMORY;
 
     u8 index = bus->port_count++;
     bus->ports[index] = (struct bus_port_range){ops, device, first, count, max_bytes};
-    for (u32 port = first; port < end && port < BUS_LOW_PORTS; port++)
-        bus->low[port] = (u8)(index + 1);
-    if (end > BUS_LOW_PORTS)
-        bus->high[bus->high_count++] = index;
-    for (u32 block = first / PORTS_PER_BLOCK; block <= (end - 1) / PORTS_PER_BLOCK; block++)
-        bus->high_blocks |= BIT(block);
+    for (u32 port = first; port < end; port++)
+        bus->pages[bus->page_of[port / BUS_PAGE_PORTS]][port % BUS_PAGE_PORTS] = (u8)(index + 1);
     return STATUS_OK;
 }
 
@@ -65,18 +73,9 @@ enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes
 /* The range that answers `port`, or NULL. */
 static ALWAYS_INLINE const struct bus_port_range *find_port(const struct bus *bus, u32 port)
 {
-    if (LIKELY(port < BUS_LOW_PORTS)) {
-        size_t index = bus->low[port];
-        return index ? &bus->ports[index - 1] : NULL;
-    }
-    if (LIKELY(!(bus->high_blocks >> (port / PORTS_PER_BLOCK) & 1)))
-        return NULL;
-    for (u8 i = 0; i < bus->high_count; i++) {
-        const struct bus_port_range *range = &bus->ports[bus->high[i]];
-        if (port - range->first < range->count)
-            return range;
-    }
-    return NULL;
+    size_t index = bus->pages[bus->page_of[port / BUS_PAGE_PORTS]][port % BUS_PAGE_PORTS];
+
+    return index ? &bus->ports[index - 1] : NULL;
 }
 
 /* True if the device takes the access whole. */

@@ -33,23 +33,24 @@ struct bus_memory_range {
 
 #define BUS_MAX_PORT_RANGES   24
 #define BUS_MAX_MEMORY_RANGES 8
-#define BUS_LOW_PORTS         1024u /* ports below are found by one table look-up */
+#define BUS_PAGE_PORTS        256u
+#define BUS_MAX_PAGES         8u /* pages of ports that some range reaches into */
 
 struct bus {
-    u8 low[BUS_LOW_PORTS]; /* 0: nothing, else index into ports + 1 */
+    /* A table of two levels: the page's table by the port's high byte, the range by its low byte. */
+    u8 page_of[BUS_PAGE_PORTS];                  /* 0: the table that has nothing */
+    u8 pages[BUS_MAX_PAGES + 1][BUS_PAGE_PORTS]; /* 0: nothing, else index into ports + 1 */
     struct bus_port_range ports[BUS_MAX_PORT_RANGES];
     struct bus_memory_range memory[BUS_MAX_MEMORY_RANGES];
-    u8 high[BUS_MAX_PORT_RANGES]; /* indexes into ports of the ranges that reach beyond BUS_LOW_PORTS */
-    u64 high_blocks;              /* bit n: a range reaches into ports n * 1024 to n * 1024 + 1023 */
+    u8 page_count; /* without the one that has nothing */
     u8 port_count;
-    u8 high_count;
     u8 memory_count;
 };
 
 void bus_init(struct bus *bus);
 /*
  * max_bytes: the widest access that the device takes: 1, 2 or 4 (memory: also 8); alignment is not asked for.
- * STATUS_NO_MEMORY: the table is full. STATUS_INVALID: overlaps a range, wraps, is empty, or max_bytes is none of
+ * STATUS_NO_MEMORY: a table is full. STATUS_INVALID: overlaps a range, wraps, is empty, or max_bytes is none of
  * these.
  */
 enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, const struct bus_ops *ops,

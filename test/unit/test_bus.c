@@ -75,7 +75,7 @@ static void test_low_and_high_ports(void **state)
     assert_int_equal(b.accesses, 2);
 }
 
-static void test_range_across_the_table_end(void **state)
+static void test_range_across_pages(void **state)
 {
     (void)state;
     assert_int_equal(bus_add_ports(&bus, 0x3fe, 4, 1, &ops, &a), STATUS_OK);
@@ -141,6 +141,19 @@ static void test_refused_ranges(void **state)
     assert_int_equal(bus_read_port(&bus, 0x2000, 1), 0xff);
 }
 
+/* A range that does not fit leaves no trace. */
+static void test_pages_run_out(void **state)
+{
+    (void)state;
+    for (u16 i = 0; i < BUS_MAX_PAGES; i++)
+        assert_int_equal(bus_add_ports(&bus, (u16)(i * BUS_PAGE_PORTS), 1, 1, &ops, &a), STATUS_OK);
+    u16 beyond = BUS_MAX_PAGES * BUS_PAGE_PORTS;
+    assert_int_equal(bus_add_ports(&bus, beyond, 1, 1, &ops, &a), STATUS_NO_MEMORY);
+    assert_int_equal(bus_read_port(&bus, beyond, 1), 0xff);
+    assert_int_equal(bus_add_ports(&bus, 1, 1, 1, &ops, &a), STATUS_OK);
+    assert_int_equal(bus_read_port(&bus, 1, 1), 0x40);
+}
+
 static void test_memory(void **state)
 {
     (void)state;
@@ -177,11 +190,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_unanswered_ports_read_ones, start),
         cmocka_unit_test_setup(test_low_and_high_ports, start),
-        cmocka_unit_test_setup(test_range_across_the_table_end, start),
+        cmocka_unit_test_setup(test_range_across_pages, start),
         cmocka_unit_test_setup(test_wide_access_is_split, start),
         cmocka_unit_test_setup(test_access_across_devices_and_holes, start),
         cmocka_unit_test_setup(test_last_port, start),
         cmocka_unit_test_setup(test_refused_ranges, start),
+        cmocka_unit_test_setup(test_pages_run_out, start),
         cmocka_unit_test_setup(test_memory, start),
         cmocka_unit_test_setup(test_memory_refused_and_at_the_end, start),
     };

@@ -287,7 +287,7 @@ static void test_plain(void **state)
 static void test_small(void **state)
 {
     (void)state;
-    assert_true(sizeof pc + sizeof bench.bus <= 3584);
+    assert_true(sizeof pc + sizeof bench.bus <= 5120);
     assert_true(bench.timers.count <= VTIMER_MAX - 4); /* room for the vCPU's own */
 }
 
