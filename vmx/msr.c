@@ -30,7 +30,7 @@ struct msr_row {
  * Not here, so #GP, and CPUID has no bit for them: IA32_SPEC_CTRL and its kin (a guest's value would have to be read
  * back on every exit), IA32_ARCH_CAPABILITIES (without it a system takes the CPU for vulnerable, and is safe),
  * machine-check banks and performance counters (the host's), IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not
- * architectural.
+ * architectural. The rows ascend by index, for find().
  */
 static const struct msr_row rows[] = {
     {MSR_IA32_P5_MC_ADDR,     MSR_VALUE,    0     },
@@ -91,13 +91,16 @@ static bool row_exists(const struct msr_row *row)
 static const struct msr_row *find(u32 index)
 {
     static const struct msr_row mtrr = {0, MSR_ANSWERED, 0};
+    const struct msr_row *row = rows;
 
-    if (mtrr_has(index))
-        return &mtrr;
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        if (rows[i].index == index)
-            return row_exists(&rows[i]) ? &rows[i] : NULL;
-    return NULL;
+    /* The last row that is not above `index`. */
+    for (size_t count = ARRAY_SIZE(rows), half; count > 1; count -= half) {
+        half = count / 2;
+        row = row[half].index <= index ? row + half : row;
+    }
+    if (row->index == index)
+        return row_exists(row) ? row : NULL;
+    return mtrr_has(index) ? &mtrr : NULL;
 }
 
 /*
