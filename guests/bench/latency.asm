@@ -37,6 +37,15 @@ latency_interrupt:
     out ROOTLET_PORT_PIC_MASTER, al
     iretd
 
+; The same for an interrupt of the local APIC.
+global apic_latency_interrupt
+apic_latency_interrupt:
+    rdtsc
+    sub eax, esi
+    lea ebx, [eax + 1]
+    mov dword [APIC_EOI], 0
+    iretd
+
 ; The gate for an interrupt of the local APIC: EBX becomes the time that its EOI takes, plus 1.
 global eoi_interrupt
 eoi_interrupt:

@@ -4,7 +4,7 @@
  *   mmio-eoi, x2-eoi: RDTSC, the EOI of an interrupt in service, RDTSC. x2-tpr: likewise, a write of TPR.
  *   self-ipi: from RDTSC before the write to the first instruction of the handler.
  *   deadline: from the deadline to the handler. ipi: from RDTSC before the write to the handler of the other vCPU,
- * which spins.
+ * which spins. one-shot: from RDTSC before the write of the count to the handler, less the count.
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
@@ -16,6 +16,10 @@
 #define X2_SVR           0x80fu
 #define X2_ICR           0x830u
 #define X2_LVT_TIMER     0x832u
+#define X2_COUNT         0x838u
+#define X2_DIVIDE        0x83eu
+#define DIVIDE_BY_1      0xbu
+#define ONE_SHOT_COUNT   400000u
 #define APIC_ENABLED     0xc00u /* and extended */
 #define APIC_SVR         0xfee000f0u
 #define SVR_ENABLED      0x1ffu
@@ -99,6 +103,25 @@ static u32 measure_deadline(void)
     return benchapic_came - (u32)deadline;
 }
 
+/* From RDTSC before the timer gets its count to the handler. */
+static u32 one_shot_ticks(u32 count)
+{
+    benchapic_came = 0;
+    u32 before = (u32)cpu_rdtsc();
+    write_msr(X2_COUNT, count);
+    while (!benchapic_came) {
+        cpu_wait_for_interrupt();
+        cpu_interrupts_off();
+    }
+    return benchapic_came - before;
+}
+
+/* Twice as many counts take longer by just the counts. */
+static u32 measure_one_shot(void)
+{
+    return 2 * one_shot_ticks(ONE_SHOT_COUNT) - one_shot_ticks(2 * ONE_SHOT_COUNT);
+}
+
 void benchapic_second_main(void)
 {
     __asm__ volatile("lidt %0" : : "m"(idt_pointer));
@@ -149,6 +172,9 @@ int guest_main(void)
     measure_run("self-ipi", measure_self);
     write_msr(X2_LVT_TIMER, LVT_DEADLINE | VECTOR_TIMER);
     measure_run("deadline", measure_deadline);
+    write_msr(X2_LVT_TIMER, VECTOR_TIMER);
+    write_msr(X2_DIVIDE, DIVIDE_BY_1);
+    measure_run("one-shot", measure_one_shot);
     if (hypercall(&start) == ROOTLET_OK)
         measure_run("ipi", measure_ipi);
     print("bench ok\n");
