@@ -1,6 +1,6 @@
 /*
  * The guests' ACPI tables, as the hypervisor's own reader finds them, and field by field where it does not look.
- * links: kernel/guest_acpi.c kernel/guest_memory.c arch/x86/acpi.c test/fake/host_memory.c
+ * links: kernel/guest_acpi.c kernel/guest_memory.c arch/x86/acpi.c arch/x86/acpi_devices.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
