@@ -162,6 +162,13 @@ enum status vmx_feature_control_check(u64 control, u64 *to_write, struct refusal
         *to_write = control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE;
         return STATUS_OK;
     }
+    /* VMXON works outside SMX operation only, since nothing here enters it, or inside only: SDM 3C 23.7 */
+    if ((control & FEATURE_CONTROL_VMX_INSIDE) && !(control & FEATURE_CONTROL_VMX_OUTSIDE))
+        return refuse(
+            why, STATUS_UNSUPPORTED,
+            "firmware has locked VMX to measured launches (IA32_FEATURE_CONTROL 0x%lx); enable VMX outside of "
+            "SMX in the setup",
+            control);
     if (!(control & FEATURE_CONTROL_VMX_OUTSIDE))
         return refuse(why, STATUS_UNSUPPORTED,
                       "firmware has disabled and locked VMX (IA32_FEATURE_CONTROL 0x%lx); enable it in the setup",

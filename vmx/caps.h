@@ -45,6 +45,7 @@ struct vmx_caps {
 #define EPT_CAP_INVVPID_ALL BIT(42)
 
 #define FEATURE_CONTROL_LOCKED      BIT(0)
+#define FEATURE_CONTROL_VMX_INSIDE  BIT(1) /* SMX operation, in which a measured launch ends */
 #define FEATURE_CONTROL_VMX_OUTSIDE BIT(2)
 
 /* Reads every capability MSR that exists. Precondition: CPUID.1:ECX.VMX is 1. */

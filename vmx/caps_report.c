@@ -128,7 +128,7 @@ static void report_basic(struct line *l, const struct vmx_caps *caps)
 static void report_feature_control(struct line *l, u64 value)
 {
     add(l, "vmx feature-control lock=%s vmx-inside-smx=%s vmx-outside-smx=%s", yes_no(value & FEATURE_CONTROL_LOCKED),
-        yes_no(value & BIT(1)), yes_no(value & FEATURE_CONTROL_VMX_OUTSIDE));
+        yes_no(value & FEATURE_CONTROL_VMX_INSIDE), yes_no(value & FEATURE_CONTROL_VMX_OUTSIDE));
     end(l);
 }
 

@@ -194,6 +194,11 @@ static void test_feature_control(void **state)
     assert_int_equal(to_write, 0);
     assert_non_null(strstr(why.text, "firmware has disabled and locked VMX"));
     assert_int_equal(vmx_feature_control_check(0x3, &to_write, &why), STATUS_UNSUPPORTED); /* inside SMX only */
+    assert_non_null(strstr(why.text, "firmware has locked VMX to measured launches"));
+    assert_int_equal(vmx_feature_control_check(0x7, &to_write, &why), STATUS_OK);
+    assert_int_equal(to_write, 0);
+    assert_int_equal(vmx_feature_control_check(0x2, &to_write, &why), STATUS_OK); /* not locked: both */
+    assert_int_equal(to_write, 0x7);
 }
 
 int main(void)
