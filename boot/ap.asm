@@ -1,12 +1,16 @@
 ; Where an application processor starts: a page below 1 MiB that smp_start_all copies this code to. Real mode, straight
 ; into long mode through the boot page tables (the only ones that still map that page at its own address), then up to
-; the linked kernel, over to the kernel's own tables and into the C entry on a stack of its own.
+; the linked kernel. There it goes on only if it is the one that was called: over to the kernel's own tables and into
+; the C entry on a stack of its own.
 ; Position-independent: reaches its data through CS. Interrupts off.
-; SDM 3A 8.4 "Multiple-Processor (MP) Initialization".
+; SDM 3A 8.4 "Multiple-Processor (MP) Initialization", 10.4.6 "Local APIC ID".
 %include "arch/x86/offsets.inc"
 
 SELECTOR_CODE   equ 8
 SELECTOR_DATA   equ 16
+
+APIC_BASE_EXTD  equ 1 << 10             ; IA32_APIC_BASE: x2APIC mode
+APIC_ID         equ 0x20                ; bits 31:24, in xAPIC mode
 
 %define at(label) ((label) - ap_trampoline_start)
 
@@ -55,6 +59,23 @@ long_mode:
 
 section .text
 .linked:
+        mov     ecx, MSR_APIC_BASE
+        rdmsr
+        test    eax, APIC_BASE_EXTD
+        jnz     .x2apic
+        and     eax, 0xfffff000         ; the boot tables map it at its own address
+        mov     eax, [rax + APIC_ID]
+        shr     eax, 24
+        jmp     .called
+.x2apic:
+        mov     ecx, MSR_X2APIC_ID
+        rdmsr
+        mov     eax, eax
+.called:
+        inc     rax
+        xor     ecx, ecx
+        lock cmpxchg [rsi + AP_PARAMS_TICKET], rcx
+        jne     .stop
         mov     rdi, [rsi + AP_PARAMS_CPU]
         mov     rbx, [rsi + AP_PARAMS_ENTRY]
         mov     rsp, [rsi + AP_PARAMS_STACK_TOP]

@@ -11,10 +11,15 @@
 struct cpu_local;
 
 struct ap_params {
-    u64 cr3;               /* paging_cr3() */
-    u64 boot_cr3;          /* the boot page tables, below 4 GiB */
-    u64 efer;              /* features_efer(): NXE before the kernel's tables, which have NX bits, are loaded */
-    u64 stack_top;         /* cpu->stack_top */
+    u64 cr3;       /* paging_cr3() */
+    u64 boot_cr3;  /* the boot page tables, below 4 GiB */
+    u64 efer;      /* features_efer(): NXE before the kernel's tables, which have NX bits, are loaded */
+    u64 stack_top; /* cpu->stack_top */
+    /*
+     * The APIC id of the CPU that is to come, + 1, until one takes it, or 0. Whoever cannot take it (a CPU that was
+     * given up, and wanders in when another is called) stops before it touches a stack.
+     */
+    u64 ticket;
     struct cpu_local *cpu; /* becomes GS base and the entry's argument */
     /*
      * Runs on the new stack with interrupts off and GS set; never returns. It first calls percpu_load(cpu), which gives

@@ -165,7 +165,7 @@ void platform_start_cpus(hpa_t trampoline, void (*entry)(struct cpu_local *))
         return;
     }
     smp_start_all(&plan);
-    log_info("cpus online=%u listed=%u", smp_cpu_count(), acpi.cpu_count);
+    log_info("cpus online=%u listed=%u highest-apic-id=%u", smp_cpu_count(), acpi.cpu_count, acpi.max_apic_id);
     if (smp_tsc_skew() > clock_tsc_from_ns(SKEW_US_WARN * 1000))
         log_warn("the TSCs of the CPUs differ by %lu ns", clock_ns_from_tsc(smp_tsc_skew()));
 }

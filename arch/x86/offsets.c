@@ -21,6 +21,8 @@ void offsets(void)
     OFFSET_VALUE(EFER_LME_BIT, EFER_LME);
     OFFSET_VALUE(MSR_EFER, MSR_IA32_EFER);
     OFFSET_VALUE(MSR_GS_BASE, MSR_IA32_GS_BASE);
+    OFFSET_VALUE(MSR_APIC_BASE, MSR_IA32_APIC_BASE);
+    OFFSET_VALUE(MSR_X2APIC_ID, MSR_IA32_X2APIC_BASE + 2);
 
     OFFSET_OF(CPU_LOCAL_SELF, struct cpu_local, self);
     OFFSET_VALUE(CPU_LOCAL_TSS_IST_NMI, offsetof(struct cpu_local, tss.ist[IST_NMI - 1]));
@@ -34,6 +36,7 @@ void offsets(void)
     OFFSET_OF(AP_PARAMS_BOOT_CR3, struct ap_params, boot_cr3);
     OFFSET_OF(AP_PARAMS_EFER, struct ap_params, efer);
     OFFSET_OF(AP_PARAMS_STACK_TOP, struct ap_params, stack_top);
+    OFFSET_OF(AP_PARAMS_TICKET, struct ap_params, ticket);
     OFFSET_OF(AP_PARAMS_CPU, struct ap_params, cpu);
     OFFSET_OF(AP_PARAMS_ENTRY, struct ap_params, entry);
     OFFSET_VALUE(AP_PARAMS_BYTES, sizeof(struct ap_params));

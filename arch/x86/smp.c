@@ -15,12 +15,13 @@
 #include "boot/ap.h"
 #include "kernel/lib/string.h"
 
-#define INIT_WAIT_US   10000u
-#define FIRST_WAIT_US  1000u   /* after the first SIPI; most CPUs are there within 0.1 ms */
-#define SECOND_WAIT_US 100000u /* after the second one */
-#define STOP_WAIT_US   100000u
-#define TSC_HZ_UNKNOWN 10000000000ull /* too long a wait is harmless */
-#define US_A_SECOND    1000000u
+#define INIT_WAIT_US    10000u
+#define FIRST_WAIT_US   1000u     /* after the first SIPI; most CPUs are there within 0.1 ms */
+#define SECOND_WAIT_US  1000000u  /* after the second one: a virtual CPU may wait for a real one */
+#define ARRIVAL_WAIT_US 10000000u /* for one that has begun */
+#define STOP_WAIT_US    100000u
+#define TSC_HZ_UNKNOWN  10000000000ull /* too long a wait is harmless */
+#define US_A_SECOND     1000000u
 
 static struct {
     struct smp_request *head;
@@ -83,8 +84,11 @@ static void ap_main(struct cpu_local *cpu)
     while (!__atomic_load_n(&tsc_probe_go, __ATOMIC_ACQUIRE))
         cpu_pause();
     __atomic_store_n(&tsc_probe, cpu_tsc(), __ATOMIC_RELEASE);
+    /* Asleep, so that on a machine with fewer real CPUs the next one gets its turn. */
     while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE))
-        cpu_pause();
+        cpu_sleep_until_interrupt();
+    if (cpu->id >= smp_cpu_count())
+        smp_halt_forever(); /* it came after all, but nobody counts on it any more */
     ap_entry(cpu);
     smp_halt_forever();
 }
@@ -108,53 +112,73 @@ static void probe_tsc(void)
     tsc_skew_max = skew > tsc_skew_max ? skew : tsc_skew_max;
 }
 
-static bool start_cpu(struct cpu_local *cpu, hpa_t trampoline)
+enum arrival { ARRIVED, ABSENT, HALFWAY };
+
+/*
+ * A CPU that has taken its ticket may be on its stack, so its block cannot be another's any more; one that has not
+ * never will be, however late it comes.
+ */
+static enum arrival start_cpu(struct cpu_local *cpu, hpa_t trampoline)
 {
-    struct ap_params params = {paging_cr3(), virt_to_phys(boot_pml4).raw, features_efer(), cpu->stack_top, cpu,
-                               ap_main};
-    u8 *page = phys_to_virt(trampoline);
+    struct ap_params params = {.cr3 = paging_cr3(),
+                               .boot_cr3 = virt_to_phys(boot_pml4).raw,
+                               .efer = features_efer(),
+                               .stack_top = cpu->stack_top,
+                               .cpu = cpu,
+                               .entry = ap_main};
+    struct ap_params *there = phys_to_virt(hpa(trampoline.raw + (u64)(ap_trampoline_params - ap_trampoline_start)));
 
     cpu->online = 0;
-    memcpy(page + (ap_trampoline_params - ap_trampoline_start), &params, sizeof params);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    memcpy(there, &params, sizeof params);
+    __atomic_store_n(&there->ticket, (u64)cpu->apic_id + 1, __ATOMIC_SEQ_CST);
     lapic_send_startup(cpu->apic_id, (u32)trampoline.raw);
     if (wait_for(&cpu->online, FIRST_WAIT_US))
-        return true;
+        return ARRIVED;
     lapic_send_startup(cpu->apic_id, (u32)trampoline.raw);
     if (wait_for(&cpu->online, SECOND_WAIT_US))
-        return true;
-    /* It must not wander in later and run on what is then another CPU's stack. */
-    lapic_send_init(cpu->apic_id);
+        return ARRIVED;
+    if (!__atomic_exchange_n(&there->ticket, 0, __ATOMIC_SEQ_CST))
+        return wait_for(&cpu->online, ARRIVAL_WAIT_US) ? ARRIVED : HALFWAY;
+    lapic_send_init(cpu->apic_id); /* it shall not even begin */
     wait_us(INIT_WAIT_US);
-    return false;
+    return ABSENT;
 }
 
-static void start_planned(const struct smp_plan *plan, u32 apic_id)
+/* False: no more can be started, since one took its ticket and was not heard of again. */
+static bool start_planned(const struct smp_plan *plan, u32 apic_id)
 {
     struct cpu_local *cpu = NULL;
 
     if (online_count >= CPU_MAX) {
         plan->missing(apic_id, "more CPUs than supported");
-    } else if (percpu_create(online_count, apic_id, &cpu) != STATUS_OK) {
+        return true;
+    }
+    if (percpu_create(online_count, apic_id, &cpu) != STATUS_OK) {
         plan->missing(apic_id, "no memory for its stacks");
-    } else if (!start_cpu(cpu, plan->trampoline)) {
-        plan->missing(apic_id, "does not answer INIT-SIPI-SIPI");
-    } else {
+        return true;
+    }
+    switch (start_cpu(cpu, plan->trampoline)) {
+    case ARRIVED:
         probe_tsc();
         __atomic_store_n(&online_count, online_count + 1, __ATOMIC_RELEASE);
+        return true;
+    case ABSENT:
+        plan->missing(apic_id, "does not answer INIT-SIPI-SIPI");
+        return true;
+    case HALFWAY:
+        plan->missing(apic_id, "began to start and then stood still");
+        return false;
     }
+    return false;
 }
 
 void smp_start_all(const struct smp_plan *plan)
 {
-    static u8 saved[FRAME_BYTES];
-    void *page = phys_to_virt(plan->trampoline);
     u32 own = cpu_local()->apic_id;
-    bool any = false;
+    bool any = false, go_on = true;
 
     ap_entry = plan->entry;
-    memcpy(saved, page, sizeof saved);
-    memcpy(page, ap_trampoline_start, (size_t)(ap_trampoline_end - ap_trampoline_start));
+    memcpy(phys_to_virt(plan->trampoline), ap_trampoline_start, (size_t)(ap_trampoline_end - ap_trampoline_start));
     for (u32 i = 0; i < plan->count; i++) {
         if (plan->apic_ids[i] == own)
             continue;
@@ -163,11 +187,17 @@ void smp_start_all(const struct smp_plan *plan)
     }
     if (any)
         wait_us(INIT_WAIT_US); /* one wait for all of them */
-    for (u32 i = 0; i < plan->count; i++)
-        if (plan->apic_ids[i] != own)
-            start_planned(plan, plan->apic_ids[i]);
-    memcpy(page, saved, sizeof saved);
+    for (u32 i = 0; i < plan->count; i++) {
+        if (plan->apic_ids[i] == own)
+            continue;
+        if (go_on)
+            go_on = start_planned(plan, plan->apic_ids[i]);
+        else
+            plan->missing(plan->apic_ids[i], "one before it stood still");
+    }
     __atomic_store_n(&released, 1, __ATOMIC_RELEASE);
+    for (u32 id = 1; id < online_count; id++)
+        smp_kick(id);
 }
 
 u64 smp_tsc_skew(void)

@@ -21,7 +21,7 @@ void smp_init(u64 tsc_hz);
 struct smp_plan {
     const u32 *apic_ids; /* the caller's own is skipped */
     u32 count;
-    hpa_t trampoline; /* a page of RAM below 640 KiB that nobody uses; as it was afterwards */
+    hpa_t trampoline; /* a page of RAM below 640 KiB that nobody uses, ever: a CPU that comes late stops in it */
     /* Runs on the new CPU for ever: own stack, interrupts off, local APIC, timer and FPU ready. */
     void (*entry)(struct cpu_local *cpu);
     /* A CPU that did not come up; `why` for the log. */

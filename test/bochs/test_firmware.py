@@ -1,6 +1,8 @@
 """What firmware and machines other than the usual ones ask: where the image lies, DMA, IOMMUs, serial ports."""
 import os
+import re
 import struct
+import subprocess
 
 import pytest
 
@@ -62,6 +64,35 @@ def test_more_than_512_gib(boot_qemu, uefi):
     run = boot_qemu(HELLO, cpus=2, qemu=HUGE, uefi=uefi)
     run.check_fail_end()
     assert 599 << 30 < int(run.event("boot")["mem"]) <= 600 << 30, str(run)
+
+
+def test_64_cpus(boot_qemu):
+    run = boot_qemu(HELLO, cpus=64, limit=180)
+    run.check_fail_end()
+    assert run.event("cpus") == {"online": "64", "listed": "64", "highest-apic-id": "63"}, str(run)
+
+
+def test_more_cpus_than_64(boot_qemu):
+    run = boot_qemu(HELLO, cpus=66, limit=180)
+    run.check_fail_end()
+    assert run.event("cpus")["online"] == "64", str(run)
+    assert [line for line in run.host_lines if "2 CPUs beyond the first 64 are left out" in line], str(run)
+
+
+def qemu_release():
+    version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"version (\d+)", version).group(1))
+
+
+def test_apic_id_above_255(boot_qemu):
+    """Firmware lists it in an x2APIC entry of the MADT, and only x2APIC mode can name it in an IPI."""
+    if qemu_release() < 9:
+        pytest.skip("QEMU's own CPU has no x2APIC before release 9")
+    cpus = [f"-device max-x86_64-cpu,socket-id={socket},core-id=0,thread-id=0" for socket in (3, 280)]
+    run = boot_qemu(HELLO, qemu=" ".join(["-machine q35 -smp 1,maxcpus=300,sockets=300"] + cpus))
+    run.check_fail_end()
+    assert run.event("lapic")["mode"] == "x2apic", str(run)
+    assert run.event("cpus") == {"online": "3", "listed": "3", "highest-apic-id": "280"}, str(run)
 
 
 # ---- bus masters and IOMMUs ----
