@@ -1,6 +1,9 @@
 """The tools themselves, with a stand-in for the hypervisor: what a run's exit status means, what mkiso hands over."""
+import importlib.machinery
+import importlib.util
 import json
 import os
+import random
 import re
 import subprocess
 
@@ -245,3 +248,16 @@ def sources(folder):
         for name in names:
             if name.endswith(".c"):
                 yield os.path.relpath(os.path.join(root, name), machine.TREE)
+
+
+def test_soak_asks_nothing_of_bochs_that_it_cannot_do():
+    """A guest that spins with interrupts off, and no preemption timer: each alone is among the runs, the two together are not."""
+    loader = importlib.machinery.SourceFileLoader("soak", os.path.join(machine.TREE, "test/soak"))
+    soak = importlib.util.module_from_spec(importlib.util.spec_from_loader("soak", loader))
+    loader.exec_module(soak)
+    seen = set()
+    for seed in range(200):
+        text, keys = soak.choose_run(random.Random(seed))
+        assert vms.payloads(text)
+        seen.add(("spincli" in text, "preemption-timer" in keys["options"]))
+    assert seen == {(False, False), (False, True), (True, False)}

@@ -65,6 +65,12 @@ def optional_features():
     return sorted(names)
 
 
+def can_run(line, disabled):
+    """False: no Bochs can end this guest. It takes no external interrupt while a guest runs with RFLAGS.IF clear, so
+    only the preemption timer ends the slice of one that spins so (docs/running.md, "Bochs")."""
+    return "preemption-timer" not in disabled or "/spincli.elf" not in line
+
+
 def payloads(text):
     """VM name -> file name of its boot image."""
     found = {}
