@@ -74,8 +74,8 @@ def native_ticks(initrd):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
                 file.write(text)
         run(["grub-mkrescue", "-o", f"{folder}/boot.iso", f"{folder}/iso"])
-        bochs = engine.program(engine.chosen())
-        result = subprocess.run(["timeout", str(LIMIT_SECONDS), bochs, "-q", "-f", "bochsrc.txt", "-rc", "rc.dbg"], cwd=folder,
+        bochs = [engine.program(engine.chosen()), *engine.debugger_flags(engine.chosen())]
+        result = subprocess.run(["timeout", str(LIMIT_SECONDS), *bochs, "-q", "-f", "bochsrc.txt", "-rc", "rc.dbg"], cwd=folder,
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
         with open(os.path.join(folder, "bochs.log"), encoding="utf-8", errors="replace") as file:
             log = file.read()

@@ -39,16 +39,16 @@ def program(engine):
     return os.path.abspath(found)
 
 
-def ask(engine):
-    """What the engine says about itself and its CPU models."""
-    command = [program(engine), "--help", "cpu"]
+def ask(engine, *topic):
+    """What the engine's --help says, of a topic or in general; its version is always there."""
+    command = [program(engine), "--help", *topic]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
     return result.stdout + result.stderr
 
 
 def models(engine):
     """The CPU models that the engine has."""
-    listed = re.search(r"Supported CPU models:\n\n((?:\w+\n)+)", ask(engine))
+    listed = re.search(r"Supported CPU models:\n\n((?:\w+\n)+)", ask(engine, "cpu"))
     if not listed:
         raise EngineError(f"engine {engine or 'bochs'} names no CPU models")
     return tuple(listed.group(1).split())
@@ -60,3 +60,8 @@ def name(engine):
     if not version:
         raise EngineError(f"engine {engine or 'bochs'} does not say its version")
     return "bochs" + version.group(1)
+
+
+def debugger_flags(engine):
+    """What starts the debugger: Bochs 2.7 always does, 3.0 runs without (and faster) unless it is told to."""
+    return ["-debugger"] if re.search(r"^ *-debugger\b", ask(engine), re.MULTILINE) else []
