@@ -26,19 +26,22 @@ u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), vo
 
 void vtimer_update(struct vtimer_set *set)
 {
-    set->first = set->timers;
-    set->next_ns = VTIMER_NEVER;
-    set->others_ns = VTIMER_NEVER;
-    for (u8 i = 0; i < set->count; i++) {
-        u64 deadline_ns = set->timers[i].deadline_ns;
-        if (deadline_ns < set->next_ns) {
-            set->others_ns = set->next_ns;
-            set->next_ns = deadline_ns;
-            set->first = &set->timers[i];
-        } else if (deadline_ns < set->others_ns) {
-            set->others_ns = deadline_ns;
+    struct vtimer *first = set->timers;
+    u64 next_ns = VTIMER_NEVER;
+    u64 others_ns = VTIMER_NEVER;
+
+    for (struct vtimer *timer = set->timers; timer < set->timers + set->count; timer++) {
+        if (timer->deadline_ns < next_ns) {
+            others_ns = next_ns;
+            next_ns = timer->deadline_ns;
+            first = timer;
+        } else if (timer->deadline_ns < others_ns) {
+            others_ns = timer->deadline_ns;
         }
     }
+    set->first = first;
+    set->next_ns = next_ns;
+    set->others_ns = others_ns;
 }
 
 static COLD struct vtimer *find_first(struct vtimer_set *set)

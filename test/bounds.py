@@ -28,8 +28,8 @@ EXITS = (
     ("ioapic-read", "read of an I/O APIC register", 350, None),
     ("ioapic-write", "write of an I/O APIC register", 600, None),
     ("apic-count", "xAPIC timer's current count", 400, None),
-    ("deadline", "TSC deadline in a spinning guest to its handler", 520, None),
-    ("pit", "PIT expiry to the handler's first instruction", 390, 2165),
+    ("deadline", "TSC deadline in a spinning guest to its handler", 510, None),
+    ("pit", "PIT expiry to the handler's first instruction", 380, 2165),
 )
 # guests/benchapic, on two CPUs of its own; first the CPU's APIC virtualisation serves it, then software.
 APIC = (

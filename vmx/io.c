@@ -100,6 +100,23 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
 static const u32 size_masks[] = {[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff};
 static const u64 kept_masks[] = {[1] = ~0xffull, [2] = ~0xffffull, [4] = 0};
 
+static NOINLINE enum outcome in_exit(struct vmx_vcpu *v, u64 qualification)
+{
+    u8 size = IO_SIZE(qualification);
+    u32 value = vm_port_read(&v->base, IO_PORT(qualification), size);
+
+    v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & kept_masks[size]) | value;
+    return OUTCOME_SKIP;
+}
+
+static NOINLINE enum outcome out_exit(struct vmx_vcpu *v, u64 qualification)
+{
+    u8 size = IO_SIZE(qualification);
+
+    vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX] & size_masks[size]);
+    return OUTCOME_SKIP;
+}
+
 enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
@@ -107,15 +124,5 @@ enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record)
     record->detail = qualification;
     if (UNLIKELY(qualification & IO_STRING))
         return string_exit(v, qualification);
-
-    u8 size = IO_SIZE(qualification);
-    u16 port = IO_PORT(qualification);
-    u64 mask = size_masks[size];
-    if (!(qualification & IO_IN)) {
-        vm_port_write(&v->base, port, size, (u32)(v->gpr[GPR_RAX] & mask));
-        return OUTCOME_SKIP;
-    }
-    u32 value = vm_port_read(&v->base, port, size);
-    v->gpr[GPR_RAX] = (v->gpr[GPR_RAX] & kept_masks[size]) | value;
-    return OUTCOME_SKIP;
+    return qualification & IO_IN ? in_exit(v, qualification) : out_exit(v, qualification);
 }

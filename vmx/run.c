@@ -37,22 +37,8 @@ static COLD void record_leave(void)
         record->action = TRACE_LEFT;
 }
 
-/* False: leave the guest. */
-static bool serve_requests(struct vmx_vcpu *v, u32 requests)
-{
-    struct vcpu *vcpu = &v->base;
-
-    if (requests & VCPU_REQUEST_DEADLINE)
-        sched_update_deadline(vcpu);
-    if (UNLIKELY(vcpu->halted) && v->apicv)
-        vmx_apicv_prepare(v);
-    if (requests & VCPU_REQUEST_EVENT)
-        vmx_event_prepare(v);
-    return !(requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT));
-}
-
 /* A vCPU in HLT sleeps here while its CPU has nothing else to do. The sleep is no part of the exit. */
-static bool sleep_in_halt(struct vmx_vcpu *v)
+static COLD bool sleep_in_halt(struct vmx_vcpu *v)
 {
     record_leave();
     if (!sched_halt(&v->base))
@@ -63,23 +49,30 @@ static bool sleep_in_halt(struct vmx_vcpu *v)
 
 /*
  * Blocking by STI or MOV SS matters only to an event that is about to be delivered or waits for its window, so it is
- * ended only then: else the guest's next instruction ends it.
+ * ended only then: else the guest's next instruction ends it. False: leave the guest.
  */
 static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, enum outcome last)
 {
     struct vcpu *vcpu = &v->base;
+    bool in_halt = false;
 
     if (last != OUTCOME_RESUME)
         vmx_event_end_blocking();
-    u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
-    u32 halt = requests & VCPU_REQUEST_HALT;
-    if (!serve_requests(v, requests))
-        return false;
-    while (halt && vcpu->halted) {
-        if (!sleep_in_halt(v) || !serve_requests(v, __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
+    do {
+        u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+        in_halt |= requests & VCPU_REQUEST_HALT;
+        if (requests & VCPU_REQUEST_DEADLINE)
+            sched_update_deadline(vcpu);
+        if (UNLIKELY(vcpu->halted) && v->apicv)
+            vmx_apicv_prepare(v);
+        if (requests & VCPU_REQUEST_EVENT)
+            vmx_event_prepare(v);
+        if (requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT))
             return false;
-    }
-    return true;
+        if (!in_halt || !vcpu->halted)
+            return true;
+    } while (sleep_in_halt(v));
+    return false;
 }
 
 static COLD void exit_at_once(void)
