@@ -106,7 +106,30 @@ static struct line isa_line(struct pc *pc, u8 irq)
     return (struct line){set_isa, pulse_isa, pc, irq};
 }
 
-static enum status init_apic_devices(struct pc *pc, struct bus *bus, struct vtimer_set *timers)
+/* ---- the devices ---- */
+
+/* What they are made from. */
+struct parts {
+    const struct pc_host *host;
+    struct bus *bus;
+    struct vtimer_set *timers;
+    u64 wall_seconds;
+    u64 mem_bytes;
+};
+
+static enum status add_pic(struct pc *pc, const struct parts *p)
+{
+    return pic_init(&pc->pic, p->bus, p->host->interrupt_raised, p->host->context);
+}
+
+static enum status add_ioapic(struct pc *pc, const struct parts *p)
+{
+    if (!p->host->interrupt_message)
+        return STATUS_OK;
+    return vioapic_init(&pc->ioapic, p->bus, p->host->interrupt_message, p->host->context);
+}
+
+static enum status add_hpet(struct pc *pc, const struct parts *p)
 {
     const struct vhpet_wiring wiring = {
         .isa = {set_isa,          pulse_isa,          pc,          0},
@@ -114,40 +137,67 @@ static enum status init_apic_devices(struct pc *pc, struct bus *bus, struct vtim
         .select_legacy = select_legacy,
         .context = pc,
     };
-    enum status status = vioapic_init(&pc->ioapic, bus, pc->host->interrupt_message, pc->host->context);
-    if (status == STATUS_OK)
-        status = vhpet_init(&pc->hpet, bus, timers, &wiring);
-    return status;
+    return p->host->interrupt_message ? vhpet_init(&pc->hpet, p->bus, p->timers, &wiring) : STATUS_OK;
 }
+
+static enum status add_pit(struct pc *pc, const struct parts *p)
+{
+    return pit_init(&pc->pit, p->bus, p->timers, isa_line(pc, IRQ_PIT));
+}
+
+static enum status add_uart(struct pc *pc, const struct parts *p)
+{
+    const struct uart_peer peer = {p->host->console_put, p->host->context, p->host->console_get};
+    return uart_init(&pc->uart, p->bus, p->timers, isa_line(pc, IRQ_UART), &peer);
+}
+
+static enum status add_cmos(struct pc *pc, const struct parts *p)
+{
+    const struct cmos_setup setup = {p->wall_seconds, p->mem_bytes};
+    return cmos_init(&pc->cmos, p->bus, p->timers, isa_line(pc, IRQ_CMOS), &setup);
+}
+
+static enum status add_power(struct pc *pc, const struct parts *p)
+{
+    return power_init(&pc->power, p->bus, p->host->request, p->host->context);
+}
+
+static enum status add_i8042(struct pc *pc, const struct parts *p)
+{
+    return i8042_init(&pc->i8042, p->bus, isa_line(pc, IRQ_I8042), &pc->power);
+}
+
+static enum status add_crtc(struct pc *pc, const struct parts *p)
+{
+    return crtc_init(&pc->crtc, p->bus, p->timers);
+}
+
+static enum status add_pci(struct pc *pc, const struct parts *p)
+{
+    return pci_init(&pc->pci, p->bus, &pc->power);
+}
+
+static enum status add_pm(struct pc *pc, const struct parts *p)
+{
+    return pm_init(&pc->pm, p->bus, p->timers, isa_line(pc, PM_SCI_IRQ));
+}
+
+/* A device stands behind those whose lines or state it uses. */
+static enum status (*const devices[])(struct pc *pc, const struct parts *p) = {
+    add_pic, add_ioapic, add_hpet, add_pit, add_uart, add_cmos, add_power, add_i8042, add_crtc, add_pci, add_pm,
+};
 
 enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,
                     u64 wall_seconds, u64 mem_bytes)
 {
-    const struct uart_peer peer = {host->console_put, host->context, host->console_get};
-    const struct cmos_setup setup = {wall_seconds, mem_bytes};
+    const struct parts parts = {host, bus, timers, wall_seconds, mem_bytes};
+    enum status status = STATUS_OK;
 
     pc->host = host;
     pc->legacy_replaced = false;
     pc->replaced_lines = 0;
-    enum status status = pic_init(&pc->pic, bus, host->interrupt_raised, host->context);
-    if (status == STATUS_OK && host->interrupt_message)
-        status = init_apic_devices(pc, bus, timers);
-    if (status == STATUS_OK)
-        status = pit_init(&pc->pit, bus, timers, isa_line(pc, IRQ_PIT));
-    if (status == STATUS_OK)
-        status = uart_init(&pc->uart, bus, timers, isa_line(pc, IRQ_UART), &peer);
-    if (status == STATUS_OK)
-        status = cmos_init(&pc->cmos, bus, timers, isa_line(pc, IRQ_CMOS), &setup);
-    if (status == STATUS_OK)
-        status = power_init(&pc->power, bus, host->request, host->context);
-    if (status == STATUS_OK)
-        status = i8042_init(&pc->i8042, bus, isa_line(pc, IRQ_I8042), &pc->power);
-    if (status == STATUS_OK)
-        status = crtc_init(&pc->crtc, bus, timers);
-    if (status == STATUS_OK)
-        status = pci_init(&pc->pci, bus, &pc->power);
-    if (status == STATUS_OK)
-        status = pm_init(&pc->pm, bus, timers, isa_line(pc, PM_SCI_IRQ));
+    for (u32 i = 0; i < ARRAY_SIZE(devices) && status == STATUS_OK; i++)
+        status = devices[i](pc, &parts);
     return status;
 }
 
