@@ -7,23 +7,18 @@
 #include "arch/x86/smp.h"
 #include "boot/boot_info.h"
 #include "drivers/host/power.h"
-#include "arch/x86/traps.h"
 #include "kernel/board.h"
 #include "kernel/boot_memory.h"
-#include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
-#include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/machine.h"
-#include "kernel/machine_check.h"
 #include "kernel/panic.h"
 #include "kernel/platform.h"
 #include "kernel/sched.h"
+#include "kernel/selftest.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
-
-#define TEST_MACHINE_CHECK_NS 5000000000ull
 
 extern const u8 image_start[], image_end[];
 extern u64 boot_entry_tsc; /* TSC when GRUB jumped to us */
@@ -96,11 +91,9 @@ static void init_memory(u32 info_physical, u64 info_bytes)
 
 /* ---- VMX operation on each CPU ---- */
 
-static u32 cpus_in_root; /* atomic */
-static u32 cpus_refused; /* atomic */
-static u32 cpus_left;    /* atomic */
-static bool test_vmx_again;
-static bool test_panic_at_end;
+static u32 cpus_in_root;  /* atomic */
+static u32 cpus_refused;  /* atomic */
+static u32 cpus_left;     /* atomic */
 static u32 enter_allowed; /* atomic: the boot CPU has resolved what VMX this machine has */
 
 static void enter_root(void)
@@ -116,26 +109,11 @@ static void enter_root(void)
     __atomic_fetch_add(&cpus_in_root, 1, __ATOMIC_SEQ_CST);
 }
 
-/* test=vmx-again: VMX operation can be entered again after VMXOFF. */
-static void enter_again(void)
-{
-    struct refusal why;
-
-    if (virt_cpu_enter(&why) != STATUS_OK) {
-        log_error("cpu id=%u cannot enter VMX operation again: %s", cpu_id(), why.text);
-        machine_note_failure();
-        return;
-    }
-    virt_cpu_leave();
-    log_event("vmx again=ok cpu=%u", cpu_id());
-}
-
 static void leave_root(void)
 {
     virt_cpu_leave();
     log_event("cpu id=%u vmx=off", cpu_id());
-    if (test_vmx_again)
-        enter_again();
+    selftest_after_vmxoff();
     __atomic_fetch_add(&cpus_left, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -181,8 +159,7 @@ static void run_machines(enum trace_to trace)
     u64 first = sched_first_run_tsc();
     if (first)
         log_event("first entry ticks=%lu", first - boot_entry_tsc);
-    if (test_panic_at_end)
-        panic("test=panic-at-end");
+    selftest_at_end();
     machine_report_and_free(trace);
     u64 frames_after = frames_free_count();
     log_event("frames before=%lu after=%lu lost=%ld", frames_before, frames_after, (s64)(frames_before - frames_after));
@@ -201,43 +178,6 @@ static void take_options(struct host_options *options)
         machine_note_failure();
     }
     log_set_level(options->log);
-}
-
-/* test=machine-check: time for an emulator's monitor to raise some; looks as the scheduler would. */
-static void await_machine_check(void)
-{
-    u64 end = cpu_tsc() + clock_tsc_from_ns(TEST_MACHINE_CHECK_NS);
-
-    log_event("test machine-check waits");
-    for (u64 now = cpu_tsc(); now < end; now = cpu_tsc()) {
-        machine_check_look(now);
-        console_flush();
-    }
-}
-
-/* test=<word>: what the test-suite provokes. */
-static void run_test(const char *test)
-{
-    if (!test[0])
-        return;
-    if (string_equal(test, "vmx-again")) {
-        test_vmx_again = true;
-        return;
-    }
-    if (string_equal(test, "panic-at-end")) {
-        test_panic_at_end = true;
-        return;
-    }
-    if (string_equal(test, "bad-entry")) /* virt_init() takes it */
-        return;
-    if (string_equal(test, "machine-check")) {
-        await_machine_check();
-        return;
-    }
-    if (!traps_provoke(test)) {
-        log_error("test=%s: no such test, or nothing stopped it", test);
-        machine_note_failure();
-    }
 }
 
 /* What the CPUs did before a panic. */
@@ -286,7 +226,7 @@ void kernel_main(u32 magic, u32 info_physical)
     console_init();
     panic_init();
     boot(magic, info_physical, &options);
-    run_test(options.test);
+    selftest_begin(options.test);
     if (virt_init(&options, &why) != STATUS_OK) {
         log_error("%s", why.text);
         end_with_failure();

@@ -12,6 +12,8 @@
  * STATUS_UNSUPPORTED: *why names what is missing. STATUS_INVALID: vmx.disable names an unknown or a required feature.
  */
 enum status virt_init(const struct host_options *options, struct refusal *why) MUST_CHECK;
+/* test=bad-entry, before virt_init(): the first entry of each vCPU shall fail. */
+void virt_spoil_entries(void);
 /* Enters VMX root operation on this CPU. *why names the cause if it cannot (FEATURE_CONTROL, VMXON's failure). */
 enum status virt_cpu_enter(struct refusal *why) MUST_CHECK;
 /* Leaves VMX operation on this CPU. Precondition: every VMCS that was active here has been detached. */

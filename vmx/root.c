@@ -139,6 +139,11 @@ static void settle_mitigations(bool wanted)
     log_info("mitigation page-size-change=%s", !needed ? "not-needed" : wanted ? "on" : "off");
 }
 
+void virt_spoil_entries(void)
+{
+    vmx_features.spoils_entries = true;
+}
+
 enum status virt_init(const struct host_options *options, struct refusal *why)
 {
     struct vmx_caps_raw raw;
@@ -150,7 +155,6 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
     quirks_detect();
     const char *withheld = withhold();
     settle_mitigations(options->mitigations);
-    vmx_features.test_bad_entry = string_equal(options->test, "bad-entry");
     vmx_caps_read(&raw);
     status = resolve(&raw, options->vmx_disable, withheld, why);
     if (status == STATUS_OK) {

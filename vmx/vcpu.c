@@ -190,17 +190,17 @@ struct segment_values {
 
 static void write_segments(const struct segment_values *s)
 {
-    static const struct {
+    const struct {
         struct vmcs_16_rw selector;
         struct vmcs_32_rw limit;
         struct vmcs_32_rw access;
         struct vmcs_nat_rw base;
     } data[] = {
-        {{0x0800}, {0x4800}, {0x4814}, {0x6806}}, /* ES */
-        {{0x0804}, {0x4804}, {0x4818}, {0x680a}}, /* SS */
-        {{0x0806}, {0x4806}, {0x481a}, {0x680c}}, /* DS */
-        {{0x0808}, {0x4808}, {0x481c}, {0x680e}}, /* FS */
-        {{0x080a}, {0x480a}, {0x481e}, {0x6810}}, /* GS */
+        {GUEST_ES_SELECTOR, GUEST_ES_LIMIT, GUEST_ES_ACCESS, GUEST_ES_BASE},
+        {GUEST_SS_SELECTOR, GUEST_SS_LIMIT, GUEST_SS_ACCESS, GUEST_SS_BASE},
+        {GUEST_DS_SELECTOR, GUEST_DS_LIMIT, GUEST_DS_ACCESS, GUEST_DS_BASE},
+        {GUEST_FS_SELECTOR, GUEST_FS_LIMIT, GUEST_FS_ACCESS, GUEST_FS_BASE},
+        {GUEST_GS_SELECTOR, GUEST_GS_LIMIT, GUEST_GS_ACCESS, GUEST_GS_BASE},
     };
     for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
         vmcs_write_16(data[i].selector, s->data_selector);
