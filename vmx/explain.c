@@ -106,22 +106,42 @@ static void print_basic(const struct vmx_vcpu *v, const char *what, const char *
               v->base.vm->spec.name, v->base.index, what, rule);
 }
 
-/* What SDM 3C 26.1 asks before it looks into the VMCS; false if the error is none of these. */
+/*
+ * The errors that an entry can give: SDM 3C 30.4 "VM Instruction Error Numbers". What SDM 3C 26.1 asks before it looks
+ * into the VMCS has a rule here; for the others the VMCS itself is checked.
+ */
+static const struct {
+    u32 number;
+    const char *name, *what, *rule;
+} errors[] = {
+    {4,  "VMLAUNCH with non-clear VMCS",              "launch-state=launched",
+     "the VMCS that VMLAUNCH enters must be clear, not launched"                   },
+    {5,  "VMRESUME with non-launched VMCS",           "launch-state=clear",
+     "the VMCS that VMRESUME enters must be launched, not clear"                   },
+    {7,  "VM entry with invalid control field(s)",    NULL,                    NULL},
+    {8,  "VM entry with invalid host-state field(s)", NULL,                    NULL},
+    {26, "VM entry with events blocked by MOV SS",    "blocking=mov-ss",
+     "no VM entry in the instruction after MOV SS or POP SS, which blocks events"  },
+};
+
+const char *explain_error_name(u32 error)
+{
+    for (u32 i = 0; i < ARRAY_SIZE(errors); i++)
+        if (errors[i].number == error)
+            return errors[i].name;
+    return "see SDM 3C 30.4";
+}
+
+/* False if the error has no rule of its own. */
 static bool explain_basic(const struct vmx_vcpu *v, u32 error)
 {
-    switch (error) {
-    case 4:
-        print_basic(v, "launch-state=launched", "the VMCS that VMLAUNCH enters must be clear, not launched");
-        return true;
-    case 5:
-        print_basic(v, "launch-state=clear", "the VMCS that VMRESUME enters must be launched, not clear");
-        return true;
-    case 26:
-        print_basic(v, "blocking=mov-ss", "no VM entry in the instruction after MOV SS or POP SS, which blocks events");
-        return true;
-    default:
-        return false;
+    for (u32 i = 0; i < ARRAY_SIZE(errors); i++) {
+        if (errors[i].number == error && errors[i].rule) {
+            print_basic(v, errors[i].what, errors[i].rule);
+            return true;
+        }
     }
+    return false;
 }
 
 /* VMfailInvalid: without a current VMCS nothing can be read. */

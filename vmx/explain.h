@@ -24,6 +24,8 @@ void explain_rules(struct vmx_vcpu *v, enum explain_failure how);
 /* Prints every field of the current VMCS that this CPU has, several on a line. */
 void explain_dump(const struct vmx_vcpu *v);
 
+/* The SDM's words for a VM-instruction error that an entry can give. */
+const char *explain_error_name(u32 error);
 /* For the checker: the current VMCS, v's, and the facts about this CPU that it needs. *caps: as the CPU has them, not
  * as vmx.disable= left them. */
 void explain_read(const struct vmx_vcpu *v, struct check_image *image, struct vmx_caps *caps);

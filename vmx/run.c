@@ -155,25 +155,6 @@ static enum outcome handle_exit(struct vmx_vcpu *v)
     return outcome;
 }
 
-/* SDM 3C 30.4 "VM Instruction Error Numbers", those that an entry can give. */
-static const char *instruction_error_name(u64 error)
-{
-    switch (error) {
-    case 4:
-        return "VMLAUNCH with non-clear VMCS";
-    case 5:
-        return "VMRESUME with non-launched VMCS";
-    case 7:
-        return "VM entry with invalid control field(s)";
-    case 8:
-        return "VM entry with invalid host-state field(s)";
-    case 26:
-        return "VM entry with events blocked by MOV SS";
-    default:
-        return "see SDM 3C 30.4";
-    }
-}
-
 /* SDM 3C 30.2 "Conventions": without a current VMCS there is no place for an error number. */
 static COLD void entry_failed(struct vmx_vcpu *v)
 {
@@ -183,7 +164,7 @@ static COLD void entry_failed(struct vmx_vcpu *v)
     trace_event(TRACE_ENTRY_FAILED, &v->base, error);
     explain_failed_entry(v, how);
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "error=%u what=\"%s\"", error,
-            how == EXPLAIN_VMFAIL_VALID ? instruction_error_name(error) : "VMfailInvalid: no current VMCS");
+            how == EXPLAIN_VMFAIL_VALID ? explain_error_name(error) : "VMfailInvalid: no current VMCS");
 }
 
 void virt_vcpu_run(struct vcpu *vcpu)

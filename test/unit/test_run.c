@@ -93,6 +93,12 @@ void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
     explained++;
 }
 
+const char *explain_error_name(u32 error)
+{
+    assert_int_equal(error, 7);
+    return "";
+}
+
 void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
 {
     (void)detail;
