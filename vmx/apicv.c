@@ -85,7 +85,10 @@ static u32 top_vector(const u32 *page, u32 first)
 /* The vectors 64 * i to 64 * i + 63 whose last request was level-triggered: their EOI exits. */
 static ALWAYS_INLINE void update_eoi_exits(struct vmx_vcpu *v, unsigned i)
 {
-    static const struct vmcs_64_rw fields[] = {{0x201c}, {0x201e}, {0x2020}, {0x2022}};
+    static const struct vmcs_64_rw fields[] = {{ENCODING_EOI_EXIT_BITMAP_0},
+                                               {ENCODING_EOI_EXIT_BITMAP_1},
+                                               {ENCODING_EOI_EXIT_BITMAP_2},
+                                               {ENCODING_EOI_EXIT_BITMAP_3}};
     const u32 *page = v->base.apic.page;
     u64 levels = (u64)page[PAGE_TMR(2 * i + 1)] << 32 | page[PAGE_TMR(2 * i)];
 

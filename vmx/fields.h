@@ -200,7 +200,8 @@ struct vmcs_nat_ro {
 #define VMCS_DEFINE_FIELD(name, code, width, access)                                                                   \
     _Static_assert(((code) >> 13) == VMCS_WIDTH_CODE_##width, #name ": width does not match the encoding");            \
     _Static_assert((((code) >> 10 & 3) == 1) == VMCS_ACCESS_CODE_##access, #name ": access does not match");           \
-    static const struct vmcs_##width##_##access name = {code};
+    enum { ENCODING_##name = (code) };                                                                                 \
+    static const struct vmcs_##width##_##access name = {ENCODING_##name};
 
 VMCS_FIELDS(VMCS_DEFINE_FIELD)
 

@@ -58,9 +58,15 @@ static enum emulate_outcome call_write(void *context, u64 linear, u8 bytes, u64 
 }
 
 /* In the order of segment register encodings, as enum decode_segment. */
-static const struct vmcs_nat_rw bases[] = {{0x6806}, {0x6808}, {0x680a}, {0x680c}, {0x680e}, {0x6810}};
-static const struct vmcs_32_rw limits[] = {{0x4800}, {0x4802}, {0x4804}, {0x4806}, {0x4808}, {0x480a}};
-static const struct vmcs_32_rw rights_of[] = {{0x4814}, {0x4816}, {0x4818}, {0x481a}, {0x481c}, {0x481e}};
+static const struct vmcs_nat_rw bases[] = {{ENCODING_GUEST_ES_BASE}, {ENCODING_GUEST_CS_BASE},
+                                           {ENCODING_GUEST_SS_BASE}, {ENCODING_GUEST_DS_BASE},
+                                           {ENCODING_GUEST_FS_BASE}, {ENCODING_GUEST_GS_BASE}};
+static const struct vmcs_32_rw limits[] = {{ENCODING_GUEST_ES_LIMIT}, {ENCODING_GUEST_CS_LIMIT},
+                                           {ENCODING_GUEST_SS_LIMIT}, {ENCODING_GUEST_DS_LIMIT},
+                                           {ENCODING_GUEST_FS_LIMIT}, {ENCODING_GUEST_GS_LIMIT}};
+static const struct vmcs_32_rw rights_of[] = {{ENCODING_GUEST_ES_ACCESS}, {ENCODING_GUEST_CS_ACCESS},
+                                              {ENCODING_GUEST_SS_ACCESS}, {ENCODING_GUEST_DS_ACCESS},
+                                              {ENCODING_GUEST_FS_ACCESS}, {ENCODING_GUEST_GS_ACCESS}};
 
 static u64 call_base(void *context, enum decode_segment segment)
 {

@@ -33,31 +33,31 @@ struct msr_row {
  * architectural. The rows ascend by index, for find().
  */
 static const struct msr_row rows[] = {
-    {MSR_IA32_P5_MC_ADDR,     MSR_VALUE,    0     },
-    {MSR_IA32_P5_MC_TYPE,     MSR_VALUE,    0     },
-    {MSR_IA32_TSC,            MSR_ANSWERED, 0     },
-    {MSR_IA32_PLATFORM_ID,    MSR_VALUE,    0     },
-    {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0     },
-    {MSR_IA32_TSC_ADJUST,     MSR_ANSWERED, 0     },
-    {MSR_IA32_BIOS_SIGN_ID,   MSR_ANSWERED, 0     }, /* newer than any update: no erratum of the CPU's APIC is ours */
-    {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    0x482a},
-    {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    0x6824},
-    {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    0x6826},
-    {MSR_IA32_MCG_CAP,        MSR_ZERO,     0     }, /* no error-reporting banks, no IA32_MCG_CTL */
-    {MSR_IA32_MCG_STATUS,     MSR_ANSWERED, 0     },
-    {MSR_IA32_MISC_ENABLE,    MSR_VALUE,    0x1801}, /* fast strings; BTS and PEBS unavailable */
-    {MSR_IA32_DEBUGCTL,       MSR_VALUE,    0     },
-    {MSR_IA32_PAT,            MSR_FIELD,    0x2804},
-    {MSR_IA32_XSS,            MSR_ZERO,     0     }, /* no supervisor state */
-    {MSR_IA32_EFER,           MSR_FIELD,    0x2806},
-    {MSR_IA32_STAR,           MSR_SWITCHED, 0     },
-    {MSR_IA32_LSTAR,          MSR_SWITCHED, 0     },
-    {MSR_IA32_CSTAR,          MSR_SWITCHED, 0     },
-    {MSR_IA32_FMASK,          MSR_SWITCHED, 0     },
-    {MSR_IA32_FS_BASE,        MSR_FIELD,    0x680e},
-    {MSR_IA32_GS_BASE,        MSR_FIELD,    0x6810},
-    {MSR_IA32_KERNEL_GS_BASE, MSR_SWITCHED, 0     },
-    {MSR_IA32_TSC_AUX,        MSR_SWITCHED, 0     },
+    {MSR_IA32_P5_MC_ADDR,     MSR_VALUE,    0                          },
+    {MSR_IA32_P5_MC_TYPE,     MSR_VALUE,    0                          },
+    {MSR_IA32_TSC,            MSR_ANSWERED, 0                          },
+    {MSR_IA32_PLATFORM_ID,    MSR_VALUE,    0                          },
+    {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0                          },
+    {MSR_IA32_TSC_ADJUST,     MSR_ANSWERED, 0                          },
+    {MSR_IA32_BIOS_SIGN_ID,   MSR_ANSWERED, 0                          }, /* newer than any update: no erratum of the CPU's APIC is ours */
+    {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    ENCODING_GUEST_SYSENTER_CS },
+    {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    ENCODING_GUEST_SYSENTER_ESP},
+    {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    ENCODING_GUEST_SYSENTER_EIP},
+    {MSR_IA32_MCG_CAP,        MSR_ZERO,     0                          }, /* no error-reporting banks, no IA32_MCG_CTL */
+    {MSR_IA32_MCG_STATUS,     MSR_ANSWERED, 0                          },
+    {MSR_IA32_MISC_ENABLE,    MSR_VALUE,    0x1801                     }, /* fast strings; BTS and PEBS unavailable */
+    {MSR_IA32_DEBUGCTL,       MSR_VALUE,    0                          },
+    {MSR_IA32_PAT,            MSR_FIELD,    ENCODING_GUEST_PAT         },
+    {MSR_IA32_XSS,            MSR_ZERO,     0                          }, /* no supervisor state */
+    {MSR_IA32_EFER,           MSR_FIELD,    ENCODING_GUEST_EFER        },
+    {MSR_IA32_STAR,           MSR_SWITCHED, 0                          },
+    {MSR_IA32_LSTAR,          MSR_SWITCHED, 0                          },
+    {MSR_IA32_CSTAR,          MSR_SWITCHED, 0                          },
+    {MSR_IA32_FMASK,          MSR_SWITCHED, 0                          },
+    {MSR_IA32_FS_BASE,        MSR_FIELD,    ENCODING_GUEST_FS_BASE     },
+    {MSR_IA32_GS_BASE,        MSR_FIELD,    ENCODING_GUEST_GS_BASE     },
+    {MSR_IA32_KERNEL_GS_BASE, MSR_SWITCHED, 0                          },
+    {MSR_IA32_TSC_AUX,        MSR_SWITCHED, 0                          },
 };
 
 static const u32 switched[VMX_SWITCHED_MSRS] = {MSR_IA32_STAR,  MSR_IA32_LSTAR,          MSR_IA32_CSTAR,

@@ -12,5 +12,5 @@ void offsets(void)
     OFFSET_OF(VCPU_GPR, struct vmx_vcpu, gpr);
     OFFSET_OF(VCPU_HOST_RSP, struct vmx_vcpu, host_rsp);
     OFFSET_OF(VCPU_LAUNCHED, struct vmx_vcpu, launched);
-    OFFSET_VALUE(FIELD_HOST_RSP, HOST_RSP.encoding);
+    OFFSET_VALUE(FIELD_HOST_RSP, ENCODING_HOST_RSP);
 }

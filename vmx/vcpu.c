@@ -142,7 +142,7 @@ static void write_controls(const struct vmx_vcpu *v)
     vmcs_write(EXCEPTION_BITMAP, (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC)));
     vmcs_write(PF_ERROR_MASK, 0);
     vmcs_write(PF_ERROR_MATCH, 0);
-    vmcs_write(CR3_TARGET_COUNT, vmx_features.test_bad_entry ? 0x1ff : 0);
+    vmcs_write(CR3_TARGET_COUNT, vmx_features.spoils_entries ? 0x1ff : 0);
     vmcs_write(EXIT_MSR_STORE_COUNT, 0);
     vmcs_write(EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write(ENTRY_MSR_LOAD_COUNT, 0);

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-CPUID, MSR, PAGE = "vmx/cpuid.c", "vmx/msr.c", "docs/cpuid.md"
+CPUID, MSR, FIELDS, PAGE = "vmx/cpuid.c", "vmx/msr.c", "vmx/fields.h", "docs/cpuid.md"
 NUMBER = r"(0[xX][0-9a-fA-F]+|\d+)"
 
 
@@ -60,6 +60,9 @@ def main():
     for path in (CPUID, MSR, PAGE):
         with open(os.path.join(tree, path), encoding="utf-8") as file:
             texts.append(file.read())
+    with open(os.path.join(tree, FIELDS), encoding="utf-8") as file:
+        encodings = dict(re.findall(r"F\((\w+), (0x[0-9a-f]+),", file.read()))
+    texts[1] = re.sub(r"\bENCODING_(\w+)", lambda match: encodings.get(match.group(1), match.group(0)), texts[1])
     found = list(differences(*texts))
     for line in found:
         print(line)
