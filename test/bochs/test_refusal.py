@@ -32,3 +32,8 @@ def test_qemu_without_vmx(boot_qemu, cpus, uefi):
     run = boot_qemu(HELLO, cpus=cpus, uefi=uefi)
     check(run, r"VMX")
     assert run.event("boot")["cpus"] == str(cpus), str(run)
+
+
+def test_qemu_without_long_mode(boot_qemu):
+    """Soft-off before there are ACPI tables, through the port that only this emulator has."""
+    check(boot_qemu(HELLO, qemu="-cpu pentium3"), r"long mode|64-bit")
