@@ -186,6 +186,24 @@ static void print_last_records(void (*print)(const char *line))
     trace_print_last(NULL, print);
 }
 
+/* What VMX there is comes first: a CPU that has less of it is left out before it gets its number. */
+static enum status virt_status;
+static struct refusal virt_why;
+
+static void start_cpus(const char *test)
+{
+    struct selftest_cpus odd = selftest_before_cpus(test);
+    const struct platform_cpus cpus = {
+        .trampoline = ap_trampoline,
+        .entry = ap_main,
+        .check = virt_status == STATUS_OK ? virt_cpu_check : NULL,
+        .test_skew = odd.tsc_skew,
+        .test_stuck = odd.tsc_stuck,
+    };
+
+    platform_start_cpus(&cpus);
+}
+
 static void boot(u32 magic, u32 info_physical, struct host_options *options)
 {
     const u32 *info = phys_to_virt(hpa(info_physical));
@@ -208,7 +226,8 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
         end_with_failure();
     }
     sched_init();
-    platform_start_cpus(ap_trampoline, ap_main);
+    virt_status = virt_init(options, &virt_why);
+    start_cpus(options->test);
     if (trace_init(&why) != STATUS_OK) {
         log_error("%s", why.text);
         end_with_failure();
@@ -220,15 +239,14 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
 void kernel_main(u32 magic, u32 info_physical)
 {
     static struct host_options options;
-    struct refusal why;
 
     percpu_init_boot_cpu();
     console_init();
     panic_init();
     boot(magic, info_physical, &options);
     selftest_begin(options.test);
-    if (virt_init(&options, &why) != STATUS_OK) {
-        log_error("%s", why.text);
+    if (virt_status != STATUS_OK) {
+        log_error("%s", virt_why.text);
         end_with_failure();
     }
     machine_set_console_input(options.console_input);

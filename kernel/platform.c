@@ -26,7 +26,6 @@
 #include "kernel/symbols.h"
 
 #define XAPIC_MAX_ID 254u /* 255 is the broadcast */
-#define SKEW_US_WARN 1u
 
 static struct acpi_info acpi;
 
@@ -150,22 +149,29 @@ static void report_missing(u32 apic_id, const char *why)
     log_warn("cpu apic=%u is left out: %s", apic_id, why);
 }
 
-void platform_start_cpus(hpa_t trampoline, void (*entry)(struct cpu_local *))
+static void report_moved_tsc(u32 apic_id, s64 ticks)
+{
+    log_info("cpu apic=%u tsc moved=%ld ticks, to agree with the boot CPU's", apic_id, ticks);
+}
+
+void platform_start_cpus(const struct platform_cpus *cpus)
 {
     const struct smp_plan plan = {
         .apic_ids = acpi.cpu_apic_ids,
         .count = acpi.cpu_count,
-        .trampoline = trampoline,
-        .entry = entry,
+        .trampoline = cpus->trampoline,
+        .entry = cpus->entry,
+        .check = cpus->check,
         .missing = report_missing,
+        .moved_tsc = report_moved_tsc,
+        .test_skew = cpus->test_skew,
+        .test_stuck = cpus->test_stuck,
     };
 
-    if (!trampoline.raw) {
+    if (!cpus->trampoline.raw) {
         log_warn("no free page below 640 KiB: the other CPUs cannot be started");
         return;
     }
     smp_start_all(&plan);
     log_info("cpus online=%u listed=%u highest-apic-id=%u", smp_cpu_count(), acpi.cpu_count, acpi.max_apic_id);
-    if (smp_tsc_skew() > clock_tsc_from_ns(SKEW_US_WARN * 1000))
-        log_warn("the TSCs of the CPUs differ by %lu ns", clock_ns_from_tsc(smp_tsc_skew()));
 }

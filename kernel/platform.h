@@ -16,10 +16,14 @@
  */
 enum status platform_init(const struct boot_info *boot, const struct host_options *options,
                           struct refusal *why) MUST_CHECK;
-/*
- * Starts the other CPUs, each of which runs entry(its block) for ever. Those that do not come are named in the log.
- * trampoline: a page of RAM below 640 KiB that nobody uses; 0 if there is none.
- */
-void platform_start_cpus(hpa_t trampoline, void (*entry)(struct cpu_local *));
+struct platform_cpus {
+    hpa_t trampoline;                          /* a page of RAM below 640 KiB that nobody uses; 0 if there is none */
+    void (*entry)(struct cpu_local *);         /* each of them runs it for ever */
+    enum status (*check)(struct refusal *why); /* NULL, or whether the CPU that it runs on will do */
+    s64 test_skew;                             /* test=tsc-skew: their TSCs are moved by so much */
+    bool test_stuck;                           /* test=tsc-stuck: and stay so */
+};
+/* Starts the other CPUs. Those that do not come, or will not do, are named in the log. */
+void platform_start_cpus(const struct platform_cpus *cpus);
 
 #endif

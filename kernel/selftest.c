@@ -15,6 +15,7 @@
 #include "kernel/virt.h"
 
 #define MACHINE_CHECK_NS 5000000000ull
+#define TSC_SKEW_NS      5000000ull
 
 static bool enters_again, panics_at_end;
 
@@ -40,6 +41,18 @@ static void await_machine_check(void)
     }
 }
 
+struct selftest_cpus selftest_before_cpus(const char *word)
+{
+    bool stuck = string_equal(word, "tsc-stuck");
+    bool skewed = stuck || string_equal(word, "tsc-skew");
+
+    if (string_equal(word, "cpu-differs"))
+        virt_spoil_cpus();
+    return (struct selftest_cpus){skewed ? (s64)clock_tsc_from_ns(TSC_SKEW_NS) : 0, stuck};
+}
+
+static void it_is_done(void) {}
+
 static const struct {
     const char *word;
     void (*begin)(void);
@@ -48,6 +61,9 @@ static const struct {
     {"panic-at-end",  panic_at_end       },
     {"bad-entry",     virt_spoil_entries },
     {"machine-check", await_machine_check},
+    {"cpu-differs",   it_is_done         },
+    {"tsc-skew",      it_is_done         },
+    {"tsc-stuck",     it_is_done         },
 };
 
 void selftest_begin(const char *word)

@@ -12,8 +12,15 @@
  * STATUS_UNSUPPORTED: *why names what is missing. STATUS_INVALID: vmx.disable names an unknown or a required feature.
  */
 enum status virt_init(const struct host_options *options, struct refusal *why) MUST_CHECK;
-/* test=bad-entry, before virt_init(): the first entry of each vCPU shall fail. */
+/*
+ * Whether this CPU is like the boot CPU in all that is used of it; after virt_init, before virt_cpu_enter.
+ * STATUS_UNSUPPORTED: *why names the difference.
+ */
+enum status virt_cpu_check(struct refusal *why) MUST_CHECK;
+/* test=bad-entry, before the first VM: the first entry of each vCPU shall fail. */
 void virt_spoil_entries(void);
+/* test=cpu-differs, before the other CPUs start: virt_cpu_check() finds that they lack EPT. */
+void virt_spoil_cpus(void);
 /* Enters VMX root operation on this CPU. *why names the cause if it cannot (FEATURE_CONTROL, VMXON's failure). */
 enum status virt_cpu_enter(struct refusal *why) MUST_CHECK;
 /* Leaves VMX operation on this CPU. Precondition: every VMCS that was active here has been detached. */

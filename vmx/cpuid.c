@@ -11,6 +11,7 @@
 #include "kernel/clock.h"
 #include "kernel/lib/string.h"
 #include "kernel/trace.h"
+#include "vmx/alike.h"
 #include "vmx/event.h"
 
 #define BASIC_LEAVES    0x17u
@@ -269,6 +270,48 @@ COLD void vmx_cpuid_build(void)
     build_extended();
     vmx_features.guest_cr4_allowed =
         vmx_caps_guest_cr4(&vmx_features.caps, table.basic[7].ebx, table.basic[7].ecx, table.basic[1].ecx);
+}
+
+/* The words of this CPU's own CPUID, and what guests are told. */
+static COLD void compare_words(u32 told[WORDS], u32 own[WORDS])
+{
+    bool has_seven = host(0, 0).eax >= 7;
+    struct cpuid_result one = host(1, 0), extended = host(0x80000001, 0);
+    struct cpuid_result seven = has_seven ? host(7, 0) : (struct cpuid_result){0};
+    struct cpuid_result states = xsave_is_available() ? host(0xd, 1) : (struct cpuid_result){0};
+
+    own[W1_ECX] = one.ecx, own[W1_EDX] = one.edx;
+    own[W7_EBX] = seven.ebx, own[W7_ECX] = seven.ecx, own[W7_EDX] = seven.edx;
+    own[WD_1_EAX] = states.eax;
+    own[WX_1_ECX] = extended.ecx, own[WX_1_EDX] = extended.edx;
+    told[W1_ECX] = table.basic[1].ecx, told[W1_EDX] = table.basic[1].edx;
+    told[W7_EBX] = table.basic[7].ebx, told[W7_ECX] = table.basic[7].ecx, told[W7_EDX] = table.basic[7].edx;
+    told[WD_1_EAX] = table.state[1].eax;
+    told[WX_1_ECX] = table.extended[1].ecx, told[WX_1_EDX] = table.extended[1].edx;
+}
+
+COLD enum status vmx_cpuid_check_alike(struct refusal *why)
+{
+    static const char *const names[WORDS] = {"1 ECX", "1 EDX",     "7 EBX",          "7 ECX",
+                                             "7 EDX", "0xd.1 EAX", "0x80000001 ECX", "0x80000001 EDX"};
+    u32 told[WORDS], own[WORDS];
+    u64 states = xsave_supported_mask();
+
+    compare_words(told, own);
+    for (u32 word = 0; word < WORDS; word++) {
+        u32 lacks = told[word] & ~filter(word, own[word]);
+        if (lacks)
+            return refuse(why, STATUS_UNSUPPORTED, "it lacks bits 0x%x of CPUID leaf %s, of which guests are told",
+                          lacks, names[word]);
+    }
+    for (u32 i = 2; xsave_is_available() && i < STATE_LEAVES; i++) {
+        struct cpuid_result own_state = host(0xd, i);
+        if ((states & BIT(i)) && (own_state.eax != table.state[i].eax || own_state.ebx != table.state[i].ebx))
+            return refuse(why, STATUS_UNSUPPORTED, "it keeps XSAVE state %u in another place", i);
+    }
+    if (host(0x80000000, 0).eax >= 0x80000008 && (host(0x80000008, 0).eax & 0xff) < vmx_features.guest_physical_bits)
+        return refuse(why, STATUS_UNSUPPORTED, "its physical addresses have fewer bits");
+    return STATUS_OK;
 }
 
 static u32 core_bits(u32 cpus)

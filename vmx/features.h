@@ -23,7 +23,9 @@ struct vmx_features {
     bool has_apicv;          /* all that apicv.c needs */
     bool has_posted;         /* and posted interrupts */
     bool fetch_small;        /* guests run code in pages of 4 KiB only */
+    bool mitigates;          /* mitigations=auto */
     bool spoils_entries;     /* virt_spoil_entries() */
+    bool spoils_cpus;        /* virt_spoil_cpus() */
     u64 guest_cr4_allowed;   /* bits that a guest may set */
     u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */
     u32 xsave_bytes;

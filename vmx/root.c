@@ -13,6 +13,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
+#include "vmx/alike.h"
 #include "vmx/apicv.h"
 #include "vmx/caps_report.h"
 #include "vmx/ept.h"
@@ -48,7 +49,7 @@ static enum status allocate_bitmaps(struct refusal *why)
 }
 
 /* SDM 3C 23.6 "Discovering Support for VMX" and 23.7 for IA32_FEATURE_CONTROL. */
-static enum status check_cpu(struct refusal *why)
+enum status vmx_cpu_has_vmx(struct refusal *why)
 {
     if (!(cpu_cpuid(1, 0).ecx & BIT(5)))
         return refuse(why, STATUS_UNSUPPORTED,
@@ -135,6 +136,7 @@ static void settle_mitigations(bool wanted)
     struct errata_cpu cpu = errata_this_cpu();
     bool needed = errata_page_size_change(&cpu);
 
+    vmx_features.mitigates = wanted;
     vmx_features.fetch_small = needed && wanted;
     log_info("mitigation page-size-change=%s", !needed ? "not-needed" : wanted ? "on" : "off");
 }
@@ -144,10 +146,15 @@ void virt_spoil_entries(void)
     vmx_features.spoils_entries = true;
 }
 
+void virt_spoil_cpus(void)
+{
+    vmx_features.spoils_cpus = true;
+}
+
 enum status virt_init(const struct host_options *options, struct refusal *why)
 {
     struct vmx_caps_raw raw;
-    enum status status = check_cpu(why);
+    enum status status = vmx_cpu_has_vmx(why);
     bool had_xsaves = false;
 
     if (status != STATUS_OK)
@@ -175,7 +182,7 @@ enum status virt_cpu_enter(struct refusal *why)
 {
     u32 cpu = cpu_id();
     const struct vmx_caps *caps = &vmx_features.caps;
-    enum status status = check_cpu(why);
+    enum status status = vmx_cpu_has_vmx(why);
 
     if (status == STATUS_OK)
         status = unlock_vmx(why);

@@ -28,6 +28,13 @@ static inline u64 cpu_tsc(void)
     return (u64)high << 32 | low;
 }
 
+/* After all loads before it. SDM 2B "RDTSC-Read Time-Stamp Counter" */
+static inline u64 cpu_tsc_ordered(void)
+{
+    asm volatile("lfence" : : : "memory");
+    return cpu_tsc();
+}
+
 /* Its low half: enough for differences below 2^31 ticks. */
 static ALWAYS_INLINE u32 cpu_tsc_low(void)
 {

@@ -11,6 +11,8 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/mca.h"
 #include "arch/x86/paging.h"
+#include "arch/x86/tsc.h"
+#include "arch/x86/tsc_sync.h"
 #include "arch/x86/xsave.h"
 #include "boot/ap.h"
 #include "kernel/lib/string.h"
@@ -21,6 +23,8 @@
 #define ARRIVAL_WAIT_US 10000000u /* for one that has begun */
 #define STOP_WAIT_US    100000u
 #define TSC_HZ_UNKNOWN  10000000000ull /* too long a wait is harmless */
+#define TSC_READINGS    64u
+#define TSC_LIMIT_US    1u
 #define US_A_SECOND     1000000u
 
 static struct {
@@ -35,10 +39,16 @@ static u32 panicking_cpu; /* id + 1; 0: none */
 
 /* Meeting of the boot CPU and the one that starts. */
 static void (*ap_entry)(struct cpu_local *cpu);
-static u32 tsc_probe_go;
-static u64 tsc_probe;
-static u64 tsc_skew_max;
+static enum status (*ap_check)(struct refusal *why);
+static enum status ap_status;
+static struct refusal ap_why;
 static u32 released;
+/* What the boot CPU asks of the other; 0: nothing, or it is done. */
+enum request { NOTHING, TSC_READ, TSC_MOVE, COME_IN, DISMISS };
+static struct {
+    u32 request;
+    u64 value;
+} meeting;
 
 NORETURN void smp_halt_forever(void)
 {
@@ -72,18 +82,36 @@ void smp_init(u64 tsc_hz)
     irq_set_handler(IRQ_VECTOR_KICK, smp_mailbox_run);
 }
 
+static void meet_boot_cpu(void)
+{
+    u32 request = NOTHING;
+
+    while (request != COME_IN && request != DISMISS) {
+        while (!(request = __atomic_load_n(&meeting.request, __ATOMIC_ACQUIRE)))
+            cpu_pause();
+        if (request == TSC_READ)
+            meeting.value = cpu_tsc_ordered();
+        else if (request == TSC_MOVE)
+            tsc_move((s64)meeting.value);
+        __atomic_store_n(&meeting.request, NOTHING, __ATOMIC_RELEASE);
+    }
+    if (request == DISMISS)
+        smp_halt_forever();
+}
+
 /* The first C code of an application processor. */
 static void ap_main(struct cpu_local *cpu)
 {
     percpu_load(cpu);
     lapic_init_cpu();
     lapic_timer_init_cpu();
-    xsave_init_cpu();
-    mca_init_cpu();
+    ap_status = ap_check ? ap_check(&ap_why) : STATUS_OK;
+    if (ap_status == STATUS_OK) {
+        xsave_init_cpu(); /* an XCR0 that another kind of CPU does not take would be #GP */
+        mca_init_cpu();
+    }
     __atomic_store_n(&cpu->online, 1, __ATOMIC_RELEASE);
-    while (!__atomic_load_n(&tsc_probe_go, __ATOMIC_ACQUIRE))
-        cpu_pause();
-    __atomic_store_n(&tsc_probe, cpu_tsc(), __ATOMIC_RELEASE);
+    meet_boot_cpu();
     /* Asleep, so that on a machine with fewer real CPUs the next one gets its turn. */
     while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE))
         cpu_sleep_until_interrupt();
@@ -93,23 +121,56 @@ static void ap_main(struct cpu_local *cpu)
     smp_halt_forever();
 }
 
-/* The other CPU reads its TSC between two readings of ours: by how much does it lie outside? */
-static void probe_tsc(void)
+static u64 ask(enum request request, u64 value)
 {
-    u64 before, theirs, after, skew = 0;
-
-    __atomic_store_n(&tsc_probe, 0, __ATOMIC_RELAXED);
-    before = cpu_tsc();
-    __atomic_store_n(&tsc_probe_go, 1, __ATOMIC_RELEASE);
-    while (!(theirs = __atomic_load_n(&tsc_probe, __ATOMIC_ACQUIRE)))
+    meeting.value = value;
+    __atomic_store_n(&meeting.request, request, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&meeting.request, __ATOMIC_ACQUIRE))
         cpu_pause();
-    after = cpu_tsc();
-    __atomic_store_n(&tsc_probe_go, 0, __ATOMIC_RELAXED);
-    if (theirs < before)
-        skew = before - theirs;
-    else if (theirs > after)
-        skew = theirs - after;
-    tsc_skew_max = skew > tsc_skew_max ? skew : tsc_skew_max;
+    return meeting.value;
+}
+
+static enum tsc_verdict compare_tsc(s64 *correction)
+{
+    struct tsc_offset offset = TSC_OFFSET_UNKNOWN;
+
+    for (u32 i = 0; i < TSC_READINGS; i++) {
+        u64 before = cpu_tsc();
+        u64 theirs = ask(TSC_READ, 0);
+        tsc_offset_narrow(&offset, before, theirs, cpu_tsc_ordered());
+    }
+    return tsc_offset_judge(&offset, wait_tsc_hz / US_A_SECOND * TSC_LIMIT_US, correction);
+}
+
+/* The new CPU's TSC becomes the boot CPU's, for guests are told that there is one, and move. */
+static enum status agree_on_tsc(const struct smp_plan *plan, u32 apic_id, struct refusal *why)
+{
+    s64 correction, rest;
+
+    if (plan->test_skew)
+        ask(TSC_MOVE, (u64)plan->test_skew);
+    enum tsc_verdict verdict = compare_tsc(&correction);
+    if (verdict == TSC_DIFFERS) {
+        if (!plan->test_stuck)
+            ask(TSC_MOVE, (u64)correction);
+        verdict = compare_tsc(&rest);
+        if (verdict == TSC_ALIKE)
+            plan->moved_tsc(apic_id, correction);
+    }
+    if (verdict == TSC_ALIKE)
+        return STATUS_OK;
+    if (verdict == TSC_UNSTEADY)
+        return refuse(why, STATUS_UNSUPPORTED, "its TSC and the boot CPU's run at different rates");
+    return refuse(why, STATUS_UNSUPPORTED, "its TSC differs from the boot CPU's by %ld ticks and cannot be set",
+                  -correction);
+}
+
+/* Its block and its stack will be another's: it must be off them, even if that comes late. */
+static void dismiss(const struct cpu_local *cpu)
+{
+    ask(DISMISS, 0);
+    lapic_send_init(cpu->apic_id);
+    wait_us(INIT_WAIT_US);
 }
 
 enum arrival { ARRIVED, ABSENT, HALFWAY };
@@ -159,7 +220,12 @@ static bool start_planned(const struct smp_plan *plan, u32 apic_id)
     }
     switch (start_cpu(cpu, plan->trampoline)) {
     case ARRIVED:
-        probe_tsc();
+        if (ap_status != STATUS_OK || agree_on_tsc(plan, apic_id, &ap_why) != STATUS_OK) {
+            dismiss(cpu);
+            plan->missing(apic_id, ap_why.text);
+            return true;
+        }
+        ask(COME_IN, 0);
         __atomic_store_n(&online_count, online_count + 1, __ATOMIC_RELEASE);
         return true;
     case ABSENT:
@@ -178,6 +244,7 @@ void smp_start_all(const struct smp_plan *plan)
     bool any = false, go_on = true;
 
     ap_entry = plan->entry;
+    ap_check = plan->check;
     memcpy(phys_to_virt(plan->trampoline), ap_trampoline_start, (size_t)(ap_trampoline_end - ap_trampoline_start));
     for (u32 i = 0; i < plan->count; i++) {
         if (plan->apic_ids[i] == own)
@@ -198,11 +265,6 @@ void smp_start_all(const struct smp_plan *plan)
     __atomic_store_n(&released, 1, __ATOMIC_RELEASE);
     for (u32 id = 1; id < online_count; id++)
         smp_kick(id);
-}
-
-u64 smp_tsc_skew(void)
-{
-    return tsc_skew_max;
 }
 
 u32 smp_cpu_count(void)

@@ -7,6 +7,7 @@
 #define ROOTLET_ARCH_SMP_H
 
 #include "arch/x86/percpu.h"
+#include "kernel/lib/status.h"
 
 struct smp_request {
     void (*function)(void *argument);
@@ -24,17 +25,22 @@ struct smp_plan {
     hpa_t trampoline; /* a page of RAM below 640 KiB that nobody uses, ever: a CPU that comes late stops in it */
     /* Runs on the new CPU for ever: own stack, interrupts off, local APIC, timer and FPU ready. */
     void (*entry)(struct cpu_local *cpu);
-    /* A CPU that did not come up; `why` for the log. */
+    /* NULL, or runs on the new CPU before it counts: a CPU that it refuses is left out. */
+    enum status (*check)(struct refusal *why);
+    /* A CPU that did not come up, or is left out; `why` for the log. */
     void (*missing)(u32 apic_id, const char *why);
+    /* A CPU whose TSC differed by more than a microsecond: so many ticks were added to it. */
+    void (*moved_tsc)(u32 apic_id, s64 ticks);
+    s64 test_skew;   /* 0, or what each new CPU's TSC is moved by beforehand */
+    bool test_stuck; /* and no correction of it takes effect */
 };
 
 /*
- * Starts the planned CPUs, one after another. A CPU that has not come after the time limit is reported and left out.
+ * Starts the planned CPUs, one after another. A CPU that has not come after the time limit, that plan->check refuses or
+ * whose TSC cannot be made like the boot CPU's is reported and left out.
  * Returns when all that came are online; only then do they run their entry, so that they see the final count.
  */
 void smp_start_all(const struct smp_plan *plan);
-/* The largest difference seen between the boot CPU's TSC and another's, in ticks; 0 if none could be told apart. */
-u64 smp_tsc_skew(void);
 /* CPUs online, the boot CPU included. */
 u32 smp_cpu_count(void);
 

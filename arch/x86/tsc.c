@@ -5,15 +5,16 @@
 #include "arch/x86/tsc.h"
 #include "arch/x86/cpu.h"
 
-#define WINDOWS_A_SECOND    200u /* of 5 ms each */
-#define EDGES_A_SAMPLE      6u
-#define ATTEMPTS            6u
-#define ONE_PART_IN         1000u
-#define MILLION             1000000u
-#define EDGE_ITERATIONS_MAX 100000u
-#define ITERATIONS_MAX      10000000u
-#define TSC_HZ_MIN          1000000ull
-#define TSC_HZ_MAX          100000000000ull
+#define WINDOWS_A_SECOND     200u /* of 5 ms each */
+#define EDGES_A_SAMPLE       6u
+#define ATTEMPTS             6u
+#define ONE_PART_IN          1000u
+#define MILLION              1000000u
+#define EDGE_ITERATIONS_MAX  100000u
+#define ITERATIONS_MAX       10000000u
+#define TSC_HZ_MIN           1000000ull
+#define LEAF7_EBX_TSC_ADJUST BIT(1)
+#define TSC_HZ_MAX           100000000000ull
 
 u64 tsc_hz_from_cpuid(void)
 {
@@ -113,6 +114,15 @@ u64 tsc_hz_measured(const struct tsc_reference *reference)
             break;
     }
     return best >= TSC_HZ_MIN && best <= TSC_HZ_MAX ? best : 0;
+}
+
+/* By the MSR that adds, where it is: reading and writing the TSC itself loses the time between. */
+void tsc_move(s64 ticks)
+{
+    if (cpu_cpuid(0, 0).eax >= 7 && cpu_cpuid(7, 0).ebx & LEAF7_EBX_TSC_ADJUST)
+        msr_write(MSR_IA32_TSC_ADJUST, msr_read(MSR_IA32_TSC_ADJUST) + (u64)ticks);
+    else
+        msr_write(MSR_IA32_TSC, cpu_tsc() + (u64)ticks);
 }
 
 bool tsc_is_invariant(void)

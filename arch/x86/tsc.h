@@ -23,6 +23,8 @@ u64 tsc_hz_from_cpuid(void);
  * not. 0 if the reference does not move or the result is absurd (below 1 MHz or above 100 GHz).
  */
 u64 tsc_hz_measured(const struct tsc_reference *reference);
+/* Adds `ticks` to this CPU's TSC. SDM 3B 17.17.3 "Time-Stamp Counter Adjustment" */
+void tsc_move(s64 ticks);
 /* True if the TSC runs at a constant rate in all power states. */
 bool tsc_is_invariant(void);
 

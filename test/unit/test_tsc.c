@@ -2,7 +2,7 @@
  * Measuring the TSC against counters that this test makes up out of a TSC of its own, so that the right answer is known
  * and no other process of the machine disturbs it: the time that a reading takes is what the test says.
  *
- * links: arch/x86/tsc.c test/fake/cpu.c
+ * links: arch/x86/tsc.c test/fake/cpu.c test/fake/msr.c
  *
  * flags: -Itest/fake
  */
@@ -16,7 +16,9 @@
 
 #include "arch/x86/cpu.h"
 #include "arch/x86/tsc.h"
+#include "kernel/lib/bits.h"
 #include "test/fake/cpu.h"
+#include "test/fake/msr.h"
 
 #define TICKS_A_COUNT   700u
 #define TICKS_A_READING 97u /* no divisor of TICKS_A_COUNT: readings fall anywhere between two counts */
@@ -80,12 +82,31 @@ static void no_answer_is_better_than_a_wrong_one(void **state)
     assert_int_equal(measure(400000000, 32, 0), 0); /* would be 280 GHz */
 }
 
+/* SDM 3B 17.17.3: by the MSR that adds, where CPUID has it, else by the TSC itself. */
+static void moved_by_either_msr(void **state)
+{
+    (void)state;
+    fake_cpu_reset();
+    fake_cpu.tsc = 1000000;
+    fake_msr_reset();
+    fake_msr_set(MSR_IA32_TSC, 0);
+    tsc_move(-300000); /* IA32_TSC_ADJUST does not exist: an access would end the test */
+    assert_int_equal(fake_msr_get(MSR_IA32_TSC), 700000);
+    fake_cpuid_set(0, 0, (struct cpuid_result){7, 0, 0, 0});
+    fake_cpuid_set(7, 0, (struct cpuid_result){0, BIT(1), 0, 0});
+    fake_msr_reset();
+    fake_msr_set(MSR_IA32_TSC_ADJUST, 5000); /* firmware's own stays in it */
+    tsc_move(-300000);
+    assert_int_equal((s64)fake_msr_get(MSR_IA32_TSC_ADJUST), -295000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counters_of_different_widths),
         cmocka_unit_test(disturbed_readings_do_not_spoil_it),
         cmocka_unit_test(no_answer_is_better_than_a_wrong_one),
+        cmocka_unit_test(moved_by_either_msr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
