@@ -159,6 +159,9 @@ do-battery: build/battery.elf guests
 	tools/battery
 	tools/battery --model corei7_haswell_4770 --step 7
 	tools/battery --model corei7_sandy_bridge_2600k --step 7
+	tools/battery --engine bochs3 --model corei7_icelake_u --step 7
+	tools/battery --engine bochs3 --model tigerlake --step 7
+	tools/battery --engine bochs3 --model arrow_lake --step 7
 
 do-debug: do-iso
 	tools/run-bochs $(ISO) --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --debug \

@@ -202,6 +202,16 @@ static void want(enum vmx_group group, u32 row, u32 control, u32 address_row)
         battery_write(address_row, page(PAGE_OTHER));
 }
 
+static void posted_interrupts(void)
+{
+    apic_virtual();
+    if (!may(VMX_PIN, PIN_POSTED_INTERRUPTS))
+        return;
+    set_bits(FIELD_PIN_CONTROLS, PIN_POSTED_INTERRUPTS);
+    vmcs_write(POSTED_INTERRUPT_VECTOR, 0xf0);
+    vmcs_write(POSTED_INTERRUPT_DESCRIPTOR, page(PAGE_OTHER));
+}
+
 static void all_controls(void)
 {
     long64();
@@ -349,42 +359,47 @@ static const u8 list_rows[] = {FIELD_EXIT_MSR_STORE_ADDRESS,
                                FIELD_ENTRY_MSR_LOAD_COUNT,
                                CHECK_FIELDS};
 static const u8 no_rows[] = {CHECK_FIELDS};
+static const u8 posted_rows[] = {FIELD_PIN_CONTROLS,  FIELD_PROC_CONTROLS,           FIELD_PROC2_CONTROLS,
+                                 FIELD_EXIT_CONTROLS, FIELD_POSTED_INTERRUPT_VECTOR, FIELD_POSTED_INTERRUPT_DESCRIPTOR,
+                                 CHECK_FIELDS};
+
 static const u8 link_rows[] = {FIELD_VMCS_LINK_POINTER, FIELD_PROC2_CONTROLS, FIELD_ENTRY_CONTROLS, CHECK_FIELDS};
 
 const u8 battery_guest_rows[] = {CHECK_FIELDS};
 #define guest_rows battery_guest_rows
 
 const struct battery_baseline battery_baselines[] = {
-    {"as-written",              as_written,              NULL,       0                                },
-    {"paging32",                paging32,                guest_rows, 0                                },
-    {"pae",                     pae,                     guest_rows, 0                                },
-    {"long64",                  long64,                  guest_rows, 0                                },
-    {"real16",                  real16,                  guest_rows, 0                                },
-    {"virtual8086",             virtual8086,             guest_rows, 0                                },
-    {"user32",                  user32,                  guest_rows, 0                                },
-    {"restricted-user32",       restricted_user32,       guest_rows, 0                                },
-    {"restricted-v86",          restricted_v86,          guest_rows, 0                                },
-    {"long64-without-ept",      long64_without_ept,      NULL,       0                                },
-    {"pae-without-ept",         pae_without_ept,         guest_rows, 0                                },
-    {"tpr-shadow",              tpr_shadow,              NULL,       0                                },
-    {"apic",                    apic_virtual,            NULL,       APIC_CONTROLS                    },
-    {"x2apic",                  x2apic_virtual,          guest_rows, APIC_CONTROLS | PROC2_X2APIC_MODE},
-    {"all-controls",            all_controls,            NULL,       0                                },
-    {"few-controls",            few_controls,            NULL,       0                                },
-    {"inject-external",         inject_external,         event_rows, 0                                },
-    {"inject-nmi",              inject_nmi,              event_rows, 0                                },
-    {"inject-fault",            inject_fault,            event_rows, 0                                },
-    {"inject-fault-restricted", inject_fault_restricted, event_rows, 0                                },
-    {"inject-software",         inject_software,         event_rows, 0                                },
-    {"inject-real",             inject_real,             event_rows, 0                                },
-    {"halted",                  halted,                  event_rows, 0                                },
-    {"halted-external",         halted_external,         event_rows, 0                                },
-    {"shutdown",                shut_down,               event_rows, 0                                },
-    {"sti",                     blocked_by_sti,          event_rows, 0                                },
-    {"mov-ss",                  blocked_by_mov_ss,       event_rows, 0                                },
-    {"stepped",                 stepped,                 event_rows, 0                                },
-    {"linked",                  linked,                  link_rows,  0                                },
-    {"msr-lists",               msr_lists,               list_rows,  0                                },
-    {"entry-msr-list",          entry_msr_list,          no_rows,    0                                },
+    {"as-written",              as_written,              NULL,        0                                },
+    {"paging32",                paging32,                guest_rows,  0                                },
+    {"pae",                     pae,                     guest_rows,  0                                },
+    {"long64",                  long64,                  guest_rows,  0                                },
+    {"real16",                  real16,                  guest_rows,  0                                },
+    {"virtual8086",             virtual8086,             guest_rows,  0                                },
+    {"user32",                  user32,                  guest_rows,  0                                },
+    {"restricted-user32",       restricted_user32,       guest_rows,  0                                },
+    {"restricted-v86",          restricted_v86,          guest_rows,  0                                },
+    {"long64-without-ept",      long64_without_ept,      NULL,        0                                },
+    {"pae-without-ept",         pae_without_ept,         guest_rows,  0                                },
+    {"tpr-shadow",              tpr_shadow,              NULL,        0                                },
+    {"apic",                    apic_virtual,            NULL,        APIC_CONTROLS                    },
+    {"x2apic",                  x2apic_virtual,          guest_rows,  APIC_CONTROLS | PROC2_X2APIC_MODE},
+    {"posted",                  posted_interrupts,       posted_rows, APIC_CONTROLS                    },
+    {"all-controls",            all_controls,            NULL,        0                                },
+    {"few-controls",            few_controls,            NULL,        0                                },
+    {"inject-external",         inject_external,         event_rows,  0                                },
+    {"inject-nmi",              inject_nmi,              event_rows,  0                                },
+    {"inject-fault",            inject_fault,            event_rows,  0                                },
+    {"inject-fault-restricted", inject_fault_restricted, event_rows,  0                                },
+    {"inject-software",         inject_software,         event_rows,  0                                },
+    {"inject-real",             inject_real,             event_rows,  0                                },
+    {"halted",                  halted,                  event_rows,  0                                },
+    {"halted-external",         halted_external,         event_rows,  0                                },
+    {"shutdown",                shut_down,               event_rows,  0                                },
+    {"sti",                     blocked_by_sti,          event_rows,  0                                },
+    {"mov-ss",                  blocked_by_mov_ss,       event_rows,  0                                },
+    {"stepped",                 stepped,                 event_rows,  0                                },
+    {"linked",                  linked,                  link_rows,   0                                },
+    {"msr-lists",               msr_lists,               list_rows,   0                                },
+    {"entry-msr-list",          entry_msr_list,          no_rows,     0                                },
 };
 const u32 battery_baseline_count = ARRAY_SIZE(battery_baselines);

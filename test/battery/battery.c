@@ -173,7 +173,7 @@ static const char *panics_bochs(void)
 {
     u64 event = image.value[FIELD_ENTRY_INTERRUPTION_INFO];
 
-    if (event >> 31 && (event & 0x700) == 0x700)
+    if (event >> 31 && (event & 0x700) == 0x700 && !(caps.group[VMX_PROC].may_be_one & PROC_MONITOR_TRAP_FLAG))
         return "bochs-panics-mtf";
     return NULL;
 }

@@ -62,7 +62,7 @@ def test_without_apicv(boot):
     check_apic(boot(BY_SOFTWARE, "vmx.disable=apicv", cpus=2, limit=300), ("one", "two", "four"))
 
 
-@pytest.mark.parametrize("model", (vms.MIDDLE_MODEL, "corei7_sandy_bridge_2600k"))
+@pytest.mark.parametrize("model", vms.MODELS[1:])
 def test_model(boot, model):
     """As it comes: `apicv=on` would be refused where the CPU cannot do it."""
     check_apic(boot(PAIR + "\n", cpus=2, model=model, limit=300), ("two",))

@@ -2,7 +2,10 @@
 import os
 import subprocess
 
+import pytest
+
 import machine
+import vms
 
 BATTERY = os.path.join(machine.TREE, "tools/battery")
 EXPLAIN = os.path.join(machine.TREE, "tools/explain")
@@ -13,8 +16,9 @@ def run(*command):
     return result.returncode, result.stdout
 
 
-def test_sample_of_the_battery():
-    status, output = run(BATTERY, "--sample")
+@pytest.mark.parametrize("model", vms.MODELS)
+def test_sample_of_the_battery(model):
+    status, output = run(BATTERY, "--sample", "--model", model)
     assert status == 0, output
     entries = int(output.split(" entries:")[0].split()[-1])
     assert entries > 300, output

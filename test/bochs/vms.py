@@ -5,7 +5,10 @@ import re
 import machine
 
 MIDDLE_MODEL = "corei7_haswell_4770"
-MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
+OLD_MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
+# Those that only Bochs 3 has: monitor trap flag, mode-based execute control, sub-page permissions, PKU; CET; PKS.
+NEW_MODELS = tuple(model for model in ("corei7_icelake_u", "tigerlake", "arrow_lake") if model in machine.engine_models())
+MODELS = OLD_MODELS + NEW_MODELS
 
 # One guest for each thing that the CPU's features touch: short ones, since many boots run them.
 SMALL = """\
