@@ -77,17 +77,17 @@ static void interrupt_raised(void *context)
 static bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool level)
 {
     switch (delivery) {
-    case VLAPIC_FIXED:
-    case VLAPIC_LOWEST_PRIORITY:
+    case APIC_FIXED:
+    case APIC_LOWEST_PRIORITY:
         return vlapic_accept(&cpu->apic, vector, level);
-    case VLAPIC_NMI:
+    case APIC_NMI:
         vm_nmi(cpu->vcpu);
         return true;
-    case VLAPIC_INIT:
+    case APIC_INIT:
         if (vm_init_vcpu(cpu->vcpu))
             vlapic_handle_init(&cpu->apic);
         return true;
-    case VLAPIC_SIPI:
+    case APIC_SIPI:
         vm_sipi(cpu->vcpu, vector);
         return true;
     default:
@@ -109,18 +109,18 @@ static COLD bool send_to_all(struct board *board, const struct board_cpu *sender
         struct board_cpu *cpu = &board->cpus[i];
         if (!vlapic_receives(&cpu->apic, &sender->apic, m))
             continue;
-        if (m->delivery != VLAPIC_LOWEST_PRIORITY)
+        if (m->delivery != APIC_LOWEST_PRIORITY)
             accepted |= deliver(cpu, m->delivery, m->vector, level);
         else if (!lowest || vlapic_priority(&cpu->apic) < vlapic_priority(&lowest->apic))
             lowest = cpu;
     }
-    return lowest ? deliver(lowest, VLAPIC_FIXED, m->vector, level) : accepted;
+    return lowest ? deliver(lowest, APIC_FIXED, m->vector, level) : accepted;
 }
 
 /* Most often it is for one. A physical destination is an index: APIC ids are. */
 static bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
 {
-    bool single = m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->delivery == VLAPIC_FIXED;
+    bool single = m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->delivery == APIC_FIXED;
 
     if (UNLIKELY(!single || m->destination >= board->vm->spec.cpus))
         return send_to_all(board, sender, m, level);

@@ -7,6 +7,7 @@
  */
 #include "kernel/guest_acpi.h"
 #include "kernel/lib/bits.h"
+#include "kernel/lib/apic.h"
 #include "kernel/lib/string.h"
 #include "kernel/vm_spec.h"
 
@@ -162,7 +163,7 @@ struct PACKED madt {
 #define MADT_ALL_CPUS          0xffu
 
 static const struct madt madt_template = {
-    .lapic = GUEST_ACPI_LAPIC,
+    .lapic = APIC_ADDRESS,
     .flags = MADT_HAS_PIC,
     .ioapic_type = 1,
     .ioapic_bytes = 12,

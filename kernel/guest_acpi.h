@@ -15,7 +15,6 @@
 #define GUEST_ACPI_RESET_PORT  0xcf9u
 #define GUEST_ACPI_RESET_VALUE 6u
 #define GUEST_ACPI_HPET_ID     0x8086a201u /* low half of the HPET's capabilities: 64 bits, 3 timers, legacy routing */
-#define GUEST_ACPI_LAPIC       0xfee00000u
 #define GUEST_ACPI_IOAPIC      0xfec00000u /* id 0, inputs from global interrupt 0 on; IRQ 0 is input 2 */
 #define GUEST_ACPI_HPET        0xfed00000u
 

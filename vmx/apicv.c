@@ -10,16 +10,13 @@
 #include "vmx/ept.h"
 #include "vmx/event.h"
 
-#define APIC_BASE_EXTD BIT(10)
-#define APIC_BASE_EN   BIT(11)
-
 #define PROC_ON   PROC_TPR_SHADOW
 #define PROC_OFF  (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)
 #define PROC2_ON  (PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS)
 #define PROC2_ALL (PROC2_ON | PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE)
 
 /* Word `vector / 32` of the page's vector registers. */
-#define PAGE_PPR    (0x0a0 / 4)
+#define PAGE_PPR    (APIC_PPR / 4)
 #define PAGE_ISR(w) (0x100 / 4 + 4 * (w))
 #define PAGE_TMR(w) (0x180 / 4 + 4 * (w))
 #define PAGE_IRR(w) (0x200 / 4 + 4 * (w))
@@ -30,7 +27,7 @@ enum vmx_apicv_mode vmx_apicv_mode(u64 apic_base)
         return APICV_OFF;
     if (apic_base & APIC_BASE_EXTD)
         return APICV_X2APIC;
-    return apic_base >> 12 == VMX_APIC_ADDRESS >> 12 ? APICV_XAPIC : APICV_OFF;
+    return apic_base >> 12 == APIC_ADDRESS >> 12 ? APICV_XAPIC : APICV_OFF;
 }
 
 /* "Process posted interrupts" needs virtual-interrupt delivery: SDM 3C 26.2.1.1. */

@@ -7,9 +7,8 @@
 #ifndef ROOTLET_VMX_APICV_H
 #define ROOTLET_VMX_APICV_H
 
+#include "kernel/lib/apic.h"
 #include "vmx/vcpu.h"
-
-#define VMX_APIC_ADDRESS 0xfee00000ull /* where IA32_APIC_BASE points after reset */
 
 enum vmx_apicv_mode {
     APICV_OFF,

@@ -4,12 +4,12 @@
  * the two. SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs".
  */
 #include "arch/x86/cpu.h"
+#include "kernel/lib/apic.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"
 
-#define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + 0xb)
-#define APIC_BASE_EXTD  BIT(10)
+#define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + APIC_EOI / 16)
 #define MCG_STATUS_BITS 7ull /* RIPV, EIPV, MCIP */
 
 enum msr_kind {

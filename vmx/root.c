@@ -233,7 +233,7 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
     };
     enum status status = ept_build(&vm->memory, options, &vm->ept_root);
     if (status == STATUS_OK && vmx_features.has_apicv) {
-        gpa_t apic = gpa(VMX_APIC_ADDRESS);
+        gpa_t apic = gpa(APIC_ADDRESS);
         status = ept_copy_with_page(vm->ept_root, apic, vmx_features.apic_access_page, &vm->ept_apic_root);
         if (status != STATUS_OK)
             ept_release(vm->ept_root);
@@ -248,6 +248,6 @@ void virt_vm_release(struct vm *vm)
 {
     vmx_invalidate_ept_everywhere();
     if (vm->ept_apic_root)
-        ept_release_copy(vm->ept_apic_root, gpa(VMX_APIC_ADDRESS));
+        ept_release_copy(vm->ept_apic_root, gpa(APIC_ADDRESS));
     ept_release(vm->ept_root);
 }

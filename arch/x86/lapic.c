@@ -8,39 +8,12 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/paging.h"
+#include "kernel/lib/apic.h"
 
-#define APIC_BASE_EN           BIT(11)
-#define APIC_BASE_EXTD         BIT(10)
 #define APIC_BASE_ADDRESS_MASK 0x000ffffffffff000ull
 #define APIC_REGISTER_BYTES    4096u
 
-/* Register numbers: MSR index minus 0x800, xAPIC offset divided by 16. */
-enum lapic_register {
-    LAPIC_ID = 0x02,
-    LAPIC_TPR = 0x08,
-    LAPIC_EOI = 0x0b,
-    LAPIC_LDR = 0x0d,
-    LAPIC_SVR = 0x0f,
-    LAPIC_ISR = 0x10,
-    LAPIC_ESR = 0x28,
-    LAPIC_ICR_LOW = 0x30,
-    LAPIC_ICR_HIGH = 0x31,
-    LAPIC_LVT_TIMER = 0x32,
-    LAPIC_LVT_THERMAL = 0x33,
-    LAPIC_LVT_PERFORMANCE = 0x34,
-    LAPIC_LVT_LINT0 = 0x35,
-    LAPIC_LVT_LINT1 = 0x36,
-    LAPIC_LVT_ERROR = 0x37,
-    LAPIC_TIMER_INITIAL = 0x38,
-    LAPIC_TIMER_CURRENT = 0x39,
-    LAPIC_TIMER_DIVIDE = 0x3e,
-    LAPIC_VERSION = 0x03
-};
-
-#define LVT_MASKED                 BIT(16)
 #define LVT_DELIVERY_NMI           (4u << 8)
-#define LVT_TIMER_TSC_DEADLINE     (2u << 17)
-#define SVR_ENABLE                 BIT(8)
 #define TIMER_DIVIDE_BY_1          0xbu
 #define TIMER_CALIBRATION_HZ       500u /* a window of 2 ms */
 #define TIMER_CALIBRATION_SLACK    500u /* part of the window */
@@ -61,19 +34,19 @@ static bool nmi_on_lint0;
 static bool timer_uses_deadline;
 static u64 timer_counts_per_tsc; /* 32.32 fixed point, rounded up */
 
-static u32 read_register(enum lapic_register number)
+static u32 read_register(enum apic_register at)
 {
     if (x2apic)
-        return (u32)msr_read(MSR_IA32_X2APIC_BASE + (u32)number);
-    return registers[(u32)number * 4];
+        return (u32)msr_read(MSR_IA32_X2APIC_BASE + at / 16);
+    return registers[at / 4];
 }
 
-static void write_register(enum lapic_register number, u32 value)
+static void write_register(enum apic_register at, u32 value)
 {
     if (x2apic)
-        msr_write(MSR_IA32_X2APIC_BASE + (u32)number, value);
+        msr_write(MSR_IA32_X2APIC_BASE + at / 16, value);
     else
-        registers[(u32)number * 4] = value;
+        registers[at / 4] = value;
 }
 
 u32 lapic_id_from_cpuid(void)
@@ -90,7 +63,7 @@ u32 lapic_id_from_cpuid(void)
 
 u32 lapic_id(void)
 {
-    u32 id = read_register(LAPIC_ID);
+    u32 id = read_register(APIC_ID);
     return x2apic ? id : id >> 24;
 }
 
@@ -101,7 +74,7 @@ bool lapic_is_x2apic(void)
 
 void lapic_eoi(void)
 {
-    write_register(LAPIC_EOI, 0);
+    write_register(APIC_EOI, 0);
 }
 
 /* Interrupts that firmware accepted and never finished would block ours of lower priority for ever. */
@@ -110,7 +83,7 @@ static void end_leftover_interrupts(void)
     for (u32 i = 0; i < 256; i++) {
         u32 in_service = 0;
         for (u32 n = 0; n < 8; n++)
-            in_service |= read_register((enum lapic_register)(LAPIC_ISR + n));
+            in_service |= read_register((enum apic_register)(APIC_ISR + n * 16));
         if (!in_service)
             return;
         lapic_eoi();
@@ -119,19 +92,19 @@ static void end_leftover_interrupts(void)
 
 static void set_up_registers(void)
 {
-    u32 max_lvt = bits_field(read_register(LAPIC_VERSION), 23, 16) & 0xff;
+    u32 max_lvt = bits_field(read_register(APIC_VERSION), 23, 16) & 0xff;
 
-    write_register(LAPIC_LVT_TIMER, LVT_MASKED | IRQ_VECTOR_TIMER);
-    write_register(LAPIC_LVT_LINT0, nmi_on_lint0 ? LVT_DELIVERY_NMI : LVT_MASKED);
-    write_register(LAPIC_LVT_LINT1, nmi_on_lint0 ? LVT_MASKED : LVT_DELIVERY_NMI);
-    write_register(LAPIC_LVT_ERROR, LVT_MASKED | IRQ_VECTOR_SPURIOUS);
+    write_register(APIC_LVT_TIMER, APIC_LVT_MASKED | IRQ_VECTOR_TIMER);
+    write_register(APIC_LVT_LINT0, nmi_on_lint0 ? LVT_DELIVERY_NMI : APIC_LVT_MASKED);
+    write_register(APIC_LVT_LINT1, nmi_on_lint0 ? APIC_LVT_MASKED : LVT_DELIVERY_NMI);
+    write_register(APIC_LVT_ERROR, APIC_LVT_MASKED | IRQ_VECTOR_SPURIOUS);
     if (max_lvt >= 4)
-        write_register(LAPIC_LVT_PERFORMANCE, LVT_MASKED);
+        write_register(APIC_LVT_PMC, APIC_LVT_MASKED);
     if (max_lvt >= 5)
-        write_register(LAPIC_LVT_THERMAL, LVT_MASKED);
-    write_register(LAPIC_TPR, 0);
-    write_register(LAPIC_SVR, SVR_ENABLE | IRQ_VECTOR_SPURIOUS);
-    write_register(LAPIC_ESR, 0);
+        write_register(APIC_LVT_THERMAL, APIC_LVT_MASKED);
+    write_register(APIC_TPR, 0);
+    write_register(APIC_SVR, APIC_SVR_ENABLED | IRQ_VECTOR_SPURIOUS);
+    write_register(APIC_ESR, 0);
     end_leftover_interrupts();
 }
 
@@ -178,13 +151,13 @@ static void send(u32 apic_id, u32 command)
      */
     if (x2apic) {
         asm volatile("mfence; lfence" : : : "memory");
-        msr_write(MSR_IA32_X2APIC_BASE + LAPIC_ICR_LOW, (u64)apic_id << 32 | command);
+        msr_write(MSR_IA32_X2APIC_BASE + APIC_ICR / 16, (u64)apic_id << 32 | command);
         return;
     }
-    for (u32 i = 0; i < ICR_WAIT_ITERATIONS && (registers[LAPIC_ICR_LOW * 4] & ICR_PENDING); i++)
+    for (u32 i = 0; i < ICR_WAIT_ITERATIONS && (registers[APIC_ICR / 4] & ICR_PENDING); i++)
         cpu_pause();
-    registers[LAPIC_ICR_HIGH * 4] = apic_id << 24;
-    registers[LAPIC_ICR_LOW * 4] = command;
+    registers[APIC_ICR_HIGH / 4] = apic_id << 24;
+    registers[APIC_ICR / 4] = command;
 }
 
 void lapic_send_ipi(u32 apic_id, u8 vector)
@@ -218,36 +191,36 @@ static bool calibrate_timer_once(u64 window)
 {
     u64 start, end, counts;
 
-    write_register(LAPIC_TIMER_INITIAL, UINT32_MAX);
+    write_register(APIC_TIMER_INITIAL, UINT32_MAX);
     start = cpu_tsc();
     do
         end = cpu_tsc();
     while (end - start < window);
-    counts = UINT32_MAX - read_register(LAPIC_TIMER_CURRENT);
+    counts = UINT32_MAX - read_register(APIC_TIMER_CURRENT);
     timer_counts_per_tsc = (counts << 32) / (end - start) + 1; /* rounded up: not early */
     return cpu_tsc() - end < window / TIMER_CALIBRATION_SLACK;
 }
 
 static void calibrate_timer(u64 tsc_hz)
 {
-    write_register(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
+    write_register(APIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
     for (u32 i = 0; i < TIMER_CALIBRATION_ATTEMPTS; i++)
         if (calibrate_timer_once(tsc_hz / TIMER_CALIBRATION_HZ))
             break;
-    write_register(LAPIC_TIMER_INITIAL, 0);
+    write_register(APIC_TIMER_INITIAL, 0);
 }
 
 void lapic_timer_init_cpu(void)
 {
     if (timer_uses_deadline) {
-        write_register(LAPIC_LVT_TIMER, LVT_TIMER_TSC_DEADLINE | IRQ_VECTOR_TIMER);
+        write_register(APIC_LVT_TIMER, APIC_LVT_TSC_DEADLINE | IRQ_VECTOR_TIMER);
         /* Orders the memory-mapped LVT write before the first WRMSR: SDM 3A 10.5.4.1 "TSC-Deadline Mode". */
         asm volatile("mfence" : : : "memory");
         msr_write(MSR_IA32_TSC_DEADLINE, 0);
     } else {
-        write_register(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
-        write_register(LAPIC_LVT_TIMER, IRQ_VECTOR_TIMER);
-        write_register(LAPIC_TIMER_INITIAL, 0);
+        write_register(APIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
+        write_register(APIC_LVT_TIMER, IRQ_VECTOR_TIMER);
+        write_register(APIC_TIMER_INITIAL, 0);
     }
 }
 
@@ -270,7 +243,7 @@ void lapic_timer_arm(u64 deadline_tsc)
     u64 now = cpu_tsc();
     u64 ticks = deadline_tsc > now ? deadline_tsc - now : 0;
     unsigned __int128 counts = ((unsigned __int128)ticks * timer_counts_per_tsc >> 32) + 1;
-    write_register(LAPIC_TIMER_INITIAL, counts > UINT32_MAX ? UINT32_MAX : (u32)counts);
+    write_register(APIC_TIMER_INITIAL, counts > UINT32_MAX ? UINT32_MAX : (u32)counts);
 }
 
 void lapic_timer_disarm(void)
@@ -278,5 +251,5 @@ void lapic_timer_disarm(void)
     if (timer_uses_deadline)
         msr_write(MSR_IA32_TSC_DEADLINE, 0);
     else
-        write_register(LAPIC_TIMER_INITIAL, 0);
+        write_register(APIC_TIMER_INITIAL, 0);
 }

@@ -33,23 +33,23 @@
 #define DFR_FLAT 0xfu
 
 #define AT(offset)       BIT((offset) >> 4)
-#define LVT_REGISTERS    (0x3full << (VLAPIC_LVT_TIMER >> 4))
-#define VECTOR_REGISTERS (0xffffffull << (VLAPIC_ISR >> 4))
+#define LVT_REGISTERS    (0x3full << (APIC_LVT_TIMER >> 4))
+#define VECTOR_REGISTERS (0xffffffull << (APIC_ISR >> 4))
 #define BOTH_MODES_WRITE                                                                                               \
-    (AT(VLAPIC_TPR) | AT(VLAPIC_EOI) | AT(VLAPIC_SVR) | AT(VLAPIC_ESR) | AT(VLAPIC_ICR) | LVT_REGISTERS |              \
-     AT(VLAPIC_TIMER_INITIAL) | AT(VLAPIC_TIMER_DIVIDE))
+    (AT(APIC_TPR) | AT(APIC_EOI) | AT(APIC_SVR) | AT(APIC_ESR) | AT(APIC_ICR) | LVT_REGISTERS |                        \
+     AT(APIC_TIMER_INITIAL) | AT(APIC_TIMER_DIVIDE))
 #define BOTH_MODES_READ                                                                                                \
-    ((BOTH_MODES_WRITE & ~AT(VLAPIC_EOI)) | AT(VLAPIC_ID) | AT(VLAPIC_VERSION) | AT(VLAPIC_PPR) | AT(VLAPIC_LDR) |     \
-     VECTOR_REGISTERS | AT(VLAPIC_TIMER_CURRENT))
-#define XAPIC_WRITE  (BOTH_MODES_WRITE | AT(VLAPIC_LDR) | AT(VLAPIC_DFR) | AT(VLAPIC_ICR_HIGH))
+    ((BOTH_MODES_WRITE & ~AT(APIC_EOI)) | AT(APIC_ID) | AT(APIC_VERSION) | AT(APIC_PPR) | AT(APIC_LDR) |               \
+     VECTOR_REGISTERS | AT(APIC_TIMER_CURRENT))
+#define XAPIC_WRITE  (BOTH_MODES_WRITE | AT(APIC_LDR) | AT(APIC_DFR) | AT(APIC_ICR_HIGH))
 #define XAPIC_EXISTS (XAPIC_WRITE | BOTH_MODES_READ)
-#define X2APIC_WRITE (BOTH_MODES_WRITE | AT(VLAPIC_SELF_IPI))
+#define X2APIC_WRITE (BOTH_MODES_WRITE | AT(APIC_SELF_IPI))
 #define REGISTERS    64u
 
 /* Remote IRR of LINT0, in the page too. The guest's CPU may be writing there: then vlapic_written() puts it right. */
 static void set_lint0_in_service(struct vlapic *v, bool on)
 {
-    u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0);
+    u32 *lvt = vlapic_register(v, APIC_LVT_LINT0);
 
     v->lint0_in_service = on;
     if (on)
@@ -61,20 +61,20 @@ static void set_lint0_in_service(struct vlapic *v, bool on)
 /* Acts on a local interrupt pin after its level, its LVT entry or the mode has changed. */
 static void evaluate_lint(struct vlapic *v, unsigned pin, bool rises)
 {
-    u32 *lvt = vlapic_register(v, VLAPIC_LVT_LINT0 + pin * 16);
-    bool present = v->base & VLAPIC_BASE_EN;
-    bool open = !present || !(*lvt & VLAPIC_LVT_MASKED);
+    u32 *lvt = vlapic_register(v, APIC_LVT_LINT0 + pin * 16);
+    bool present = v->base & APIC_BASE_EN;
+    bool open = !present || !(*lvt & APIC_LVT_MASKED);
     bool level = open && (pin == 0 ? *v->setup.intr : v->lint1);
-    unsigned mode = present ? *lvt >> 8 & 7 : pin == 0 ? VLAPIC_EXTINT : VLAPIC_NMI; /* without APIC: INTR and NMI */
+    unsigned mode = present ? *lvt >> 8 & 7 : pin == 0 ? APIC_EXTINT : APIC_NMI; /* without APIC: INTR and NMI */
 
     if (pin == 0) {
-        v->extint = open && mode == VLAPIC_EXTINT;
+        v->extint = open && mode == APIC_EXTINT;
         if (v->extint && level)
             vlapic_notify(v);
     }
-    if (level && rises && mode == VLAPIC_NMI)
+    if (level && rises && mode == APIC_NMI)
         v->setup.host->nmi(v->setup.context);
-    if (!level || mode != VLAPIC_FIXED)
+    if (!level || mode != APIC_FIXED)
         return;
     bool by_level = pin == 0 && *lvt & LVT_LEVEL; /* LINT1 knows edges only */
     if (by_level ? v->lint0_in_service : !rises)
@@ -98,7 +98,7 @@ void vlapic_set_lint1(struct vlapic *v, bool level)
 
 void vlapic_end_level(struct vlapic *v, u8 vector)
 {
-    if (v->lint0_in_service && (u8)*vlapic_register(v, VLAPIC_LVT_LINT0) == vector) {
+    if (v->lint0_in_service && (u8)*vlapic_register(v, APIC_LVT_LINT0) == vector) {
         set_lint0_in_service(v, false);
         evaluate_lint(v, 0, false);
     }
@@ -114,18 +114,18 @@ static u32 x2apic_logical_id(u32 id)
 
 bool vlapic_matches(const struct vlapic *v, u32 destination, bool logical)
 {
-    u32 own = *vlapic_register(v, VLAPIC_LDR);
+    u32 own = *vlapic_register(v, APIC_LDR);
 
-    if (!(v->base & VLAPIC_BASE_EN))
+    if (!(v->base & APIC_BASE_EN))
         return false;
     if (destination == VLAPIC_BROADCAST)
         return true;
     if (!logical)
         return destination == v->setup.id;
-    if (v->base & VLAPIC_BASE_EXTD)
+    if (v->base & APIC_BASE_EXTD)
         return destination >> 16 == own >> 16 && destination & own & 0xffff;
     own >>= 24;
-    switch (*vlapic_register(v, VLAPIC_DFR) >> 28) {
+    switch (*vlapic_register(v, APIC_DFR) >> 28) {
     case DFR_FLAT:
         return destination & own;
     case 0: /* clusters */
@@ -139,7 +139,7 @@ bool vlapic_receives(const struct vlapic *v, const struct vlapic *sender, const 
 {
     if (ipi->shorthand == VLAPIC_TO_DESTINATION)
         return vlapic_matches(v, ipi->destination, ipi->logical);
-    return v->base & VLAPIC_BASE_EN &&
+    return v->base & APIC_BASE_EN &&
            (ipi->shorthand == VLAPIC_TO_ALL || (v == sender) == (ipi->shorthand == VLAPIC_TO_SELF));
 }
 
@@ -152,13 +152,13 @@ static void send_ipi(struct vlapic *v, u32 command, u32 destination)
         v->setup.host->ipi(v->setup.context, &ipi);
         return;
     }
-    bool sends_vector = ipi.delivery == VLAPIC_FIXED || ipi.delivery == VLAPIC_LOWEST_PRIORITY;
+    bool sends_vector = ipi.delivery == APIC_FIXED || ipi.delivery == APIC_LOWEST_PRIORITY;
     bool deasserts = (command & (ICR_LEVEL | ICR_ASSERT)) == ICR_LEVEL;
     bool to_self = ipi.shorthand == VLAPIC_TO_SELF || ipi.shorthand == VLAPIC_TO_ALL;
 
-    if (!sends_vector && (ipi.delivery < VLAPIC_NMI || ipi.delivery > VLAPIC_SIPI))
+    if (!sends_vector && (ipi.delivery < APIC_NMI || ipi.delivery > APIC_SIPI))
         return;
-    if ((ipi.delivery == VLAPIC_INIT && deasserts) || (to_self && ipi.delivery != VLAPIC_FIXED))
+    if ((ipi.delivery == APIC_INIT && deasserts) || (to_self && ipi.delivery != APIC_FIXED))
         return;
     if (sends_vector && ipi.vector < VLAPIC_LOWEST_VECTOR)
         vlapic_note_error(v, ERROR_SEND_VECTOR);
@@ -175,24 +175,24 @@ static u32 writable_bits(u32 offset)
 {
     static const u32 lvt[6] = {0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
 
-    if (offset >= VLAPIC_LVT_TIMER && offset <= VLAPIC_LVT_ERROR)
-        return lvt[(offset - VLAPIC_LVT_TIMER) / 16];
+    if (offset >= APIC_LVT_TIMER && offset <= APIC_LVT_ERROR)
+        return lvt[(offset - APIC_LVT_TIMER) / 16];
     switch (offset) {
-    case VLAPIC_TPR:
-    case VLAPIC_SELF_IPI:
+    case APIC_TPR:
+    case APIC_SELF_IPI:
         return 0xff;
-    case VLAPIC_SVR:
+    case APIC_SVR:
         return 0x3ff;
-    case VLAPIC_LDR:
-    case VLAPIC_ICR_HIGH:
+    case APIC_LDR:
+    case APIC_ICR_HIGH:
         return 0xff000000;
-    case VLAPIC_DFR:
+    case APIC_DFR:
         return ~DFR_ONES;
-    case VLAPIC_ICR:
+    case APIC_ICR:
         return ICR_WRITABLE;
-    case VLAPIC_TIMER_INITIAL:
+    case APIC_TIMER_INITIAL:
         return 0xffffffff;
-    case VLAPIC_TIMER_DIVIDE:
+    case APIC_TIMER_DIVIDE:
         return 0xb;
     default: /* EOI and ESR: the value does not matter, but x2APIC mode wants 0 */
         return 0;
@@ -204,53 +204,53 @@ static void write_lvt(struct vlapic *v, u32 offset, u32 value)
     u32 *lvt = vlapic_register(v, offset);
 
     if (!vlapic_is_enabled(v))
-        value |= VLAPIC_LVT_MASKED;
-    if (offset == VLAPIC_LVT_TIMER) {
+        value |= APIC_LVT_MASKED;
+    if (offset == APIC_LVT_TIMER) {
         vlapic_timer_write_lvt(v, value);
         return;
     }
-    if (offset == VLAPIC_LVT_LINT0) {
+    if (offset == APIC_LVT_LINT0) {
         v->lint0_in_service &= value & LVT_LEVEL && !(value & LVT_MODE);
         value |= v->lint0_in_service ? LVT_REMOTE_IRR : 0;
     }
     *lvt = value;
-    if (offset == VLAPIC_LVT_LINT0 || offset == VLAPIC_LVT_LINT1)
-        evaluate_lint(v, (offset - VLAPIC_LVT_LINT0) / 16, false);
+    if (offset == APIC_LVT_LINT0 || offset == APIC_LVT_LINT1)
+        evaluate_lint(v, (offset - APIC_LVT_LINT0) / 16, false);
 }
 
 /* A register that can be written, in either mode, but for the ICR. value: has no reserved bits. */
 static void write_register(struct vlapic *v, u32 offset, u32 value)
 {
-    if (offset >= VLAPIC_LVT_TIMER && offset <= VLAPIC_LVT_ERROR) {
+    if (offset >= APIC_LVT_TIMER && offset <= APIC_LVT_ERROR) {
         write_lvt(v, offset, value);
         return;
     }
     switch (offset) {
-    case VLAPIC_EOI:
+    case APIC_EOI:
         vlapic_end_interrupt(v);
         break;
-    case VLAPIC_ESR:
-        *vlapic_register(v, VLAPIC_ESR) = v->errors;
+    case APIC_ESR:
+        *vlapic_register(v, APIC_ESR) = v->errors;
         v->errors = 0;
         break;
-    case VLAPIC_SELF_IPI:
+    case APIC_SELF_IPI:
         send_ipi(v, (u32)VLAPIC_TO_SELF << 18 | value, 0);
         break;
-    case VLAPIC_TIMER_INITIAL:
+    case APIC_TIMER_INITIAL:
         vlapic_timer_write_initial(v, value);
         break;
-    case VLAPIC_TIMER_DIVIDE:
+    case APIC_TIMER_DIVIDE:
         vlapic_timer_write_divide(v, value);
         break;
-    case VLAPIC_SVR:
-        *vlapic_register(v, VLAPIC_SVR) = value;
-        for (u32 lvt = VLAPIC_LVT_TIMER; !(value & VLAPIC_SVR_ENABLED) && lvt <= VLAPIC_LVT_ERROR; lvt += 16)
+    case APIC_SVR:
+        *vlapic_register(v, APIC_SVR) = value;
+        for (u32 lvt = APIC_LVT_TIMER; !(value & APIC_SVR_ENABLED) && lvt <= APIC_LVT_ERROR; lvt += 16)
             write_lvt(v, lvt, *vlapic_register(v, lvt));
         vlapic_choose_delivery(v);
         break;
     default:
-        *vlapic_register(v, offset) = offset == VLAPIC_DFR ? value | DFR_ONES : value;
-        if (offset == VLAPIC_TPR)
+        *vlapic_register(v, offset) = offset == APIC_DFR ? value | DFR_ONES : value;
+        if (offset == APIC_TPR)
             vlapic_update(v);
         break;
     }
@@ -262,12 +262,12 @@ u64 vlapic_read(void *device, u64 offset, u8 bytes)
     u32 at = (u32)offset & 0xff0;
     u32 value = 0;
 
-    if ((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EN)
+    if ((v->base & APIC_BASE_MODE) != APIC_BASE_EN)
         return bits_mask_of_bytes(bytes);
     if (at >> 4 >= REGISTERS || !(XAPIC_EXISTS >> (at >> 4) & 1))
         vlapic_note_error(v, ERROR_REGISTER);
     else
-        value = at == VLAPIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
+        value = at == APIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
     return (u64)value >> ((offset & 15) < 4 ? 8 * (offset & 15) : 32) & bits_mask_of_bytes(bytes);
 }
 
@@ -276,7 +276,7 @@ void vlapic_write(void *device, u64 offset, u8 bytes, u64 value)
     struct vlapic *v = device;
     u32 at = (u32)offset & 0xff0;
 
-    if ((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EN || offset & 15 || bytes < 4)
+    if ((v->base & APIC_BASE_MODE) != APIC_BASE_EN || offset & 15 || bytes < 4)
         return;
     if (at >> 4 >= REGISTERS || !(XAPIC_EXISTS >> (at >> 4) & 1)) {
         vlapic_note_error(v, ERROR_REGISTER);
@@ -285,9 +285,9 @@ void vlapic_write(void *device, u64 offset, u8 bytes, u64 value)
     if (!(XAPIC_WRITE >> (at >> 4) & 1))
         return;
     u32 kept = (u32)value & writable_bits(at);
-    if (at == VLAPIC_ICR) {
-        u32 destination = *vlapic_register(v, VLAPIC_ICR_HIGH) >> 24;
-        *vlapic_register(v, VLAPIC_ICR) = kept;
+    if (at == APIC_ICR) {
+        u32 destination = *vlapic_register(v, APIC_ICR_HIGH) >> 24;
+        *vlapic_register(v, APIC_ICR) = kept;
         send_ipi(v, kept, destination == 0xff ? VLAPIC_BROADCAST : destination);
     } else {
         write_register(v, at, kept);
@@ -298,22 +298,22 @@ void vlapic_written(struct vlapic *v, u32 offset)
 {
     u32 value = *vlapic_register(v, offset);
 
-    if (v->base & VLAPIC_BASE_EXTD)
+    if (v->base & APIC_BASE_EXTD)
         write_register(v, offset, (u8)value); /* SELF_IPI with a vector that the CPU leaves to us */
-    else if (offset == VLAPIC_ID)
-        *vlapic_register(v, VLAPIC_ID) = v->setup.id << 24;
+    else if (offset == APIC_ID)
+        *vlapic_register(v, APIC_ID) = v->setup.id << 24;
     else
         vlapic_write(v, offset, 4, value);
 }
 
 bool vlapic_read_msr(struct vlapic *v, u32 index, u64 *value)
 {
-    if (!(v->base & VLAPIC_BASE_EXTD) || index >= REGISTERS || !(BOTH_MODES_READ >> index & 1))
+    if (!(v->base & APIC_BASE_EXTD) || index >= REGISTERS || !(BOTH_MODES_READ >> index & 1))
         return false;
     u32 at = index << 4;
-    *value = at == VLAPIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
-    if (at == VLAPIC_ICR)
-        *value |= (u64)*vlapic_register(v, VLAPIC_ICR + 4) << 32;
+    *value = at == APIC_TIMER_CURRENT ? vlapic_timer_read_current(v) : *vlapic_register(v, at);
+    if (at == APIC_ICR)
+        *value |= (u64)*vlapic_register(v, APIC_ICR + 4) << 32;
     return true;
 }
 
@@ -325,8 +325,8 @@ static bool write_x2apic_icr(struct vlapic *v, u64 value)
 
     if ((u32)value & ~(ICR_WRITABLE | ICR_STATUS))
         return false;
-    *vlapic_register(v, VLAPIC_ICR) = kept;
-    *vlapic_register(v, VLAPIC_ICR + 4) = destination;
+    *vlapic_register(v, APIC_ICR) = kept;
+    *vlapic_register(v, APIC_ICR + 4) = destination;
     send_ipi(v, kept, destination);
     return true;
 }
@@ -335,13 +335,13 @@ bool vlapic_write_msr(struct vlapic *v, u32 index, u64 value)
 {
     u32 at = index << 4;
 
-    if (LIKELY(index == VLAPIC_ICR >> 4) && v->base & VLAPIC_BASE_EXTD)
+    if (LIKELY(index == APIC_ICR >> 4) && v->base & APIC_BASE_EXTD)
         return write_x2apic_icr(v, value);
-    if (!(v->base & VLAPIC_BASE_EXTD) || index >= REGISTERS || !(X2APIC_WRITE >> index & 1))
+    if (!(v->base & APIC_BASE_EXTD) || index >= REGISTERS || !(X2APIC_WRITE >> index & 1))
         return false;
     u64 known = writable_bits(at);
     if (LVT_REGISTERS >> index & 1)
-        known |= LVT_STATUS | (at == VLAPIC_LVT_LINT0 || at == VLAPIC_LVT_LINT1 ? LVT_REMOTE_IRR : 0);
+        known |= LVT_STATUS | (at == APIC_LVT_LINT0 || at == APIC_LVT_LINT1 ? LVT_REMOTE_IRR : 0);
     if (value & ~known)
         return false;
     write_register(v, at, (u32)value & writable_bits(at));
@@ -353,24 +353,24 @@ bool vlapic_write_msr(struct vlapic *v, u32 index, u64 value)
 /* The APIC IDs, in the form of the present mode. */
 static void set_ids(struct vlapic *v)
 {
-    bool extended = v->base & VLAPIC_BASE_EXTD;
+    bool extended = v->base & APIC_BASE_EXTD;
 
-    *vlapic_register(v, VLAPIC_ID) = extended ? v->setup.id : v->setup.id << 24;
-    *vlapic_register(v, VLAPIC_LDR) = extended ? x2apic_logical_id(v->setup.id) : 0;
+    *vlapic_register(v, APIC_ID) = extended ? v->setup.id : v->setup.id << 24;
+    *vlapic_register(v, APIC_LDR) = extended ? x2apic_logical_id(v->setup.id) : 0;
 }
 
 void vlapic_handle_init(struct vlapic *v)
 {
     memset(v->page, 0, VLAPIC_PAGE_BYTES);
-    for (u32 lvt = VLAPIC_LVT_TIMER; lvt <= VLAPIC_LVT_ERROR; lvt += 16)
-        *vlapic_register(v, lvt) = VLAPIC_LVT_MASKED;
-    *vlapic_register(v, VLAPIC_VERSION) = VERSION;
-    *vlapic_register(v, VLAPIC_SVR) = SVR_RESET;
-    *vlapic_register(v, VLAPIC_DFR) = 0xffffffff;
+    for (u32 lvt = APIC_LVT_TIMER; lvt <= APIC_LVT_ERROR; lvt += 16)
+        *vlapic_register(v, lvt) = APIC_LVT_MASKED;
+    *vlapic_register(v, APIC_VERSION) = VERSION;
+    *vlapic_register(v, APIC_SVR) = SVR_RESET;
+    *vlapic_register(v, APIC_DFR) = 0xffffffff;
     set_ids(v);
     v->errors = 0;
     v->lint0_in_service = false;
-    v->lvt_timer = VLAPIC_LVT_MASKED;
+    v->lvt_timer = APIC_LVT_MASKED;
     v->timer_initial = v->timer_divide = 0;
     vlapic_timer_stop(v);
     for (unsigned i = 0; v->setup.posted && i < 4; i++)
@@ -381,25 +381,24 @@ void vlapic_handle_init(struct vlapic *v)
 
 bool vlapic_write_base(struct vlapic *v, u64 value)
 {
-    u64 modes = v->setup.x2apic ? VLAPIC_BASE_MODE : VLAPIC_BASE_EN;
+    u64 modes = v->setup.x2apic ? APIC_BASE_MODE : APIC_BASE_EN;
     u64 address = (BIT(v->setup.physical_bits) - 1) & ~(u64)(VLAPIC_PAGE_BYTES - 1);
-    u64 from = v->base & VLAPIC_BASE_MODE;
-    u64 to = value & VLAPIC_BASE_MODE;
+    u64 from = v->base & APIC_BASE_MODE;
+    u64 to = value & APIC_BASE_MODE;
 
-    if (value & ~(address | VLAPIC_BASE_BSP | modes))
+    if (value & ~(address | APIC_BASE_BSP | modes))
         return false;
     /* Into x2APIC mode only out of xAPIC mode, and out of it only by disabling the APIC. */
-    if (to == VLAPIC_BASE_EXTD || (from == 0 && to == VLAPIC_BASE_MODE) ||
-        (from == VLAPIC_BASE_MODE && to == VLAPIC_BASE_EN))
+    if (to == APIC_BASE_EXTD || (from == 0 && to == APIC_BASE_MODE) || (from == APIC_BASE_MODE && to == APIC_BASE_EN))
         return false;
     v->base = value;
-    if (to != from && to != VLAPIC_BASE_MODE) {
+    if (to != from && to != APIC_BASE_MODE) {
         vlapic_handle_init(v);
         return true;
     }
     if (to != from) {
         set_ids(v);
-        *vlapic_register(v, VLAPIC_ICR_HIGH) = 0;
+        *vlapic_register(v, APIC_ICR_HIGH) = 0;
     }
     vlapic_choose_delivery(v); /* the address may be another, too */
     return true;
@@ -410,7 +409,7 @@ void vlapic_init(struct vlapic *v, const struct vlapic_setup *setup)
     memset(v, 0, sizeof *v);
     v->setup = *setup;
     v->page = setup->page;
-    v->base = VLAPIC_BASE_ADDRESS | VLAPIC_BASE_EN | (setup->boot ? VLAPIC_BASE_BSP : 0);
+    v->base = APIC_ADDRESS | APIC_BASE_EN | (setup->boot ? APIC_BASE_BSP : 0);
     v->pending = -1;
     vlapic_timer_init(v);
     vlapic_handle_init(v);
@@ -418,7 +417,7 @@ void vlapic_init(struct vlapic *v, const struct vlapic_setup *setup)
 
 void vlapic_set_virtual_wire(struct vlapic *v)
 {
-    write_register(v, VLAPIC_SVR, SVR_RESET | VLAPIC_SVR_ENABLED);
-    write_register(v, VLAPIC_LVT_LINT0, VLAPIC_EXTINT << 8);
-    write_register(v, VLAPIC_LVT_LINT1, VLAPIC_NMI << 8);
+    write_register(v, APIC_SVR, SVR_RESET | APIC_SVR_ENABLED);
+    write_register(v, APIC_LVT_LINT0, APIC_EXTINT << 8);
+    write_register(v, APIC_LVT_LINT1, APIC_NMI << 8);
 }

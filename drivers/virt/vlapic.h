@@ -7,61 +7,12 @@
 #ifndef ROOTLET_DRIVERS_VIRT_VLAPIC_H
 #define ROOTLET_DRIVERS_VIRT_VLAPIC_H
 
+#include "kernel/lib/apic.h"
 #include "kernel/posted.h"
 #include "kernel/vtimer.h"
 
-#define VLAPIC_BASE_ADDRESS 0xfee00000ull
-#define VLAPIC_PAGE_BYTES   4096u
-#define VLAPIC_BROADCAST    0xffffffffu /* as a destination */
-
-/* IA32_APIC_BASE */
-#define VLAPIC_BASE_BSP  0x100ull
-#define VLAPIC_BASE_EXTD 0x400ull
-#define VLAPIC_BASE_EN   0x800ull
-#define VLAPIC_BASE_MODE (VLAPIC_BASE_EN | VLAPIC_BASE_EXTD)
-
-/* Offsets of the registers in the page; an x2APIC MSR's index is its offset / 16. */
-enum vlapic_register {
-    VLAPIC_ID = 0x020,
-    VLAPIC_VERSION = 0x030,
-    VLAPIC_TPR = 0x080,
-    VLAPIC_PPR = 0x0a0,
-    VLAPIC_EOI = 0x0b0,
-    VLAPIC_LDR = 0x0d0,
-    VLAPIC_DFR = 0x0e0,
-    VLAPIC_SVR = 0x0f0,
-    VLAPIC_ISR = 0x100,
-    VLAPIC_TMR = 0x180,
-    VLAPIC_IRR = 0x200,
-    VLAPIC_ESR = 0x280,
-    VLAPIC_ICR = 0x300,
-    VLAPIC_ICR_HIGH = 0x310,
-    VLAPIC_LVT_TIMER = 0x320,
-    VLAPIC_LVT_THERMAL = 0x330,
-    VLAPIC_LVT_PMC = 0x340,
-    VLAPIC_LVT_LINT0 = 0x350,
-    VLAPIC_LVT_LINT1 = 0x360,
-    VLAPIC_LVT_ERROR = 0x370,
-    VLAPIC_TIMER_INITIAL = 0x380,
-    VLAPIC_TIMER_CURRENT = 0x390,
-    VLAPIC_TIMER_DIVIDE = 0x3e0,
-    VLAPIC_SELF_IPI = 0x3f0
-};
-
-#define VLAPIC_LVT_MASKED       0x10000u
-#define VLAPIC_LVT_PERIODIC     0x20000u
-#define VLAPIC_LVT_TSC_DEADLINE 0x40000u
-
-/* Of the ICR, the LVT entries and interrupt messages. */
-enum vlapic_delivery {
-    VLAPIC_FIXED = 0,
-    VLAPIC_LOWEST_PRIORITY = 1,
-    VLAPIC_SMI = 2,
-    VLAPIC_NMI = 4,
-    VLAPIC_INIT = 5,
-    VLAPIC_SIPI = 6,
-    VLAPIC_EXTINT = 7
-};
+#define VLAPIC_PAGE_BYTES 4096u
+#define VLAPIC_BROADCAST  0xffffffffu /* as a destination */
 
 enum vlapic_shorthand { VLAPIC_TO_DESTINATION, VLAPIC_TO_SELF, VLAPIC_TO_ALL, VLAPIC_TO_OTHERS };
 
@@ -183,18 +134,18 @@ static inline bool vlapic_extint(const struct vlapic *v)
 
 static inline u8 vlapic_priority(const struct vlapic *v)
 {
-    return (u8)*vlapic_register(v, VLAPIC_PPR);
+    return (u8)*vlapic_register(v, APIC_PPR);
 }
 
 /* CR8 */
 static inline u64 vlapic_read_cr8(const struct vlapic *v)
 {
-    return *vlapic_register(v, VLAPIC_TPR) >> 4 & 15;
+    return *vlapic_register(v, APIC_TPR) >> 4 & 15;
 }
 
 static inline void vlapic_write_cr8(struct vlapic *v, u64 value)
 {
-    *vlapic_register(v, VLAPIC_TPR) = (u32)(value & 15) << 4;
+    *vlapic_register(v, APIC_TPR) = (u32)(value & 15) << 4;
     vlapic_update(v);
 }
 

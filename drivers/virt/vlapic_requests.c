@@ -62,15 +62,15 @@ void vlapic_update(struct vlapic *v)
         update_virtual(v);
         return;
     }
-    int serving = top_vector(v, VLAPIC_ISR, v->isr_words) & ~15; /* -16 if none: below all */
-    int priority = (int)*vlapic_register(v, VLAPIC_TPR);
+    int serving = top_vector(v, APIC_ISR, v->isr_words) & ~15; /* -16 if none: below all */
+    int priority = (int)*vlapic_register(v, APIC_TPR);
     int before = v->pending;
 
     if (serving > (priority & PRIORITY_CLASS))
         priority = serving;
-    *vlapic_register(v, VLAPIC_PPR) = (u32)priority;
+    *vlapic_register(v, APIC_PPR) = (u32)priority;
 
-    int request = top_vector(v, VLAPIC_IRR, v->irr_words);
+    int request = top_vector(v, APIC_IRR, v->irr_words);
     v->pending = (s16)((request & ~15) > (priority & PRIORITY_CLASS) ? request : -1);
     if (v->pending > before)
         vlapic_notify(v);
@@ -78,8 +78,8 @@ void vlapic_update(struct vlapic *v)
 
 static void sync(struct vlapic *v)
 {
-    v->irr_words = words_in_use(v, VLAPIC_IRR);
-    v->isr_words = words_in_use(v, VLAPIC_ISR);
+    v->irr_words = words_in_use(v, APIC_IRR);
+    v->isr_words = words_in_use(v, APIC_ISR);
     v->pending = -1;
     vlapic_update(v);
 }
@@ -93,10 +93,10 @@ static void note_stale(struct vlapic *v)
 /* Software stood in for the CPU, which has to look at the page again; PPR is kept for those who read it meanwhile. */
 static COLD void update_virtual(struct vlapic *v)
 {
-    int serving = top_vector(v, VLAPIC_ISR, words_in_use(v, VLAPIC_ISR)) & ~15;
-    int priority = (int)*vlapic_register(v, VLAPIC_TPR);
+    int serving = top_vector(v, APIC_ISR, words_in_use(v, APIC_ISR)) & ~15;
+    int priority = (int)*vlapic_register(v, APIC_TPR);
 
-    *vlapic_register(v, VLAPIC_PPR) = (u32)(serving > (priority & PRIORITY_CLASS) ? serving : priority);
+    *vlapic_register(v, APIC_PPR) = (u32)(serving > (priority & PRIORITY_CLASS) ? serving : priority);
     note_stale(v);
 }
 
@@ -107,14 +107,14 @@ static COLD void update_virtual(struct vlapic *v)
 void vlapic_choose_delivery(struct vlapic *v)
 {
     struct posted_requests *posted = v->setup.posted;
-    bool usual = v->base & VLAPIC_BASE_EXTD || (v->base & ~(VLAPIC_BASE_MODE | VLAPIC_BASE_BSP)) == VLAPIC_BASE_ADDRESS;
+    bool usual = v->base & APIC_BASE_EXTD || (v->base & ~(APIC_BASE_MODE | APIC_BASE_BSP)) == APIC_ADDRESS;
 
     if (posted) {
         v->virtual_delivery = usual && vlapic_is_enabled(v);
         for (unsigned i = 0; i < 4; i++) {
             u64 requests = posted_take(posted, i);
-            *vector_word(v, VLAPIC_IRR, i * 64) |= (u32)requests;
-            *vector_word(v, VLAPIC_IRR, i * 64 + 32) |= (u32)(requests >> 32);
+            *vector_word(v, APIC_IRR, i * 64) |= (u32)requests;
+            *vector_word(v, APIC_IRR, i * 64 + 32) |= (u32)(requests >> 32);
         }
         note_stale(v);
     }
@@ -123,14 +123,14 @@ void vlapic_choose_delivery(struct vlapic *v)
 
 bool vlapic_is_waiting(const struct vlapic *v)
 {
-    int priority = (int)*vlapic_register(v, VLAPIC_PPR) | 15;
+    int priority = (int)*vlapic_register(v, APIC_PPR) | 15;
 
     for (unsigned i = 4; i-- > 0;) { /* most often one has just been posted */
         u64 requests = posted_look(v->setup.posted, i);
         if (requests && (int)(i * 64 + 63) - __builtin_clzll(requests) > priority)
             return true;
     }
-    return top_vector(v, VLAPIC_IRR, words_in_use(v, VLAPIC_IRR)) > priority;
+    return top_vector(v, APIC_IRR, words_in_use(v, APIC_IRR)) > priority;
 }
 
 u8 vlapic_acknowledge(struct vlapic *v)
@@ -138,9 +138,9 @@ u8 vlapic_acknowledge(struct vlapic *v)
     int vector = v->pending;
 
     if (UNLIKELY(vector < 0))
-        return (u8)*vlapic_register(v, VLAPIC_SVR);
-    clear_vector(v, VLAPIC_IRR, &v->irr_words, (unsigned)vector);
-    set_vector(v, VLAPIC_ISR, &v->isr_words, (unsigned)vector);
+        return (u8)*vlapic_register(v, APIC_SVR);
+    clear_vector(v, APIC_IRR, &v->irr_words, (unsigned)vector);
+    set_vector(v, APIC_ISR, &v->isr_words, (unsigned)vector);
     v->pending = -1;
     vlapic_update(v);
     return (u8)vector;
@@ -151,17 +151,17 @@ u8 vlapic_acknowledge(struct vlapic *v)
 /* The first error after a write to ESR interrupts. */
 COLD void vlapic_note_error(struct vlapic *v, unsigned error)
 {
-    u32 lvt = *vlapic_register(v, VLAPIC_LVT_ERROR);
+    u32 lvt = *vlapic_register(v, APIC_LVT_ERROR);
     bool first = v->errors == 0;
 
     v->errors |= (u8)error;
-    if (first && !(lvt & VLAPIC_LVT_MASKED))
+    if (first && !(lvt & APIC_LVT_MASKED))
         vlapic_accept(v, (u8)lvt, false);
 }
 
 bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
 {
-    u32 *trigger = vector_word(v, VLAPIC_TMR, vector);
+    u32 *trigger = vector_word(v, APIC_TMR, vector);
     u32 bit = 1u << vector % 32;
 
     if (!vlapic_is_enabled(v))
@@ -178,7 +178,7 @@ bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
         else
             vlapic_notify(v);
     } else {
-        set_vector(v, VLAPIC_IRR, &v->irr_words, vector);
+        set_vector(v, APIC_IRR, &v->irr_words, vector);
         vlapic_update(v);
     }
     return true;
@@ -187,17 +187,17 @@ bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
 void vlapic_end_interrupt(struct vlapic *v)
 {
     if (UNLIKELY(v->virtual_delivery))
-        v->isr_words = words_in_use(v, VLAPIC_ISR);
+        v->isr_words = words_in_use(v, APIC_ISR);
     if (UNLIKELY(v->isr_words == 0))
         return;
     unsigned high = top_bit(v->isr_words);
-    u32 *word = &v->page[VLAPIC_ISR / 4 + high * 4];
+    u32 *word = &v->page[APIC_ISR / 4 + high * 4];
     unsigned low = top_bit(*word);
 
     *word &= ~(1u << low);
     if (LIKELY(!*word))
         v->isr_words &= (u8) ~(1u << high);
-    if (UNLIKELY(word[(VLAPIC_TMR - VLAPIC_ISR) / 4] >> low & 1))
+    if (UNLIKELY(word[(APIC_TMR - APIC_ISR) / 4] >> low & 1))
         vlapic_end_level(v, (u8)(high * 32 + low));
     vlapic_update(v);
 }

@@ -7,12 +7,11 @@
 #include "drivers/virt/vlapic.h"
 
 #define VLAPIC_LOWEST_VECTOR 16u
-#define VLAPIC_SVR_ENABLED   0x100u
 
 /* SVR lets interrupts in, and the APIC is there. */
 static ALWAYS_INLINE bool vlapic_is_enabled(const struct vlapic *v)
 {
-    return v->base & VLAPIC_BASE_EN && *vlapic_register(v, VLAPIC_SVR) & VLAPIC_SVR_ENABLED;
+    return v->base & APIC_BASE_EN && *vlapic_register(v, APIC_SVR) & APIC_SVR_ENABLED;
 }
 
 static ALWAYS_INLINE void vlapic_notify(const struct vlapic *v)

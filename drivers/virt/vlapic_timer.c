@@ -25,7 +25,7 @@ static u64 period_ns(const struct vlapic *v)
 
 static void set_deadline(struct vlapic *v, u64 deadline_ns)
 {
-    u64 alarm_ns = lvt(v) & VLAPIC_LVT_MASKED ? VTIMER_NEVER : deadline_ns;
+    u64 alarm_ns = lvt(v) & APIC_LVT_MASKED ? VTIMER_NEVER : deadline_ns;
 
     v->deadline_ns = deadline_ns;
     if (v->setup.timers->timers[v->timer].deadline_ns != alarm_ns) /* one that fires is disarmed already */
@@ -35,7 +35,7 @@ static void set_deadline(struct vlapic *v, u64 deadline_ns)
 static void expire(struct vlapic *v, u64 now_ns)
 {
     u64 next_ns = VTIMER_NEVER;
-    u64 period = lvt(v) & VLAPIC_LVT_PERIODIC ? period_ns(v) : 0;
+    u64 period = lvt(v) & APIC_LVT_PERIODIC ? period_ns(v) : 0;
 
     v->tsc_deadline = 0;
     if (period) {
@@ -45,7 +45,7 @@ static void expire(struct vlapic *v, u64 now_ns)
             next_ns += ((least_ns - next_ns) / period + 1) * period;
     }
     set_deadline(v, next_ns);
-    if (!(lvt(v) & VLAPIC_LVT_MASKED))
+    if (!(lvt(v) & APIC_LVT_MASKED))
         vlapic_accept(v, (u8)lvt(v), false);
 }
 
@@ -79,10 +79,10 @@ void vlapic_timer_stop(struct vlapic *v)
 void vlapic_timer_write_lvt(struct vlapic *v, u32 value)
 {
     settle(v);
-    bool turns = (lvt(v) ^ value) & VLAPIC_LVT_TSC_DEADLINE;
-    *vlapic_register(v, VLAPIC_LVT_TIMER) = v->lvt_timer = value;
+    bool turns = (lvt(v) ^ value) & APIC_LVT_TSC_DEADLINE;
+    *vlapic_register(v, APIC_LVT_TIMER) = v->lvt_timer = value;
     if (turns) {
-        *vlapic_register(v, VLAPIC_TIMER_INITIAL) = v->timer_initial = 0;
+        *vlapic_register(v, APIC_TIMER_INITIAL) = v->timer_initial = 0;
         vlapic_timer_stop(v);
     }
     set_deadline(v, v->deadline_ns);
@@ -90,11 +90,11 @@ void vlapic_timer_write_lvt(struct vlapic *v, u32 value)
 
 void vlapic_timer_write_initial(struct vlapic *v, u32 count)
 {
-    *vlapic_register(v, VLAPIC_TIMER_INITIAL) = v->timer_initial;
-    if (lvt(v) & VLAPIC_LVT_TSC_DEADLINE)
+    *vlapic_register(v, APIC_TIMER_INITIAL) = v->timer_initial;
+    if (lvt(v) & APIC_LVT_TSC_DEADLINE)
         return;
     u64 now_ns = settle(v);
-    *vlapic_register(v, VLAPIC_TIMER_INITIAL) = v->timer_initial = count;
+    *vlapic_register(v, APIC_TIMER_INITIAL) = v->timer_initial = count;
     set_deadline(v, count ? now_ns + period_ns(v) : VTIMER_NEVER);
 }
 
@@ -115,7 +115,7 @@ void vlapic_timer_write_divide(struct vlapic *v, u32 value)
 {
     u32 left = vlapic_timer_read_current(v);
 
-    *vlapic_register(v, VLAPIC_TIMER_DIVIDE) = v->timer_divide = value;
+    *vlapic_register(v, APIC_TIMER_DIVIDE) = v->timer_divide = value;
     if (left)
         set_deadline(v, vtimer_now(v->setup.timers) + ((u64)left << divide_shift(v)));
 }
@@ -128,7 +128,7 @@ u64 vlapic_timer_read_deadline(struct vlapic *v)
 
 void vlapic_timer_write_deadline(struct vlapic *v, u64 tsc)
 {
-    if (!(lvt(v) & VLAPIC_LVT_TSC_DEADLINE))
+    if (!(lvt(v) & APIC_LVT_TSC_DEADLINE))
         return;
     settle(v);
     v->tsc_deadline = tsc;

@@ -57,14 +57,14 @@ static void nmi(void *context)
 
 static void take_ipi(void *context, const struct vlapic_ipi *ipi)
 {
-    require(ipi->delivery != VLAPIC_SMI && ipi->delivery != 3 && ipi->delivery != VLAPIC_EXTINT, "delivery mode");
+    require(ipi->delivery != APIC_SMI && ipi->delivery != 3 && ipi->delivery != APIC_EXTINT, "delivery mode");
     require(ipi->shorthand != VLAPIC_TO_SELF, "an IPI to self left the APIC");
     for (unsigned i = 0; i < CPUS; i++) {
         if (!vlapic_receives(&apics[i], context, ipi))
             continue;
-        if (ipi->delivery == VLAPIC_INIT)
+        if (ipi->delivery == APIC_INIT)
             vlapic_handle_init(&apics[i]);
-        else if (ipi->delivery < VLAPIC_SMI)
+        else if (ipi->delivery < APIC_SMI)
             vlapic_accept(&apics[i], ipi->vector, false);
     }
 }
@@ -105,17 +105,17 @@ static int top_vector(const struct vlapic *v, u32 bank)
 
 static void check(struct vlapic *v, int before)
 {
-    int request = top_vector(v, VLAPIC_IRR);
-    int serving = top_vector(v, VLAPIC_ISR);
-    int tpr = (int)*vlapic_register(v, VLAPIC_TPR);
+    int request = top_vector(v, APIC_IRR);
+    int serving = top_vector(v, APIC_ISR);
+    int tpr = (int)*vlapic_register(v, APIC_TPR);
     int ppr = serving >= 0 && serving >> 4 > tpr >> 4 ? serving & 0xf0 : tpr;
     int expected = request >> 4 > ppr >> 4 ? request : -1;
 
     require(request < 0 || request >= 16, "an illegal vector is requested");
     require(vlapic_pending(v) == expected, "pending differs from the page");
-    require((int)*vlapic_register(v, VLAPIC_PPR) == ppr, "PPR");
+    require((int)*vlapic_register(v, APIC_PPR) == ppr, "PPR");
     require(expected < 0 || before >= expected || told[v - apics], "nobody was told of a new vector");
-    require((v->base & VLAPIC_BASE_MODE) != VLAPIC_BASE_EXTD, "an invalid mode");
+    require((v->base & APIC_BASE_MODE) != APIC_BASE_EXTD, "an invalid mode");
 }
 
 struct input {
@@ -137,7 +137,7 @@ static void access(struct vlapic *v, struct input *input, bool write)
     u8 bytes = (u8)(1u << (index >> 6));
     u64 value = 0;
 
-    if (v->base & VLAPIC_BASE_EXTD) {
+    if (v->base & APIC_BASE_EXTD) {
         if (write)
             (void)!vlapic_write_msr(v, index & 0x7f, take(input, index == 0x30 ? 8 : 4));
         else
@@ -203,14 +203,14 @@ static void step(struct input *input)
         break;
     case 8: {
         static const u16 modes[] = {0x000, 0x400, 0x800, 0xc00, 0x900, 0xd00, 0xc01, 0x100};
-        (void)!vlapic_write_base(v, VLAPIC_BASE_ADDRESS | modes[what >> 4 & 7]);
+        (void)!vlapic_write_base(v, APIC_ADDRESS | modes[what >> 4 & 7]);
         break;
     }
     case 9:
         vlapic_timer_write_deadline(v, take(input, 8));
         break;
     case 10:
-        require(*vlapic_register(v, VLAPIC_LVT_TIMER) & VLAPIC_LVT_TSC_DEADLINE || !vlapic_timer_read_deadline(v),
+        require(*vlapic_register(v, APIC_LVT_TIMER) & APIC_LVT_TSC_DEADLINE || !vlapic_timer_read_deadline(v),
                 "a deadline outside its mode");
         break;
     case 11:

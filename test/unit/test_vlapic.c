@@ -9,7 +9,7 @@
 #include "kernel/lib/bits.h"
 #include "test/fake/device_bench.h"
 
-#define X2APIC_ON (VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE)
+#define X2APIC_ON (APIC_ADDRESS | APIC_BASE_MODE)
 
 static u32 page[2][VLAPIC_PAGE_BYTES / 4];
 static struct vlapic apic, other;
@@ -90,8 +90,8 @@ static void put(u32 offset, u32 value)
 
 static u32 errors(void)
 {
-    put(VLAPIC_ESR, 0);
-    return get(VLAPIC_ESR);
+    put(APIC_ESR, 0);
+    return get(APIC_ESR);
 }
 
 static bool wrmsr(u32 msr, u64 value)
@@ -114,7 +114,7 @@ static bool reads(u32 msr)
 
 static void enable(void)
 {
-    put(VLAPIC_SVR, 0x1ff);
+    put(APIC_SVR, 0x1ff);
 }
 
 /* SDM 3A 10.4.7.1 "Local APIC State After Power-Up or Reset" */
@@ -123,10 +123,10 @@ static void test_power_up(void **state)
     (void)state;
     assert_int_equal(apic.base, 0xfee00900);
     assert_int_equal(other.base, 0xfee00800);
-    assert_int_equal(get(VLAPIC_ID), 0x03000000);
-    assert_int_equal(get(VLAPIC_VERSION), 0x00050014);
-    assert_int_equal(get(VLAPIC_SVR), 0xff);
-    assert_int_equal(get(VLAPIC_DFR), 0xffffffff);
+    assert_int_equal(get(APIC_ID), 0x03000000);
+    assert_int_equal(get(APIC_VERSION), 0x00050014);
+    assert_int_equal(get(APIC_SVR), 0xff);
+    assert_int_equal(get(APIC_DFR), 0xffffffff);
     for (u32 lvt = 0x320; lvt <= 0x370; lvt += 0x10)
         assert_int_equal(get(lvt), 0x10000);
     static const u16 zeros[] = {0x80, 0xa0, 0xd0, 0x280, 0x300, 0x310, 0x380, 0x390, 0x3e0, 0x100, 0x1f0, 0x270};
@@ -140,18 +140,18 @@ static void test_software_disabled(void **state)
 {
     (void)state;
     assert_false(vlapic_accept(&apic, 0x40, false));
-    put(VLAPIC_LVT_LINT0, 0x700);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x10700); /* cannot be unmasked */
+    put(APIC_LVT_LINT0, 0x700);
+    assert_int_equal(get(APIC_LVT_LINT0), 0x10700); /* cannot be unmasked */
     enable();
-    put(VLAPIC_LVT_LINT0, 0x700);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x700);
+    put(APIC_LVT_LINT0, 0x700);
+    assert_int_equal(get(APIC_LVT_LINT0), 0x700);
     assert_true(vlapic_accept(&apic, 0x40, false));
-    put(VLAPIC_SVR, 0x0ff);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x10700);
+    put(APIC_SVR, 0x0ff);
+    assert_int_equal(get(APIC_LVT_LINT0), 0x10700);
     assert_int_equal(vlapic_pending(&apic), 0x40); /* held, for the CPU to handle */
-    put(VLAPIC_SVR, 0xfffff1fe);
-    assert_int_equal(get(VLAPIC_SVR), 0x1fe);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x10700);
+    put(APIC_SVR, 0xfffff1fe);
+    assert_int_equal(get(APIC_SVR), 0x1fe);
+    assert_int_equal(get(APIC_LVT_LINT0), 0x10700);
 }
 
 static void test_priorities(void **state)
@@ -164,29 +164,29 @@ static void test_priorities(void **state)
     assert_int_equal(notices, 1);
     assert_true(vlapic_accept(&apic, 0xef, false));
     assert_int_equal(notices, 2);
-    assert_int_equal(get(VLAPIC_IRR + 0x10), 1u << 0x11);
-    assert_int_equal(get(VLAPIC_IRR + 0x20), 1u << 1);
+    assert_int_equal(get(APIC_IRR + 0x10), 1u << 0x11);
+    assert_int_equal(get(APIC_IRR + 0x20), 1u << 1);
     assert_int_equal(vlapic_acknowledge(&apic), 0xef);
-    assert_int_equal(get(VLAPIC_ISR + 0x70), 1u << 0xf);
-    assert_int_equal(get(VLAPIC_IRR + 0x70), 0);
-    assert_int_equal(get(VLAPIC_PPR), 0xe0);
+    assert_int_equal(get(APIC_ISR + 0x70), 1u << 0xf);
+    assert_int_equal(get(APIC_IRR + 0x70), 0);
+    assert_int_equal(get(APIC_PPR), 0xe0);
     assert_int_equal(vlapic_pending(&apic), -1);
     vlapic_accept(&apic, 0xe1, false); /* the same class waits */
     assert_int_equal(vlapic_pending(&apic), -1);
     vlapic_accept(&apic, 0xf0, false);
     assert_int_equal(vlapic_acknowledge(&apic), 0xf0);
-    assert_int_equal(get(VLAPIC_PPR), 0xf0);
-    put(VLAPIC_EOI, 0);
-    assert_int_equal(get(VLAPIC_PPR), 0xe0);
+    assert_int_equal(get(APIC_PPR), 0xf0);
+    put(APIC_EOI, 0);
+    assert_int_equal(get(APIC_PPR), 0xe0);
     assert_int_equal(vlapic_pending(&apic), -1);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_acknowledge(&apic), 0xe1);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_acknowledge(&apic), 0x41);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_acknowledge(&apic), 0x31);
-    put(VLAPIC_EOI, 0);
-    put(VLAPIC_EOI, 0); /* with nothing in service: nothing */
+    put(APIC_EOI, 0);
+    put(APIC_EOI, 0); /* with nothing in service: nothing */
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_int_equal(vlapic_acknowledge(&apic), 0xff); /* spurious */
     assert_int_equal(ends, 0);
@@ -196,23 +196,23 @@ static void test_task_priority(void **state)
 {
     (void)state;
     enable();
-    put(VLAPIC_TPR, 0x4f);
-    assert_int_equal(get(VLAPIC_PPR), 0x4f);
+    put(APIC_TPR, 0x4f);
+    assert_int_equal(get(APIC_PPR), 0x4f);
     vlapic_accept(&apic, 0x4f, false);
     assert_int_equal(vlapic_pending(&apic), -1);
     vlapic_accept(&apic, 0x50, false);
     assert_int_equal(vlapic_acknowledge(&apic), 0x50);
-    assert_int_equal(get(VLAPIC_PPR), 0x50);
-    put(VLAPIC_TPR, 0x53); /* the same class: PPR is TPR */
-    assert_int_equal(get(VLAPIC_PPR), 0x53);
-    put(VLAPIC_EOI, 0);
+    assert_int_equal(get(APIC_PPR), 0x50);
+    put(APIC_TPR, 0x53); /* the same class: PPR is TPR */
+    assert_int_equal(get(APIC_PPR), 0x53);
+    put(APIC_EOI, 0);
     notices = 0;
     vlapic_write_cr8(&apic, 3);
-    assert_int_equal(get(VLAPIC_TPR), 0x30);
+    assert_int_equal(get(APIC_TPR), 0x30);
     assert_int_equal(vlapic_read_cr8(&apic), 3);
     assert_int_equal(notices, 1);
     assert_int_equal(vlapic_pending(&apic), 0x4f);
-    *vlapic_register(&apic, VLAPIC_TPR) = 0xf0; /* as hardware writes it */
+    *vlapic_register(&apic, APIC_TPR) = 0xf0; /* as hardware writes it */
     vlapic_update(&apic);
     assert_int_equal(vlapic_pending(&apic), -1);
 }
@@ -222,15 +222,15 @@ static void test_trigger_mode_and_broadcast(void **state)
     (void)state;
     enable();
     vlapic_accept(&apic, 0x55, true);
-    assert_int_equal(get(VLAPIC_TMR + 0x20), 1u << 0x15);
+    assert_int_equal(get(APIC_TMR + 0x20), 1u << 0x15);
     vlapic_acknowledge(&apic);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(ends, 1);
     assert_int_equal(last_end, 0x55);
     vlapic_accept(&apic, 0x55, false);
-    assert_int_equal(get(VLAPIC_TMR + 0x20), 0);
+    assert_int_equal(get(APIC_TMR + 0x20), 0);
     vlapic_acknowledge(&apic);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(ends, 1);
 }
 
@@ -244,8 +244,8 @@ static void test_every_vector(void **state)
     for (unsigned vector = 255; vector >= 16; vector--) {
         assert_int_equal(vlapic_pending(&apic), vector);
         assert_int_equal(vlapic_acknowledge(&apic), vector);
-        assert_int_equal(get(VLAPIC_ISR + vector / 32 * 16), 1u << vector % 32);
-        put(VLAPIC_EOI, 0);
+        assert_int_equal(get(APIC_ISR + vector / 32 * 16), 1u << vector % 32);
+        put(APIC_EOI, 0);
     }
     assert_int_equal(ends, 120);
     assert_int_equal(vlapic_pending(&apic), -1);
@@ -255,26 +255,26 @@ static void test_errors(void **state)
 {
     (void)state;
     enable();
-    put(VLAPIC_LVT_ERROR, 0xfe);
-    get(0x90);                            /* arbitration priority: not in this APIC */
-    assert_int_equal(get(VLAPIC_ESR), 0); /* only after a write */
+    put(APIC_LVT_ERROR, 0xfe);
+    get(0x90);                          /* arbitration priority: not in this APIC */
+    assert_int_equal(get(APIC_ESR), 0); /* only after a write */
     assert_int_equal(vlapic_acknowledge(&apic), 0xfe);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     put(0x2f0, 0); /* a second one interrupts no more */
     put(0x400, 0);
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_int_equal(errors(), 0x80);
     assert_int_equal(errors(), 0);
-    put(VLAPIC_ICR, 0x4000f); /* self, vector 15: sent and received */
+    put(APIC_ICR, 0x4000f); /* self, vector 15: sent and received */
     assert_int_equal(vlapic_pending(&apic), 0xfe);
     assert_int_equal(errors(), 0x60);
     vlapic_acknowledge(&apic);
-    put(VLAPIC_EOI, 0);
-    put(VLAPIC_ID, 0xff000000); /* read-only: no error */
-    put(VLAPIC_TIMER_CURRENT, 1);
+    put(APIC_EOI, 0);
+    put(APIC_ID, 0xff000000); /* read-only: no error */
+    put(APIC_TIMER_CURRENT, 1);
     assert_int_equal(errors(), 0);
-    assert_int_equal(get(VLAPIC_ID), 0x03000000);
-    put(VLAPIC_LVT_ERROR, 0x05); /* an illegal vector by itself */
+    assert_int_equal(get(APIC_ID), 0x03000000);
+    put(APIC_LVT_ERROR, 0x05); /* an illegal vector by itself */
     get(0x000);
     assert_int_equal(errors(), 0xc0);
     assert_int_equal(vlapic_pending(&apic), -1);
@@ -283,14 +283,14 @@ static void test_errors(void **state)
 static void test_xapic_access_sizes(void **state)
 {
     (void)state;
-    assert_int_equal(vlapic_read(&apic, VLAPIC_VERSION, 8), 0x00050014);
-    assert_int_equal(vlapic_read(&apic, VLAPIC_VERSION + 2, 1), 0x05);
-    assert_int_equal(vlapic_read(&apic, VLAPIC_VERSION + 4, 4), 0);
-    vlapic_write(&apic, VLAPIC_TPR, 1, 0x40);
-    vlapic_write(&apic, VLAPIC_TPR + 4, 4, 0x40);
-    assert_int_equal(get(VLAPIC_TPR), 0);
-    vlapic_write(&apic, VLAPIC_TPR, 8, 0x1234567800000140);
-    assert_int_equal(get(VLAPIC_TPR), 0x40);
+    assert_int_equal(vlapic_read(&apic, APIC_VERSION, 8), 0x00050014);
+    assert_int_equal(vlapic_read(&apic, APIC_VERSION + 2, 1), 0x05);
+    assert_int_equal(vlapic_read(&apic, APIC_VERSION + 4, 4), 0);
+    vlapic_write(&apic, APIC_TPR, 1, 0x40);
+    vlapic_write(&apic, APIC_TPR + 4, 4, 0x40);
+    assert_int_equal(get(APIC_TPR), 0);
+    vlapic_write(&apic, APIC_TPR, 8, 0x1234567800000140);
+    assert_int_equal(get(APIC_TPR), 0x40);
 }
 
 static void test_writable_bits(void **state)
@@ -314,17 +314,17 @@ static void test_writable_bits(void **state)
         put(kept[i][0], 0xffffffff);
         assert_int_equal(get(kept[i][0]), kept[i][1]);
     }
-    put(VLAPIC_DFR, 0);
-    assert_int_equal(get(VLAPIC_DFR), 0x0fffffff);
-    put(VLAPIC_ICR, 0xffffffff);
-    assert_int_equal(get(VLAPIC_ICR), 0xccfff);
+    put(APIC_DFR, 0);
+    assert_int_equal(get(APIC_DFR), 0x0fffffff);
+    put(APIC_ICR, 0xffffffff);
+    assert_int_equal(get(APIC_ICR), 0xccfff);
 }
 
 /* SDM 3A 10.12.5 "x2APIC State Transitions" */
 static void test_base_transitions(void **state)
 {
     (void)state;
-    const u64 at = VLAPIC_BASE_ADDRESS, bsp = VLAPIC_BASE_BSP, en = VLAPIC_BASE_EN, extd = VLAPIC_BASE_EXTD;
+    const u64 at = APIC_ADDRESS, bsp = APIC_BASE_BSP, en = APIC_BASE_EN, extd = APIC_BASE_EXTD;
 
     assert_false(vlapic_write_base(&apic, at | bsp | extd)); /* invalid state */
     assert_false(vlapic_write_base(&apic, at | en | 0x200)); /* reserved */
@@ -337,8 +337,8 @@ static void test_base_transitions(void **state)
     assert_int_equal(vlapic_pending(&apic), 0x77); /* all but the IDs is kept */
     assert_int_equal(rdmsr(0x802), 3);
     assert_int_equal(rdmsr(0x80d), 0x8);
-    assert_int_equal(vlapic_read(&apic, VLAPIC_ID, 4), 0xffffffff); /* no memory interface any more */
-    vlapic_write(&apic, VLAPIC_TPR, 4, 0xff);
+    assert_int_equal(vlapic_read(&apic, APIC_ID, 4), 0xffffffff); /* no memory interface any more */
+    vlapic_write(&apic, APIC_TPR, 4, 0xff);
     assert_int_equal(rdmsr(0x808), 0);
     assert_false(vlapic_write_base(&apic, at | bsp | en));
     assert_true(vlapic_write_base(&apic, at | bsp | en | extd));
@@ -348,8 +348,8 @@ static void test_base_transitions(void **state)
     assert_false(vlapic_accept(&apic, 0x77, false));
     assert_false(vlapic_write_base(&apic, at | bsp | en | extd)); /* only by way of xAPIC mode */
     assert_true(vlapic_write_base(&apic, at | bsp | en));
-    assert_int_equal(get(VLAPIC_ID), 0x03000000);
-    assert_int_equal(get(VLAPIC_SVR), 0xff); /* as after power-up */
+    assert_int_equal(get(APIC_ID), 0x03000000);
+    assert_int_equal(get(APIC_SVR), 0xff); /* as after power-up */
     apic.setup.x2apic = false;
     assert_false(vlapic_write_base(&apic, at | bsp | en | extd));
 }
@@ -408,13 +408,13 @@ static void test_lint_virtual_wire(void **state)
     vlapic_set_lint1(&apic, true);
     assert_int_equal(nmis, 1);
     vlapic_set_lint1(&apic, false);
-    put(VLAPIC_LVT_LINT1, 0x10400);
+    put(APIC_LVT_LINT1, 0x10400);
     vlapic_set_lint1(&apic, true);
     assert_int_equal(nmis, 1);
-    put(VLAPIC_LVT_LINT0, 0x10700);
+    put(APIC_LVT_LINT0, 0x10700);
     set_lint0(true);
     assert_false(vlapic_extint(&apic));
-    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS)); /* no APIC: the pins are INTR and NMI */
+    assert_true(vlapic_write_base(&apic, APIC_ADDRESS)); /* no APIC: the pins are INTR and NMI */
     assert_true(vlapic_extint(&apic));
     vlapic_handle_init(&apic);
     assert_true(vlapic_extint(&apic));
@@ -427,31 +427,31 @@ static void test_lint_fixed(void **state)
 {
     (void)state;
     enable();
-    put(VLAPIC_LVT_LINT0, 0x34); /* by edges */
+    put(APIC_LVT_LINT0, 0x34); /* by edges */
     set_lint0(true);
     assert_int_equal(vlapic_acknowledge(&apic), 0x34);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_pending(&apic), -1);
-    put(VLAPIC_LVT_LINT0, 0x8034); /* by level: it is high */
+    put(APIC_LVT_LINT0, 0x8034); /* by level: it is high */
     assert_int_equal(vlapic_acknowledge(&apic), 0x34);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0xc034);
-    put(VLAPIC_LVT_LINT0, 0x8034);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0xc034); /* remote IRR is read-only */
-    assert_int_equal(get(VLAPIC_IRR + 0x10), 0);
+    assert_int_equal(get(APIC_LVT_LINT0), 0xc034);
+    put(APIC_LVT_LINT0, 0x8034);
+    assert_int_equal(get(APIC_LVT_LINT0), 0xc034); /* remote IRR is read-only */
+    assert_int_equal(get(APIC_IRR + 0x10), 0);
     assert_int_equal(vlapic_pending(&apic), -1);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_acknowledge(&apic), 0x34);
     set_lint0(false);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_pending(&apic), -1);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x8034);
+    assert_int_equal(get(APIC_LVT_LINT0), 0x8034);
 }
 
 static void send(u32 high, u32 low)
 {
     ipis = 0;
-    put(VLAPIC_ICR_HIGH, high);
-    put(VLAPIC_ICR, low);
+    put(APIC_ICR_HIGH, high);
+    put(APIC_ICR, low);
 }
 
 /* SDM 3A 10.6.1 "Interrupt Command Register (ICR)" */
@@ -463,24 +463,24 @@ static void test_ipi_xapic(void **state)
     assert_int_equal(ipis, 1);
     assert_int_equal(last_ipi.destination, 5);
     assert_int_equal(last_ipi.vector, 0x44);
-    assert_int_equal(last_ipi.delivery, VLAPIC_FIXED);
+    assert_int_equal(last_ipi.delivery, APIC_FIXED);
     assert_int_equal(last_ipi.shorthand, VLAPIC_TO_DESTINATION);
     assert_false(last_ipi.logical);
-    assert_int_equal(get(VLAPIC_ICR), 0x4044); /* never busy */
+    assert_int_equal(get(APIC_ICR), 0x4044); /* never busy */
     send(0xff000000, 0x4944);
     assert_int_equal(last_ipi.destination, VLAPIC_BROADCAST);
-    assert_int_equal(last_ipi.delivery, VLAPIC_LOWEST_PRIORITY);
+    assert_int_equal(last_ipi.delivery, APIC_LOWEST_PRIORITY);
     assert_true(last_ipi.logical);
     send(0, 0xc4500); /* INIT to all others */
-    assert_int_equal(last_ipi.delivery, VLAPIC_INIT);
+    assert_int_equal(last_ipi.delivery, APIC_INIT);
     assert_int_equal(last_ipi.shorthand, VLAPIC_TO_OTHERS);
     send(0x01000000, 0x8500); /* INIT level de-assert: for nobody */
     assert_int_equal(ipis, 0);
     send(0x01000000, 0x4699);
-    assert_int_equal(last_ipi.delivery, VLAPIC_SIPI);
+    assert_int_equal(last_ipi.delivery, APIC_SIPI);
     assert_int_equal(last_ipi.vector, 0x99);
     send(0x01000000, 0x4400);
-    assert_int_equal(last_ipi.delivery, VLAPIC_NMI);
+    assert_int_equal(last_ipi.delivery, APIC_NMI);
     send(0x01000000, 0x4200); /* SMI, reserved, ExtINT */
     assert_int_equal(ipis, 0);
     send(0x01000000, 0x4300);
@@ -498,7 +498,7 @@ static void test_ipi_xapic(void **state)
     send(0, 0x4c061); /* self, "level": an edge all the same */
     assert_int_equal(ipis, 0);
     assert_int_equal(vlapic_acknowledge(&apic), 0x61);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(ends, 0);
     assert_int_equal(errors(), 0);
 }
@@ -527,22 +527,22 @@ static void test_matches(void **state)
     assert_false(vlapic_matches(&apic, 0x103, false));
     assert_true(vlapic_matches(&apic, VLAPIC_BROADCAST, false));
     assert_true(vlapic_matches(&apic, VLAPIC_BROADCAST, true));
-    put(VLAPIC_LDR, 0x24000000);
+    put(APIC_LDR, 0x24000000);
     assert_true(vlapic_matches(&apic, 0x04, true)); /* flat: any common bit */
     assert_true(vlapic_matches(&apic, 0x20, true));
     assert_false(vlapic_matches(&apic, 0xdb, true));
-    put(VLAPIC_DFR, 0x0fffffff);
+    put(APIC_DFR, 0x0fffffff);
     assert_true(vlapic_matches(&apic, 0x2c, true)); /* cluster 2, members 4 and 8 */
     assert_false(vlapic_matches(&apic, 0x14, true));
     assert_false(vlapic_matches(&apic, 0x2b, true));
-    put(VLAPIC_DFR, 0x4fffffff);
+    put(APIC_DFR, 0x4fffffff);
     assert_false(vlapic_matches(&apic, 0x24, true));
     assert_true(vlapic_write_base(&other, X2APIC_ON)); /* id 0x12: cluster 1, bit 2 */
     assert_true(vlapic_matches(&other, 0x00010006, true));
     assert_false(vlapic_matches(&other, 0x00010003, true));
     assert_false(vlapic_matches(&other, 0x00020004, true));
     assert_true(vlapic_matches(&other, 0x12, false));
-    assert_true(vlapic_write_base(&other, VLAPIC_BASE_ADDRESS));
+    assert_true(vlapic_write_base(&other, APIC_ADDRESS));
     assert_false(vlapic_matches(&other, VLAPIC_BROADCAST, false));
 }
 
@@ -604,11 +604,11 @@ static void test_virtual_delivery(void **state)
     assert_true(vlapic_accept(&apic, 0xc0, true));
     assert_int_equal(notices, 2);
     assert_int_equal(vlapic_pending(&apic), -1);
-    assert_int_equal(get(VLAPIC_IRR + 0x20), 0);
+    assert_int_equal(get(APIC_IRR + 0x20), 0);
     assert_true(posted.vectors[1] == BIT(0x50 - 0x40) && posted.level[3] == BIT(0) && !posted.vectors[3]);
     assert_true(posted_news(&posted));
-    assert_int_equal(get(VLAPIC_TMR + 0x60), 1);
-    assert_int_equal(get(VLAPIC_TMR + 0x20), 0);
+    assert_int_equal(get(APIC_TMR + 0x60), 1);
+    assert_int_equal(get(APIC_TMR + 0x20), 0);
 }
 
 /* What waits is above TPR and what is in service, be it posted or in the page. */
@@ -619,17 +619,17 @@ static void test_virtual_waiting(void **state)
     assert_false(vlapic_is_waiting(&apic));
     vlapic_accept(&apic, 0x5f, false);
     assert_true(vlapic_is_waiting(&apic));
-    put(VLAPIC_TPR, 0x50);
+    put(APIC_TPR, 0x50);
     assert_false(vlapic_is_waiting(&apic));
-    put(VLAPIC_TPR, 0x4f);
+    put(APIC_TPR, 0x4f);
     assert_true(vlapic_is_waiting(&apic));
     posted.vectors[1] = 0;
-    *vlapic_register(&apic, VLAPIC_IRR + 0x30) = 1; /* 0x60 */
-    put(VLAPIC_TPR, 0x5f);
+    *vlapic_register(&apic, APIC_IRR + 0x30) = 1; /* 0x60 */
+    put(APIC_TPR, 0x5f);
     assert_true(vlapic_is_waiting(&apic));
-    *vlapic_register(&apic, VLAPIC_ISR + 0x30) = 2; /* 0x61 */
-    put(VLAPIC_TPR, 0);
-    assert_int_equal(get(VLAPIC_PPR), 0x60);
+    *vlapic_register(&apic, APIC_ISR + 0x30) = 2; /* 0x61 */
+    put(APIC_TPR, 0);
+    assert_int_equal(get(APIC_PPR), 0x60);
     assert_false(vlapic_is_waiting(&apic));
 }
 
@@ -638,14 +638,14 @@ static void test_virtual_eoi_in_software(void **state)
 {
     (void)state;
     start_virtual();
-    *vlapic_register(&apic, VLAPIC_ISR + 0x20) = 1;       /* 0x40 */
-    *vlapic_register(&apic, VLAPIC_ISR + 0x60) = 1u << 5; /* 0xc5 */
-    *vlapic_register(&apic, VLAPIC_TMR + 0x60) = 1u << 5;
+    *vlapic_register(&apic, APIC_ISR + 0x20) = 1;       /* 0x40 */
+    *vlapic_register(&apic, APIC_ISR + 0x60) = 1u << 5; /* 0xc5 */
+    *vlapic_register(&apic, APIC_TMR + 0x60) = 1u << 5;
     posted.news = 0;
-    put(VLAPIC_EOI, 0);
-    assert_int_equal(get(VLAPIC_ISR + 0x60), 0);
-    assert_int_equal(get(VLAPIC_ISR + 0x20), 1);
-    assert_int_equal(get(VLAPIC_PPR), 0x40);
+    put(APIC_EOI, 0);
+    assert_int_equal(get(APIC_ISR + 0x60), 0);
+    assert_int_equal(get(APIC_ISR + 0x20), 1);
+    assert_int_equal(get(APIC_PPR), 0x40);
     assert_int_equal(ends, 1);
     assert_true(posted.news & POSTED_STALE && notices > 0);
 }
@@ -656,8 +656,8 @@ static void test_virtual_delivery_follows_the_mode(void **state)
     (void)state;
     start_virtual();
     vlapic_accept(&apic, 0x70, false);
-    *vlapic_register(&apic, VLAPIC_IRR + 0x10) = 1; /* 0x20, requested and not delivered */
-    assert_true(vlapic_write_base(&apic, 0xfec0b000 | VLAPIC_BASE_EN | VLAPIC_BASE_BSP)); /* moved */
+    *vlapic_register(&apic, APIC_IRR + 0x10) = 1; /* 0x20, requested and not delivered */
+    assert_true(vlapic_write_base(&apic, 0xfec0b000 | APIC_BASE_EN | APIC_BASE_BSP)); /* moved */
     assert_false(apic.virtual_delivery);
     assert_false(posted.vectors[1]);
     assert_int_equal(vlapic_pending(&apic), 0x70);
@@ -665,11 +665,11 @@ static void test_virtual_delivery_follows_the_mode(void **state)
     vlapic_end_interrupt(&apic);
     assert_int_equal(vlapic_pending(&apic), 0x20);
 
-    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_EN | VLAPIC_BASE_BSP));
+    assert_true(vlapic_write_base(&apic, APIC_ADDRESS | APIC_BASE_EN | APIC_BASE_BSP));
     assert_true(apic.virtual_delivery && posted.news & POSTED_STALE);
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_true(vlapic_is_waiting(&apic));
-    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE | VLAPIC_BASE_BSP));
+    assert_true(vlapic_write_base(&apic, APIC_ADDRESS | APIC_BASE_MODE | APIC_BASE_BSP));
     assert_true(apic.virtual_delivery && vlapic_is_waiting(&apic));
     vlapic_accept(&apic, 0x71, false);
     assert_true(wrmsr(0x80f, 0xff)); /* disabled by SVR: the CPU would take self-IPIs all the same */
@@ -678,7 +678,7 @@ static void test_virtual_delivery_follows_the_mode(void **state)
     assert_true(wrmsr(0x80f, 0x1ff));
     assert_true(apic.virtual_delivery && vlapic_is_waiting(&apic));
     vlapic_accept(&apic, 0x72, false);
-    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_BSP)); /* off: a reset */
+    assert_true(vlapic_write_base(&apic, APIC_ADDRESS | APIC_BASE_BSP)); /* off: a reset */
     assert_false(apic.virtual_delivery);
     assert_false(posted.vectors[1]);
     assert_int_equal(vlapic_pending(&apic), -1);
@@ -695,43 +695,43 @@ static void test_registers_written_by_the_cpu(void **state)
 {
     (void)state;
     start_virtual();
-    write_as_cpu(VLAPIC_ID, 0x77000000);
-    assert_int_equal(get(VLAPIC_ID), 3u << 24);
-    write_as_cpu(VLAPIC_LVT_TIMER, 0xfff800ee); /* masked; reserved bits; nothing but the mask and the vector stay */
-    write_as_cpu(VLAPIC_LVT_TIMER, VLAPIC_LVT_PERIODIC | 0x30);
-    assert_int_equal(get(VLAPIC_LVT_TIMER), VLAPIC_LVT_PERIODIC | 0x30);
-    write_as_cpu(VLAPIC_TIMER_DIVIDE, 0xb);
-    write_as_cpu(VLAPIC_TIMER_INITIAL, 50000);
+    write_as_cpu(APIC_ID, 0x77000000);
+    assert_int_equal(get(APIC_ID), 3u << 24);
+    write_as_cpu(APIC_LVT_TIMER, 0xfff800ee); /* masked; reserved bits; nothing but the mask and the vector stay */
+    write_as_cpu(APIC_LVT_TIMER, APIC_LVT_PERIODIC | 0x30);
+    assert_int_equal(get(APIC_LVT_TIMER), APIC_LVT_PERIODIC | 0x30);
+    write_as_cpu(APIC_TIMER_DIVIDE, 0xb);
+    write_as_cpu(APIC_TIMER_INITIAL, 50000);
     bench_run_until(10000);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 40000);
-    write_as_cpu(VLAPIC_TIMER_DIVIDE, 0); /* by 2: what is left counts on */
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 40000);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 40000);
+    write_as_cpu(APIC_TIMER_DIVIDE, 0); /* by 2: what is left counts on */
+    assert_int_equal(get(APIC_TIMER_CURRENT), 40000);
     bench_run_until(90000);
     assert_true(posted.vectors[0] == BIT(0x30));
-    write_as_cpu(VLAPIC_LVT_TIMER, VLAPIC_LVT_TSC_DEADLINE | 0x30); /* another mode: the count stops */
-    assert_int_equal(get(VLAPIC_TIMER_INITIAL), 0);
-    write_as_cpu(VLAPIC_TIMER_INITIAL, 5); /* no effect in this mode */
-    assert_int_equal(get(VLAPIC_TIMER_INITIAL), 0);
-    write_as_cpu(VLAPIC_ICR_HIGH, 0);
+    write_as_cpu(APIC_LVT_TIMER, APIC_LVT_TSC_DEADLINE | 0x30); /* another mode: the count stops */
+    assert_int_equal(get(APIC_TIMER_INITIAL), 0);
+    write_as_cpu(APIC_TIMER_INITIAL, 5); /* no effect in this mode */
+    assert_int_equal(get(APIC_TIMER_INITIAL), 0);
+    write_as_cpu(APIC_ICR_HIGH, 0);
     ipis = 0;
-    write_as_cpu(VLAPIC_ICR, 0xc0041); /* to all others */
+    write_as_cpu(APIC_ICR, 0xc0041); /* to all others */
     assert_int_equal(ipis, 1);
     vlapic_accept(&apic, 5, false); /* an error: reserved vector */
-    write_as_cpu(VLAPIC_ESR, 0xffffffff);
-    assert_int_equal(get(VLAPIC_ESR), 0x40);
+    write_as_cpu(APIC_ESR, 0xffffffff);
+    assert_int_equal(get(APIC_ESR), 0x40);
 
-    write_as_cpu(VLAPIC_LVT_LINT0, 0x8044); /* level-triggered, remote IRR is not the guest's to write */
+    write_as_cpu(APIC_LVT_LINT0, 0x8044); /* level-triggered, remote IRR is not the guest's to write */
     set_lint0(true);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0xc044);
-    write_as_cpu(VLAPIC_LVT_LINT0, 0x8045);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0xc045);
+    assert_int_equal(get(APIC_LVT_LINT0), 0xc044);
+    write_as_cpu(APIC_LVT_LINT0, 0x8045);
+    assert_int_equal(get(APIC_LVT_LINT0), 0xc045);
     intr = false;
     vlapic_end_level(&apic, 0x45);
-    assert_int_equal(get(VLAPIC_LVT_LINT0), 0x8045);
+    assert_int_equal(get(APIC_LVT_LINT0), 0x8045);
 
-    assert_true(vlapic_write_base(&apic, VLAPIC_BASE_ADDRESS | VLAPIC_BASE_MODE | VLAPIC_BASE_BSP));
-    *vlapic_register(&apic, VLAPIC_SELF_IPI) = 3;
-    vlapic_written(&apic, VLAPIC_SELF_IPI);
+    assert_true(vlapic_write_base(&apic, APIC_ADDRESS | APIC_BASE_MODE | APIC_BASE_BSP));
+    *vlapic_register(&apic, APIC_SELF_IPI) = 3;
+    vlapic_written(&apic, APIC_SELF_IPI);
     assert_true(wrmsr(0x828, 0));
     assert_int_equal(rdmsr(0x828), 0x60);
 }
@@ -750,26 +750,26 @@ static void test_timer_one_shot(void **state)
 {
     (void)state;
     enable();
-    put(VLAPIC_TIMER_DIVIDE, 0x3); /* by 16 */
-    put(VLAPIC_LVT_TIMER, 0x30);
+    put(APIC_TIMER_DIVIDE, 0x3); /* by 16 */
+    put(APIC_LVT_TIMER, 0x30);
     bench_run_until(5);
-    put(VLAPIC_TIMER_INITIAL, 1000);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 1000);
+    put(APIC_TIMER_INITIAL, 1000);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 1000);
     bench_run_until(5 + 15);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 1000);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 1000);
     bench_run_until(5 + 16);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 999);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 999);
     bench_run_until(5 + 16000 - 1);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 1);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 1);
     assert_int_equal(vlapic_pending(&apic), -1);
     bench_run_until(5 + 16000);
     assert_int_equal(vlapic_acknowledge(&apic), 0x30);
-    put(VLAPIC_EOI, 0);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 0);
+    put(APIC_EOI, 0);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 0);
     bench_run_until(SECOND_NS);
     assert_int_equal(vlapic_pending(&apic), -1);
-    put(VLAPIC_TIMER_INITIAL, 5);
-    put(VLAPIC_TIMER_INITIAL, 0);
+    put(APIC_TIMER_INITIAL, 5);
+    put(APIC_TIMER_INITIAL, 0);
     bench_run_until(2 * SECOND_NS);
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_int_equal(bench.timers.next_ns, VTIMER_NEVER);
@@ -789,17 +789,17 @@ static void test_timer_divides(void **state)
         {11, 1  }
     };
     enable();
-    put(VLAPIC_LVT_TIMER, 0x30);
+    put(APIC_LVT_TIMER, 0x30);
     for (unsigned i = 0; i < 8; i++) {
-        put(VLAPIC_TIMER_DIVIDE, divide[i][0]);
-        put(VLAPIC_TIMER_INITIAL, 0xffffffff);
+        put(APIC_TIMER_DIVIDE, divide[i][0]);
+        put(APIC_TIMER_INITIAL, 0xffffffff);
         assert_true(bench.timers.next_ns == bench.now_ns + 0xffffffffull * divide[i][1]);
     }
-    put(VLAPIC_TIMER_DIVIDE, 0xb);
-    put(VLAPIC_TIMER_INITIAL, 1000);
+    put(APIC_TIMER_DIVIDE, 0xb);
+    put(APIC_TIMER_INITIAL, 1000);
     bench_run_until(bench.now_ns + 400);
-    put(VLAPIC_TIMER_DIVIDE, 0); /* 600 are left, at half the speed */
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 600);
+    put(APIC_TIMER_DIVIDE, 0); /* 600 are left, at half the speed */
+    assert_int_equal(get(APIC_TIMER_CURRENT), 600);
     assert_true(bench.timers.next_ns == bench.now_ns + 1200);
 }
 
@@ -807,28 +807,28 @@ static void test_timer_periodic(void **state)
 {
     (void)state;
     enable();
-    put(VLAPIC_TIMER_DIVIDE, 0xb);
-    put(VLAPIC_LVT_TIMER, 0x20030);
-    put(VLAPIC_TIMER_INITIAL, 1000000);
+    put(APIC_TIMER_DIVIDE, 0xb);
+    put(APIC_LVT_TIMER, 0x20030);
+    put(APIC_TIMER_INITIAL, 1000000);
     for (unsigned n = 1; n <= 3; n++) {
         bench_run_until(n * 1000000 - 1);
         assert_int_equal(vlapic_pending(&apic), -1);
         bench_run_until(n * 1000000);
         assert_int_equal(vlapic_acknowledge(&apic), 0x30);
-        put(VLAPIC_EOI, 0);
-        assert_int_equal(get(VLAPIC_TIMER_CURRENT), 1000000);
+        put(APIC_EOI, 0);
+        assert_int_equal(get(APIC_TIMER_CURRENT), 1000000);
     }
     bench_jump_to(500500000); /* late by 497: one interrupt, and on along the same grid */
     assert_int_equal(vlapic_acknowledge(&apic), 0x30);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_pending(&apic), -1);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 500000);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 500000);
     assert_true(bench.timers.next_ns == 501000000);
-    put(VLAPIC_LVT_TIMER, 0x30030); /* masked: it runs on, and no host timer with it */
+    put(APIC_LVT_TIMER, 0x30030); /* masked: it runs on, and no host timer with it */
     assert_true(bench.timers.next_ns == VTIMER_NEVER);
     bench_run_until(600250000);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 750000);
-    put(VLAPIC_LVT_TIMER, 0x20030);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 750000);
+    put(APIC_LVT_TIMER, 0x20030);
     assert_int_equal(vlapic_pending(&apic), -1);
     assert_true(bench.timers.next_ns == 601000000);
 }
@@ -837,13 +837,13 @@ static void test_timer_short_period(void **state)
 {
     (void)state;
     enable();
-    put(VLAPIC_TIMER_DIVIDE, 0xb);
-    put(VLAPIC_LVT_TIMER, 0x20030);
-    put(VLAPIC_TIMER_INITIAL, 3);
+    put(APIC_TIMER_DIVIDE, 0xb);
+    put(APIC_LVT_TIMER, 0x20030);
+    put(APIC_TIMER_INITIAL, 3);
     bench_run_until(3);
     assert_true(bench.timers.next_ns >= VLAPIC_TIMER_MIN_PERIOD_NS);
     assert_int_equal(bench.timers.next_ns % 3, 0);
-    assert_in_range(get(VLAPIC_TIMER_CURRENT), 1, 3);
+    assert_in_range(get(APIC_TIMER_CURRENT), 1, 3);
     bench_run_until(SECOND_NS);
 }
 
@@ -853,32 +853,32 @@ static void test_timer_deadline(void **state)
     enable();
     vlapic_timer_write_deadline(&apic, 5000); /* not in this mode */
     assert_int_equal(vlapic_timer_read_deadline(&apic), 0);
-    put(VLAPIC_LVT_TIMER, 0x400ec);
-    put(VLAPIC_TIMER_INITIAL, 1000); /* nor this one in that mode */
-    assert_int_equal(get(VLAPIC_TIMER_INITIAL), 0);
+    put(APIC_LVT_TIMER, 0x400ec);
+    put(APIC_TIMER_INITIAL, 1000); /* nor this one in that mode */
+    assert_int_equal(get(APIC_TIMER_INITIAL), 0);
     vlapic_timer_write_deadline(&apic, 5001);
     assert_int_equal(vlapic_timer_read_deadline(&apic), 5001);
-    assert_int_equal(get(VLAPIC_TIMER_CURRENT), 0);
+    assert_int_equal(get(APIC_TIMER_CURRENT), 0);
     bench_run_until(2000); /* TSC 5000 */
     assert_int_equal(vlapic_pending(&apic), -1);
     bench_run_until(2001);
     assert_int_equal(vlapic_acknowledge(&apic), 0xec);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     assert_int_equal(vlapic_timer_read_deadline(&apic), 0);
     vlapic_timer_write_deadline(&apic, 10); /* long past */
     assert_true(bench.timers.next_ns <= bench.now_ns);
     bench_jump_to(bench.now_ns);
     assert_int_equal(vlapic_acknowledge(&apic), 0xec);
-    put(VLAPIC_EOI, 0);
+    put(APIC_EOI, 0);
     vlapic_timer_write_deadline(&apic, ~0ull);
     vlapic_timer_write_deadline(&apic, 0);
     assert_true(bench.timers.next_ns == VTIMER_NEVER);
     vlapic_timer_write_deadline(&apic, 100000);
-    put(VLAPIC_LVT_TIMER, 0xec); /* leaving the mode disarms */
+    put(APIC_LVT_TIMER, 0xec); /* leaving the mode disarms */
     assert_true(bench.timers.next_ns == VTIMER_NEVER);
-    put(VLAPIC_LVT_TIMER, 0x400ec);
+    put(APIC_LVT_TIMER, 0x400ec);
     assert_int_equal(vlapic_timer_read_deadline(&apic), 0);
-    put(VLAPIC_LVT_TIMER, 0x500ec); /* masked: it expires in silence */
+    put(APIC_LVT_TIMER, 0x500ec); /* masked: it expires in silence */
     vlapic_timer_write_deadline(&apic, 100000);
     bench_run_until(SECOND_NS);
     assert_int_equal(vlapic_timer_read_deadline(&apic), 0);
