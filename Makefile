@@ -152,10 +152,10 @@ do-trace-demo: all
 	@echo "$(TRACE)/demo.svg     picture: open it in a browser"
 	@echo "$(TRACE)/summary.txt  this table; tools/trace $(TRACE)/serial.log --list has each record in words"
 
-do-explain: build/battery.elf guests
+do-explain: build/battery.elf build/tools/vm-lines-check guests
 	tools/explain -o build/explain.txt
 
-do-battery: build/battery.elf guests
+do-battery: build/battery.elf build/tools/vm-lines-check guests
 	tools/battery
 	tools/battery --model corei7_haswell_4770 --step 7
 	tools/battery --model corei7_sandy_bridge_2600k --step 7
