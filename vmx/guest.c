@@ -4,6 +4,7 @@
  */
 #include "vmx/guest.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/xsave.h"
 #include "vmx/event.h"
 
 /* Page-table entries outside RAM read as everything outside RAM does: all ones. */
@@ -48,6 +49,8 @@ static void fill_context(struct vmx_vcpu *v, struct gva_context *context)
         .read_entry = read_entry,
         .update_entry = update_entry,
     };
+    if (context->cr4 & CR4_PKE)
+        context->pkru = pkru_read(); /* it is still the guest's */
     if ((context->cr0 & CR0_PG) && (context->cr4 & CR4_PAE) && !(context->efer & EFER_LMA)) {
         context->pdpte[0] = vmcs_read(GUEST_PDPTE0);
         context->pdpte[1] = vmcs_read(GUEST_PDPTE1);
@@ -101,6 +104,7 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
     context.update_entry = NULL;
     context.cpl = 0;
     context.rflags |= RFLAGS_AC; /* SMAP is no matter */
+    context.pkru = 0;
     if (context.efer & EFER_LMA ? !gva_is_canonical(linear, context.cr4) : linear > UINT32_MAX)
         return false;
     *value = 0;

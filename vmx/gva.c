@@ -13,12 +13,14 @@
 #define ENTRY_DIRTY      BIT(6)
 #define ENTRY_LARGE      BIT(7)
 #define ENTRY_NO_EXECUTE BIT(63)
+#define ENTRY_KEY(entry) bits_field(entry, 62, 59)
 
 #define ERROR_PRESENT  BIT(0)
 #define ERROR_WRITE    BIT(1)
 #define ERROR_USER     BIT(2)
 #define ERROR_RESERVED BIT(3)
 #define ERROR_FETCH    BIT(4)
+#define ERROR_KEY      BIT(5)
 
 #define MAX_WALKS 8u /* of one translation: another CPU cannot hold it up for ever */
 
@@ -137,6 +139,18 @@ static enum step walk_tables(const struct gva_context *c, u64 linear, struct wal
     return pdpte & ENTRY_PRESENT ? walk_levels(c, linear, pdpte, 2, w) : STEP_NOT_PRESENT;
 }
 
+/*
+ * SDM 3A 4.6.2 "Protection Keys": whether PKRU denies an access to data of a user page, which has the key of the entry
+ * that maps it. Two bits for each key: no access; no writes, by the supervisor only if CR0.WP is set.
+ */
+static bool key_denies(const struct gva_context *c, const struct walk *w, enum gva_access access)
+{
+    if (!(c->efer & EFER_LMA) || !(c->cr4 & CR4_PKE) || access == GVA_FETCH || !(w->rights & ENTRY_USER))
+        return false;
+    u32 denied = c->pkru >> 2 * ENTRY_KEY(w->path.entries[w->path.used - 1u].value);
+    return denied & 1 || (denied & 2 && access == GVA_WRITE && (c->cpl == 3 || c->cr0 & CR0_WP));
+}
+
 /* SDM 3A 4.6.1 "Determination of Access Rights" */
 static bool rights_allow(const struct gva_context *c, const struct walk *w, enum gva_access access)
 {
@@ -191,6 +205,7 @@ enum gva_result gva_translate(const struct gva_context *context, u64 linear, enu
 {
     struct walk w;
     enum step step = STEP_RESTART;
+    bool denied_by_key = false; /* SDM 3A 4.7: the error code says so, whatever else denies it */
 
     if (!(context->cr0 & CR0_PG)) {
         *out = gpa(linear);
@@ -203,7 +218,8 @@ enum gva_result gva_translate(const struct gva_context *context, u64 linear, enu
         w.no_execute = false;
         w.path.used = 0;
         step = walk_tables(context, linear, &w);
-        if (step == STEP_DONE && !rights_allow(context, &w, access))
+        denied_by_key = step == STEP_DONE && key_denies(context, &w, access);
+        if (step == STEP_DONE && (denied_by_key || !rights_allow(context, &w, access)))
             step = STEP_RIGHTS;
         if (step == STEP_DONE && context->update_entry)
             step = set_flags(context, &w, access);
@@ -211,7 +227,7 @@ enum gva_result gva_translate(const struct gva_context *context, u64 linear, enu
     if (step == STEP_BAD_TABLE || step == STEP_RESTART)
         return GVA_BAD_TABLE;
     if (step != STEP_DONE) {
-        *pf_error = error_code(context, step, access);
+        *pf_error = error_code(context, step, access) | (denied_by_key ? (u32)ERROR_KEY : 0);
         return GVA_FAULT;
     }
     *out = gpa(w.physical);

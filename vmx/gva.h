@@ -1,8 +1,9 @@
 /*
  * Walks a guest's own page tables: guest-linear to guest-physical, with the access checks that the CPU makes. Pure:
- * reads guest memory through callbacks. Not applied, because guests are not offered them: protection keys, shadow
- * stacks (CET), HLAT, linear address masking. SDM 3A 4.3 "32-Bit Paging", 4.4 "PAE Paging", 4.5 "4-Level Paging and
- * 5-Level Paging", 4.6 "Access Rights", 4.7 "Page-Fault Exceptions", 4.8 "Accessed and Dirty Flags".
+ * reads guest memory through callbacks. Not applied, because guests are not offered them: protection keys of
+ * supervisor pages, shadow stacks (CET), HLAT, linear address masking. SDM 3A 4.3 "32-Bit Paging", 4.4 "PAE
+ * Paging", 4.5 "4-Level Paging and 5-Level Paging", 4.6 "Access Rights", 4.7 "Page-Fault Exceptions", 4.8 "Accessed and
+ * Dirty Flags".
  */
 #ifndef ROOTLET_VMX_GVA_H
 #define ROOTLET_VMX_GVA_H
@@ -35,6 +36,7 @@ struct gva_context {
     u64 cr4;
     u64 efer;
     u64 rflags;
+    u32 pkru;     /* counts with CR4.PKE only */
     u64 pdpte[4]; /* PAE paging only: the VMCS's guest PDPTEs */
     u8 cpl;
     u8 physical_bits;    /* the guest's MAXPHYADDR: 32 to 52 */

@@ -57,4 +57,19 @@ static inline void xcr0_write(u64 value)
     asm volatile("xsetbv" : : "c"(0), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
+/*
+ * PKRU, which is switched with XCR0's state. Precondition: the CPU has protection keys. RDPKRU wants CR4.PKE, which the
+ * host does without: it has no user pages, and Bochs 3.0 lets PKRU deny writes to those of the supervisor, too.
+ */
+static inline u32 pkru_read(void)
+{
+    u64 cr4 = cr4_read();
+    u32 value, zero;
+    asm volatile("mov %3, %%cr4\n\trdpkru\n\tmov %4, %%cr4"
+                 : "=&a"(value), "=&d"(zero)
+                 : "c"(0), "r"(cr4 | CR4_PKE), "r"(cr4)
+                 : "memory");
+    return value;
+}
+
 #endif

@@ -7,7 +7,7 @@ import machine
 MIDDLE_MODEL = "corei7_haswell_4770"
 OLD_MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
 # Those that only Bochs 3 has: monitor trap flag, mode-based execute control, sub-page permissions, PKU; CET; PKS.
-NEW_MODELS = tuple(model for model in ("corei7_icelake_u", "tigerlake", "arrow_lake") if model in machine.engine_models())
+NEW_MODELS = tuple(name for name in ("corei7_icelake_u", "tigerlake", "arrow_lake") if name in machine.engine_models())
 MODELS = OLD_MODELS + NEW_MODELS
 
 # One guest for each thing that the CPU's features touch: short ones, since many boots run them.
@@ -22,6 +22,7 @@ build/guests/compute.elf     vm=sum2 mem=4M weight=300 -- seed=9 ms=60
 build/guests/hypercalls.elf  vm=calls mem=4M
 build/guests/control.elf     vm=control mem=4M
 build/guests/smp.elf         vm=smp mem=4M cpus=2
+build/guests/pku.elf         vm=pku mem=8M
 """
 # Payload -> the reasons with which its VM may stop and a line that it must have printed.
 GUESTS = {
@@ -36,6 +37,7 @@ GUESTS = {
     "smp.elf": ("exit", r"smp ok vcpus=\d+ count=\d+"),
     "echo.elf": ("exit", r"echo ok"),
     "bench.elf": ("exit", r"bench ok"),
+    "pku.elf": ("exit", r"pku ok"),
     "selfipi.elf": ("exit", r"selfipi ok"),
     "ends.elf": ("exit", r"ends how="),
     "selfdebug.elf": ("exit", r"selfdebug ok"),

@@ -45,6 +45,11 @@ FAKE_DEFINE_REGISTER(dr6)
 FAKE_DEFINE_REGISTER(dr7)
 FAKE_DEFINE_REGISTER(xcr0)
 
+u32 pkru_read(void)
+{
+    return fake_cpu.pkru;
+}
+
 void fake_cpu_reset(void)
 {
     fake_cpu = (struct fake_cpu){.xcr0 = XCR0_X87};

@@ -10,6 +10,7 @@ struct fake_cpu {
     u64 cr0, cr2, cr3, cr4;
     u64 dr0, dr1, dr2, dr3, dr6, dr7;
     u64 xcr0;
+    u32 pkru;
     u64 tsc;
 };
 extern struct fake_cpu fake_cpu;

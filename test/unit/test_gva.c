@@ -28,6 +28,7 @@
 #define ERROR_U 4u
 #define ERROR_R 8u
 #define ERROR_I 16u
+#define ERROR_K 32u
 
 static u8 memory[0x10000]; /* guest-physical from 0 */
 static unsigned updates;
@@ -227,6 +228,64 @@ static void test_5_level(void **state)
     assert_faults(LINEAR, GVA_READ, 0);
 }
 
+/* Key 5 of 16; a mask of PKRU's two bits of it. */
+#define KEY5   (5ull << 59)
+#define DENY_5 (1u << 10) /* AD */
+#define READ_5 (2u << 10) /* WD */
+
+/* SDM 3A 4.6.2 and 4.7, PK flag. */
+static void test_protection_keys(void **state)
+{
+    (void)state;
+    build_4_level(PWU, PWU, PWU, 0xab000 | PWU | KEY5);
+    c.cr4 |= CR4_PKE;
+    c.pkru = ~(DENY_5 | READ_5); /* all other keys */
+    assert_maps(LINEAR, GVA_WRITE, 0xab5a7);
+    for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
+        c.cpl = (u8)cpl;
+        u32 user = cpl == 3 ? ERROR_U : 0;
+        c.pkru = DENY_5;
+        assert_faults(LINEAR, GVA_READ, ERROR_P | ERROR_K | user);
+        assert_faults(LINEAR, GVA_WRITE, ERROR_P | ERROR_W | ERROR_K | user);
+        assert_maps(LINEAR, GVA_FETCH, 0xab5a7);
+        c.pkru = READ_5;
+        assert_maps(LINEAR, GVA_READ, 0xab5a7);
+        assert_faults(LINEAR, GVA_WRITE, ERROR_P | ERROR_W | ERROR_K | user);
+        c.cr0 &= ~CR0_WP; /* frees the supervisor of WD, not of AD */
+        if (cpl == 0)
+            assert_maps(LINEAR, GVA_WRITE, 0xab5a7);
+        else
+            assert_faults(LINEAR, GVA_WRITE, ERROR_P | ERROR_W | ERROR_K | user);
+        c.pkru = DENY_5;
+        assert_faults(LINEAR, GVA_WRITE, ERROR_P | ERROR_W | ERROR_K | user);
+        c.cr0 |= CR0_WP;
+    }
+}
+
+/* The key is that of the entry that maps the page; it means nothing in a supervisor's page, without CR4.PKE, or in PAE.
+ */
+static void test_where_keys_count(void **state)
+{
+    (void)state;
+    c.cr4 |= CR4_PKE;
+    c.pkru = DENY_5;
+    build_4_level(PWU, PWU | KEY5, PWU | KEY5, 0xab000 | PWU);
+    assert_maps(LINEAR, GVA_READ, 0xab5a7);
+    set_entry(0x3000, 3, 8, 0x2345600000 | PWU | PS | KEY5);
+    assert_faults(LINEAR, GVA_READ, ERROR_P | ERROR_K);
+    set_entry(0x3000, 3, 8, 0x2345600000 | P | W | PS | KEY5);
+    assert_maps(LINEAR, GVA_WRITE, 0x2345600000 + 0x45a7);
+    set_entry(0x3000, 3, 8, 0x2345600000 | PWU | PS | KEY5);
+    c.cr4 &= ~CR4_PKE;
+    assert_maps(LINEAR, GVA_WRITE, 0x2345600000 + 0x45a7);
+    c.cr4 |= CR4_PKE;
+    c.cpl = 3; /* other rights deny it, too: both are told */
+    set_entry(0x3000, 3, 8, 0x2345600000 | P | U | PS | KEY5);
+    assert_faults(LINEAR, GVA_WRITE, ERROR_P | ERROR_W | ERROR_U | ERROR_K);
+    set_entry(0x3000, 3, 8, 0);
+    assert_faults(LINEAR, GVA_WRITE, ERROR_W | ERROR_U);
+}
+
 static void test_reserved_bits_of_each_level(void **state)
 {
     static const struct {
@@ -398,6 +457,8 @@ int main(void)
         cmocka_unit_test_setup(test_pae, set_up),
         cmocka_unit_test_setup(test_4_level, set_up),
         cmocka_unit_test_setup(test_5_level, set_up),
+        cmocka_unit_test_setup(test_protection_keys, set_up),
+        cmocka_unit_test_setup(test_where_keys_count, set_up),
         cmocka_unit_test_setup(test_reserved_bits_of_each_level, set_up),
         cmocka_unit_test_setup(test_tables_outside_ram, set_up),
         cmocka_unit_test_setup(test_user_rights, set_up),
