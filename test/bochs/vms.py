@@ -6,7 +6,7 @@ import machine
 
 MIDDLE_MODEL = "corei7_haswell_4770"
 OLD_MODELS = ("corei7_skylake_x", MIDDLE_MODEL, "corei7_sandy_bridge_2600k")
-# Those that only Bochs 3 has: monitor trap flag, mode-based execute control, sub-page permissions, PKU; CET; PKS.
+# With monitor trap flag, mode-based execute control, sub-page permissions and PKU; CET; PKS. Bochs 2.7 lacks the last.
 NEW_MODELS = tuple(name for name in ("corei7_icelake_u", "tigerlake", "arrow_lake") if name in machine.engine_models())
 MODELS = OLD_MODELS + NEW_MODELS
 
