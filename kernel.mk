@@ -1,6 +1,7 @@
 # The kernel image: every .c and .asm of the kernel's folders.
 
-KERNEL_DIRS := boot arch/x86 kernel kernel/lib kernel/load kernel/gdb vmx drivers/host drivers/virt
+KERNEL_DIRS := boot arch/x86 kernel $(patsubst %/,%,$(wildcard kernel/*/)) vmx $(patsubst %/,%,$(wildcard vmx/*/)) \
+	drivers/host drivers/virt
 KERNEL_C    := $(filter-out %/offsets.c,$(wildcard $(addsuffix /*.c,$(KERNEL_DIRS))))
 KERNEL_ASM  := $(wildcard $(addsuffix /*.asm,$(KERNEL_DIRS)))
 KERNEL_OBJS := $(KERNEL_C:%.c=build/%.c.o) $(KERNEL_ASM:%.asm=build/%.asm.o)
@@ -18,7 +19,7 @@ KERNEL_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc -isystem $
 
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size): all
 # sections of these objects get the prefix .explain, which linker.ld collects.
-EXPLAIN_C := $(wildcard vmx/check*.c kernel/gdb/*.c) vmx/explain.c vmx/caps_report.c vmx/guest_backtrace.c vmx/debug.c \
+EXPLAIN_C := $(wildcard vmx/check*.c vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) vmx/explain.c vmx/caps_report.c vmx/guest_backtrace.c vmx/debug.c \
 	kernel/trace_text.c kernel/guest_symbols.c
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 

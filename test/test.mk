@@ -5,9 +5,10 @@
 # and -Itest/fake if those sources shall see test/fake/arch/x86/*.h instead of the real headers:
 #  * flags: -Itest/fake
 
-UNIT_TESTS := $(patsubst test/unit/%.c,build/test/%,$(wildcard test/unit/test_*.c))
+UNIT_C     := $(wildcard $(addprefix test/unit/,test_*.c */test_*.c */*/test_*.c))
+UNIT_TESTS := $(patsubst %.c,build/test/%,$(notdir $(UNIT_C)))
 FUZZERS    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
-HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h drivers/*/*.h guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
+HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h vmx/*/*.h drivers/*/*.h guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
 HOST_CFLAGS := -std=gnu11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-DROOTLET_HOST_TEST -I.
 HOST_CC    ?= gcc
@@ -16,7 +17,7 @@ FUZZ_CC    ?= clang
 # The rules are made from those comments by one program, anew when a test's file has changed; before tools/setup there
 # may be no Python, and nobody needs them yet.
 -include build/test/rules.mk
-build/test/rules.mk: test/rules $(wildcard test/unit/test_*.c test/fuzz/fuzz_*.c)
+build/test/rules.mk: test/rules $(UNIT_C) $(wildcard test/fuzz/fuzz_*.c)
 	@mkdir -p $(@D)
 	@! command -v python3 >/dev/null || { test/rules $(filter %.c,$^) >$@.new && mv $@.new $@; }
 
