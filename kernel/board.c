@@ -14,7 +14,7 @@
 #include "kernel/load/load.h"
 #include "kernel/log.h"
 #include "kernel/machine.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 

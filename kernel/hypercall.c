@@ -5,7 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 
 static u64 pair(u32 low, u32 high)
 {

@@ -12,7 +12,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 

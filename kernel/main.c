@@ -15,7 +15,7 @@
 #include "kernel/machine.h"
 #include "kernel/panic.h"
 #include "kernel/platform.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/selftest.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"

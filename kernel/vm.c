@@ -16,7 +16,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 

@@ -9,7 +9,7 @@
 #include "kernel/hypercall.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/trace.h"
 #include "vmx/event.h"
 #include "vmx/explain.h"

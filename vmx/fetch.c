@@ -5,7 +5,7 @@
  * Instruction".
  */
 #include "vmx/fetch.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "vmx/ept.h"
 #include "vmx/event.h"
 #include "vmx/tlb.h"

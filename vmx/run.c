@@ -4,7 +4,7 @@
  */
 #include "arch/x86/cpu.h"
 #include "kernel/log.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/trace.h"
 #include "vmx/apicv.h"
 #include "vmx/entry.h"

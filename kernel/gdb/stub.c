@@ -13,7 +13,7 @@
 #include "kernel/gdb/points.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "kernel/serial_line.h"
 
 #define IN_BYTES        4096u

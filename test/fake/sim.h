@@ -1,7 +1,8 @@
 /*
  * A simulated machine for the scheduler: CPUs as threads of which one runs at a time, a clock that jumps from one event
- * to the next, kicks and timers with handlers, and guests that follow a script. The real kernel/sched.c and kernel/vm.c
- * run on it unchanged; the rules that every schedule must keep are checked at each entry. One tick is a nanosecond.
+ * to the next, kicks and timers with handlers, and guests that follow a script. The real kernel/sched/sched.c and
+ * kernel/vm.c run on it unchanged; the rules that every schedule must keep are checked at each entry. One tick is a
+ * nanosecond.
  */
 #ifndef ROOTLET_TEST_FAKE_SIM_H
 #define ROOTLET_TEST_FAKE_SIM_H

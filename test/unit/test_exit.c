@@ -12,7 +12,7 @@
 #include "guests/include/rootlet_abi.h"
 #include "kernel/hypercall.h"
 #include "kernel/lib/format.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "vmx/explain.h"
 
 static const char *called;

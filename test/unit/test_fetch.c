@@ -9,7 +9,7 @@
 #include "test/fake/vmx_bench.h"
 
 #include "kernel/lib/format.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "vmx/ept.h"
 #include "vmx/fetch.h"
 #include "vmx/tlb.h"

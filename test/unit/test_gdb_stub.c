@@ -18,7 +18,7 @@
 #include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/log.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "test/fake/host_memory.h"
 
 #define INT3 0xccu

@@ -8,7 +8,7 @@
  */
 #include "test/fake/vmx_bench.h"
 
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 #include "vmx/explain.h"
 #include "vmx/load.h"
 

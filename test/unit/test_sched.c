@@ -2,7 +2,7 @@
  * The scheduler and the life of VMs on a simulated machine (test/fake/sim.h), which checks at each entry that a vCPU
  * runs in one place, where it may, and has moved only to a CPU that slept. A tick is a nanosecond.
  *
- * links: kernel/sched.c kernel/sched_queue.c kernel/sched_wait.c kernel/vm.c kernel/vm_spec.c kernel/vtimer.c
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/vm.c kernel/vm_spec.c kernel/vtimer.c
  * kernel/bus.c kernel/guest_memory.c
  *
  * links: kernel/vm_io.c kernel/guest_firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c

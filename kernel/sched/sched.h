@@ -4,8 +4,8 @@
  * Interrupts are off everywhere here but in the idle HLT. Lock order: VM, then a CPU's queue lock; never two queue
  * locks.
  */
-#ifndef ROOTLET_KERNEL_SCHED_H
-#define ROOTLET_KERNEL_SCHED_H
+#ifndef ROOTLET_KERNEL_SCHED_SCHED_H
+#define ROOTLET_KERNEL_SCHED_SCHED_H
 
 #include "kernel/vm.h"
 

@@ -6,7 +6,7 @@
  */
 #include "arch/x86/cpu.h"
 #include "kernel/panic.h"
-#include "kernel/sched_cpu.h"
+#include "kernel/sched/cpu.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 

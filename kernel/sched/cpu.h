@@ -7,7 +7,7 @@
 #define ROOTLET_KERNEL_SCHED_CPU_H
 
 #include "arch/x86/percpu.h"
-#include "kernel/sched.h"
+#include "kernel/sched/sched.h"
 
 #define ATTEND_WAKE    1u /* a blocked vCPU here has a request */
 #define ATTEND_REAP    2u /* a VM with vCPUs here is stopping */

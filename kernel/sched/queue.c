@@ -5,7 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/smp.h"
 #include "kernel/panic.h"
-#include "kernel/sched_cpu.h"
+#include "kernel/sched/cpu.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 

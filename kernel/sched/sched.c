@@ -11,7 +11,7 @@
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
 #include "kernel/machine_check.h"
-#include "kernel/sched_cpu.h"
+#include "kernel/sched/cpu.h"
 #include "kernel/trace.h"
 #include "kernel/virt.h"
 
