@@ -15,7 +15,7 @@
 #include "kernel/log.h"
 #include "kernel/machine.h"
 #include "kernel/sched/sched.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 struct board_cpu {

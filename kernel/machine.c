@@ -13,7 +13,7 @@
 #include "kernel/load/load.h"
 #include "kernel/log.h"
 #include "kernel/sched/sched.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 struct module_line {

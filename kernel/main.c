@@ -17,7 +17,7 @@
 #include "kernel/platform.h"
 #include "kernel/sched/sched.h"
 #include "kernel/selftest.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 extern const u8 image_start[], image_end[];

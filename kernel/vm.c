@@ -17,7 +17,7 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 static u32 next_id;

@@ -10,7 +10,7 @@
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
 #include "kernel/lib/string.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/alike.h"
 #include "vmx/event.h"
 

@@ -6,7 +6,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/debug.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"

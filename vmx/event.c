@@ -6,7 +6,7 @@
 #include "vmx/event.h"
 #include "arch/x86/quirks.h"
 #include "arch/x86/regs.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/apicv.h"
 
 /* SDM 3A 6.13 "Error Code": #DF #TS #NP #SS #GP #PF #AC. */

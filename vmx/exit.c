@@ -10,7 +10,7 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/explain.h"
 #include "vmx/guest.h"

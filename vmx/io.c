@@ -3,7 +3,7 @@
  * Priority of Faults and VM Exits". Devices are behind vm_port_read and vm_port_write, which take the VM's lock.
  */
 #include "arch/x86/regs.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"
 #include "vmx/vcpu.h"

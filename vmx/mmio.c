@@ -6,7 +6,7 @@
  */
 #include "vmx/mmio.h"
 #include "arch/x86/cpu.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/fetch.h"
 #include "vmx/guest.h"

@@ -5,7 +5,7 @@
  */
 #include "arch/x86/cpu.h"
 #include "kernel/lib/apic.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/guest.h"
 

@@ -5,7 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/log.h"
 #include "kernel/sched/sched.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/apicv.h"
 #include "vmx/entry.h"
 #include "vmx/event.h"

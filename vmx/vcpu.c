@@ -13,7 +13,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "vmx/ept.h"
 #include "vmx/event.h"
 #include "vmx/load.h"

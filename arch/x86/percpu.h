@@ -43,7 +43,7 @@ struct cpu_local {
     struct cpu_local *self;
     u32 id; /* 0 is the boot CPU; dense */
     u32 apic_id;
-    void *trace_exit;  /* kernel/trace.h: the record of this CPU's last exit... */
+    void *trace_exit;  /* kernel/trace/trace.h: the record of this CPU's last exit... */
     void *trace_event; /* ... and of what else happened last */
     u64 stack_top;
     u64 gdt[GDT_ENTRIES] ALIGNED(16);

@@ -6,7 +6,7 @@
 #include "arch/x86/smp.h"
 #include "kernel/panic.h"
 #include "kernel/sched/cpu.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 static void kick(u32 id, const struct vcpu *vcpu)

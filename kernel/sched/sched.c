@@ -12,7 +12,7 @@
 #include "kernel/clock.h"
 #include "kernel/machine_check.h"
 #include "kernel/sched/cpu.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 struct sched_cpu sched_cpus[CPU_MAX];

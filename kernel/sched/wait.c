@@ -7,7 +7,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/panic.h"
 #include "kernel/sched/cpu.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 void sched_update_next_wake(struct sched_cpu *cpu)

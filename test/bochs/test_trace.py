@@ -92,7 +92,7 @@ def test_exit_names_are_those_of_the_hypervisor():
 
 
 def test_events_and_actions_are_those_of_the_hypervisor():
-    text = vms.read("kernel/trace.h")
+    text = vms.read("kernel/trace/trace.h")
     causes = enum_values(re.search(r"enum trace_cause \{(.*?)\};", text, re.DOTALL).group(1), "TRACE_")
     assert {value: name[len("TRACE_") :].lower().replace("_", "-") for name, value in causes.items()} == trace_record.EVENT_NAMES
     actions = enum_values(re.search(r"enum trace_action \{(.*?)\};", text, re.DOTALL).group(1), "TRACE_")

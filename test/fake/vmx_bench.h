@@ -17,7 +17,7 @@
 
 #include "arch/x86/quirks.h"
 #include "kernel/panic.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "test/fake/cpu.h"
 #include "test/fake/msr.h"
 #include "test/fake/vmcs.h"

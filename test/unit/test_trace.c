@@ -2,7 +2,7 @@
  * The flight recorder: rings that wrap, the last records of a VM over all CPUs in the order of time, and the text form
  * that tools/trace reads (docs/trace.md).
  *
- * links: kernel/trace.c kernel/trace_text.c
+ * links: kernel/trace/trace.c kernel/trace/text.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
 #include "kernel/frames.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 #define CPUS 2u

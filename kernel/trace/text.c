@@ -6,7 +6,7 @@
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
 #include "kernel/lib/format.h"
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
 /* Where a reader is in a ring, which it reads from its newest record backwards. */

@@ -3,8 +3,8 @@
  * on; written by the owner alone, with interrupts off, and read by anyone who can bear a record that is just being
  * written. The records' layout is an interface: docs/trace.md, tools/trace. Formatting happens elsewhere, later.
  */
-#ifndef ROOTLET_KERNEL_TRACE_H
-#define ROOTLET_KERNEL_TRACE_H
+#ifndef ROOTLET_KERNEL_TRACE_TRACE_H
+#define ROOTLET_KERNEL_TRACE_TRACE_H
 
 #include "arch/x86/percpu.h"
 #include "kernel/vm.h"

@@ -2,7 +2,7 @@
  * The flight recorder's rings. A CPU's ring of exits is written on the exit path (trace_begin), its ring of events
  * here, by the CPU itself with interrupts off.
  */
-#include "kernel/trace.h"
+#include "kernel/trace/trace.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/smp.h"
 #include "kernel/frames.h"
