@@ -105,7 +105,7 @@ build/tools/vmx-caps-report: tools/vmx_caps_report.c vmx/caps_report.c vmx/caps.
 	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@ $(filter-out kernel/lib/%,$(filter %.c,$^)) kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c
 
 # The parser of lines and options as a host program, for tools/mkiso.
-build/tools/vm-lines-check: tools/vm_lines_check.c kernel/vm_spec.c vmx/caps.c vmx/controls.c $(wildcard kernel/*.h kernel/*/*.h kernel/lib/*.c vmx/*.h)
+build/tools/vm-lines-check: tools/vm_lines_check.c kernel/vm/spec.c vmx/caps.c vmx/controls.c $(wildcard kernel/*.h kernel/*/*.h kernel/lib/*.c vmx/*.h)
 	@mkdir -p $(@D)
 	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@.$$$$ $(filter-out kernel/lib/%,$(filter %.c,$^)) \
 		kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c && mv $@.$$$$ $@

@@ -20,7 +20,7 @@ KERNEL_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc -isystem $
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size): all
 # sections of these objects get the prefix .explain, which linker.ld collects.
 EXPLAIN_C := $(wildcard vmx/check*.c vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) vmx/explain.c vmx/caps_report.c vmx/guest_backtrace.c vmx/debug.c \
-	kernel/trace/text.c kernel/guest_symbols.c
+	kernel/trace/text.c kernel/vm/symbols.c
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
@@ -42,11 +42,11 @@ build/%.asm.o: %.asm $(patsubst %/offsets.c,build/%/offsets.inc,$(wildcard arch/
 	nasm -f elf64 -g -F dwarf -I. -Ibuild/ -o $@ $<
 
 # The guests' DSDT.
-build/kernel/dsdt.aml: kernel/dsdt.asl
+build/kernel/vm/dsdt.aml: kernel/vm/dsdt.asl
 	@mkdir -p $(@D)
 	iasl -p $(@:.aml=) $< >$@.log || { cat $@.log; exit 1; }
 
-build/kernel/dsdt.asm.o: build/kernel/dsdt.aml
+build/kernel/vm/dsdt.asm.o: build/kernel/vm/dsdt.aml
 
 .SECONDARY: $(patsubst %.c,build/%.inc,$(wildcard arch/x86/offsets.c vmx/offsets.c))
 

@@ -5,7 +5,7 @@
 #ifndef ROOTLET_KERNEL_BOARD_H
 #define ROOTLET_KERNEL_BOARD_H
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 extern const struct vm_board board_pc;
 

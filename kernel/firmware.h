@@ -6,7 +6,7 @@
 #define ROOTLET_KERNEL_FIRMWARE_H
 
 #include "arch/x86/acpi.h"
-#include "kernel/vm_spec.h"
+#include "kernel/vm/spec.h"
 
 /* Says in one line each what IOMMUs there are. False: interrupt remapping is on and takes no interrupt of an I/O APIC.
  */

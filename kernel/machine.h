@@ -6,7 +6,7 @@
 #define ROOTLET_KERNEL_MACHINE_H
 
 #include "boot/boot_info.h"
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 /*
  * Makes and starts a VM of each boot module; each that cannot be is refused with one line. Preconditions: scheduler and

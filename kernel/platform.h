@@ -8,7 +8,7 @@
 
 #include "arch/x86/percpu.h"
 #include "boot/boot_info.h"
-#include "kernel/vm_spec.h"
+#include "kernel/vm/spec.h"
 
 /*
  * Everything but the other CPUs. Preconditions: console_init, own page tables (paging_map_device works), IDT loaded, GS

@@ -5,7 +5,7 @@
 #ifndef ROOTLET_KERNEL_VIRT_H
 #define ROOTLET_KERNEL_VIRT_H
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 /*
  * Checks this machine's VMX capabilities and resolves the controls; on the boot CPU, once.

@@ -6,7 +6,7 @@
 #ifndef ROOTLET_KERNEL_VIRT_DEBUG_H
 #define ROOTLET_KERNEL_VIRT_DEBUG_H
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 enum debug_segment { DEBUG_CS, DEBUG_SS, DEBUG_DS, DEBUG_ES, DEBUG_FS, DEBUG_GS, DEBUG_SEGMENTS };
 

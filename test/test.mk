@@ -21,7 +21,7 @@ build/test/rules.mk: test/rules $(UNIT_C) $(wildcard test/fuzz/fuzz_*.c)
 	@mkdir -p $(@D)
 	@! command -v python3 >/dev/null || { test/rules $(filter %.c,$^) >$@.new && mv $@.new $@; }
 
-build/test/test_guest_acpi: build/kernel/dsdt.aml
+build/test/test_guest_acpi: build/kernel/vm/dsdt.aml
 
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(FUZZERS)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/vm_spec.h"
+#include "kernel/vm/spec.h"
 #include "vmx/caps.h"
 
 static void answer_options(const char *line)

@@ -5,7 +5,7 @@
 #ifndef ROOTLET_VMX_EPT_H
 #define ROOTLET_VMX_EPT_H
 
-#include "kernel/guest_memory.h"
+#include "kernel/vm/memory.h"
 
 struct ept_options {
     bool pages_2m;

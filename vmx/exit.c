@@ -6,7 +6,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/smp.h"
-#include "kernel/hypercall.h"
+#include "kernel/vm/hypercall.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched.h"

@@ -4,7 +4,7 @@
  */
 #include "vmx/guest_backtrace.h"
 #include "arch/x86/cpu.h"
-#include "kernel/guest_symbols.h"
+#include "kernel/vm/symbols.h"
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
 #include "vmx/guest.h"

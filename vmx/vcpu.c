@@ -9,7 +9,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
-#include "kernel/hypercall.h"
+#include "kernel/vm/hypercall.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"

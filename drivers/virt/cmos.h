@@ -6,9 +6,9 @@
 #ifndef ROOTLET_DRIVERS_VIRT_CMOS_H
 #define ROOTLET_DRIVERS_VIRT_CMOS_H
 
-#include "kernel/bus.h"
-#include "kernel/line.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vtimer.h"
 
 #define CMOS_BYTES 128
 

@@ -6,8 +6,8 @@
 #ifndef ROOTLET_DRIVERS_VIRT_CRTC_H
 #define ROOTLET_DRIVERS_VIRT_CRTC_H
 
-#include "kernel/bus.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/vtimer.h"
 
 #define CRTC_REGISTERS       25
 #define CRTC_ATTRIBUTES      21

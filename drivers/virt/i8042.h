@@ -7,7 +7,7 @@
 #define ROOTLET_DRIVERS_VIRT_I8042_H
 
 #include "drivers/virt/power.h"
-#include "kernel/line.h"
+#include "kernel/vm/irq.h"
 
 #define I8042_KEYBOARD_QUEUE 8
 

@@ -16,9 +16,9 @@
 #include "drivers/virt/uart.h"
 #include "drivers/virt/vhpet.h"
 #include "drivers/virt/vioapic.h"
-#include "kernel/bus.h"
-#include "kernel/line.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vtimer.h"
 
 struct pc_host {
     void *context;

@@ -6,7 +6,7 @@
 #ifndef ROOTLET_DRIVERS_VIRT_PIC_H
 #define ROOTLET_DRIVERS_VIRT_PIC_H
 
-#include "kernel/bus.h"
+#include "kernel/vm/bus.h"
 
 struct pic_chip {
     u8 irr;

@@ -6,9 +6,9 @@
 #ifndef ROOTLET_DRIVERS_VIRT_PIT_H
 #define ROOTLET_DRIVERS_VIRT_PIT_H
 
-#include "kernel/bus.h"
-#include "kernel/line.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vtimer.h"
 
 #define PIT_HZ 1193182u
 /* Channel 0 raises IRQ 0 at most once in so many ticks (20 us): a faster guest loses edges, it does not load the host.

@@ -6,9 +6,9 @@
 #ifndef ROOTLET_DRIVERS_VIRT_PM_H
 #define ROOTLET_DRIVERS_VIRT_PM_H
 
-#include "kernel/bus.h"
-#include "kernel/line.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vtimer.h"
 
 #define PM_PORT_EVENT 0x600u /* status, 2 bytes; enable, 2 bytes */
 #define PM_PORT_TIMER 0x608u

@@ -6,7 +6,7 @@
 #ifndef ROOTLET_DRIVERS_VIRT_POWER_H
 #define ROOTLET_DRIVERS_VIRT_POWER_H
 
-#include "kernel/bus.h"
+#include "kernel/vm/bus.h"
 
 #define POWER_PORT_92         0x92u   /* bit 0: reset when it rises; bit 1: A20, kept but without effect */
 #define POWER_PORT_RESET      0xcf9u  /* bit 2: reset */

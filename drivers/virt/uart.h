@@ -6,9 +6,9 @@
 #ifndef ROOTLET_DRIVERS_VIRT_UART_H
 #define ROOTLET_DRIVERS_VIRT_UART_H
 
-#include "kernel/bus.h"
-#include "kernel/line.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vtimer.h"
 
 #define UART_FIFO_BYTES 16
 

@@ -6,9 +6,9 @@
 #ifndef ROOTLET_DRIVERS_VIRT_VHPET_H
 #define ROOTLET_DRIVERS_VIRT_VHPET_H
 
-#include "kernel/bus.h"
-#include "kernel/line.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vtimer.h"
 
 #define VHPET_ADDRESS    0xfed00000ull
 #define VHPET_BYTES      0x400u

@@ -6,7 +6,7 @@
 #ifndef ROOTLET_DRIVERS_VIRT_VIOAPIC_H
 #define ROOTLET_DRIVERS_VIRT_VIOAPIC_H
 
-#include "kernel/bus.h"
+#include "kernel/vm/bus.h"
 
 #define VIOAPIC_ADDRESS   0xfec00000ull
 #define VIOAPIC_BYTES     0x1000u

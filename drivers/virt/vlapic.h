@@ -8,8 +8,8 @@
 #define ROOTLET_DRIVERS_VIRT_VLAPIC_H
 
 #include "kernel/lib/apic.h"
-#include "kernel/posted.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/posted.h"
+#include "kernel/vm/vtimer.h"
 
 #define VLAPIC_PAGE_BYTES 4096u
 #define VLAPIC_BROADCAST  0xffffffffu /* as a destination */

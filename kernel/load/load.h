@@ -5,9 +5,9 @@
 #ifndef ROOTLET_KERNEL_LOAD_LOAD_H
 #define ROOTLET_KERNEL_LOAD_LOAD_H
 
-#include "kernel/guest_memory.h"
-#include "kernel/vm_start.h"
-#include "kernel/vm_spec.h"
+#include "kernel/vm/memory.h"
+#include "kernel/vm/start.h"
+#include "kernel/vm/spec.h"
 
 #define LOAD_MAX_MODULES 16
 

@@ -7,7 +7,7 @@
 #ifndef ROOTLET_KERNEL_SCHED_SCHED_H
 #define ROOTLET_KERNEL_SCHED_SCHED_H
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 #define SCHED_SLICE_NS       10000000ull /* 10 ms */
 #define SCHED_DEBUG_SLICE_NS 1000000ull

@@ -7,7 +7,7 @@
 #define ROOTLET_KERNEL_TRACE_TRACE_H
 
 #include "arch/x86/percpu.h"
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 #define TRACE_VERSION       1u
 #define TRACE_EXIT_RECORDS  4096u /* of a CPU */

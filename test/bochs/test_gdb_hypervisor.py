@@ -35,8 +35,8 @@ def test_commands_print_what_the_structures_hold(tmp_path):
 
 
 def test_requests_have_the_names_of_the_header():
-    """The script's names are the bits of kernel/vcpu.h."""
-    with open(os.path.join(machine.TREE, "kernel/vcpu.h"), encoding="utf-8") as file:
+    """The script's names are the bits of kernel/vm/vcpu.h."""
+    with open(os.path.join(machine.TREE, "kernel/vm/vcpu.h"), encoding="utf-8") as file:
         bits = {name: int(value) for name, value in re.findall(r"#define VCPU_REQUEST_(\w+)\s+(\d+)u", file.read())}
     with open(SCRIPT, encoding="utf-8") as file:
         names = re.search(r"REQUESTS = \((.*?)\)", file.read()).group(1).replace('"', "").split(", ")

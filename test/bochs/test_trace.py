@@ -103,7 +103,7 @@ def test_events_and_actions_are_those_of_the_hypervisor():
 
 
 def test_stop_reasons_and_hypercalls_are_those_of_the_hypervisor():
-    reasons = re.search(r"enum vm_stop_reason \{(.*?)\};", vms.read("kernel/vm.h"), re.DOTALL).group(1)
+    reasons = re.search(r"enum vm_stop_reason \{(.*?)\};", vms.read("kernel/vm/vm.h"), re.DOTALL).group(1)
     names = [name.lower().replace("_", "-") for name in re.findall(r"VM_(?:STOP_)?(\w+),", reasons)]
     assert tuple(names) == trace_record.STOP_NAMES
     calls = re.findall(r"ROOTLET_CALL_(\w+)\s+(\d+)\b", vms.read("guests/include/rootlet_abi.h"))

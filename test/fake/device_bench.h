@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "kernel/bus.h"
-#include "kernel/line.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/irq.h"
 #include "kernel/panic.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/vtimer.h"
 
 #define SECOND_NS 1000000000ull
 

@@ -1,13 +1,13 @@
 /*
  * A simulated machine for the scheduler: CPUs as threads of which one runs at a time, a clock that jumps from one event
  * to the next, kicks and timers with handlers, and guests that follow a script. The real kernel/sched/sched.c and
- * kernel/vm.c run on it unchanged; the rules that every schedule must keep are checked at each entry. One tick is a
+ * kernel/vm/vm.c run on it unchanged; the rules that every schedule must keep are checked at each entry. One tick is a
  * nanosecond.
  */
 #ifndef ROOTLET_TEST_FAKE_SIM_H
 #define ROOTLET_TEST_FAKE_SIM_H
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 #define SIM_MAX_CPUS 8u
 #define SIM_MAX_VMS  110u

@@ -3,7 +3,7 @@
  * IPIs that reach each other, INIT and time. Checked beyond what the sanitizers see: what is pending is what the SDM's
  * priority rules say of the page, computed anew; no vector below 16; no deadline in the past after a run.
  * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c drivers/virt/vioapic.c
- * kernel/bus.c kernel/vtimer.c
+ * kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include <stdio.h>
 #include <stdlib.h>

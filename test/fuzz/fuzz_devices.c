@@ -2,8 +2,8 @@
  * A whole virtual PC under a hostile guest: bytes become port accesses, input, jumps of time and acknowledges. Checked
  * beyond what the sanitizers see: INTR as told equals INTR as asked, no deadline in the past, no result too wide.
  * links: drivers/virt/pc.c drivers/virt/pic.c drivers/virt/pit.c drivers/virt/uart.c drivers/virt/cmos.c
- * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/bus.c kernel/vtimer.c
- * links: drivers/virt/pm.c drivers/virt/vioapic.c drivers/virt/vhpet.c
+ * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/vm/bus.c
+ * kernel/vm/vtimer.c links: drivers/virt/pm.c drivers/virt/vioapic.c drivers/virt/vhpet.c
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
  * The ELF reader and the address form on arbitrary bytes; a plan that is accepted must keep its invariant.
- * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c test/fake/host_memory.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>

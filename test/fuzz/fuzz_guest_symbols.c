@@ -1,12 +1,12 @@
 /*
  * The lookup of a guest's function in arbitrary bytes: the first 8 are the address, the rest is the image.
- * links: kernel/guest_symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c
+ * links: kernel/vm/symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c
  * test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/guest_symbols.h"
+#include "kernel/vm/symbols.h"
 #include "kernel/lib/bytes.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)

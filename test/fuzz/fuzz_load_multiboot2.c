@@ -1,7 +1,7 @@
 /*
  * The multiboot 2 loader on arbitrary images with arbitrary modules: it must load or refuse, never touch anything else.
  * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
- * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c kernel/vm_spec.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/spec.c
  * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <stdlib.h>

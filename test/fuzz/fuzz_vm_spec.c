@@ -1,12 +1,12 @@
 /*
  * Both configuration parsers on arbitrary text; what they accept must be in range, what they refuse must say why.
- * links: kernel/vm_spec.c
+ * links: kernel/vm/spec.c
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/guest_memory.h"
-#include "kernel/vm_spec.h"
+#include "kernel/vm/memory.h"
+#include "kernel/vm/spec.h"
 
 static void check_text(const struct refusal *why)
 {

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 #include "vmx/vcpu.h"
 
 static struct vm *vms;

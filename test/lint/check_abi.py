@@ -3,7 +3,7 @@
 
 Every ROOTLET_ name of the header must be in the NASM include with the same value, and in a table row of the page,
 | `NAME` | value | ..., with the same value; neither may have a name that the header lacks. The memory map must be the one of
-kernel/guest_memory.h. Prints each difference; the exit status is 1 if there is any.
+kernel/vm/memory.h. Prints each difference; the exit status is 1 if there is any.
 
 usage: check_abi.py [tree]
 """
@@ -14,10 +14,10 @@ import sys
 HEADER = "guests/include/rootlet_abi.h"
 INCLUDE = "guests/include/rootlet_abi.inc"
 PAGE = "docs/guest-abi.md"
-KERNEL = "kernel/guest_memory.h"
+KERNEL = "kernel/vm/memory.h"
 GUARDS = {"ROOTLET_ABI_H", "ROOTLET_ABI_INC"}
 
-# Names of the ABI and how kernel/guest_memory.h says the same.
+# Names of the ABI and how kernel/vm/memory.h says the same.
 KERNEL_SAYS = {
     "ROOTLET_MEM_LOW_END": "GUEST_LOW_RAM_BYTES",
     "ROOTLET_MEM_TEXT": "GUEST_TEXT_PAGE",

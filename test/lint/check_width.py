@@ -52,7 +52,7 @@ WIDE = {
     "guests/smp/entry.asm",
     "guests/trace.vms",
     "kernel.mk",
-    "kernel/dsdt.asl",
+    "kernel/vm/dsdt.asl",
     "linker.ld",
     "test/battery/enter.asm",
     "test/bochs/conftest.py",

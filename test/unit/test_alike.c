@@ -4,7 +4,7 @@
  *
  * links: vmx/alike.c vmx/caps.c vmx/cpuid.c vmx/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/errata.c
  *
- * links: arch/x86/xsave.c kernel/guest_memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * links: arch/x86/xsave.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  * test/fake/host_memory.c
  *
  * flags: -Itest/fake

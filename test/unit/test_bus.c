@@ -1,6 +1,6 @@
 /*
  * The buses: look-up, splitting of wide accesses, what nothing answers, refusals.
- * links: kernel/bus.c
+ * links: kernel/vm/bus.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "kernel/bus.h"
+#include "kernel/vm/bus.h"
 
 /* A device that remembers each access and reads the low bytes of its offset plus 0x40. */
 struct probe {

@@ -1,6 +1,6 @@
 /*
  * The MC146818A and the CMOS memory: calendar, formats, alarm, the three interrupts, update cycle, memory sizes.
- * links: drivers/virt/cmos.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/cmos.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include <time.h>
 

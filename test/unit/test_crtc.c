@@ -1,6 +1,6 @@
 /*
  * The VGA's registers in text mode: cursor, attribute flip-flop, palette, retrace.
- * links: drivers/virt/crtc.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/crtc.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/crtc.h"
 #include "test/fake/device_bench.h"

@@ -10,7 +10,7 @@
 
 #include "arch/x86/irq.h"
 #include "guests/include/rootlet_abi.h"
-#include "kernel/hypercall.h"
+#include "kernel/vm/hypercall.h"
 #include "kernel/lib/format.h"
 #include "kernel/sched/sched.h"
 #include "vmx/explain.h"

@@ -1,6 +1,6 @@
 /*
  * The guests' ACPI tables, as the hypervisor's own reader finds them, and field by field where it does not look.
- * links: kernel/guest_acpi.c kernel/guest_memory.c arch/x86/acpi.c arch/x86/acpi_devices.c test/fake/host_memory.c
+ * links: kernel/vm/acpi.c kernel/vm/memory.c arch/x86/acpi.c arch/x86/acpi_devices.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,13 +12,13 @@
 #include <cmocka.h>
 
 #include "arch/x86/acpi.h"
-#include "kernel/guest_acpi.h"
+#include "kernel/vm/acpi.h"
 #include "test/fake/host_memory.h"
 
-/* What kernel/dsdt.asm is in the kernel. */
+/* What kernel/vm/dsdt.asm is in the kernel. */
 asm(".section .rodata\n"
     ".globl guest_acpi_dsdt, guest_acpi_dsdt_end\n"
-    "guest_acpi_dsdt: .incbin \"build/kernel/dsdt.aml\"\n"
+    "guest_acpi_dsdt: .incbin \"build/kernel/vm/dsdt.aml\"\n"
     "guest_acpi_dsdt_end:\n"
     ".previous");
 

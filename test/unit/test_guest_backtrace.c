@@ -3,13 +3,13 @@
  * a guest can make a wrong one. The guest is not touched by it.
  *
  * links: vmx/guest_backtrace.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/event.c vmx/apicv.c vmx/controls.c
- * kernel/bus.c kernel/guest_memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
 
-#include "kernel/guest_symbols.h"
+#include "kernel/vm/symbols.h"
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
 #include "test/fake/host_memory.h"

@@ -1,6 +1,6 @@
 /*
  * Guest memory: the PC's map, how pieces are cut and aligned, what happens when memory is short, checked copies.
- * links: kernel/guest_memory.c kernel/guest_firmware.c test/fake/host_memory.c
+ * links: kernel/vm/memory.c kernel/vm/firmware.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kernel/guest_firmware.h"
+#include "kernel/vm/firmware.h"
 #include "kernel/lib/string.h"
 #include "test/fake/host_memory.h"
 

@@ -1,7 +1,7 @@
 /*
  * Names of a guest's functions out of ELF files of both classes: whole, cut, with bytes changed at random, and made to
  * hold up the CPU.
- * links: kernel/guest_symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c
+ * links: kernel/vm/symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c
  * test/fake/host_memory.c
  */
 #include <setjmp.h>
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <cmocka.h>
 
-#include "kernel/guest_symbols.h"
+#include "kernel/vm/symbols.h"
 
 enum { NO_SECTION, TEXT, DATA, SYMTAB, STRTAB, SECTIONS };
 

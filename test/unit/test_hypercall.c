@@ -1,7 +1,7 @@
 /*
  * The hypercalls of the guest ABI: results, and each way in which arguments can be wrong. docs/guest-abi.md.
  *
- * links: kernel/hypercall.c kernel/guest_memory.c kernel/clock.c test/fake/host_memory.c test/fake/cpu.c
+ * links: kernel/vm/hypercall.c kernel/vm/memory.c kernel/clock.c test/fake/host_memory.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
@@ -16,7 +16,7 @@
 #include "drivers/host/rtc.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
-#include "kernel/hypercall.h"
+#include "kernel/vm/hypercall.h"
 #include "test/fake/cpu.h"
 #include "test/fake/host_memory.h"
 

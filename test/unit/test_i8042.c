@@ -1,6 +1,6 @@
 /*
  * The keyboard controller and its idle keyboard: commands, replies, IRQ 1, reset.
- * links: drivers/virt/i8042.c drivers/virt/power.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/i8042.c drivers/virt/power.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/i8042.h"
 #include "test/fake/device_bench.h"

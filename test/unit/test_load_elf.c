@@ -1,6 +1,6 @@
 /*
  * ELF images and address fields become load plans: both classes, entry translation, every broken field.
- * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/guest_memory.c test/fake/host_memory.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * is never used once code, page tables or mode have changed. SDM 3C 28.2.3.2 "EPT Violations".
  *
  * links: vmx/mmio.c vmx/mmio_general.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/decode.c vmx/emulate.c
- * vmx/event.c vmx/apicv.c vmx/controls.c kernel/bus.c kernel/guest_memory.c test/fake/vmcs.c test/fake/msr.c
+ * vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c
  * test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake

@@ -1,8 +1,8 @@
 /*
  * The wiring of the PC: each device's interrupt reaches its vector, requests and console reach the host, sizes hold.
  * links: drivers/virt/pc.c drivers/virt/pic.c drivers/virt/pit.c drivers/virt/uart.c drivers/virt/cmos.c
- * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/bus.c kernel/vtimer.c
- * links: drivers/virt/pm.c drivers/virt/vioapic.c drivers/virt/vhpet.c
+ * links: drivers/virt/i8042.c drivers/virt/power.c drivers/virt/crtc.c drivers/virt/pci.c kernel/vm/bus.c
+ * kernel/vm/vtimer.c links: drivers/virt/pm.c drivers/virt/vioapic.c drivers/virt/vhpet.c
  */
 #include "drivers/virt/pc.h"
 #include "test/fake/device_bench.h"

@@ -1,6 +1,6 @@
 /*
  * The PCI bus: how a guest detects mechanism 1, and that it then finds a host bridge and nothing else.
- * links: drivers/virt/pci.c drivers/virt/power.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/pci.c drivers/virt/power.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/pci.h"
 #include "test/fake/device_bench.h"

@@ -1,6 +1,6 @@
 /*
  * The pair of 8259As against its data sheet: initialisation, priorities, EOI, masks, poll, edge and level, cascade.
- * links: drivers/virt/pic.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/pic.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/pic.h"
 #include "test/fake/device_bench.h"

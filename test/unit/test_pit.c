@@ -1,7 +1,7 @@
 /*
  * The 8254 against its data sheet: the waveform of each mode, counts read back, gate, latches, exact timing of IRQ 0.
  * A count that is written during tick t is loaded by clock pulse t + 1.
- * links: drivers/virt/pit.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/pit.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/pit.h"
 #include "test/fake/device_bench.h"

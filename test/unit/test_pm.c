@@ -1,6 +1,6 @@
 /*
  * The ACPI PM block: the timer's rate and width, its event, the SCI.
- * links: drivers/virt/pm.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/pm.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/pm.h"
 #include "test/fake/device_bench.h"

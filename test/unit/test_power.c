@@ -1,6 +1,6 @@
 /*
  * Power-off and reset: each port, and what must not trigger it.
- * links: drivers/virt/power.c drivers/virt/pci.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/power.c drivers/virt/pci.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/pci.h"
 #include "drivers/virt/power.h"

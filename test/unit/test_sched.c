@@ -2,10 +2,10 @@
  * The scheduler and the life of VMs on a simulated machine (test/fake/sim.h), which checks at each entry that a vCPU
  * runs in one place, where it may, and has moved only to a CPU that slept. A tick is a nanosecond.
  *
- * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/vm.c kernel/vm_spec.c kernel/vtimer.c
- * kernel/bus.c kernel/guest_memory.c
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/vm/vm.c kernel/vm/spec.c
+ * kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c
  *
- * links: kernel/vm_io.c kernel/guest_firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c
+ * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */

@@ -1,6 +1,6 @@
 /*
  * The 16550A against its data sheet: registers, interrupt identification, FIFO, timeout, loopback, modem status.
- * links: drivers/virt/uart.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/uart.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/uart.h"
 #include "test/fake/device_bench.h"

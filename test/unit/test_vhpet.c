@@ -1,6 +1,6 @@
 /*
  * The HPET by its specification: counter, one-shot and periodic comparators, 32 bits, levels, routing.
- * links: drivers/virt/vhpet.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/vhpet.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include <string.h>
 

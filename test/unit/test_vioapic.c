@@ -1,6 +1,6 @@
 /*
  * The I/O APIC by the 82093AA's data sheet: registers, edges and levels, remote IRR, EOI by broadcast and register.
- * links: drivers/virt/vioapic.c kernel/bus.c kernel/vtimer.c
+ * links: drivers/virt/vioapic.c kernel/vm/bus.c kernel/vm/vtimer.c
  */
 #include "drivers/virt/vioapic.h"
 #include "test/fake/device_bench.h"

@@ -1,6 +1,7 @@
 /*
  * The local APIC by the SDM's rules: modes, registers of both interfaces, priorities, errors, LINT pins, IPIs.
- * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c kernel/vtimer.c kernel/bus.c
+ * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c kernel/vm/vtimer.c
+ * kernel/vm/bus.c
  */
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vlapic_timer.h"

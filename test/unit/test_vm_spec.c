@@ -1,6 +1,6 @@
 /*
  * Module lines and the hypervisor's own line: what is accepted, and what each refusal says.
- * links: kernel/vm_spec.c
+ * links: kernel/vm/spec.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "kernel/lib/addr.h"
-#include "kernel/vm_spec.h"
+#include "kernel/vm/spec.h"
 
 static struct vm_spec spec;
 static struct host_options options;

@@ -1,6 +1,6 @@
 /*
  * Timers: order, the next deadline, arming from a fire function.
- * links: kernel/vtimer.c kernel/bus.c
+ * links: kernel/vm/vtimer.c kernel/vm/bus.c
  */
 #include "test/fake/device_bench.h"
 

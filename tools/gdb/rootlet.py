@@ -7,7 +7,7 @@ They read the hypervisor's own structures by its debug information, so the ELF f
 """
 import gdb  # pylint: disable=import-error
 
-REQUESTS = ("EVENT", "RESCHEDULE", "DEADLINE", "HALT", "INIT")  # kernel/vcpu.h, from bit 0 on
+REQUESTS = ("EVENT", "RESCHEDULE", "DEADLINE", "HALT", "INIT")  # kernel/vm/vcpu.h, from bit 0 on
 TOP_EXITS = 3
 
 

@@ -1,8 +1,8 @@
 /*
  * What a vCPU asks of its local APIC, whichever device plays that part: the port between the two.
  */
-#ifndef ROOTLET_KERNEL_APIC_PORT_H
-#define ROOTLET_KERNEL_APIC_PORT_H
+#ifndef ROOTLET_KERNEL_VM_APIC_PORT_H
+#define ROOTLET_KERNEL_VM_APIC_PORT_H
 
 #include "kernel/lib/types.h"
 

@@ -1,10 +1,10 @@
 /*
  * Hypercalls: docs/guest-abi.md, numbers in guests/include/rootlet_abi.h. Knows no VMCS: registers come as values.
  */
-#ifndef ROOTLET_KERNEL_HYPERCALL_H
-#define ROOTLET_KERNEL_HYPERCALL_H
+#ifndef ROOTLET_KERNEL_VM_HYPERCALL_H
+#define ROOTLET_KERNEL_VM_HYPERCALL_H
 
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 /* The registers of a call, numbered as instructions encode them. Only the low 32 bits carry arguments. */
 enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL_EBX };

@@ -1,7 +1,7 @@
 /*
  * The hypercalls of the guest ABI. Runs on the vCPU's CPU between exit and entry, interrupts off.
  */
-#include "kernel/hypercall.h"
+#include "kernel/vm/hypercall.h"
 #include "arch/x86/cpu.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"

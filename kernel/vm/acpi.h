@@ -1,12 +1,12 @@
 /*
  * The ACPI tables that a guest finds: at fixed places in the firmware area, which is ROM for the guest. They describe
- * the virtual PC: CPUs, interrupt controllers, fixed hardware, HPET; the DSDT is compiled from kernel/dsdt.asl. The
+ * the virtual PC: CPUs, interrupt controllers, fixed hardware, HPET; the DSDT is compiled from kernel/vm/dsdt.asl. The
  * numbers below are the device models' too.
  */
-#ifndef ROOTLET_KERNEL_GUEST_ACPI_H
-#define ROOTLET_KERNEL_GUEST_ACPI_H
+#ifndef ROOTLET_KERNEL_VM_ACPI_H
+#define ROOTLET_KERNEL_VM_ACPI_H
 
-#include "kernel/guest_memory.h"
+#include "kernel/vm/memory.h"
 
 #define GUEST_ACPI_PM1_EVENT   0x600u /* status and enable, 16 bits each */
 #define GUEST_ACPI_PM1_CONTROL 0x604u

@@ -4,7 +4,7 @@
  * device takes) is the first branch of each function; everything else is split in a function of its own, off that path.
  * Runs in VMX root operation under the VM's device lock; also on the host in tests.
  */
-#include "kernel/bus.h"
+#include "kernel/vm/bus.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 

@@ -3,7 +3,7 @@
  * checked copies. The host touches guest memory through this file only. Runs where a VM starts, stops or asks for a
  * copy: never on the path of a plain exit; takes no lock of its own.
  */
-#include "kernel/guest_memory.h"
+#include "kernel/vm/memory.h"
 #include "kernel/frames.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"

@@ -10,12 +10,12 @@
  * Invariant: only the home CPU touches a vCPU's queue links, deadline and VMCS. Other CPUs set bits in `requests` and
  * kick.
  */
-#ifndef ROOTLET_KERNEL_VCPU_H
-#define ROOTLET_KERNEL_VCPU_H
+#ifndef ROOTLET_KERNEL_VM_VCPU_H
+#define ROOTLET_KERNEL_VM_VCPU_H
 
-#include "kernel/apic_port.h"
-#include "kernel/posted.h"
-#include "kernel/vtimer.h"
+#include "kernel/vm/apic_port.h"
+#include "kernel/vm/posted.h"
+#include "kernel/vm/vtimer.h"
 
 struct vm;
 

@@ -2,8 +2,8 @@
  * A VM's buses: port I/O and memory-mapped I/O. Devices register ranges when the VM is built; afterwards the tables are
  * constant. What nothing answers reads all ones and ignores writes. Callers hold the VM's device lock.
  */
-#ifndef ROOTLET_KERNEL_BUS_H
-#define ROOTLET_KERNEL_BUS_H
+#ifndef ROOTLET_KERNEL_VM_BUS_H
+#define ROOTLET_KERNEL_VM_BUS_H
 
 #include "kernel/lib/addr.h"
 #include "kernel/lib/status.h"

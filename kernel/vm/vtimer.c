@@ -4,7 +4,7 @@
  * fires: next_ns is the deadline of `first`, if it is known, and the least of the set, others_ns the least of the rest.
  * Runs in VMX root operation under the VM's device lock; also on the host in tests.
  */
-#include "kernel/vtimer.h"
+#include "kernel/vm/vtimer.h"
 #include "kernel/panic.h"
 
 void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void *clock)

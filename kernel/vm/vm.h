@@ -3,17 +3,17 @@
  * Life: created by the boot CPU; runs; the first vm_stop() wins; each vCPU is retired by its home CPU; the last one to
  * retire prints the stop line and releases guest memory. The object stays for the statistics until vm_destroy().
  */
-#ifndef ROOTLET_KERNEL_VM_H
-#define ROOTLET_KERNEL_VM_H
+#ifndef ROOTLET_KERNEL_VM_VM_H
+#define ROOTLET_KERNEL_VM_VM_H
 
 #include "arch/x86/spinlock.h"
-#include "kernel/bus.h"
+#include "kernel/vm/bus.h"
 #include "kernel/clock.h"
-#include "kernel/guest_memory.h"
-#include "kernel/line.h"
-#include "kernel/vcpu.h"
-#include "kernel/vm_spec.h"
-#include "kernel/vm_start.h"
+#include "kernel/vm/memory.h"
+#include "kernel/vm/irq.h"
+#include "kernel/vm/vcpu.h"
+#include "kernel/vm/spec.h"
+#include "kernel/vm/start.h"
 
 /* Order of docs/design.md section 5; vm_stop_reason_name() gives the words. */
 enum vm_stop_reason {
@@ -75,7 +75,7 @@ struct vm {
     u64 ept_root;      /* the EPT's top frame; owned by vmx/ept.c */
     u64 ept_apic_root; /* likewise, with the page where the local APIC is; 0: none */
     bool has_ept;
-    u32 symbol_steps; /* atomic: what its functions' names have cost (kernel/guest_symbols.h) */
+    u32 symbol_steps; /* atomic: what its functions' names have cost (kernel/vm/symbols.h) */
     u64 object_frames;
     u64 overhead_frames; /* all but guest memory and EPT */
     u64 stop_tsc;

@@ -3,8 +3,8 @@
  * first half of the structure is the CPU's own posted-interrupt descriptor.
  * SDM 3C 29.6 "Posted-Interrupt Processing".
  */
-#ifndef ROOTLET_KERNEL_POSTED_H
-#define ROOTLET_KERNEL_POSTED_H
+#ifndef ROOTLET_KERNEL_VM_POSTED_H
+#define ROOTLET_KERNEL_VM_POSTED_H
 
 #include "kernel/lib/types.h"
 

@@ -5,11 +5,11 @@
  * 5.2.10 "Firmware ACPI Control Structure (FACS)", 5.2.12 "Multiple APIC Description Table (MADT)"; IA-PC HPET
  * Specification 1.0a, 3.2.4 "The ACPI 2.0 HPET Description Table (HPET)".
  */
-#include "kernel/guest_acpi.h"
+#include "kernel/vm/acpi.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/apic.h"
 #include "kernel/lib/string.h"
-#include "kernel/vm_spec.h"
+#include "kernel/vm/spec.h"
 
 /* The places; the DSDT, whose size is iasl's, is last. */
 #define AT_RSDP (GUEST_FIRMWARE_BASE + 0x000)

@@ -1,10 +1,10 @@
 /*
  * Names of a guest's functions, out of the symbol table of its boot image, when that is an ELF file which has one.
  */
-#ifndef ROOTLET_KERNEL_GUEST_SYMBOLS_H
-#define ROOTLET_KERNEL_GUEST_SYMBOLS_H
+#ifndef ROOTLET_KERNEL_VM_SYMBOLS_H
+#define ROOTLET_KERNEL_VM_SYMBOLS_H
 
-#include "kernel/vm_start.h"
+#include "kernel/vm/start.h"
 
 #define GUEST_SYMBOL_BYTES 48u
 

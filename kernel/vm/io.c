@@ -5,7 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "kernel/clock.h"
 #include "kernel/sched/sched.h"
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 
 #define FAR_TSC (1ull << 55) /* years away: beyond it the conversion would overflow */
 

@@ -3,7 +3,7 @@
  * is the guest's own, so every offset in it is checked before it is followed, and all work is counted. System V ABI
  * (gABI 4.1), "Sections" and "Symbol Table".
  */
-#include "kernel/guest_symbols.h"
+#include "kernel/vm/symbols.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/bytes.h"
 #include "kernel/load/elf.h"

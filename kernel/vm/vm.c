@@ -2,15 +2,15 @@
  * Virtual machines: built from a module line, run, stopped, reported. Guest memory is released when the last vCPU has
  * been retired; the object stays for the statistics at the end. Boot CPU builds; any CPU stops.
  */
-#include "kernel/vm.h"
+#include "kernel/vm/vm.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
-#include "kernel/guest_acpi.h"
-#include "kernel/guest_firmware.h"
+#include "kernel/vm/acpi.h"
+#include "kernel/vm/firmware.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"

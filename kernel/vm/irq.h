@@ -1,8 +1,8 @@
 /*
  * An interrupt line: a wire from a device to one pin of a controller. And the controller as the CPU sees it.
  */
-#ifndef ROOTLET_KERNEL_LINE_H
-#define ROOTLET_KERNEL_LINE_H
+#ifndef ROOTLET_KERNEL_VM_IRQ_H
+#define ROOTLET_KERNEL_VM_IRQ_H
 
 #include "kernel/lib/types.h"
 

@@ -4,7 +4,7 @@
  * the keyboard controller, as a BIOS does at the end of a warm boot. SDM 3A 20.1.4 "Interrupt and Exception Handling"
  * (real mode); IBM PC/AT Technical Reference, "BIOS data area".
  */
-#include "kernel/guest_firmware.h"
+#include "kernel/vm/firmware.h"
 #include "kernel/lib/string.h"
 
 #define VECTORS        256u

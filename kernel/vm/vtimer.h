@@ -2,8 +2,8 @@
  * Timers of virtual devices and vCPUs, in guest nanoseconds (since the VM started). A set of timers belongs to one
  * vCPU: its earliest deadline bounds how long that vCPU may run or sleep. Callers hold the VM's device lock.
  */
-#ifndef ROOTLET_KERNEL_VTIMER_H
-#define ROOTLET_KERNEL_VTIMER_H
+#ifndef ROOTLET_KERNEL_VM_VTIMER_H
+#define ROOTLET_KERNEL_VM_VTIMER_H
 
 #include "kernel/lib/types.h"
 

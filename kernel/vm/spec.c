@@ -2,8 +2,8 @@
  * The configuration parser: words of the form key=value, two tables of keys (module lines, the hypervisor's own line),
  * one walk for both. Pure; a line may hold any bytes but NUL. Every refusal names the key and what it accepts.
  */
-#include "kernel/vm_spec.h"
-#include "kernel/guest_memory.h"
+#include "kernel/vm/spec.h"
+#include "kernel/vm/memory.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 

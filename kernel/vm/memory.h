@@ -3,8 +3,8 @@
  * EPT, the loaders and the copy functions share (docs/design.md, "Guest memory"). Each region is contiguous in host
  * memory. Built when the VM starts, constant until it is released: readers take no lock.
  */
-#ifndef ROOTLET_KERNEL_GUEST_MEMORY_H
-#define ROOTLET_KERNEL_GUEST_MEMORY_H
+#ifndef ROOTLET_KERNEL_VM_MEMORY_H
+#define ROOTLET_KERNEL_VM_MEMORY_H
 
 #include "kernel/lib/addr.h"
 #include "kernel/lib/status.h"

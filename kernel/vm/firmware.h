@@ -2,10 +2,10 @@
  * What a PC's firmware leaves behind for the payload it starts: interrupt vectors, BIOS data area, a cleared text page
  * and the reset vector. Enough for boot sectors and kernels that look at these places; there are no BIOS services.
  */
-#ifndef ROOTLET_KERNEL_GUEST_FIRMWARE_H
-#define ROOTLET_KERNEL_GUEST_FIRMWARE_H
+#ifndef ROOTLET_KERNEL_VM_FIRMWARE_H
+#define ROOTLET_KERNEL_VM_FIRMWARE_H
 
-#include "kernel/guest_memory.h"
+#include "kernel/vm/memory.h"
 
 /*
  * Writes the firmware's traces into zeroed memory; called once, before the image is loaded (an image may lie over
