@@ -34,8 +34,8 @@ build/%.c.o: %.c kernel.mk
 	$(CC) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $< $(FINISH)
 
 # The file VERSION is the one source of what the boot line says.
-build/kernel/main.c.o: KERNEL_CFLAGS += -DROOTLET_VERSION='"$(shell cat VERSION)"'
-build/kernel/main.c.o: VERSION
+build/kernel/start/main.c.o: KERNEL_CFLAGS += -DROOTLET_VERSION='"$(shell cat VERSION)"'
+build/kernel/start/main.c.o: VERSION
 
 build/%.asm.o: %.asm $(patsubst %/offsets.c,build/%/offsets.inc,$(wildcard arch/x86/offsets.c vmx/offsets.c))
 	@mkdir -p $(@D)

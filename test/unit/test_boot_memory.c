@@ -1,6 +1,6 @@
 /*
  * Free memory out of boot loader maps as firmware writes them: unsorted, overlapping, unaligned, wrapping.
- * links: kernel/boot_memory.c
+ * links: kernel/start/boot_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kernel/boot_memory.h"
+#include "kernel/start/boot_memory.h"
 #include "kernel/lib/bits.h"
 
 static struct boot_info info;

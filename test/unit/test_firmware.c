@@ -1,7 +1,7 @@
 /*
  * What firmware left running, on a PCI bus of arrays: each function that masters the bus is found behind whatever
  * bridges, and stopped but for bridges; IOMMUs are read and said; the console goes to the port that is named.
- * links: kernel/firmware.c drivers/host/pci.c
+ * links: kernel/start/firmware.c drivers/host/pci.c
  * flags: -Itest/fake
  */
 #include <setjmp.h>
@@ -18,7 +18,7 @@
 #include "drivers/host/pci.h"
 #include "drivers/host/serial.h"
 #include "kernel/console.h"
-#include "kernel/firmware.h"
+#include "kernel/start/firmware.h"
 #include "kernel/log.h"
 
 #define ENABLE      0x80000000u

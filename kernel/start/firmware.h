@@ -2,8 +2,8 @@
  * What firmware left behind and the hypervisor must settle before guests get memory: devices that may still write to
  * it, remapping hardware, and where the console is. Boot CPU, once, after the ACPI tables have been read.
  */
-#ifndef ROOTLET_KERNEL_FIRMWARE_H
-#define ROOTLET_KERNEL_FIRMWARE_H
+#ifndef ROOTLET_KERNEL_START_FIRMWARE_H
+#define ROOTLET_KERNEL_START_FIRMWARE_H
 
 #include "arch/x86/acpi.h"
 #include "kernel/vm/spec.h"

@@ -3,7 +3,7 @@
  * left out (ACPI tables, I/O APIC, other CPUs); without a local APIC or a clock the machine is refused. Boot CPU,
  * interrupts off.
  */
-#include "kernel/platform.h"
+#include "kernel/start/host.h"
 #include "arch/x86/acpi.h"
 #include "arch/x86/ioapic.h"
 #include "arch/x86/irq.h"
@@ -21,7 +21,7 @@
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
-#include "kernel/firmware.h"
+#include "kernel/start/firmware.h"
 #include "kernel/log.h"
 #include "kernel/symbols.h"
 
@@ -117,7 +117,7 @@ static void start_console_interrupt(u8 irq)
         log_warn("no I/O APIC pin for the serial interrupt: the console is polled");
 }
 
-enum status platform_init(const struct boot_info *boot, const struct host_options *options, struct refusal *why)
+enum status host_init(const struct boot_info *boot, const struct host_options *options, struct refusal *why)
 {
     enum status status;
 
@@ -154,7 +154,7 @@ static void report_moved_tsc(u32 apic_id, s64 ticks)
     log_info("cpu apic=%u tsc moved=%ld ticks, to agree with the boot CPU's", apic_id, ticks);
 }
 
-void platform_start_cpus(const struct platform_cpus *cpus)
+void host_start_cpus(const struct platform_cpus *cpus)
 {
     const struct smp_plan plan = {
         .apic_ids = acpi.cpu_apic_ids,

@@ -2,8 +2,8 @@
  * Which memory is free when the boot loader hands over: RAM, less everything else that the memory map names, less what
  * we keep (the kernel, its symbols, the information block, the modules). Pure.
  */
-#ifndef ROOTLET_KERNEL_BOOT_MEMORY_H
-#define ROOTLET_KERNEL_BOOT_MEMORY_H
+#ifndef ROOTLET_KERNEL_START_BOOT_MEMORY_H
+#define ROOTLET_KERNEL_START_BOOT_MEMORY_H
 
 #include "boot/boot_info.h"
 

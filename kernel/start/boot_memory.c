@@ -3,7 +3,7 @@
  * two regions disagree, "not RAM" wins. Both lists are sorted and merged first; one sweep then yields what lies in the
  * first and not in the second. Boot CPU, once.
  */
-#include "kernel/boot_memory.h"
+#include "kernel/start/boot_memory.h"
 #include "kernel/lib/bits.h"
 
 bool boot_memory_append(struct boot_ranges *ranges, u64 base, u64 size_bytes)

@@ -1,7 +1,7 @@
 /*
- * From module lines to VMs, and the sum of their ends. Boot CPU; machine_vm_ended comes from any.
+ * From module lines to VMs, and the sum of their ends. Boot CPU; vms_vm_ended comes from any.
  */
-#include "kernel/machine.h"
+#include "kernel/start/vms.h"
 #include "arch/x86/paging.h"
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
@@ -25,7 +25,7 @@ struct module_line {
 static struct module_line lines[BOOT_MAX_MODULES];
 static struct vm *vms; /* in the order in which they were made */
 static struct vm **last_vm = &vms;
-static u32 running = 1; /* atomic; one for machine_start_vms itself */
+static u32 running = 1; /* atomic; one for vms_start itself */
 static u32 failed;      /* atomic */
 static const char *input_name = "";
 static struct vm *input_vm;
@@ -33,12 +33,12 @@ static const struct host_options no_options;
 static const struct host_options *debugger = &no_options;
 static const struct vm *debugged_vm;
 
-void machine_note_failure(void)
+void vms_note_failure(void)
 {
     __atomic_store_n(&failed, 1, __ATOMIC_SEQ_CST);
 }
 
-bool machine_all_well(void)
+bool vms_all_well(void)
 {
     return !__atomic_load_n(&failed, __ATOMIC_SEQ_CST);
 }
@@ -49,10 +49,10 @@ static void drop_running(void)
         sched_finish();
 }
 
-void machine_vm_ended(bool clean)
+void vms_vm_ended(bool clean)
 {
     if (!clean)
-        machine_note_failure();
+        vms_note_failure();
     drop_running();
 }
 
@@ -62,7 +62,7 @@ static void note_input(void)
     vm_note_input(input_vm);
 }
 
-void machine_set_console_input(const char *name)
+void vms_set_console_input(const char *name)
 {
     input_name = name;
 }
@@ -76,10 +76,10 @@ static void connect_terminal(struct vm *vm)
     if (console_set_reader(note_input))
         return;
     log_error("console.input=%s: the serial port has no interrupt, so nothing typed arrives", input_name);
-    machine_note_failure();
+    vms_note_failure();
 }
 
-void machine_set_debugger(const struct host_options *options)
+void vms_set_debugger(const struct host_options *options)
 {
     debugger = options;
 }
@@ -100,13 +100,13 @@ static void open_debugger(void)
     if (!debugged_vm || gdb_stub_open(&why) == STATUS_OK)
         return;
     log_error("gdb=%s: %s; the VM runs without a debugger", debugger->gdb, why.text);
-    machine_note_failure();
+    vms_note_failure();
 }
 
 static void refuse_vm(const char *name, const char *why)
 {
     log_event("vm refused name=%s why=\"%s\"", name, why);
-    machine_note_failure();
+    vms_note_failure();
 }
 
 /* The boot module of this name that comes first, or NULL. */
@@ -193,10 +193,10 @@ static void check_name(const char *option, const char *name, u32 count)
     if (!name[0] || boot_line_of(name, count))
         return;
     log_error("%s=%s: no line defines this VM; give a name that stands after vm=", option, name);
-    machine_note_failure();
+    vms_note_failure();
 }
 
-void machine_start_vms(const struct boot_info *boot, const struct vm_board *board)
+void vms_start(const struct boot_info *boot, const struct vm_board *board)
 {
     for (u32 i = 0; i < boot->module_count; i++)
         lines[i].bad = vm_spec_parse(boot->modules[i].line, &lines[i].spec, &lines[i].why) != STATUS_OK;
@@ -217,11 +217,11 @@ void machine_start_vms(const struct boot_info *boot, const struct vm_board *boar
     open_debugger();
     if (boot->modules_dropped) {
         log_error("%u modules come after the first %u and are left out", boot->modules_dropped, BOOT_MAX_MODULES);
-        machine_note_failure();
+        vms_note_failure();
     }
     if (!boot->module_count) {
         log_error("no module: nothing to run; add a line like: module2 /guests/hello.elf vm=hello mem=8M");
-        machine_note_failure();
+        vms_note_failure();
     }
     drop_running();
 }
@@ -263,10 +263,10 @@ static void print_trace(enum trace_to to)
     if (com2_works)
         return;
     log_error("trace=com2: no UART answers at COM2, or it does not send; use trace=serial");
-    machine_note_failure();
+    vms_note_failure();
 }
 
-void machine_report_and_free(enum trace_to trace)
+void vms_report_and_free(enum trace_to trace)
 {
     console_set_reader(NULL);
     gdb_stub_flush();

@@ -2,7 +2,7 @@
  * Builds the board and carries messages between its parts: device -> I/O APIC -> local APIC -> vCPU, and IPIs from one
  * local APIC to the others. Callbacks come with the VM's lock held.
  */
-#include "kernel/board.h"
+#include "kernel/start/board.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "drivers/virt/pc.h"
@@ -13,7 +13,7 @@
 #include "kernel/frames.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
-#include "kernel/machine.h"
+#include "kernel/start/vms.h"
 #include "kernel/sched/sched.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
@@ -319,4 +319,4 @@ static void explain(struct vm *vm)
     trace_print_last(vm, log_text);
 }
 
-const struct vm_board board_pc = {bytes, load, attach, explain, machine_vm_ended};
+const struct vm_board board_pc = {bytes, load, attach, explain, vms_vm_ended};

@@ -1,7 +1,7 @@
 /*
  * See selftest.h. A word that is none of those below goes to traps_provoke(), which has the exceptions.
  */
-#include "kernel/selftest.h"
+#include "kernel/start/selftest.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/traps.h"
@@ -9,7 +9,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
-#include "kernel/machine.h"
+#include "kernel/start/vms.h"
 #include "kernel/machine_check.h"
 #include "kernel/panic.h"
 #include "kernel/virt.h"
@@ -78,7 +78,7 @@ void selftest_begin(const char *word)
     }
     if (!traps_provoke(word)) {
         log_error("test=%s: no such test, or nothing stopped it", word);
-        machine_note_failure();
+        vms_note_failure();
     }
 }
 
@@ -91,7 +91,7 @@ void selftest_after_vmxoff(void)
         return;
     if (virt_cpu_enter(&why) != STATUS_OK) {
         log_error("cpu id=%u cannot enter VMX operation again: %s", cpu_id(), why.text);
-        machine_note_failure();
+        vms_note_failure();
         return;
     }
     virt_cpu_leave();

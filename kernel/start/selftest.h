@@ -1,8 +1,8 @@
 /*
  * test=WORD on the hypervisor's line: what the test-suite provokes. docs/running.md does not offer it to users.
  */
-#ifndef ROOTLET_KERNEL_SELFTEST_H
-#define ROOTLET_KERNEL_SELFTEST_H
+#ifndef ROOTLET_KERNEL_START_SELFTEST_H
+#define ROOTLET_KERNEL_START_SELFTEST_H
 
 #include "kernel/lib/types.h"
 

@@ -3,8 +3,8 @@
  * CPUs. One log line per thing found. arch/x86 and drivers/host do the work and know nothing of logs; this file is
  * where they meet. Boot CPU only, interrupts off.
  */
-#ifndef ROOTLET_KERNEL_PLATFORM_H
-#define ROOTLET_KERNEL_PLATFORM_H
+#ifndef ROOTLET_KERNEL_START_HOST_H
+#define ROOTLET_KERNEL_START_HOST_H
 
 #include "arch/x86/percpu.h"
 #include "boot/boot_info.h"
@@ -14,8 +14,7 @@
  * Everything but the other CPUs. Preconditions: console_init, own page tables (paging_map_device works), IDT loaded, GS
  * set. STATUS_UNSUPPORTED: the machine lacks what nothing can replace (a local APIC, any clock); *why says what.
  */
-enum status platform_init(const struct boot_info *boot, const struct host_options *options,
-                          struct refusal *why) MUST_CHECK;
+enum status host_init(const struct boot_info *boot, const struct host_options *options, struct refusal *why) MUST_CHECK;
 struct platform_cpus {
     hpa_t trampoline;                          /* a page of RAM below 640 KiB that nobody uses; 0 if there is none */
     void (*entry)(struct cpu_local *);         /* each of them runs it for ever */
@@ -24,6 +23,6 @@ struct platform_cpus {
     bool test_stuck;                           /* test=tsc-stuck: and stay so */
 };
 /* Starts the other CPUs. Those that do not come, or will not do, are named in the log. */
-void platform_start_cpus(const struct platform_cpus *cpus);
+void host_start_cpus(const struct platform_cpus *cpus);
 
 #endif

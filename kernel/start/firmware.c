@@ -5,7 +5,7 @@
  * leaves that to us. Remapping hardware: Intel Virtualization Technology for Directed I/O 3.3, 10.4.5 "Global Status
  * Register".
  */
-#include "kernel/firmware.h"
+#include "kernel/start/firmware.h"
 #include "arch/x86/paging.h"
 #include "drivers/host/pci.h"
 #include "drivers/host/serial.h"

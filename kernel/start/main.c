@@ -7,16 +7,16 @@
 #include "arch/x86/smp.h"
 #include "boot/boot_info.h"
 #include "drivers/host/power.h"
-#include "kernel/board.h"
-#include "kernel/boot_memory.h"
+#include "kernel/start/board.h"
+#include "kernel/start/boot_memory.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/log.h"
-#include "kernel/machine.h"
+#include "kernel/start/vms.h"
 #include "kernel/panic.h"
-#include "kernel/platform.h"
+#include "kernel/start/host.h"
 #include "kernel/sched/sched.h"
-#include "kernel/selftest.h"
+#include "kernel/start/selftest.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
@@ -151,7 +151,7 @@ static void run_machines(enum trace_to trace)
     u64 frames_before = frames_free_count();
 
     enter_root_everywhere();
-    machine_start_vms(&boot_info, &board_pc);
+    vms_start(&boot_info, &board_pc);
     sched_run();
     leave_root();
     while (__atomic_load_n(&cpus_left, __ATOMIC_SEQ_CST) < smp_cpu_count())
@@ -160,11 +160,11 @@ static void run_machines(enum trace_to trace)
     if (first)
         log_event("first entry ticks=%lu", first - boot_entry_tsc);
     selftest_at_end();
-    machine_report_and_free(trace);
+    vms_report_and_free(trace);
     u64 frames_after = frames_free_count();
     log_event("frames before=%lu after=%lu lost=%ld", frames_before, frames_after, (s64)(frames_before - frames_after));
     if (frames_before != frames_after)
-        machine_note_failure();
+        vms_note_failure();
 }
 
 /* ---- boot ---- */
@@ -175,7 +175,7 @@ static void take_options(struct host_options *options)
 
     if (host_options_parse(boot_info.command_line, options, &why) != STATUS_OK) {
         log_error("option refused: %s", why.text);
-        machine_note_failure();
+        vms_note_failure();
     }
     log_set_level(options->log);
 }
@@ -201,7 +201,7 @@ static void start_cpus(const char *test)
         .test_stuck = odd.tsc_stuck,
     };
 
-    platform_start_cpus(&cpus);
+    host_start_cpus(&cpus);
 }
 
 static void boot(u32 magic, u32 info_physical, struct host_options *options)
@@ -221,7 +221,7 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
     take_options(options);
     init_memory(info_physical, info_bytes);
     log_info("image at=0x%lx bytes=%lu", virt_to_phys(image_start).raw, (u64)(image_end - image_start));
-    if (platform_init(&boot_info, options, &why) != STATUS_OK) {
+    if (host_init(&boot_info, options, &why) != STATUS_OK) {
         log_error("%s", why.text);
         end_with_failure();
     }
@@ -249,10 +249,10 @@ void kernel_main(u32 magic, u32 info_physical)
         log_error("%s", virt_why.text);
         end_with_failure();
     }
-    machine_set_console_input(options.console_input);
-    machine_set_debugger(&options);
+    vms_set_console_input(options.console_input);
+    vms_set_debugger(&options);
     run_machines(options.trace);
-    log_event("end status=%s", machine_all_well() ? "ok" : "fail");
+    log_event("end status=%s", vms_all_well() ? "ok" : "fail");
     console_flush();
     power_off();
 }
