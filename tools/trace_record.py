@@ -1,6 +1,6 @@
 """The flight recorder's records (docs/trace.md): from the text on a serial console to decoded values.
 
-The tables here are those of vmx/exit.c, kernel/trace/trace.h and kernel/vm/vm.h; test/bochs/test_trace.py compares them.
+The tables here are those of vmx/exit/exit.c, kernel/trace/trace.h and kernel/vm/vm.h; test/bochs/test_trace.py compares them.
 """
 import base64
 import binascii

@@ -11,8 +11,8 @@
 #include "arch/x86/cpu.h"
 #include "kernel/virt.h"
 #include "vmx/features.h"
-#include "vmx/mmio_slot.h"
-#include "vmx/mtrr.h"
+#include "vmx/exit/mmio_slot.h"
+#include "vmx/exit/mtrr.h"
 #include "vmx/vmcs.h"
 
 /* Indices of gpr[], as instructions encode registers. RSP lives in the VMCS. */

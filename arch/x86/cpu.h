@@ -16,7 +16,7 @@ struct cpuid_result {
 static inline struct cpuid_result cpu_cpuid(u32 leaf, u32 subleaf)
 {
     u64 eax = leaf, ebx, ecx = subleaf, edx;
-    /* Leaves RBX alone, which vmx/cpuid.c must not use. */
+    /* Leaves RBX alone, which vmx/exit/cpuid.c must not use. */
     asm volatile("mov %%rbx, %1\n\tcpuid\n\txchg %%rbx, %1" : "+a"(eax), "=&r"(ebx), "+c"(ecx), "=d"(edx));
     return (struct cpuid_result){(u32)eax, (u32)ebx, (u32)ecx, (u32)edx};
 }

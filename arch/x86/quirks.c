@@ -40,7 +40,7 @@ static const struct {
     bool (*is_here)(void);
 } rows[QUIRKS] = {
   /* Bochs 2.7. XSAVEC and XSAVES write components over the area's header, where XRSTOR does not look for them. Guests
-  * have neither: vmx/cpuid.c. Tried, whoever the engine is. */
+  * have neither: vmx/exit/cpuid.c. Tried, whoever the engine is. */
     [QUIRK_XSAVEC] = {"xsavec",              misplaces_in_xsavec},
  /* Bochs 2.7. VM entry sets "blocking by NMI" in the CPU, but does not clear it. Each NMI is followed up to its
   * IRET,   and blocking without an NMI in service is taken back: vmx/event.c. */

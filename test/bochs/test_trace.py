@@ -84,7 +84,7 @@ def enum_values(text, prefix):
 
 
 def test_exit_names_are_those_of_the_hypervisor():
-    text = vms.read("vmx/exit.c")
+    text = vms.read("vmx/exit/exit.c")
     named = {name: int(number) for name, number in re.findall(r"#define (EXIT_\w+) +(\d+)u", text)}
     rows = re.findall(r'\[(\w+)\] *= *\{"([a-z-]+)"', text)
     names = {int(key) if key.isdigit() else named[key]: name for key, name in rows if name != "unknown"}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The CPUID and MSR policy stands in the code and in docs/cpuid.md: compares the two.
 
-Each row of `rules` in vmx/cpuid.c must be a row | `WORD` | `CONDITION` | mask | ... of the page, each row of `rows` in vmx/msr.c a
+Each row of `rules` in vmx/exit/cpuid.c must be a row | `WORD` | `CONDITION` | mask | ... of the page, each row of `rows` in vmx/exit/msr.c a
 row | `MSR` | `KIND` | value | ..., in the same order, and nothing else may be there. Prints each difference; the exit status is 1 if
 there is any.
 
@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-CPUID, MSR, FIELDS, PAGE = "vmx/cpuid.c", "vmx/msr.c", "vmx/fields.h", "docs/cpuid.md"
+CPUID, MSR, FIELDS, PAGE = "vmx/exit/cpuid.c", "vmx/exit/msr.c", "vmx/fields.h", "docs/cpuid.md"
 NUMBER = r"(0[xX][0-9a-fA-F]+|\d+)"
 
 

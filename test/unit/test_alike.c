@@ -2,7 +2,7 @@
  * CPUs that are not quite the boot CPU: what is used and lacks, or is insisted on, is named; what is not used may
  * differ. SDM 3C 31.5.1 "Algorithms for Determining VMX Capabilities".
  *
- * links: vmx/alike.c vmx/caps.c vmx/cpuid.c vmx/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/errata.c
+ * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/errata.c
  *
  * links: arch/x86/xsave.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  * test/fake/host_memory.c

@@ -2,7 +2,8 @@
  * What a guest's CPUID says, on a CPU that has every feature: nothing that the hypervisor does not provide, and
  * everything consistent with itself. SDM 2A 3.2 "CPUID - CPU Identification", 1 13.2.
  *
- * links: vmx/cpuid.c vmx/caps.c vmx/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c kernel/vm/memory.c
+ * links: vmx/exit/cpuid.c vmx/caps.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
+ * kernel/vm/memory.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

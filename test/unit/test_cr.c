@@ -3,7 +3,8 @@
  * effects. SDM 2B "MOV - Move to/from Control Registers", 3A 4.4.1 "PDPTE Registers", 9.8.5 "Initializing IA-32e Mode",
  * 1 13.3 "Enabling the XSAVE Feature Set and XSAVE-Enabled Features".
  *
- * links: vmx/cr.c vmx/caps.c vmx/cpuid.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c kernel/vm/memory.c
+ * links: vmx/exit/cr.c vmx/caps.c vmx/exit/cpuid.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
+ * kernel/vm/memory.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

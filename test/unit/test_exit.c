@@ -2,7 +2,7 @@
  * The dispatcher over every exit reason: which handler gets it, what is refused, and that nothing unknown is skipped.
  * SDM 3D Appendix C "VMX Basic Exit Reasons".
  *
- * links: vmx/exit.c vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * links: vmx/exit/exit.c vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */

@@ -2,7 +2,7 @@
  * EPT violations from exit to device: each kind of load and store twice, the second time from its slot; and that a slot
  * is never used once code, page tables or mode have changed. SDM 3C 28.2.3.2 "EPT Violations".
  *
- * links: vmx/mmio.c vmx/mmio_general.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/decode.c vmx/emulate.c
+ * links: vmx/exit/mmio.c vmx/exit/mmio_general.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/decode.c vmx/emulate.c
  * vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c
  * test/fake/cpu.c test/fake/host_memory.c
  *
@@ -14,7 +14,7 @@
 #include "test/fake/host_memory.h"
 #include "vmx/fetch.h"
 #include "vmx/guest.h"
-#include "vmx/mmio.h"
+#include "vmx/exit/mmio.h"
 
 #define DEVICE 0xfed00000ull
 #define CODE   0x8000ull /* where most tests put their instruction, linear and physical */

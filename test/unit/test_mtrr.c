@@ -2,7 +2,7 @@
  * Memory type range registers: what firmware leaves in them and what WRMSR takes. SDM 3A 11.11.2 "Setting Memory Ranges
  * with MTRRs".
  *
- * links: vmx/mtrr.c
+ * links: vmx/exit/mtrr.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "vmx/mtrr.h"
+#include "vmx/exit/mtrr.h"
 
 #define BITS     40u
 #define ADDRESS  0xfffffff000ull

@@ -53,7 +53,7 @@ def requests_of(vcpu):
 
 def exit_name(reason):
     try:
-        return evaluate(f"'vmx/exit.c'::exits[{reason}].name").string()
+        return evaluate(f"'vmx/exit/exit.c'::exits[{reason}].name").string()
     except gdb.error:
         return str(reason)
 

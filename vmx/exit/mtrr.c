@@ -1,7 +1,7 @@
 /*
  * See mtrr.h. SDM 3A 11.11.2 "Setting Memory Ranges with MTRRs".
  */
-#include "vmx/mtrr.h"
+#include "vmx/exit/mtrr.h"
 #include "arch/x86/msr.h"
 
 #define CAPABILITIES (FIXED / 2 | BIT(8) | BIT(10)) /* so many ranges; fixed ranges, write-combining */

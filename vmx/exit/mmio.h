@@ -2,8 +2,8 @@
  * Between the two halves of EPT violations: mmio.c, the exit, with the path of instructions that were met before, and
  * mmio_general.c, which fetches, decodes and executes any instruction.
  */
-#ifndef ROOTLET_VMX_MMIO_H
-#define ROOTLET_VMX_MMIO_H
+#ifndef ROOTLET_VMX_EXIT_MMIO_H
+#define ROOTLET_VMX_EXIT_MMIO_H
 
 #include "vmx/vcpu.h"
 

@@ -4,7 +4,7 @@
  * made all checks of the access, and so nothing is left but to ask the device. Everything else: mmio_general.c.
  * SDM 3C 28.2.3.2 "EPT Violations", 27.2.1 "Basic VM-Exit Information" for the qualification.
  */
-#include "vmx/mmio.h"
+#include "vmx/exit/mmio.h"
 #include "arch/x86/cpu.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"

@@ -2,8 +2,8 @@
  * A vCPU's memory type range registers: what RDMSR and WRMSR do with them. They are state and nothing else: guest
  * memory is write-back whatever they say (ept.h). Pure. SDM 3A 11.11 "Memory Type Range Registers (MTRRs)".
  */
-#ifndef ROOTLET_VMX_MTRR_H
-#define ROOTLET_VMX_MTRR_H
+#ifndef ROOTLET_VMX_EXIT_MTRR_H
+#define ROOTLET_VMX_EXIT_MTRR_H
 
 #include "kernel/lib/addr.h"
 #include "kernel/lib/bits.h"

@@ -6,7 +6,7 @@
  * page tables cannot be compared with one pointer each: near the end of a page, in PAE paging or 5-level paging, or
  * outside RAM.
  */
-#include "vmx/mmio.h"
+#include "vmx/exit/mmio.h"
 #include "arch/x86/cpu.h"
 #include "kernel/lib/format.h"
 #include "vmx/emulate.h"

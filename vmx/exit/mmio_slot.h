@@ -4,8 +4,8 @@
  * and the page-table entries that led to the instruction as well as its bytes still have the values that they had: both
  * are compared in guest memory at each use, so that no change by the guest needs to be noticed.
  */
-#ifndef ROOTLET_VMX_MMIO_SLOT_H
-#define ROOTLET_VMX_MMIO_SLOT_H
+#ifndef ROOTLET_VMX_EXIT_MMIO_SLOT_H
+#define ROOTLET_VMX_EXIT_MMIO_SLOT_H
 
 #include "kernel/lib/bits.h"
 #include "vmx/decode.h"
