@@ -10,7 +10,7 @@
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/string.h"
 #include "vmx/event.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "vmx/load.h"
 
 #define QUALIFICATION_POINTS 0xfull /* B0 to B3: SDM 3C, table 27-1 "Exit Qualification for Debug Exceptions" */

@@ -7,7 +7,7 @@
 #include "kernel/vm/symbols.h"
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 
 #define MAX_CALLERS 8u
 

@@ -3,12 +3,12 @@
  * Checks the contracts: lengths, truncation, no change when an access fails, and no access wider than the operand.
  * Input: one byte of mode and failure, 8 of register seed, then the instruction.
  *
- * links: vmx/decode.c vmx/emulate.c
+ * links: vmx/insn/decode.c vmx/insn/emulate.c
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmx/emulate.h"
+#include "vmx/insn/emulate.h"
 
 #define REQUIRE(condition)                                                                                             \
     do {                                                                                                               \

@@ -109,7 +109,7 @@ WIDE = {
     "tools/trace_summary.py",
     "tools/trace_svg.py",
     "tools/vmx-caps",
-    "vmx/decode.c",
+    "vmx/insn/decode.c",
     "vmx/entry.asm",
 }
 

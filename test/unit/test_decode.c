@@ -2,7 +2,7 @@
  * The decoder's contract: statuses at the edges (truncation, 15 bytes, LOCK, undefined encodings), and the address
  * forms and field conventions that the executor relies on, by hand. test_decode_zydis compares the rest.
  *
- * links: vmx/decode.c
+ * links: vmx/insn/decode.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "vmx/decode.h"
+#include "vmx/insn/decode.h"
 
 #define BYTES(...) (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__})
 

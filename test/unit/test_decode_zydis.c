@@ -3,7 +3,7 @@
  * accepts must be what Zydis sees, field by field; what Zydis knows as a supported operation on memory must be
  * accepted.
  *
- * links: vmx/decode.c
+ * links: vmx/insn/decode.c
  * libs: -lZydis -lZycore
  */
 #include <setjmp.h>
@@ -17,7 +17,7 @@
 
 #include <Zydis/Zydis.h>
 
-#include "vmx/decode.h"
+#include "vmx/insn/decode.h"
 
 static ZydisDecoder decoders[3];
 static u64 seed;

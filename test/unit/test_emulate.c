@@ -1,7 +1,7 @@
 /*
  * What test_emulate_native cannot ask the CPU: 16- and 32-bit code, segment bases and bounds, accesses that fail.
  *
- * links: vmx/decode.c vmx/emulate.c
+ * links: vmx/insn/decode.c vmx/insn/emulate.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "arch/x86/regs.h"
-#include "vmx/emulate.h"
+#include "vmx/insn/emulate.h"
 
 #define ARENA        0x12345000ull /* linear address of shadow[0] */
 #define ARENA_BYTES  1024u

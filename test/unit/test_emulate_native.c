@@ -4,7 +4,7 @@
  * executor; registers, flags and memory must come out the same. 16- and 32-bit code, faults and segment checks are
  * tested by hand.
  *
- * links: vmx/decode.c vmx/emulate.c
+ * links: vmx/insn/decode.c vmx/insn/emulate.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 
 #include "arch/x86/regs.h"
-#include "vmx/emulate.h"
+#include "vmx/insn/emulate.h"
 
 /* ---- running an instruction natively ---- */
 

@@ -2,8 +2,9 @@
  * A stopped guest's backtrace: chains of frames in 32-bit and 64-bit code, through page tables, and every way in which
  * a guest can make a wrong one. The guest is not touched by it.
  *
- * links: vmx/guest_backtrace.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/event.c vmx/apicv.c vmx/controls.c
- * kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: vmx/guest_backtrace.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/apicv.c
+ * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -13,7 +14,7 @@
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
 #include "test/fake/host_memory.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "vmx/guest_backtrace.h"
 
 /* Functions f0 to f15, of 0x100 bytes each. */

@@ -2,7 +2,7 @@
  * The page-table walk on handmade tables: each paging mode and page size, access rights, reserved bits, error codes,
  * accessed and dirty flags.
  *
- * links: vmx/gva.c
+ * links: vmx/insn/gva.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "arch/x86/regs.h"
-#include "vmx/gva.h"
+#include "vmx/insn/gva.h"
 
 #define P   1ull
 #define W   2ull

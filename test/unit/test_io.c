@@ -2,7 +2,7 @@
  * IN, OUT, INS and OUTS through their exits: sizes, direction, address wraps, REP, and page faults in the middle.
  * SDM 2A "INS/INSB/INSW/INSD", 3C 27.2.1 "Basic VM-Exit Information".
  *
- * links: vmx/exit/io.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/event.c vmx/apicv.c vmx/controls.c
+ * links: vmx/exit/io.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/apicv.c vmx/controls.c
  * kernel/vm/bus.c kernel/vm/memory.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c

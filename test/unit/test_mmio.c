@@ -2,9 +2,9 @@
  * EPT violations from exit to device: each kind of load and store twice, the second time from its slot; and that a slot
  * is never used once code, page tables or mode have changed. SDM 3C 28.2.3.2 "EPT Violations".
  *
- * links: vmx/exit/mmio.c vmx/exit/mmio_general.c vmx/guest.c vmx/guest_physical.c vmx/gva.c vmx/decode.c vmx/emulate.c
- * vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c
- * test/fake/cpu.c test/fake/host_memory.c
+ * links: vmx/exit/mmio.c vmx/exit/mmio_general.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c
+ * vmx/insn/decode.c vmx/insn/emulate.c vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c
+ * test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -13,7 +13,7 @@
 #include "kernel/lib/format.h"
 #include "test/fake/host_memory.h"
 #include "vmx/fetch.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "vmx/exit/mmio.h"
 
 #define DEVICE 0xfed00000ull

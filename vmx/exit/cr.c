@@ -9,7 +9,7 @@
 #include "kernel/trace/trace.h"
 #include "vmx/debug.h"
 #include "vmx/event.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "vmx/load.h"
 #include "vmx/tlb.h"
 

@@ -13,7 +13,7 @@
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/explain.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "vmx/vcpu.h"
 
 #define ENTRY_FAILED             0x80000000u

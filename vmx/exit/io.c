@@ -5,7 +5,7 @@
 #include "arch/x86/regs.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "vmx/vcpu.h"
 
 /* SDM 3C 27.2.1, table "Exit Qualification for I/O Instructions". */

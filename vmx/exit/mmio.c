@@ -9,7 +9,7 @@
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/fetch.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 
 /*
  * The violation was met while the CPU delivered an event (its tables or stack are not in RAM) or fetched an

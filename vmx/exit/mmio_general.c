@@ -9,9 +9,9 @@
 #include "vmx/exit/mmio.h"
 #include "arch/x86/cpu.h"
 #include "kernel/lib/format.h"
-#include "vmx/emulate.h"
+#include "vmx/insn/emulate.h"
 #include "vmx/event.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 
 static enum emulate_outcome outcome_of(enum guest_access access)
 {

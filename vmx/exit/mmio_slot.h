@@ -8,7 +8,7 @@
 #define ROOTLET_VMX_EXIT_MMIO_SLOT_H
 
 #include "kernel/lib/bits.h"
-#include "vmx/decode.h"
+#include "vmx/insn/decode.h"
 #include "vmx/fields.h"
 
 #define MMIO_SLOTS       8u  /* a power of two */

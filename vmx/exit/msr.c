@@ -7,7 +7,7 @@
 #include "kernel/lib/apic.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 
 #define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + APIC_EOI / 16)
 #define MCG_STATUS_BITS 7ull /* RIPV, EIPV, MCIP */

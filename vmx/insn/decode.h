@@ -1,11 +1,12 @@
 /*
  * Decodes the instructions that access device memory. An EPT violation gives an address but no instruction length, so
- * the bytes at RIP are decoded here and vmx/emulate.c executes the result. Pure: takes bytes, returns a description; no
- * allocation, no state. What is not in the tables is refused, never guessed. SDM 2A 2.1 "Instruction Format for
- * Protected Mode, Real-address Mode, and Virtual-8086 Mode", 2A 2.2.1 "REX Prefixes", SDM 2D appendix A "Opcode Map".
+ * the bytes at RIP are decoded here and vmx/insn/emulate.c executes the result. Pure: takes bytes, returns a
+ * description; no allocation, no state. What is not in the tables is refused, never guessed. SDM 2A 2.1 "Instruction
+ * Format for Protected Mode, Real-address Mode, and Virtual-8086 Mode", 2A 2.2.1 "REX Prefixes", SDM 2D appendix A
+ * "Opcode Map".
  */
-#ifndef ROOTLET_VMX_DECODE_H
-#define ROOTLET_VMX_DECODE_H
+#ifndef ROOTLET_VMX_INSN_DECODE_H
+#define ROOTLET_VMX_INSN_DECODE_H
 
 #include "kernel/lib/status.h"
 #include "kernel/lib/types.h"

@@ -3,7 +3,7 @@
  * accessed and dirty flags; if an entry changed meanwhile the walk starts again, a bounded number of times.
  * Entry formats: SDM 3A tables 4-4 to 4-6 (32-bit), 4-8 to 4-11 (PAE), 4-14 to 4-20 (4-level and 5-level).
  */
-#include "vmx/gva.h"
+#include "vmx/insn/gva.h"
 #include "arch/x86/regs.h"
 
 #define ENTRY_PRESENT    BIT(0)

@@ -4,7 +4,7 @@
  * lock for devices.
  */
 #include "kernel/lib/bits.h"
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 
 /* Memory, or what no one device takes whole. */
 static NOINLINE u64 read_other(struct vmx_vcpu *v, gpa_t address, u8 bytes)

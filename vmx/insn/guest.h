@@ -2,11 +2,11 @@
  * A running guest's linear addresses: translation through its own page tables, and copies that split at pages. Current
  * VMCS.
  */
-#ifndef ROOTLET_VMX_GUEST_H
-#define ROOTLET_VMX_GUEST_H
+#ifndef ROOTLET_VMX_INSN_GUEST_H
+#define ROOTLET_VMX_INSN_GUEST_H
 
 #include "vmx/event.h"
-#include "vmx/gva.h"
+#include "vmx/insn/gva.h"
 #include "vmx/vcpu.h"
 
 enum guest_access {

@@ -4,7 +4,7 @@
  * prefixes'. Invariant: no byte at or beyond the limit (count, and never more than 15) is read. SDM 2A 2.1.5
  * "Addressing-Mode Encoding of ModR/M and SIB Bytes", SDM 2D A.4 "Opcode Extensions for One-Byte and Two-byte Opcodes".
  */
-#include "vmx/decode.h"
+#include "vmx/insn/decode.h"
 
 enum row_flag {
     BYTE_WIDTH = 1u << 0, /* the operand is one byte; else its size follows from mode, 66 and REX.W */

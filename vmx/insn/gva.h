@@ -5,8 +5,8 @@
  * Paging", 4.5 "4-Level Paging and 5-Level Paging", 4.6 "Access Rights", 4.7 "Page-Fault Exceptions", 4.8 "Accessed and
  * Dirty Flags".
  */
-#ifndef ROOTLET_VMX_GVA_H
-#define ROOTLET_VMX_GVA_H
+#ifndef ROOTLET_VMX_INSN_GVA_H
+#define ROOTLET_VMX_INSN_GVA_H
 
 #include "kernel/lib/addr.h"
 

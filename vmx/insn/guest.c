@@ -2,7 +2,7 @@
  * Access to a guest's linear addresses on its behalf, with the checks and faults that its own access would meet.
  * SDM 3A 4 "Paging". Runs between exit and entry on the vCPU's CPU; takes the VM lock only for devices.
  */
-#include "vmx/guest.h"
+#include "vmx/insn/guest.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/xsave.h"
 #include "vmx/event.h"

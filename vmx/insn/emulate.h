@@ -1,6 +1,6 @@
 /*
- * Executes one decoded instruction (vmx/decode.h) on a guest's registers, with memory behind callbacks. Pure: owns no
- * state.
+ * Executes one decoded instruction (vmx/insn/decode.h) on a guest's registers, with memory behind callbacks. Pure: owns
+ * no state.
  *
  * Invariant: registers and flags change only when all of the instruction's memory accesses have succeeded.
  * A locked or exchanging instruction reads and then writes; it is not atomic against other CPUs, as is usual for
@@ -8,10 +8,10 @@
  *
  * SDM 1 3.4.3.1 "Status Flags", SDM 2A to 2D for each instruction.
  */
-#ifndef ROOTLET_VMX_EMULATE_H
-#define ROOTLET_VMX_EMULATE_H
+#ifndef ROOTLET_VMX_INSN_EMULATE_H
+#define ROOTLET_VMX_INSN_EMULATE_H
 
-#include "vmx/decode.h"
+#include "vmx/insn/decode.h"
 
 enum emulate_outcome {
     EMULATE_OK,

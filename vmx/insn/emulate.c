@@ -4,7 +4,7 @@
  * Runs on the exit path of an MMIO access: a plain MOV goes straight through emulate_instruction.
  * SDM 1 3.3.7 "Address Calculations in 64-Bit Mode", SDM 1 7.3.9 "String Operations".
  */
-#include "vmx/emulate.h"
+#include "vmx/insn/emulate.h"
 #include "arch/x86/regs.h"
 
 #define STATUS_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
