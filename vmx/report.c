@@ -4,7 +4,7 @@
  */
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 #include "vmx/guest_backtrace.h"
 #include "vmx/load.h"
 

@@ -9,7 +9,7 @@
 #include "vmx/apicv.h"
 #include "vmx/entry.h"
 #include "vmx/event.h"
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 #include "vmx/load.h"
 #include "vmx/vcpu.h"
 

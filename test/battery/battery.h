@@ -5,7 +5,7 @@
 #ifndef ROOTLET_TEST_BATTERY_H
 #define ROOTLET_TEST_BATTERY_H
 
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 
 /* enter.asm */
 u32 battery_enter(u32 launched);

@@ -37,7 +37,7 @@ def log_of(tmp_path, *lines):
 
 def rule(name):
     """Its number: the place of its row in the table."""
-    with open(os.path.join(machine.TREE, "vmx/check_rules.h"), encoding="utf-8") as file:
+    with open(os.path.join(machine.TREE, "vmx/check/rules.h"), encoding="utf-8") as file:
         rows = [line.strip() for line in file if line.lstrip().startswith("R(")]
     return next(number for number, row in enumerate(rows) if row.startswith(f"R({name},"))
 

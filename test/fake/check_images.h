@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "vmx/check.h"
+#include "vmx/check/check.h"
 #include "vmx/controls.h"
 
 enum bench_base { BENCH_LONG, BENCH_PROTECTED, BENCH_REAL, BENCH_V86, BENCH_PAE, BENCH_BASES };

@@ -3,8 +3,8 @@
  * of changes to it, so that images nearly valid are as likely as wild ones. Checked beyond what the sanitizers see: the
  * outcome is the class of the first rule in the CPU's order, the count is that of the reports, every line prints whole
  * in its own buffer, and the same image gives the same result.
- * links: vmx/check.c vmx/check_rule.c vmx/check_controls.c vmx/check_host.c vmx/check_guest.c vmx/check_segments.c
- * vmx/check_state.c vmx/check_msrs.c vmx/check_text.c vmx/controls.c
+ * links: vmx/check/check.c vmx/check/rule.c vmx/check/controls.c vmx/check/host.c vmx/check/guest.c
+ * vmx/check/segments.c vmx/check/state.c vmx/check/msrs.c vmx/check/text.c vmx/controls.c
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -123,9 +123,9 @@ def check_citations(tree, titles):
 
 def check_rule_sections(tree, titles):
     """The VM-entry checker's own list of sections."""
-    for number, title in re.findall(r'"(26[.\d]*) ([^"]+)"', read(os.path.join(tree, "vmx/check_rules.h"))):
+    for number, title in re.findall(r'"(26[.\d]*) ([^"]+)"', read(os.path.join(tree, "vmx/check/rules.h"))):
         if titles.get(number) != title:
-            yield f'vmx/check_rules.h: SDM {number} "{title}": {PAGE} has "{titles.get(number)}"'
+            yield f'vmx/check/rules.h: SDM {number} "{title}": {PAGE} has "{titles.get(number)}"'
 
 
 def check_editions(page, titles):

@@ -2,8 +2,8 @@
  * The VM-entry checker: valid images of each mode break no rule; then, for each rule of SDM 3C chapter 26, a change
  * that breaks this rule in this field and no other; and changes on the edge of the rules, which are still valid.
  *
- * links: vmx/check.c vmx/check_rule.c vmx/check_controls.c vmx/check_host.c vmx/check_guest.c vmx/check_segments.c
- * vmx/check_state.c vmx/check_msrs.c vmx/check_text.c vmx/check_fields.c vmx/controls.c
+ * links: vmx/check/check.c vmx/check/rule.c vmx/check/controls.c vmx/check/host.c vmx/check/guest.c
+ * vmx/check/segments.c vmx/check/state.c vmx/check/msrs.c vmx/check/text.c vmx/check/fields.c vmx/controls.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "test/fake/check_images.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 #define MAX_REPORTS 64
 

@@ -13,7 +13,7 @@
 #include "kernel/vm/hypercall.h"
 #include "kernel/lib/format.h"
 #include "kernel/sched/sched.h"
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 
 static const char *called;
 static enum vm_stop_reason stop_reason;

@@ -1,8 +1,8 @@
 /*
  * What is printed about a VM entry that failed: the form of the lines, their bound, and that the VMCS is only read.
  *
- * links: vmx/explain.c vmx/check.c vmx/check_rule.c vmx/check_controls.c vmx/check_host.c vmx/check_guest.c
- * vmx/check_segments.c vmx/check_state.c vmx/check_msrs.c vmx/check_text.c vmx/check_fields.c vmx/controls.c vmx/caps.c
+ * links: vmx/check/explain.c vmx/check/check.c vmx/check/rule.c vmx/check/controls.c vmx/check/host.c vmx/check/guest.c
+ * vmx/check/segments.c vmx/check/state.c vmx/check/msrs.c vmx/check/text.c vmx/check/fields.c vmx/controls.c vmx/caps.c
  * test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
@@ -24,7 +24,7 @@
 #include "test/fake/cpu.h"
 #include "test/fake/msr.h"
 #include "test/fake/vmcs.h"
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 
 #define MAX_LINES    200
 #define RAM_BEGIN    0x2000u /* of the bench's memory: what lies below is no RAM */

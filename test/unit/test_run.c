@@ -9,7 +9,7 @@
 #include "test/fake/vmx_bench.h"
 
 #include "kernel/sched/sched.h"
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 #include "vmx/load.h"
 
 static enum outcome outcome;

@@ -12,7 +12,7 @@
 #include "kernel/sched/sched.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 #include "vmx/insn/guest.h"
 #include "vmx/vcpu.h"
 

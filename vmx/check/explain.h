@@ -2,10 +2,10 @@
  * Why a VM entry failed, in words on the console: the checker (check.h) run on the current VMCS, and all its fields
  * decoded. Root operation, interrupts off, any CPU. Nothing here writes to the VMCS.
  */
-#ifndef ROOTLET_VMX_EXPLAIN_H
-#define ROOTLET_VMX_EXPLAIN_H
+#ifndef ROOTLET_VMX_CHECK_EXPLAIN_H
+#define ROOTLET_VMX_CHECK_EXPLAIN_H
 
-#include "vmx/check.h"
+#include "vmx/check/check.h"
 #include "vmx/vcpu.h"
 
 #define EXPLAIN_MAX_RULES 24u /* lines about broken rules; how many more there are is said */

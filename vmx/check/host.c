@@ -3,7 +3,7 @@
  * Host Segment and Descriptor-Table Registers", 26.2.4 "Checks Related to Address-Space Size". Pure.
  */
 #include "arch/x86/regs.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 static void check_registers(struct check *c, u32 exit)
 {

@@ -4,8 +4,8 @@
  * host and under a fuzzer. What SDM 3C 26.1 "Basic VM-Entry Checks" asks (a current VMCS, its launch state) is the
  * caller's.
  */
-#ifndef ROOTLET_VMX_CHECK_H
-#define ROOTLET_VMX_CHECK_H
+#ifndef ROOTLET_VMX_CHECK_CHECK_H
+#define ROOTLET_VMX_CHECK_CHECK_H
 
 #include "vmx/caps.h"
 #include "vmx/fields.h"

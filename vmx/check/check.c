@@ -2,7 +2,7 @@
  * The VM-entry checker's driver: takes what many rules ask for out of the image and runs the groups of rules in the
  * CPU's order. Pure. SDM 3C 26.2 "Checks on VMX Controls and Host-State Area".
  */
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 struct check_result vmx_check_entry(const struct check_image *image, const struct vmx_caps *caps, check_reporter report,
                                     void *context)

@@ -4,7 +4,7 @@
  */
 #include "arch/x86/msr.h"
 #include "arch/x86/regs.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 #define MSR_IA32_BIOS_UPDT_TRIG  0x79u
 #define MSR_IA32_SMM_MONITOR_CTL 0x9bu

@@ -3,7 +3,7 @@
  * Fields", 26.2.1.3 "VM-Entry Control Fields". Pure.
  */
 #include "arch/x86/regs.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 /* Controls of SDM 3C tables 24-7, 24-11 and 24-13 that Rootlet has no other use for. */
 #define PROC2_MODE_BASED_EXECUTE 0x00400000u

@@ -4,7 +4,7 @@
  * (before the console's in the order), since a stack here has 16 KiB. SDM 3C 26 "VM Entries", 30.4 "VM Instruction
  * Error Numbers".
  */
-#include "vmx/explain.h"
+#include "vmx/check/explain.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/spinlock.h"

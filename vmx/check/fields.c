@@ -2,7 +2,7 @@
  * Which fields of the VMCS a CPU has. SDM 3D Appendix B "Field Encoding in VMCS": its notes name, for each field that
  * is not everywhere, the control whose 1-setting the CPU must support. Pure.
  */
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 #define ENTRY_LOAD_BNDCFGS 0x00010000u
 #define EXIT_CLEAR_BNDCFGS 0x00800000u

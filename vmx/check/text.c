@@ -5,7 +5,7 @@
  */
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 #define DEFINE_WORDS(id, section, words)   words "\0"
 #define DEFINE_SECTION(id, section, words) CHECK_SECTION_##section,

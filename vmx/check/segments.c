@@ -3,7 +3,7 @@
  * 26.3.1.2 "Checks on Guest Segment Registers". Pure.
  */
 #include "arch/x86/regs.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 /* In the order of the fields. */
 enum { ES, CS, SS, DS, FS, GS, LDTR, TR, SEGMENTS };

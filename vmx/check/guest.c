@@ -4,7 +4,7 @@
  * RFLAGS", 26.3.1.6 "Checks on Guest Page-Directory-Pointer-Table Entries". Pure.
  */
 #include "arch/x86/regs.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 #define ENTRY_LOAD_BNDCFGS 0x00010000u
 #define ACCESS_L           BIT(13)

@@ -6,7 +6,7 @@
 #ifndef ROOTLET_VMX_CHECK_RULES_H
 #define ROOTLET_VMX_CHECK_RULES_H
 
-#include "vmx/check.h"
+#include "vmx/check/check.h"
 #include "vmx/controls.h"
 
 #define EXPLAIN __attribute__((section(".explain")))

@@ -3,7 +3,7 @@
  * 26.3.1.5 "Checks on Guest Non-Register State". Pure.
  */
 #include "arch/x86/regs.h"
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 enum { ACTIVE, HLT, SHUTDOWN, WAIT_FOR_SIPI };
 

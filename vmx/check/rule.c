@@ -2,7 +2,7 @@
  * What every file of rules uses: it tells a broken rule, counts it and derives how the entry fails; and the questions
  * that many rules ask. Pure. SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State".
  */
-#include "vmx/check_rules.h"
+#include "vmx/check/rules.h"
 
 static u32 qualification_of(u32 rule, u32 entry)
 {
