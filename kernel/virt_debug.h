@@ -1,7 +1,7 @@
 /*
- * What the GDB stub asks of the virtualisation mechanism about the vCPUs of the one VM that it debugs; vmx/debug.c
- * implements it. A paused vCPU belongs to no CPU: its registers lie in memory, where any CPU may read and change them,
- * and its home CPU takes the changes over when it lets it run again.
+ * What the GDB stub asks of the virtualisation mechanism about the vCPUs of the one VM that it debugs;
+ * vmx/report/debug.c implements it. A paused vCPU belongs to no CPU: its registers lie in memory, where any CPU may
+ * read and change them, and its home CPU takes the changes over when it lets it run again.
  */
 #ifndef ROOTLET_KERNEL_VIRT_DEBUG_H
 #define ROOTLET_KERNEL_VIRT_DEBUG_H

@@ -7,7 +7,7 @@ TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KERNEL = os.path.join(TREE, "build", "rootlet.elf")
 # "rootlet:   #3 0xffffffff80101234 sched_run+0x12": kernel/panic.c.
 HOST_FRAME = re.compile(r"^rootlet: +#(\d+) 0x([0-9a-f]{16}) (?:([\w.$]+)\+0x([0-9a-f]+)|\?)\s*$")
-# "rootlet: vm frame name=hello vcpu=0 depth=1 address=0x101234 function=main+0x12": vmx/report.c.
+# "rootlet: vm frame name=hello vcpu=0 depth=1 address=0x101234 function=main+0x12": vmx/report/report.c.
 GUEST_FRAME = re.compile(r"^rootlet: vm frame name=(\S+) vcpu=(\d+) depth=(\d+) address=0x([0-9a-f]+)(?: function=(.+)\+0x([0-9a-f]+))?\s*$")
 
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vmx/caps_report.h"
+#include "vmx/report/caps.h"
 
 static struct vmx_caps_raw raw;
 static bool given[VMX_CAPS_MSRS];

@@ -15,7 +15,7 @@
 #include "kernel/panic.h"
 #include "vmx/alike.h"
 #include "vmx/apicv.h"
-#include "vmx/caps_report.h"
+#include "vmx/report/caps.h"
 #include "vmx/ept.h"
 #include "vmx/tlb.h"
 #include "vmx/vcpu.h"

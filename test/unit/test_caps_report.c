@@ -2,7 +2,7 @@
  * The capability report of a Skylake-X, of a CPU that barely has VMX, and of one that has everything: each bit stands
  * in it once, with the right word for it. SDM 3D Appendix A "VMX Capability Reporting Facility".
  *
- * links: vmx/caps_report.c vmx/caps.c vmx/controls.c test/fake/msr.c test/fake/cpu.c
+ * links: vmx/report/caps.c vmx/caps.c vmx/controls.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "test/fake/msr.h"
-#include "vmx/caps_report.h"
+#include "vmx/report/caps.h"
 #include "vmx/controls.h"
 
 static struct vmx_caps_raw raw;

@@ -12,7 +12,7 @@
  */
 #include "test/fake/vmx_bench.h"
 
-#include "vmx/debug.h"
+#include "vmx/report/debug.h"
 
 #include "arch/x86/xsave.h"
 #include "test/fake/host_memory.h"

@@ -2,7 +2,7 @@
  * A debugger's hold on a vCPU: single steps and what they leave in flags and stack, the debug registers on loan, whose
  * exception is whose. The VMCS is the fake.
  *
- * links: vmx/debug.c vmx/insn/gva.c vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/memory.c test/fake/vmcs.c
+ * links: vmx/report/debug.c vmx/insn/gva.c vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/memory.c test/fake/vmcs.c
  *
  * links: test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
@@ -13,7 +13,7 @@
 #include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "test/fake/host_memory.h"
-#include "vmx/debug.h"
+#include "vmx/report/debug.h"
 #include "vmx/load.h"
 
 #define CODE  0x2000u

@@ -2,7 +2,7 @@
  * A stopped guest's backtrace: chains of frames in 32-bit and 64-bit code, through page tables, and every way in which
  * a guest can make a wrong one. The guest is not touched by it.
  *
- * links: vmx/guest_backtrace.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/apicv.c
+ * links: vmx/report/backtrace.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/apicv.c
  * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  * test/fake/host_memory.c
  *
@@ -15,7 +15,7 @@
 #include "kernel/log.h"
 #include "test/fake/host_memory.h"
 #include "vmx/insn/guest.h"
-#include "vmx/guest_backtrace.h"
+#include "vmx/report/backtrace.h"
 
 /* Functions f0 to f15, of 0x100 bytes each. */
 #define CODE  0x8000u

@@ -4,7 +4,7 @@
  * VMCS", 28.3.3 "Invalidating Cached Translation Information".
  *
  * links: arch/x86/errata.c arch/x86/quirks.c vmx/root.c vmx/features.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c
- * vmx/caps_report.c vmx/controls.c kernel/vm/memory.c links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * vmx/report/caps.c vmx/controls.c kernel/vm/memory.c links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  * test/fake/host_memory.c
  *
  * flags: -Itest/fake

@@ -7,7 +7,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/trace/trace.h"
-#include "vmx/debug.h"
+#include "vmx/report/debug.h"
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
 #include "vmx/load.h"

@@ -1,9 +1,9 @@
 /*
- * What a debugger has in a vCPU: a pending change of its state, a single step, the debug registers. vmx/debug.c owns
- * it.
+ * What a debugger has in a vCPU: a pending change of its state, a single step, the debug registers. vmx/report/debug.c
+ * owns it.
  */
-#ifndef ROOTLET_VMX_DEBUG_H
-#define ROOTLET_VMX_DEBUG_H
+#ifndef ROOTLET_VMX_REPORT_DEBUG_H
+#define ROOTLET_VMX_REPORT_DEBUG_H
 
 #include "kernel/virt_debug.h"
 #include "vmx/vcpu.h"

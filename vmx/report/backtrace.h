@@ -1,8 +1,8 @@
 /*
  * Where in its guest's program a stopped vCPU is. Off the exit path; its VMCS is current.
  */
-#ifndef ROOTLET_VMX_GUEST_BACKTRACE_H
-#define ROOTLET_VMX_GUEST_BACKTRACE_H
+#ifndef ROOTLET_VMX_REPORT_BACKTRACE_H
+#define ROOTLET_VMX_REPORT_BACKTRACE_H
 
 #include "vmx/vcpu.h"
 

@@ -4,7 +4,7 @@
  * CPU has a monitor trap flag. Home CPU with the vCPU's VMCS current, unless a function says otherwise. SDM 3B 17.2
  * "Debug Registers", 17.3 "Debug Exceptions"; 3C 24.4.2 "Guest Non-Register State".
  */
-#include "vmx/debug.h"
+#include "vmx/report/debug.h"
 #include "arch/x86/xsave.h"
 #include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"

@@ -2,8 +2,8 @@
  * The capability report: every VMX capability MSR in the SDM's words, what of it Rootlet needs, uses and leaves alone,
  * and what it does instead of what is missing. Pure. SDM 3D Appendix A "VMX Capability Reporting Facility".
  */
-#ifndef ROOTLET_VMX_CAPS_REPORT_H
-#define ROOTLET_VMX_CAPS_REPORT_H
+#ifndef ROOTLET_VMX_REPORT_CAPS_H
+#define ROOTLET_VMX_REPORT_CAPS_H
 
 #include "vmx/caps.h"
 

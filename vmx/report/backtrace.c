@@ -2,7 +2,7 @@
  * A guest's backtrace by frame pointers, through its own page tables. Everything in it is the guest's word: a frame is
  * taken only if it lies above the last one and returns into a function of the boot image. Only reads guest memory.
  */
-#include "vmx/guest_backtrace.h"
+#include "vmx/report/backtrace.h"
 #include "arch/x86/cpu.h"
 #include "kernel/vm/symbols.h"
 #include "kernel/lib/format.h"

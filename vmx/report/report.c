@@ -5,7 +5,7 @@
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
 #include "vmx/check/explain.h"
-#include "vmx/guest_backtrace.h"
+#include "vmx/report/backtrace.h"
 #include "vmx/load.h"
 
 void virt_vcpu_report(struct vcpu *vcpu)

@@ -4,7 +4,7 @@
  * is gathered into lists. Pure: the kernel prints it, and a host tool makes it of a saved log.
  * SDM 3D Appendix A "VMX Capability Reporting Facility".
  */
-#include "vmx/caps_report.h"
+#include "vmx/report/caps.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "vmx/controls.h"
