@@ -231,7 +231,7 @@ def test_compile_commands(tmp_path):
         "kernel/console.c": "-mcmodel=kernel",
         "guests/hello/hello.c": "-m32",
         "guests/long64/main.c": "-m64",
-        "test/unit/test_bus.c": "-DROOTLET_HOST_TEST",
+        "test/unit/kernel/vm/test_bus.c": "-DROOTLET_HOST_TEST",
     }
     for source, flag in wanted.items():
         entry = entries[source]
