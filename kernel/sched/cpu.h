@@ -1,6 +1,6 @@
 /*
  * What the scheduler's files share, and nobody else includes: a CPU's queues. sched.c: who runs, and when the CPU
- * sleeps; sched_wait.c: who waits, for what, and how it comes back; sched_queue.c: which CPU a vCPU belongs to, and how
+ * sleeps; wait.c: who waits, for what, and how it comes back; queue.c: which CPU a vCPU belongs to, and how
  * other CPUs tell it something. All with interrupts off.
  */
 #ifndef ROOTLET_KERNEL_SCHED_CPU_H
@@ -94,14 +94,14 @@ static inline void take_input(const struct vcpu *vcpu)
         vm_take_input(vcpu->vm);
 }
 
-/* sched_queue.c. Wakes CPU `id` or makes it exit, and gives it a reason: ATTEND_ bits. */
+/* queue.c. Wakes CPU `id` or makes it exit, and gives it a reason: ATTEND_ bits. */
 void sched_attend(u32 id, u32 bits);
 /* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
 void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu);
 /* An idle CPU has asked: give it the first waiting vCPU that may run there. */
 void sched_push_work(struct sched_cpu *cpu);
 
-/* sched_wait.c. The vCPU has left its guest and cannot go on for now. */
+/* wait.c. The vCPU has left its guest and cannot go on for now. */
 void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now);
 /* Looks at every blocked vCPU that is due or has a request. */
 void sched_wake_due(struct sched_cpu *cpu, u64 now);

@@ -123,7 +123,7 @@ struct trace_ring {
 /* A CPU's ring of exits or of events as it is now; its owner may go on writing. */
 struct trace_ring trace_ring(u32 cpu, bool events);
 
-/* ---- trace_text.c ---- */
+/* ---- text.c ---- */
 
 #define TRACE_LAST       32u  /* records that a report has */
 #define TRACE_LINE_BYTES 200u /* of a line's text, with its NUL */
