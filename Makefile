@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # Rootlet. make help lists the targets.
 #
 # The targets of the first group install what is missing and then call make again: on a fresh Debian there is no compiler

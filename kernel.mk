@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # The kernel image: every .c and .asm of the kernel's folders.
 
 KERNEL_DIRS := boot arch/x86 kernel $(patsubst %/,%,$(wildcard kernel/*/)) vmx $(patsubst %/,%,$(wildcard vmx/*/)) \

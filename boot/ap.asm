@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Where an application processor starts: a page below 1 MiB that smp_start_all copies this code to. Real mode, straight
 ; into long mode through the boot page tables (the only ones that still map that page at its own address), then up to
 ; the linked kernel. There it goes on only if it is the one that was called: over to the kernel's own tables and into

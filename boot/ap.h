@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The start code of application processors (boot/ap.asm). smp.c copies [ap_trampoline_start, ap_trampoline_end) to a
  * page-aligned address below 1 MiB, fills the parameter block inside the copy, and sends INIT-SIPI-SIPI with that page.

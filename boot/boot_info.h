@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the boot loader told us, in our own form: the result of parsing the multiboot2 information block.
  * Multiboot2 Specification 2.0, section 3.6 "Boot information format".

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; From GRUB's jump to kernel_main: finds out where the image lies (the relocatable tag of boot/header.asm lets GRUB move
 ; it by a multiple of 2 MiB), checks for CPUID and long mode while it can still refuse in plain 32-bit code, builds the
 ; boot page tables and enters 64-bit mode at the kernel's linked address with GS set to the boot CPU's block.

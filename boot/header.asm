@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The multiboot2 header: what GRUB must hand over. One header serves BIOS and UEFI: without the "EFI boot services" tag
 ; GRUB leaves boot services itself and enters boot_entry in 32-bit protected mode on both.
 ; There is no framebuffer tag on purpose: it makes GRUB switch the video mode, which Bochs does not survive.

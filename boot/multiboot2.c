@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The parser of the multiboot2 information block: the only code that looks at the boot loader's own structures. Pure:
  * it reads nothing outside the block and writes nothing but *out. Multiboot2 Specification 2.0, section 3.6 "Boot

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; What the boot code leaves to the C code: its page tables, through which application processors start too, where the
 ; image lies, and when it was entered. Data alone, so that those who read it do not depend on the code that calls
 ; kernel_main.

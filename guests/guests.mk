@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # The guests: small payloads, one behaviour each. `make guests` builds build/guests/<name>.elf and bootsector.bin.
 # A new guest is a folder guests/<name>/ with .c and .asm files and its name in one of the lists below.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Conversions as one 64x64-bit multiplication and a shift: the factor is found once, by long division, with 64
  * significant bits. Both factors are rounded up, which gives the guarantee ns_from_tsc(tsc_from_ns(n)) >= n: nothing is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Host time from the TSC. Nanoseconds since boot, and conversions that never fire early (tsc_from_ns rounds up).
  */

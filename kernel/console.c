@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Two rings under one lock (the last in the lock order): bytes to send, 64 KiB, and bytes received. Whoever writes also
  * moves bytes if the transmitter is empty, which starts the chain of transmit interrupts, and before interrupts work is

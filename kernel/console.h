@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The serial console: a ring of bytes that the UART's transmit interrupt drains, so that nobody waits for 115200 baud.
  * Whole lines go in under one lock, so lines of different CPUs and VMs never mix. A port that stops taking bytes delays

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The frame allocator. A free extent's descriptor stands in its own first frame, reached through the direct map; the
  * list is sorted by address and neighbours are merged, so a double free is an overlap and cannot hide. An allocation

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The frame allocator: all free host-physical memory as a list of free extents, kept sorted by address and merged.
  * One lock; any CPU, interrupts off or on. Never used on the exit path.

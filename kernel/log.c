@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A log line is formatted on the caller's stack and handed to the console whole. Text may stem from a module line, so
  * whatever is not printable is replaced. Any CPU; no lock of its own.

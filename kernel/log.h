@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The hypervisor's own lines. Each call writes one whole line "rootlet: <text>\n" into the console's ring; it never
  * waits for the UART unless the ring is full. Any CPU; not from NMI context (panic has its own path).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See machine_check.h. All CPUs together print one line a second at most; what was not printed is counted in the next.
  * SDM 3B 15.10.4.2 "Corrected Machine-Check Handler for Error Logging".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Errors that the hardware has corrected, or that did not stop it, go to the log; those that stop it are the panic's.
  * There is no periodic tick to look at them with, and no interrupt is set up for them (CMCI): each CPU looks as it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The end of a host bug. May begin anywhere: on any CPU, in an exception, on an interrupt stack, with locks held. So it
  * takes no lock, allocates nothing, and expects to fail itself: a second failure prints one line and switches off, a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The end of a host bug: prints why, registers, a backtrace with function names; stops all CPUs; `rootlet: end
  * status=fail`; power off.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Two rings behind a UART. Any CPU, interrupts off, under the user's lock.
  * National Semiconductor PC16550D, 8.0 "Registers".

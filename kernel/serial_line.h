@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A serial port with a ring of bytes for each direction: what the console and the GDB stub share. The user owns the
  * rings, their lock and the port's set-up; calls are made under that lock, but for a panic's, which waits for nobody.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Looking up a function's name, at leisure. Runs in a panic, so it trusts nothing in the tables but that they are
  * mapped: a broken one costs a name. ELF-64 Object File Format 1.5, "Symbol Table".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Names of the kernel's functions, for backtraces, out of the ELF symbol table that the boot loader left in memory.
  */

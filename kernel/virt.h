@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What policy asks of the virtualisation mechanism; vmx/ implements it. Every function that names a vCPU runs on its
  * home CPU with interrupts off, unless it says otherwise.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the GDB stub asks of the virtualisation mechanism about the vCPUs of the one VM that it debugs;
  * vmx/report/debug.c implements it. A paused vCPU belongs to no CPU: its registers lie in memory, where any CPU may

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The bounds of speed and size, once. tools/bench measures against them; the lint reads them, too.
 
 Ticks are instructions of Bochs 2.7. A row: the name that the guest prints, words, bound, Linux 6.1 KVM's figure in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # Host tests: each test/unit/test_X.c and test/fuzz/fuzz_X.c names in its head comment the real sources that it links, and
 # libraries if it needs more than cmocka (clang-format may break the lines):
 #  * links: path/a.c path/b.c

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Linux's figures of tools/bench: what booting under Rootlet costs against the bare machine, and what an idle Linux costs.
 
 The bare machine is the same Bochs with the same kernel, initrd and command line, booted by GRUB. Its ticks are counted from

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A machine of Bochs: its settings, and how its end is known. run-bochs boots Rootlet in it, run-kvm Linux."""
 
 SETTINGS = """\

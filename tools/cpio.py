@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Writes archives as Linux takes them for an initramfs (cpio, "newc"), without root's rights.
 
 The same input gives the same bytes.

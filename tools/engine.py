@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Which Bochs runs a machine: the system's own, that of another Debian release (tools/fetch-engine), or any program."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The machine that tools/run-kvm boots around QEMU: an ISO with the kernel and two archives.
 
 They are made of what tools/fetch-kvm brought.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The QEMU command of a machine for Rootlet: tools/run-qemu runs it here, tools/run-kvm in a machine of its own."""
 
 PROGRAM = "qemu-system-x86_64"

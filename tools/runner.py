@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What run-bochs and run-qemu share: arguments, temporary ISOs, the live serial console, time limit and verdict."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """From the addresses of a backtrace to functions, files and lines, by means of an ELF file's debug information."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A trace as Trace Event Format JSON, which ui.perfetto.dev and chrome://tracing open.
 
 Process "CPUs" has a thread for each CPU; each VM is a process with a thread for each of its vCPUs. Times are rounded to

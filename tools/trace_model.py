@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the records of a trace mean in time: who ran where and when, what each vCPU waited for, which CPU slept.
 
 All times are ticks of the host's TSC. Spans never have a negative length, and those of one CPU or vCPU do not overlap.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The flight recorder's records (docs/trace.md): from the text on a serial console to decoded values.
 
 The tables here are those of vmx/exit/exit.c, kernel/trace/trace.h and kernel/vm/vm.h; test/bochs/test_trace.py compares them.

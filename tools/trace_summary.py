@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A trace as tables: what exits cost by cause, what each CPU and each vCPU did with its time."""
 import collections
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A trace as a picture: a lane for each CPU and each vCPU, self-contained SVG for light and dark pages.
 
 Everything is drawn by columns of a pixel: what a column's time was shared by is stacked in it. So thousands of slices or

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The kernel's own parser as a host program, for tools/mkiso. Standard input has the hypervisor's command line, then
  * each module's line as the boot loader hands it over. For each of them one line of output: "bad WHY", or "ok VM

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Prints the capability report of a machine whose capability MSRs stand on standard input, one on a line: index and
  * value in hexadecimal; "disable NAME" for each name of vmx.disable=, and "withheld NAME". tools/vmx-caps makes this

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Whether a CPU is like the boot CPU in all that is used of it. A vCPU may run on any CPU, with controls that were
  * resolved once and a CPUID that was built once. What is not used may differ. Runs on the CPU in question, before it

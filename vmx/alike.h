@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Whether the CPUs are alike in what is used of them; virt_cpu_check() in kernel/virt.h is the question as a whole.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Switching APIC virtualisation with the guest's APIC mode, and passing requests on to it. While the guest runs, its
  * CPU changes TPR, PPR, IRR, ISR and ICR in the page; so others post requests, and here, between exit and entry on the

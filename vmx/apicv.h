@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * APIC virtualisation by the CPU: the guest reads and writes its local APIC in its register page, and the CPU takes
  * interrupts out of that page ("virtual-interrupt delivery"), both without an exit. All of it or nothing: a CPU that

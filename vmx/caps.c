@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Reads the VMX capability MSRs and masks what the user disabled. SDM 3D Appendix A "VMX Capability Reporting
  * Facility". Root or non-VMX operation, any CPU.

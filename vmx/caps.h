@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What this CPU's VMX can do: the capability MSRs as values, and questions about them. Pure but for vmx_caps_read().
  * SDM 3D Appendix A "VMX Capability Reporting Facility".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The table of VMX controls and its resolver. Pure: host tests link it as it is.
  * SDM 3C 24.6 to 24.8; 3D A.3 to A.5 for what the capability MSRs mean; 31.5.1 "Algorithms for Determining VMX

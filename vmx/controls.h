@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VMX controls as data: which bits we need, want or must not set, resolved against the capability MSRs by a pure
  * function. SDM 3C 24.6 "VM-Execution Control Fields", 24.7 "VM-Exit Control Fields", 24.8 "VM-Entry Control Fields".

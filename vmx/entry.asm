@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; VM entry and VM exit: the one place where the guest's general registers are loaded and saved. No policy.
 ; SDM 3C 26 "VM Entries", 27 "VM Exits". Root operation, interrupts off, the vCPU's VMCS is current.
 bits 64

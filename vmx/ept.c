@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Builds, walks and frees extended page tables through the direct map. Pure but for frames: host tests link it.
  * SDM 3C 28.2.2 "EPT Translation Mechanism".

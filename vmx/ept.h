@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Extended page tables: a VM's guest-physical to host-physical map, built once from its region table, with the largest
  * pages that alignment and the CPU allow. SDM 3C 28.2 "The Extended Page Table Mechanism (EPT)".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The choice of the event to inject and its writing into the VMCS. Current VMCS, interrupts off.
  * SDM 3A 6.9 "Prioritization of Concurrent Events"; 3C 26.5 "Event Injection", 27.2.3 "Information for VM Exits

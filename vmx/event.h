@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Events for the guest: which one goes in with the next VM entry, and which window exit to arm for the rest.
  * SDM 3C 24.8.3 "VM-Entry Controls for Event Injection", 26.5 "Event Injection".

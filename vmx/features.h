@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What of VMX this machine has and Rootlet uses: resolved once, from the capability MSRs and the options, by virt_init.
  */

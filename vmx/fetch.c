@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See fetch.h. On a CPU that needs it (errata_page_size_change) guests run code in pages of 4 KiB only: large pages are
  * not executable, and the first fetch from one splits it, for good. So a guest causes as many of these exits as its

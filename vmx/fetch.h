@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Code that runs where EPT forbids it: in a large page, on CPUs with the erratum of page sizes.
  */

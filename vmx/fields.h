@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Every VMCS field, once: name, encoding, width, access. SDM 3D Appendix B "Field Encoding in VMCS".
  * A field is an object of a type that says its width and whether it may be written, so that vmcs_read and vmcs_write

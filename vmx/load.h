@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Making a vCPU the one that this CPU holds: current VMCS, host state of this CPU, registers that no VMCS field
  * switches.

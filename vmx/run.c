@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The circle: prepare events, enter, handle the exit, apply the outcome. Everything else hangs off it.
  * Root operation, interrupts off, the vCPU's VMCS current on this CPU. SDM 3C 23.3 "Introduction to VMX Operation".

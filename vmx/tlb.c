@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See tlb.h. Whoever frees or changes an EPT raises a generation; each CPU compares it with the one that it has flushed
  * last. SDM 3C 28.3.3.3 "Guidelines for Use of the INVVPID Instruction", 28.3.3.4 "Guidelines for Use of the INVEPT

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * When this CPU must forget translations that it has cached for guests. Root operation, interrupts off.
  * SDM 3C 28.3 "Caching Translation Information".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Life of a vCPU's VMX half: its frames, the first writing of its VMCS, loading it on a CPU and taking it off again.
  * Runs in root operation with interrupts off. SDM 3C 24 "Virtual Machine Control Structures", 31.6 "Preparation and

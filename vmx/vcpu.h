@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VMX half of a vCPU, and what the files of vmx/ share about it.
  *

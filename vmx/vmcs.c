@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VMX instructions that are more than a field access: each tells by its result whether it failed.
  * SDM 3C 30.2 "Conventions", 30.3 "VMX Instructions". Root operation, interrupts off.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Access to the current VMCS, typed: vmcs_read(FIELD) yields the field's width, vmcs_write(FIELD, value) accepts only
  * writable fields and values of their width. SDM 3C 30.3 "VMX Instructions": CF or ZF set is failure, which here is a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * From the RSDP down to plain data. Nothing is believed: a table's length is checked before a byte of it is used, each
  * field access is bounded by the table, each MADT entry by the table's end.

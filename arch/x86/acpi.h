@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI tables that the host reads: MADT (CPUs, interrupt controllers), FADT (power, PM timer, reset), HPET, DMAR
  * (IOMMUs), MCFG, SPCR (serial console), and \_S5 and _BBN from the DSDT. Pure: tables come through a reader, every

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Tables about devices that firmware may have left running: IOMMUs (DMAR), PCI segments (MCFG), the serial console
  * (SPCR), several PCI root buses (_BBN). Intel Virtualization Technology for Directed I/O 3.3, 8.1 "DMA Remapping

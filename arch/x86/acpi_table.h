@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the readers of ACPI tables share (acpi.c, acpi_devices.c): a table whose length and checksum are right, and its
  * fields.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The instructions that C has no word for: CPUID, MSRs, control registers, ports, TSC, interrupts.
  * Everything here is stateless.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See errata.h. A model is CPUID.1:EAX: SDM 2A "CPUID-CPU Identification", figure 3-6 "Version Information Returned by
  * CPUID in EAX".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What CPU models get wrong, from their makers' published errata, and who is affected. Pure. (What emulators get wrong
  * is another matter.)

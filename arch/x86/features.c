@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The CPU features that the host itself uses: found once on the boot CPU, enabled on every CPU. All CPUs are taken to
  * be alike, as the SDM demands of symmetric systems. SDM 3A 2.5 "Control Registers", 4.1.4 "Enumeration of Paging

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The CPU features that the host itself uses when they are there: NX, SMEP, SMAP, UMIP, global and 1 GiB pages.
  * SDM 2A 3.2 "CPUID - CPU Identification", 3A 2.5 "Control Registers".

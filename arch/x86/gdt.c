@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Building and loading a CPU's GDT and TSS. Runs on the CPU concerned, interrupts off. The TSS only supplies the
  * interrupt stacks: there is no user mode and no I/O permission map.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Each CPU's own GDT and TSS, which stand in its struct cpu_local. SDM 3A 3.5.1 "Segment Descriptor Tables", 7.7 "Task
  * Management in 64-bit Mode".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The interrupt descriptor table, shared by all CPUs and constant after idt_init. Every gate is an interrupt gate (IF
  * is cleared) to one of the stubs in arch/x86/trap.asm. SDM 3A 6.14.1 "64-Bit Mode IDT".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The interrupt descriptor table, one for all CPUs: 256 interrupt gates. NMI, #DF and #MC have stacks of their own.
  * SDM 3A 6.14 "Exception and Interrupt Handling in 64-bit Mode".

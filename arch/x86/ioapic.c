@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Redirection entries of the I/O APICs. Reached through an index and a data register, so boot CPU only.
  * Intel 82093AA, 3.2.4 "IOREDTBL[23:0]: I/O Redirection Table Registers".

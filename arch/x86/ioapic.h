@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The I/O APICs: every pin masked but those that the hypervisor itself drives. ISA interrupts are found through the
  * MADT's overrides. Boot CPU only, interrupts off.

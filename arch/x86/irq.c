@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The vector table of interrupt handlers. Written while the machine comes up, read-only afterwards, so dispatch takes
  * no lock. Runs with interrupts off on any CPU; while a VM exit is handled, a VMCS may be current. SDM 3A 6.2

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Device and inter-processor interrupts: which handler a vector has. The same dispatch serves the IDT stubs (idle loop)
  * and VM exits with "acknowledge interrupt on exit". Handlers run with interrupts off and may not sleep; EOI follows

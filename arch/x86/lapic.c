@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One register file, two ways to reach it: x2APIC MSR 0x800 + n stands for xAPIC offset 16 * n. The mode is decided
  * once on the boot CPU and read-only afterwards. Every function acts on the CPU that runs it, with interrupts off. SDM

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC of the CPU that runs, in xAPIC mode (registers in memory) or x2APIC mode (MSRs): identification, EOI,
  * inter-processor interrupts and the one-shot timer. All CPUs use the same mode. IA32_APIC_BASE.EN is never cleared.

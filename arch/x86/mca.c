@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See mca.h. SDM 3B 15.8 "Machine-Check Initialization", example 15-1; features.c has set CR4.MCE. Each MSR access is a
  * careful one: hypervisors below us and emulators have banks with holes.

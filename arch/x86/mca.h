@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The CPU's own error reports: banks of MSRs. Only this CPU's (or its package's) errors are in them.
  * SDM 3B 15.3 "Machine-Check MSRs".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Indices of the MSRs that the hypervisor names. SDM 4 2.1 "Architectural MSRs".
  */

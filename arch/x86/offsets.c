@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Constants of C structures and headers for boot/ and arch/x86/ assembly: becomes build/arch/x86/offsets.inc.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The kernel's page tables: built once by the boot CPU, then only ever added to, in two windows whose top-level entries
  * exist from the start, so that no other CPU has to invalidate anything. No user pages. Memory types come from the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The host's own address space. The kernel image is linked at KERNEL_BASE (top 2 GiB); all physical memory is mapped at
  * DIRECT_MAP_BASE with large pages, never executable. W^X, NX, WP, and SMEP/SMAP/UMIP where the CPU has them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The blocks and stacks of all CPUs. Each stack has an unmapped page below it: overflow is a #PF that turns into #DF,
  * and #DF has a stack of its own. The boot CPU's stacks stand in the image, since it needs one before there is an

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The per-CPU block that GS points to on every CPU from the first C instruction on. A VM exit reloads GS from the
  * VMCS's host state; there is no user mode in the host, so GS always holds it.

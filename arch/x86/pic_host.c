@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The 8259A pair is never used: it is moved off the exception vectors, so that a spurious request cannot look like an
  * exception, and every line is masked. Boot CPU, interrupts off.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The machine's two 8259A interrupt controllers: remapped away from the exception vectors, then masked for good.
  * Intel 8259A "Programmable Interrupt Controller", "Initialization Command Words".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The table of quirks. docs/running.md has the same rows for users. Bochs is known by the revision of its VMCS, which
  * it chose as its own, with a size of 4096 bytes, where CPUs have 1024; a hypervisor between Bochs and us, such as KVM,

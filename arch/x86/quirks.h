@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What an engine gets wrong that runs us, and that we make up for: one table, quirks.c. Each row is found by what the
  * engine does or by its version, never by the guest that would suffer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Bits of the control registers, RFLAGS and EFER, by the SDM's names.
  * SDM 3A 2.5 "Control Registers", 2.3 "System Flags and Fields in the EFLAGS Register", 2.2.1 "Extended Feature Enable

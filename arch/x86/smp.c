@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Starting, calling and stopping the other CPUs. A mailbox is a lock-free stack that many push to and only its CPU
  * empties, whole, so no ABA problem arises. Interrupts off everywhere.

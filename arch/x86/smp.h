@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The other CPUs: starting them, calling functions on them, waking them, stopping them. Ids are dense over the CPUs
  * that came up; the boot CPU is 0. Requests travel in per-CPU mailboxes (lock-free lists), IRQ_VECTOR_KICK announces

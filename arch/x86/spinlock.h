@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Ticket locks. The kernel runs with interrupts off everywhere but in the idle loop's HLT, so a lock needs no saving of
  * the interrupt flag; an NMI handler takes no lock.

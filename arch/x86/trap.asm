@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The IDT's stubs. Exceptions build a struct trap_frame and call trap_handle; vectors from 32 on save what C may change
 ; and call irq_dispatch(vector). Interrupts are off in all of them (interrupt gates); DF may be set in what they
 ; interrupt.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Exceptions and NMIs that the host takes. The only exceptions that are repaired are those of instructions listed in
  * the fixups section (RDMSR and WRMSR of MSRs that may not exist); all others go to the fatal handler, which

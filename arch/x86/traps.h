@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Exceptions and NMIs taken by the host. An exception is a host bug (fatal), except #GP in msr_read_safe and
  * msr_write_safe. Vectors from 32 on go to irq_dispatch (arch/x86/irq.h).

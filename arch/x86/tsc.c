@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * TSC frequency. Boot CPU, interrupts off, once. Each end of the window is an edge of the counter whose uncertainty is
  * known, so that an interruption by firmware (SMI) or by a hypervisor below us is seen and that window repeated.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The frequency of the time-stamp counter: from CPUID leaf 0x15 when that is complete, else measured against a counter
  * of known frequency. Leaf 0x16 is never used: it is the core's base frequency, not the TSC's. SDM 3B 17.17.4

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See tsc_sync.h. The shorter the round trip, the narrower the bounds; one that was disturbed says little, and nothing
  * wrong.

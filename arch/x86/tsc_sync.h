@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * By how much another CPU's TSC differs from ours, from readings that it takes between two of ours. Pure.
  * SDM 3B 17.17 "Time-Stamp Counter".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What CPUID leaf 0xD says, once; then saving and restoring. AMX state is left out: it would triple the area of
  * every vCPU; MPX too, whose bound checks no system uses any more: it would need a VMCS field and two controls. The

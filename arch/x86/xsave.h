@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest FPU, SSE and AVX state: XSAVE/XRSTOR in the standard format, or FXSAVE where the CPU has no XSAVE. The kernel
  * itself never uses these registers, so the state is switched only when the vCPU on a CPU changes. SDM 1 13 "Managing

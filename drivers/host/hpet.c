@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The HPET's main counter, read as 32 bits: a narrower counter is allowed, and 32 bits last for 43 s at 100 MHz.
  * Boot CPU only.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The HPET's main counter as a reference clock. IA-PC HPET Specification 1.0a, 2.3 "Timer Register Descriptions".
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A bus is walked once, whatever bridges say of it; buses wait in a bit map. PCI Local Bus Specification 3.0, 6.2.1
  * "Device Identification"; PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5.4 "Secondary Bus Number Register".

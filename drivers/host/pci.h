@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The host's PCI functions, through configuration mechanism 1: what is there, and its registers. Segment 0 only, and
  * the first 256 bytes of each function, which is all that the ports reach. Boot CPU, or the last one that runs.

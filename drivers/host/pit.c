@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * PIT channel 2 with the largest divisor, read by latching. The speaker's data line stays off, so nothing is heard.
  * Boot CPU only.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The PIT as a reference clock: channel 2, whose gate is software's, counts freely in mode 2. Channel 0 is stopped from
  * interrupting by the masked interrupt controllers. Intel 8254 "Programmable Interval Timer", "Mode 2: Rate Generator".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Reading the PM timer is one port read; there is nothing to set up and nothing to stop.
  */

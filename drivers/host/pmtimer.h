@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI power-management timer as a reference clock: 3.579545 MHz, 24 or 32 bits, read-only.
  * ACPI Specification 6.4, 4.8.3.3 "Power Management Timer (PM_TMR)".

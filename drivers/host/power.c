@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The last code that runs. One CPU, interrupts off, the others stopped. Each way of switching off is tried in turn; an
  * emulator's ports come last, when the ACPI way does not exist or did nothing, and only on that emulator: elsewhere

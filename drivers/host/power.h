@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Switching the machine off. ACPI S5 through the FADT's PM1 control registers and \_S5; where that does nothing, the
  * ports of well-known emulators. ACPI Specification 6.4, 4.8.3.2.1 "PM1 Control Registers", 7.4.2 "System \_Sx States".

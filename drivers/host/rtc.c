@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The CMOS clock, read once. Two equal readings with no update in progress make one good one.
  */

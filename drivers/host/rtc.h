@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The host's CMOS clock, read once at boot. Motorola MC146818A, "Time, Calendar, and Alarm Locations".
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Register access to a UART, polled. Who owns a port (the console COM1) holds a lock around every call except
  * serial_init.

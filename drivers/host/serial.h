@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The host's 16550s, at COM1, COM2 or where firmware names one: 115200 baud, 8N1, FIFO on. Who uses a port owns the
  * policy (COM1: the console); this is the device. National Semiconductor PC16550D, 8.0 "Registers".

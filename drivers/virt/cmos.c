@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The MC146818A. Updates happen once a second at whole seconds from phase_ns; sync() applies those that have passed
  * since it last ran, in constant time however many they are. Timers run only while an enabled interrupt could raise the

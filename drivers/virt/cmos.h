@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The CMOS RAM and real-time clock at ports 0x70-0x71, IRQ 8. The clock's registers are RAM that is brought up to date
  * when someone looks; timers are armed only for interrupts that the guest enabled. Motorola MC146818A data sheet; the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VGA registers, in the state in which firmware leaves 80x25 colour text (mode 3). Bit 0 of the miscellaneous output
  * register decides whether the CRT controller answers at 0x3D4 (colour) or 0x3B4 (monochrome). Retrace follows guest

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The registers of a VGA in 80x25 text mode: ports 0x3B4-0x3BA (monochrome) and 0x3C0-0x3DA. They keep what is written
  * and show a plausible retrace; the text page itself is guest memory, and nothing here changes how it is shown. IBM

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The keyboard controller. What the guest reads at port 0x60 comes from one output buffer; the controller's replies go
  * into it before what the keyboard has queued, and the keyboard's bytes wait while its clock is held low (command byte

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The keyboard controller at ports 0x60 and 0x64 with a keyboard on which nobody types, and no mouse. IRQ 1. The input
  * buffer is always empty: commands and data are taken at once. Commands reset the PC through the output port.

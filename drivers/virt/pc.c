@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The wiring of the virtual PC: which device drives which interrupt line, and what reaches the host.
  *

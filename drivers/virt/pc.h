@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The virtual PC: the devices of one VM, wired to its buses, timers and interrupt lines. Pure state machines: all that
  * they reach outside is in struct pc_host.

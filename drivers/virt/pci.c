@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A PCI bus with a host bridge and no other device. Only a whole dword at 0xCF8 is the address register; other accesses
  * there pass on to the ISA bus, where nothing answers but the reset control register. The bridge is there because

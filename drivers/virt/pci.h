@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * PCI configuration mechanism 1: ports 0xCF8-0xCFF. On the bus is a host bridge at 00:00.0, with the registers of an
  * Intel 82441FX, and nothing else: other data reads all ones. Byte accesses to 0xCF9 are the reset control register's,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The two 8259As. Each change of state ends in update(), which runs the priority logic once and tells the host if INTR
  * rose; reading and the pending test then cost a load. IRR bits follow the data sheet: an edge input's request is

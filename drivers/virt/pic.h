@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The PC's pair of 8259A interrupt controllers with the ELCR of a PCI chipset: ports 0x20-0x21, 0xA0-0xA1, 0x4D0-0x4D1.
  * Invariant: `output` is INTR, the result of the priority logic on the present state; each rise is told to the host

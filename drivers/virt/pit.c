@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The 8254. No counter ever runs: its value and output follow from the tick at which the count was loaded and from the
  * tick now. A count that is written at tick t is loaded by the next clock pulse, t + 1. Only channel 0 has a timer, for

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The PC's 8254 timer at ports 0x40-0x43, and port 0x61: gate and speaker of channel 2, refresh toggle. Channel 0's
  * output is IRQ 0. Time is guest nanoseconds, converted exactly to ticks of PIT_HZ: an edge is never early and does not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * PM1a events and the PM timer. The timer follows from the time; its status bit is the comparison of two values of its
  * upper bits, so that it needs a vtimer only while its interrupt is enabled. Runs in VMX root operation under the VM's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI power-management block: PM1a status and enable at 0x600, the PM timer (32 bits, 3.579545 MHz) at 0x608. The
  * PM1a control register between them, at 0x604, is power.c's, which has SCI_EN always set: this PC is never out of ACPI

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Power-off and reset ports. Each is a plain register whose one write asks the host; nothing else happens here.
  * Runs in VMX root operation under the VM's device lock; also on the host in tests.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Ways to switch a PC off or to reset it: port 0x92, the reset control register 0xCF9 (which the PCI device forwards),
  * the ACPI PM1a control register and the "Shutdown" port that Bochs and QEMU have. All end in one request to the host.

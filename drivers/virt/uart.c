@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The 16550A. Each change of state ends in update(), which sets the interrupt line from the sources. On a PC the UART's
  * OUT2 pin gates its interrupt; in loopback mode the pin is inactive, and so is IRQ 4.

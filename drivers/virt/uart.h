@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The 16550A UART at COM1 (ports 0x3F8-0x3FF, IRQ 4). Transmission takes no time: a byte written to THR is with the
  * host at once, and the transmitter is always empty. The other end is a terminal that asserts CTS, DSR and DCD.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The HPET. The main counter follows from the time; each comparator keeps the time of its next match, and one vtimer
  * stands for the earliest. A match lies strictly in the future: a comparator that is written at or behind the counter

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The HPET at 0xFED00000: a 64-bit main counter of 10 ns, three comparators, each one-shot or periodic, 32 or 64 bits,
  * edge or level; legacy replacement; no FSB interrupts. IA-PC HPET Specification 1.0a, 2.3 "Register Model and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The I/O APIC. An edge is delivered when it comes, and lost if its pin is masked; a level-triggered pin is evaluated
  * whenever its line, its entry or its remote IRR changes. Runs in VMX root operation under the VM's device lock; also

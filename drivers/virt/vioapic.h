@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The I/O APIC: 24 pins, version 0x20 (with the EOI register), at 0xFEC00000. Pin levels are logical ("the device asks
  * for service"): the polarity bit is kept but has no effect, so that no guest can have it wrong. Intel 82093AA data

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC but for its requests (vlapic_requests.c): pins, IPIs, registers, modes. Which registers exist in which
  * mode stands in bitmaps over offset / 16. Bits that a register does not have are ignored in xAPIC mode and #GP in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A vCPU's local APIC. Its registers are a 4 KiB page laid out as the virtual-APIC page of hardware APIC
  * virtualisation, so that both can work on the same state. Beside the page stand only caches of it and what has no

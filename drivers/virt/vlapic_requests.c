@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Requests of the local APIC: acceptance, priorities, delivery, end. Every change of IRR, ISR or TPR ends in
  * vlapic_update(), which runs the priority logic once; asking for what is pending then costs a load. Compiled for

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC timer: 32 bits at 1 GHz before the divider, or the TSC deadline. No counter runs: the one state is the
  * time of the next expiry, from which the current count follows. A masked timer is not armed in the vtimer set; what it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The timer of the virtual local APIC, for vlapic.c; hosts need IA32_TSC_DEADLINE alone.
  */

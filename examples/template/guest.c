@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A guest of your own: prints on the UART, takes ten interrupts of the PIT and ends with an exit status.
  * docs/first-guest.md walks through it.

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The multiboot header, the first instructions, and the way into and out of the timer's interrupt handler. The loader
 ; enters at `start` in flat 32-bit protected mode: paging and interrupts are off, EAX has a magic number, EBX the
 ; address of the loader's information. There is no stack yet, and the loader's GDT may be gone.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the parts of the APIC test guest share: accesses to the local APIC in either mode, the log of interrupts that
  * each vCPU keeps, jobs for the other vCPUs, and the words in which a check says what is wrong. Checks run on vCPU 0

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The PC's clocks against each other, and the ACPI tables that say where they are. Two readings of a clock, each
  * between two of the TSC, bound the time between them from both sides, however busy the machine is.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The runtime under the checks: IDT, interrupt log, the local APIC's registers in either mode, vCPUs that wait for
  * jobs, and time by TSC. A vCPU knows itself by its stack, so that nothing here depends on what is tested.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * I/O APIC and what reaches the vCPUs through it: the PIT by pin 2, the CMOS clock by pin 8, the UART by pin 4. Also
  * helpers for 8259A and PIT.

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; From the loader's 32-bit state, or from SIPI, to long mode with the first 4 GiB mapped one to one; 256 interrupt entries; MSR
 ; and CR8 accesses that may fault. Each vCPU finds its stack by its APIC ID.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The HPET: its counter, comparators by edge and by level through the I/O APIC, legacy replacement; with a level,
  * remote IRR and the EOI that local APICs broadcast. IA-PC HPET Specification 1.0a, 2.3 "Register Overview".

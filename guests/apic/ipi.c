@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Interprocessor interrupts: who gets one, by each shorthand and destination mode, how often, and who does not.
  * SDM 3A 10.6 "Issuing Interprocessor Interrupts".

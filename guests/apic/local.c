@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC's registers: what they hold after reset, what a mode lacks, how it is switched off in software and by
  * IA32_APIC_BASE, its errors, and its pins LINT0 and LINT1. SDM 3A 10.4 "Local APIC", 10.12 "Extended XAPIC (x2APIC)".

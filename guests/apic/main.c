@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Tests the PC's interrupt hardware from inside: local APIC in both modes, IPIs, timers, I/O APIC, HPET, PIT, CMOS
  * clock, PM timer. One line per check, `apic <mode> <name> ok|FAIL detail`; the exit status is the number of failures.

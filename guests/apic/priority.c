@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Priorities of interrupts: TPR, CR8 and PPR, IRR and ISR, nesting, the order of EOIs. Written for CPUs whose task
  * priority masks by class. SDM 3A 10.8.3 "Interrupt, Task, and Processor Priority", 10.8.4 "Interrupt Acceptance for

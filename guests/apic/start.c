@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * INIT and SIPI to processors that run, wait or are absent: where they begin, in which state, and that INIT stops them.
  * SDM 3A 8.4 "Multiple-Processor (MP) Initialization", 10.4.7 "Local APIC State".

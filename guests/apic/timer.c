@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC's timer: one-shot, periodic, TSC deadline; never early by the TSC, whose frequency and the timer's are
  * those of CPUID leaf 15H. Each time bound is derived from two readings of the TSC around the access, so that it holds

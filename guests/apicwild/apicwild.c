@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: misuses the PC's interrupt hardware. what=storm: INITs and SIPIs to everybody, absent IDs included, ended
  * with status 0. what=init: INIT to the boot vCPU, which resets the VM. what=wild: random writes to local APIC, I/O

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: leads the CPU into states that bare hardware runs but that a VM entry may refuse (SDM 3C 26.3.1 "Checks on
  * the Guest State Area"). The first two must be survived:

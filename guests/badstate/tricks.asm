@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The tricks of guests/badstate that need assembly.
 
 TRAMPOLINE equ 0x8000

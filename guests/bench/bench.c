@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What an exit costs, measured inside the guest: RDTSC, the operation, RDTSC; the least, median and greatest difference
  * of many runs, nothing subtracted. `empty` is the bare pair of RDTSCs. `pit` is the time from a PIT expiry in a

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Interrupt latency: a loop that knows at each moment when it last ran, and a handler whose first instruction reads the clock.
 
 %include "rootlet_abi.inc"

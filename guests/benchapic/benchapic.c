@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What interrupts cost: by xAPIC MMIO, by x2APIC MSRs, by the TSC deadline out of HLT, and from one vCPU to another
  * that runs. Lines as guests/bench; give it cpus=2 and two CPUs of its own.

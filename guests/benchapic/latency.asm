@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Interrupt latencies in x2APIC mode, and the entry of the second vCPU. The gates' handlers read the clock first, and leave
 ; what they measure in memory or in EBX.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Proves that a vCPU's XSAVE state is its own: x87, SSE, AVX and AVX-512 registers, as many as XCR0 can enable, count
  * for many slices without ever being stored by the guest; then each lane is compared with what integer arithmetic says.

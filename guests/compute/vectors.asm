@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Holds x87 and vector registers for a long time: vectors_run_<width>(struct vector_state *state, u32 rounds) loads the state,
 ; adds the steps to the values `rounds` times without touching memory, and stores the state again. cdecl, 32-bit.
 

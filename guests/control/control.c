@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Control registers as bare hardware has them: what the guest wrote is what it reads, and a write that the CPU would
  * refuse gives #GP and changes nothing. CR0, CR4, XCR0 and IA32_EFER. Ends with status 0.

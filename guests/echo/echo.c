@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The UART by interrupt: output is queued and leaves whenever the transmitter says that it is empty, input comes by
  * IRQ 4. First the UART is checked in loopback mode; then, with wait=<ms>, what arrives on the console is echoed until

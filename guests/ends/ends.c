@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Every way in which a VM can end itself. Option: how=exit|poweroff|poweroff2|shutdown|halt|reset|keyboard|port92, and
  * for exit status=<n>. The default is how=exit status=0.

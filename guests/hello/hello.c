@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The smallest useful guest: says hello on the UART, by hypercall and on the text page, and ends with status 0.
  * Start here when you write your own. build/guests/hello2.elf is the same with a multiboot2 header.

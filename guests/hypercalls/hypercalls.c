@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A tour of the hypercalls: each one as it should be used, then each one as it should not, with the answers checked
  * (docs/guest-abi.md). Ends through the last of them, exit with status 0.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The guest ABI: what a program that runs in a Rootlet VM may rely on beyond the ordinary PC. Plain macros, so that C,
  * any assembler's preprocessor and the hypervisor itself can include it. The text that goes with it is

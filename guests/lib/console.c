@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest library: the UART as a console, the text page, and a small formatter. Polls the UART; runs with interrupts on
  * or off, in 32-bit and 64-bit guests. The UART is a 16550A at its usual port.

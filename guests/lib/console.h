@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Output for guests: characters to the UART (COM1), or whole buffers by hypercall. print() knows %c %s %d %u %x, with
  * an optional width padded by blanks or, after a 0, by zeros, and `ll` for u64.

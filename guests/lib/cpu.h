@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Single instructions that C cannot say. For guests in ring 0, 32-bit or 64-bit.
  */

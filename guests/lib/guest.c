@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest library: the way from the loader to guest_main() and back. Reads the boot information of multiboot version 1 or
  * 2 into one form: memory size, command line, modules. Runs once, on the boot vCPU.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What every C guest here shares: guest_main() is called with the UART ready and interrupts off; its result becomes the
  * VM's exit status. Any failure prints one line `FAIL: ...` and ends with status 1.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hypercalls as C functions (docs/guest-abi.md). The same text compiles for 32-bit and 64-bit guests, because the ABI
  * uses 32 bits of each register. Precondition of all but hypercall_present(): CPL 0, and hypercall_present() was true;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest library: IDT, 8259A pair, PIT channel 0 and expected exceptions, for 32-bit guests on their boot vCPU.
  */

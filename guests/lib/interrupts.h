@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Interrupts and exceptions for 32-bit guests: IDT, the PIC pair with its lines at vectors 0x20 to 0x2F, PIT channel 0,
  * and a way to try an instruction that may fault. Interrupts stay off until the guest says STI.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest library: repeated measurements, sorted and printed. On one vCPU at a time.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Repeats a measurement and prints one line: bench <name> ticks=<least> median=<m> max=<n> runs=<n>.
  */

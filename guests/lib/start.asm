@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Guest library: the multiboot header and the first instructions of every 32-bit C guest. The loader enters here in
 ; flat 32-bit protected mode, paging and interrupts off, with EAX = magic and EBX = address of its information. Its GDT
 ; may be gone, so the guest brings its own. With MULTIBOOT2 defined the header is that of version 2.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The few types that guests use. `u64` is unsigned long long in 32-bit and 64-bit guests, so that %llu always fits.
  */

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Guest library: one stub per vector for 32-bit guests. Each makes the same frame (struct interrupt_frame in interrupts.h) and
 ; calls interrupt_dispatch(frame).
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Long mode with its own page tables and a ring 3 task that calls by SYSCALL and by INT 80H and whose every misdeed
  * must be caught. Also checks the hypercalls in 64-bit mode, and that the MSRs behind SYSCALL and SWAPGS stay this VM's

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The ring 3 task: talks to its kernel by SYSCALL and by INT 80H, and tries what ring 3 must not do. Before each such try R15 holds
 ; where the kernel shall continue it.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: reads every MSR of the architectural ranges and many at random, writes back what it read, then writes wild
  * values. A #GP is an answer; anything else that shows is not. Every MSR that took a wild value gets its old one back.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: reads and writes memory outside its own. A PC answers with all ones and ignores writes; so must the VM,
  * whatever instruction it is. Below 4 GiB with paging off, above through PAE page tables. The firmware area is

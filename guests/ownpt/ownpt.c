@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: turns paging on and writes over its own page tables while they are in use. With fill=zero (the default)
  * nothing is mapped any more: the next fetch cannot even deliver its page fault, and the VM stops with

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; From the loader's 32-bit state to long mode, in ring 0. The first 4 GiB are mapped one to one in 2 MiB pages of the
 ; supervisor; the page at 4 MiB is a user's with protection key 1.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Protection keys: a page that PKRU denies is denied to whoever reads or writes it for the guest, too: a hypervisor
  * that carries out INS, OUTS or an instruction with a device's register. The same instructions find the page once PKRU

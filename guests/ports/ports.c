@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: reads and writes every I/O port with every width and wild values. Left out are only writes that end the VM
  * by design (power-off, reset) or print on its console. Afterwards an unused port still reads all ones, and the console

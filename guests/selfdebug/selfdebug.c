@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A guest that debugs itself: INT3, a single step by RFLAGS.TF, a watchpoint in DR0. All must work as on bare hardware,
  * also while GDB has breakpoints in this guest, and a step of GDB's must not show in what PUSHF pushes. Small functions

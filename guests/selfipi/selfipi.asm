@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Sending, sleeping, and the gate's handler.
 
 X2_EOI  equ 0x80b

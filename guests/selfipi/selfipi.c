@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * An interrupt that a vCPU sends to itself in x2APIC mode with interrupts off, and waits for by STI; HLT: it comes
  * behind the HLT's first cycle and ends it, each time, however often the vCPU loses its CPU on the way. With another

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; Where an additional vCPU begins: flat 32-bit protected mode, paging and interrupts off, no stack, EBX = what the starter passed
 ; in EDX, here the vCPU's index.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Several vCPUs: the boot vCPU starts the others by hypercall, all count together, once with atomic additions and once
  * under a lock, and the boot vCPU adds up. Run it with cpus=2 or more (it also works with one). Options: turns=<n>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: an endless loop with interrupts off. Nothing that the VM does gives the CPU back; the end of its slice must.
  * Run it with limit=.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Spins for ever and counts, for tests of fairness: run two of them on one CPU with different weight= and a limit=. The
  * count stands on the text page (dump=screen shows it), which is plain memory: the guest causes no exit of its own.

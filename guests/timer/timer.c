@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Time on a PC: PIC and PIT interrupts, a one-shot, channel 2 behind port 0x61, and the CMOS clock, each held against
  * the hypercall clock where there is one. A timer may be late on a busy machine, but never early. Ends by halting for

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What is due just behind an instruction that exits must come there, as on bare hardware: the trap of RFLAGS.TF behind
  * HLT, an interrupt in the one gap that STI leaves it. Ends with status 0.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: a triple fault. With an IDT of no entries #UD cannot be delivered, nor the #GP about that, nor the #DF: the
  * CPU shuts down, and the VM stops with reason=triple-fault.

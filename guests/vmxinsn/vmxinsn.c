@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: tries to become a hypervisor. In a VM as on a CPU without VMX: CPUID says no, CR4.VMXE cannot be set (#GP),
  * each VMX instruction is unknown (#UD), the VMX MSRs do not exist (#GP). Ends with status 0.

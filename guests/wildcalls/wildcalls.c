@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: hypercalls with wild arguments and wild numbers. Each must answer with one of the ABI's statuses, and an
  * unknown number with ROOTLET_ERROR_UNKNOWN. Left out are only calls that do what they promise: exit, and a sleep

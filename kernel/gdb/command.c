@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The command set. Each command parses its own packet with the cursor in struct input and writes the reply; what is not
  * known here gets the empty reply, by which GDB learns that it must do without. Pure.

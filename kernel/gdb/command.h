@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * GDB's commands: one packet in, one reply out, on a target of which only operations are known. Pure. The target is
  * stopped while a command runs; threads are numbered from 1 (vCPU n is thread n + 1).

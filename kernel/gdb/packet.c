@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Packets of GDB's remote serial protocol. Pure; any bytes may come, and nothing but a packet with a right checksum
  * gets through. GDB manual, Appendix E "GDB Remote Serial Protocol".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * GDB's remote serial protocol below its commands: "$content#checksum", acknowledgements, escapes and run lengths.
  * Pure. GDB manual, Appendix E "GDB Remote Serial Protocol", E.1 "Overview".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The debugged VM's memory as GDB sees it, and the points that GDB has set: INT3s in memory, of which it sees nothing,
  * and what the debug registers watch. Under the stub's lock, with the VM paused; only gdb_points_has_planted() is asked

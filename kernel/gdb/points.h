@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The debugged VM's memory as GDB sees it, and its breakpoints and watchpoints. All under the stub's lock.
  */

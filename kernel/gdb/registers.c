@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One table for both architectures: what GDB calls a register, its type there, and where struct debug_registers has it.
  * The order of the rows is the numbering, and the description is made of them. Pure.

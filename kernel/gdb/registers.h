@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The registers as GDB numbers and names them, and the description (target.xml) that tells it so. Pure.
  * GDB manual, G.5.17 "i386 Features".

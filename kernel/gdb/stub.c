@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The stub's state, its serial port, and the operations of kernel/gdb/command.h on real vCPUs. While the VM runs
  * nothing here is looked at but by breakpoints; a stop pauses each of its vCPUs on its home CPU, and the last one to be

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The GDB stub: serves one VM to a debugger at COM2 (option gdb=). The commands run wherever the port's interrupt
  * comes; all that they need of a vCPU lies in memory, for it is paused (kernel/virt_debug.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest-physical and host-physical addresses as distinct types: one cannot be passed for the other.
  * A frame is 4 KiB of host-physical memory; a page is 4 KiB of an address space.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC as the SDM has it, for the host's, for those of guests and for the virtual-APIC page: base MSR,
  * registers, fields. SDM 3A 10.4 "Local APIC", 10.12 "Extended XAPIC (x2APIC)".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Little-endian values at any alignment, out of bytes that somebody else laid out: boot information, images.
  * The caller has checked that the bytes exist.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The formatter: one pass over the format, one bounded sink. It never allocates and never writes past the buffer.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * printf-like formatting into a bounded buffer: %s %.*s %c %d %u %x %X %p %% with 0, width, -, and l, ll, z.
  */

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; memcpy, memmove, memset, memcmp for the freestanding kernel: the compiler calls them by these names.
 ; System V ABI; no FPU register is touched.
 bits 64

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * How X/offsets.c hands constants to NASM: each OFFSET line leaves a marker in the compiler's assembly output, which
  * the build turns into build/X/offsets.inc.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The one place where a refusal's text is made printable: it may carry bytes of an untrusted module line.
  */

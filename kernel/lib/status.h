@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Status codes of functions that can be refused, and the text that says why.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Memory and string helpers. memcpy, memmove, memset and memcmp are the ones that the compiler itself may call; the
  * host tests take the C library's.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The integer names that the whole tree uses, and a few compiler attributes.
  * Only compiler headers stand below this file, so that host tests compile it as it is.

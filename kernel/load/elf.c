@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ELF reader: file header, program headers and notes, nothing else. Fields are read at their offsets through one
  * table for each class, since the two classes order and size them differently. System V ABI (gABI 4.1), "ELF Header"

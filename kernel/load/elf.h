@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * ELF executables, 32- and 64-bit x86, as boot loaders take them: loaded by physical address.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Raw real-mode images: loaded and entered at 0:0x7C00, as a PC's firmware does with a boot sector, but of any size
  * that fits below the video memory.

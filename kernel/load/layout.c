@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Placement in guest memory. Few things are placed, so all searches are linear: a free place begins where something
  * else ends.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Where things go in guest memory while an image is loaded: what the image itself covers, and free places for modules
  * and the information block. Pure but for layout_append.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Linux kernel images (bzImage, protocol 2.06 and later). Low memory, which the kernel takes over once it has copied
  * what it needs, holds what it starts with: boot parameters ("zero page"), GDT, command line and page tables. The

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Recognising a Linux kernel image: what load_detect and the loader share.
  */

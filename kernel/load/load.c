@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The loaders' front: what an image is, and the call of the loader for its kind.
  */

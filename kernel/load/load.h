@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Image loaders: from the bytes of a module to guest memory and the state of the boot vCPU. Pure but for guest memory,
  * which they write only through guest_memory_write and guest_memory_fill. Every length is checked before it is used.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Finding the headers of multiboot images, version 1 and 2: what load_detect and the two loaders share.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Load plans: the arithmetic of segments, done once and in 64 bits, so that 32-bit fields cannot overflow.
  * Multiboot Specification 0.6.96, 3.1.3 "The address fields of Multiboot header".

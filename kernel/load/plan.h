@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A load plan: which bytes of an image go where, and where execution begins. ELF program headers and multiboot's
  * address fields both end as one. Everything in a plan has been checked against the image; nothing yet against guest

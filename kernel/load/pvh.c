@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * PVH kernels: an ELF file whose Xen note names a 32-bit entry point, started with EBX pointing to a start-info block
  * that holds command line, modules, memory map and the ACPI root pointer.

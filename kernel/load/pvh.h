@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Finding the PVH entry point of a kernel: what load_detect and the loader share.
  */

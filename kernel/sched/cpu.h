@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the scheduler's files share, and nobody else includes: a CPU's queues. sched.c: who runs, and when the CPU
  * sleeps; wait.c: who waits, for what, and how it comes back; queue.c: which CPU a vCPU belongs to, and how

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Which CPU a vCPU belongs to, and how other CPUs tell it something. Of a CPU's own, others change only its queue of
  * ready vCPUs, under its lock, and its load, atomically; for everything else they set a bit and kick.

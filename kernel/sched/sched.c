@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The scheduler. Each CPU runs sched_run() and is the only one to pick, block and retire its vCPUs; other CPUs add
  * ready vCPUs under the queue's lock and ask for attention by a bit and a kick. Interrupts come only in idle HLT and as

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The scheduler: many vCPUs on few CPUs. Each CPU owns a run queue, weighted fair by virtual run time, and a list of
  * blocked vCPUs with their wake-up times. Idle CPUs sleep in HLT; work is pushed to them by the CPU that has too much.

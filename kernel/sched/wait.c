@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * vCPUs that wait: in HLT or asleep until an event or a time, throttled by cap=, or paused by the debugger. Only their
  * CPU touches them; it wakes them in its loop and in exits, at their time or when ATTEND_WAKE says that somebody has

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Builds the board and carries messages between its parts: device -> I/O APIC -> local APIC -> vCPU, and IPIs from one
  * local APIC to the others. Callbacks come with the VM's lock held.

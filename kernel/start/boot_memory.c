@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Free memory from the boot loader's map, which firmware may have written unsorted, overlapping and unaligned: where
  * two regions disagree, "not RAM" wins. Both lists are sorted and merged first; one sweep then yields what lies in the

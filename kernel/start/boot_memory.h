@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Which memory is free when the boot loader hands over: RAM, less everything else that the memory map names, less what
  * we keep (the kernel, its symbols, the information block, the modules). Pure.

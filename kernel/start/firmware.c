@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * DMA that firmware started goes on until the device is told otherwise, into memory that is a guest's by then. A
  * function that may not master the bus does neither DMA nor message-signalled interrupts: PCI Local Bus

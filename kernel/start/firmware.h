@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What firmware left behind and the hypervisor must settle before guests get memory: devices that may still write to
  * it, remapping hardware, and where the console is. Boot CPU, once, after the ACPI tables have been read.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The order in which the machine comes up, and what the log says about it. What can be done without is warned about and
  * left out (ACPI tables, I/O APIC, other CPUs); without a local APIC or a clock the machine is refused. Boot CPU,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Bringing the machine up around the CPU: tables, interrupt controllers, clocks, the console's interrupt, the other
  * CPUs. One log line per thing found. arch/x86 and drivers/host do the work and know nothing of logs; this file is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The composition root: from the boot loader's jump to running machines. Boot CPU, interrupts off, on the boot stack.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See selftest.h. A word that is none of those below goes to traps_provoke(), which has the exceptions.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test=WORD on the hypervisor's line: what the test-suite provokes. docs/running.md does not offer it to users.
  */

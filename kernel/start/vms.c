@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * From module lines to VMs, and the sum of their ends. Boot CPU; vms_vm_ended comes from any.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The machine's run as a whole: VMs made from module lines, how many are still there, whether all went well, and the
  * statistics at the end. Boot CPU, but for vms_vm_ended.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The flight recorder in words: the last records of a report, and all of them for tools/trace. Readers take no lock: a
  * record that its CPU is writing may be printed half old, half new. Runs in a panic, so it allocates nothing and takes

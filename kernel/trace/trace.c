@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The flight recorder's rings. A CPU's ring of exits is written on the exit path (trace_begin), its ring of events
  * here, by the CPU itself with interrupts off.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The flight recorder: per CPU a ring of the last exits and entries, and a smaller one of what else happened. Always
  * on; written by the owner alone, with interrupts off, and read by anyone who can bear a record that is just being

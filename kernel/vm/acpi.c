@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * ACPI tables for guests. Every table has its fixed place, so that the tables which point to others are constant; sums
  * are made when a table is written. Boot CPU, before the guest runs.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI tables that a guest finds: at fixed places in the firmware area, which is ROM for the guest. They describe
  * the virtual PC: CPUs, interrupt controllers, fixed hardware, HPET; the DSDT is compiled from kernel/vm/dsdt.asl. The

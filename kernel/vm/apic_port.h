@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a vCPU asks of its local APIC, whichever device plays that part: the port between the two.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The buses: from an address to the device that answers it. A port costs two table look-ups, whether a device answers
  * it or none; the memory ranges are few and cost a linear scan. The common access (within one range, no wider than the

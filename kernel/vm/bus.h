@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A VM's buses: port I/O and memory-mapped I/O. Devices register ranges when the VM is built; afterwards the tables are
  * constant. What nothing answers reads all ones and ignores writes. Callers hold the VM's device lock.

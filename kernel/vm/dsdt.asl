@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a guest's ACPI cannot find out otherwise: soft-off, and the devices at a PC's fixed addresses (their models are in
  * drivers/virt). Not the keyboard controller: Linux warns of one without a mouse, and finds it by itself. CPUs,

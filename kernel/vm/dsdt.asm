@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The guests' DSDT, compiled from kernel/vm/dsdt.asl by iasl.
 
 section .rodata

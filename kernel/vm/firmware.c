@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The virtual PC's firmware, all of it: tables and 13 bytes of code. Written before the guest runs, then ROM.
  * Vectors point to an IRET: a BIOS call returns with nothing done. The reset vector pulses the CPU's reset line through

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a PC's firmware leaves behind for the payload it starts: interrupt vectors, BIOS data area, a cleared text page
  * and the reset vector. Enough for boot sectors and kernels that look at these places; there are no BIOS services.

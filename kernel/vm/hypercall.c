@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The hypercalls of the guest ABI. Runs on the vCPU's CPU between exit and entry, interrupts off.
  */

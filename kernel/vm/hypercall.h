@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hypercalls: docs/guest-abi.md, numbers in guests/include/rootlet_abi.h. Knows no VMCS: registers come as values.
  */

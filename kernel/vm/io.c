@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A vCPU's way to its VM's devices: bus accesses and timers, under the VM's lock. Compiled for speed: every port exit
  * and every timer expiry comes through here. Between exit and entry, on the vCPU's CPU.

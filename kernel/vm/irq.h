@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * An interrupt line: a wire from a device to one pin of a controller. And the controller as the CPU sees it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A VM's memory: how the PC's map is cut into pieces that the frame allocator has and EPT can map large, and the
  * checked copies. The host touches guest memory through this file only. Runs where a VM starts, stops or asks for a

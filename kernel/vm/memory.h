@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A VM's memory: the region table, sorted by guest-physical address, disjoint, page-aligned. It is the one truth that
  * EPT, the loaders and the copy functions share (docs/design.md, "Guest memory"). Each region is contiguous in host

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Interrupt requests that are posted to a vCPU, from any CPU and without a lock, and how its home CPU takes them. The
  * first half of the structure is the CPU's own posted-interrupt descriptor.

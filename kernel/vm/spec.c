@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The configuration parser: words of the form key=value, two tables of keys (module lines, the hypervisor's own line),
  * one walk for both. Pure; a line may hold any bytes but NUL. Every refusal names the key and what it accepts.

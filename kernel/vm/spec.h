@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The parsed configuration: the hypervisor's own command line and each module's line (docs/design.md, "How a machine is
  * described"). Pure functions of text; every value is checked here, once.

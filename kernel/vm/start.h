@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a VM begins with: the image that it boots, and the state in which its boot vCPU starts. The loaders of
  * kernel/load/ turn the one into the other.

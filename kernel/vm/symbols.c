@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Looking up a guest's function when its VM has stopped: interrupts are off, and other VMs wait for this CPU. The image
  * is the guest's own, so every offset in it is checked before it is followed, and all work is counted. System V ABI

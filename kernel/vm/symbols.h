@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Names of a guest's functions, out of the symbol table of its boot image, when that is an ELF file which has one.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A virtual CPU as policy sees it: its state, its place in a queue, its time. The VMX half (struct vmx_vcpu) contains
  * this.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Virtual machines: built from a module line, run, stopped, reported. Guest memory is released when the last vCPU has
  * been retired; the object stays for the statistics at the end. Boot CPU builds; any CPU stops.

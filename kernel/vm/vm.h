@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A virtual machine: its configuration, memory, buses, devices and vCPUs, from its module line to its stop report.
  * Life: created by the boot CPU; runs; the first vm_stop() wins; each vCPU is retired by its home CPU; the last one to

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Timers of virtual devices. Few per set, so a scan is the queue; next_ns is kept up to date on every change, so that
  * the question "is anything due, and when?" is one load. Invariant, but while a timer

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Timers of virtual devices and vCPUs, in guest nanoseconds (since the VM started). A set of timers belongs to one
  * vCPU: its earliest deadline bounds how long that vCPU may run or sleep. Callers hold the VM's device lock.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VMCSs that the battery begins with: one for each mode that a guest can be in, with and without what is optional,
  * with events to inject and states other than active. Each is the VMCS that vmx/vcpu.c wrote for a multiboot guest, and

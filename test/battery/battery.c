@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The battery of VM entries (make battery): for each baseline and each field a row of values, one at a time; then some
  * fields at once, at random. For each case the checker says what should happen, then the CPU does it. Both verdicts go

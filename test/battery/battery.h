@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The battery of VM entries: what its files share. It is the hypervisor itself but for virt_vcpu_run(), which enters no
  * guest to run it, but the first VM's VMCS thousands of times, each time with something changed.

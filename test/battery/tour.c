@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The tour (make explain): typical mistakes in a VMCS, one after the other, each entered and explained as any VM entry
  * that fails. docs/entry-checks.md shows what comes of it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The values that the battery tries in a field: each bit of its value flipped, 0, all ones, the edges that addresses
  * have, and for fields of several parts the combinations of these parts.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fixtures: a machine is booted once for all tests of a file that ask for the same one."""
 import functools
 import os

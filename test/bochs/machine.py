@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Boots a machine for a test and takes its serial console apart (docs/design.md, "What the outside may rely on")."""
 import functools
 import os

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; A stand-in for the hypervisor that tests the tools: prints its command line and each module's line as GRUB handed them
 ; over, then ends the way the first letter of the command line says:
 ;   o: end status=ok and power-off     f: end status=fail and power-off    p: a panic line and power-off

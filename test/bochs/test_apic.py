@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The PC's interrupt hardware as a guest sees it (guests/apic), with and without the CPU's help, and misused (guests/apicwild)."""
 import re
 

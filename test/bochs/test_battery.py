@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """VM entries that fail: what the hypervisor says of them, and that the checker says what Bochs does."""
 import os
 import subprocess

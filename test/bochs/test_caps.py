@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The capability report: log=debug prints it at boot, and tools/vmx-caps makes the same of the saved log."""
 import os
 import subprocess

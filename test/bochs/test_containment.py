@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """All hostile guests beside two well-behaved ones: those finish, each hostile one stops for its own reason."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """CPUs that are not like the boot CPU: named and left out, or made alike; the machine goes on."""
 import re
 

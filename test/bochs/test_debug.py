@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The walk of docs/debugging.md in Bochs's debugger, typed as the page has it: first VM entry, a guest by symbol, a VM exit, its
 cause, the VMCS, and step by step across the next VM entry."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The demo of make run: every guest of it, an unmodified payload among them, and the end in good order."""
 import re
 import subprocess

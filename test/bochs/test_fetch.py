@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What tools/fetch-payloads does when an archive has moved on, and that the tests of what is gone are skipped by name. No machine is booted."""
 import os
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What firmware and machines other than the usual ones ask: where the image lies, DMA, IOMMUs, serial ports."""
 import os
 import re

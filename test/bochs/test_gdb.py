@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The GDB stub with Debian's GDB, by scripts and by hand; and with a client that sends anything at all."""
 import concurrent.futures
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """GDB on the hypervisor itself: in QEMU as far as its CPU gets, and the commands of tools/gdb/rootlet.py on structures that a small
 program has filled."""
 import os

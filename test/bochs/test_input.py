@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Bad input: one clear line each that names the module and the remedy, and the other VMs run."""
 import os
 import re

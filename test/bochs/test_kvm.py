@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Below KVM with nested VMX: Debian's QEMU in Debian's Linux, in Bochs (tools/run-kvm).
 
 make test boots it once, by BIOS in the faster Bochs 3; make test-engines by BIOS and by UEFI in both.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Debian's kernels, as they come from the archive: several vCPUs on fewer CPUs, and a shell in the terminal."""
 import lzma
 import os

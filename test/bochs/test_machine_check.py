@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Machine checks on an engine that can raise them: QEMU's monitor puts them into the CPU's banks. No VMX is needed."""
 import json
 import os

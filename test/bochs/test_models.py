@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Each CPU model with 1, 2 and 4 CPUs, and each optional VMX feature masked: the same guests come to the same answers."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A bug of the hypervisor itself: the dump names vector, registers and functions, all CPUs stop, the run fails."""
 import os
 import re

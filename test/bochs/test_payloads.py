@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Kernels that nobody here wrote, as they come from Debian's archive, alone and all at once; and kernels that are refused."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A machine that lacks what is needed: one clear line that names it, end status=fail, power-off."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The scheduler from outside: shares, caps, affinity, moves between CPUs, ends of VMs."""
 SPIN = "build/guests/spinner.elf"
 

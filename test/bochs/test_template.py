@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """examples/template as docs/first-guest.md uses it: copied out of the tree, built, run, and debugged with GDB."""
 import os
 import re

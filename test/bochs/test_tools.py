@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The tools themselves, with a stand-in for the hypervisor: what a run's exit status means, what mkiso hands over."""
 import importlib.machinery
 import importlib.util

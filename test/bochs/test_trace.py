@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """tools/trace: reads what docs/trace.md says, tells the truth about it, and writes files that others can open."""
 import contextlib
 import importlib.machinery

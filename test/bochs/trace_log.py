@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Writes serial logs with a trace as docs/trace.md says, for the tests of tools/trace: an encoder that shares nothing with it."""
 import base64
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """VM lines that several test files share, and what each guest of the tree must do."""
 import os
 import re

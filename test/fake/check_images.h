@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Valid VMCS images for the VM-entry checker, one for each mode that a guest can be in, and the CPU and the memory that
  * they stand in. Written from the SDM's rules; test_check.c breaks them one rule at a time, fuzz_check.c at random.

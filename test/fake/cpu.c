@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See cpu.h. CPUID of a leaf or subleaf that is not in the table reads 0, as unlisted subleaves do on hardware.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A CPU as plain values: control and debug registers, XCR0, the TSC and a CPUID table. What a test does not set is 0.
  */

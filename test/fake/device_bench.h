@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A bench for device models: a bus, a set of timers, a clock that the test moves, and a line that counts its edges.
  * Each test program includes it once; it also stands in for the kernel's panic().

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See host_memory.h. The array is mapped without reservation, so that gigabytes cost nothing until they are touched.
  */

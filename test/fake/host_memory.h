@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Host-physical memory for host tests: one array behind phys_to_virt, and a frame allocator over it with the interface
  * of kernel/frames.h (first fit from the bottom). An address outside the array, a foreign or a double free aborts.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Small guest images for host tests, built field by field. Multi-byte fields are little-endian; offsets are the
  * caller's.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the tests of loaders share: a file that is loaded into guest memory, and a look at what came out of it. Each
  * test program includes it once.

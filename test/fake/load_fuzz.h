@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the fuzzers of loaders share: the input is an image, after a few bytes that say how it is finished and what
  * comes with it. Whatever it is, it is loaded or refused with a reason, and the sanitizers see nothing.

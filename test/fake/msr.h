@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * MSRs as an array. An access to an MSR that the test has not made is what #GP would be in the host: it aborts.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See sim.h. Threads only hold the CPUs' stacks: the baton (a semaphore for each) lets one run, always the one whose
  * next event is the earliest, so every run of a scenario is the same.

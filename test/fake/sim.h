@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A simulated machine for the scheduler: CPUs as threads of which one runs at a time, a clock that jumps from one event
  * to the next, kicks and timers with handlers, and guests that follow a script. The real kernel/sched/sched.c and

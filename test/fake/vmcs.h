@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The current VMCS as an array of fields, read and written through the real vmx/vmcs.h. VMREAD of a field that nobody
  * set yields 0; VMWRITE keeps as many bits as the field has, and aborts on a read-only field or an unknown encoding.

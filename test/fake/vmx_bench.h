@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A VM with one vCPU for tests of vmx/: its VMCS, MSRs and CPU are the fakes, its interrupt controller is a variable.
  * Each test program includes it once; it stands in for vmx/root.c, vmx/vcpu.c and the kernel's panic().

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * ACPI tables out of any bytes. The input is cut into table bodies, which get a true header and checksum, so that the
  * parsers behind the checks are reached; its first byte says which checks to leave to chance.

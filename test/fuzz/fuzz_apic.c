@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Two local APICs and an I/O APIC under hostile guests: registers of both interfaces, mode changes, interrupts, pins,
  * IPIs that reach each other, INIT and time. Checked beyond what the sanitizers see: what is pending is what the SDM's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry checker under any VMCS image, any capability MSRs and any memory. The input is a base image and a list
  * of changes to it, so that images nearly valid are as likely as wild ones. Checked beyond what the sanitizers see: the

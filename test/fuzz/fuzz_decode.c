@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Any bytes through the decoder, and what it accepts through the executor with random registers and accesses that fail.
  * Checks the contracts: lengths, truncation, no change when an access fails, and no access wider than the operand.

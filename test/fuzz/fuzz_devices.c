@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A whole virtual PC under a hostile guest: bytes become port accesses, input, jumps of time and acknowledges. Checked
  * beyond what the sanitizers see: INTR as told equals INTR as asked, no deadline in the past, no result too wide.

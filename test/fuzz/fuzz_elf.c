@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ELF reader and the address form on arbitrary bytes; a plan that is accepted must keep its invariant.
  * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c test/fake/host_memory.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Any bytes on the debugger's line: the packet reader and the command set must keep their bounds, ask only for threads
  * that live, and answer with frames that a reader takes. If the first byte is odd, the rest is one packet's content, so

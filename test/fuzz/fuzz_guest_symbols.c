@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The lookup of a guest's function in arbitrary bytes: the first 8 are the address, the rest is the image.
  * links: kernel/vm/symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The boot information parser on arbitrary blocks; what it accepts must point into the block and never wrap.
  * links: boot/multiboot2.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Both configuration parsers on arbitrary text; what they accept must be in range, what they refuse must say why.
  * links: kernel/vm/spec.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Two VMs in the hypervisor's own structures, for the GDB commands of tools/gdb/rootlet.py, which are shown here
  * without a machine that has VMX and a debugger's stub. GDB stops at machine_ready().

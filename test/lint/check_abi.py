@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """The guest ABI stands in three places: guests/include/rootlet_abi.h, rootlet_abi.inc and docs/guest-abi.md. Compares them.
 
 Every ROOTLET_ name of the header must be in the NASM include with the same value, and in a table row of the page,

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """docs/cheatsheet.md has each key of a VM's line, each option and each target of make, and no other.
 
 usage: check_cheatsheet.py [tree]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """The CPUID and MSR policy stands in the code and in docs/cpuid.md: compares the two.
 
 Each row of `rules` in vmx/exit/cpuid.c must be a row | `WORD` | `CONDITION` | mask | ... of the page, each row of `rows` in vmx/exit/msr.c a

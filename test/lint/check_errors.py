@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """docs/errors.md has a row for each message that says what is wrong: compares it with the code, in both directions.
 
 A message is the text of refuse(), refuse_vm(), log_error(), log_warn(), of a refusal in boot/entry.asm, or a VM's

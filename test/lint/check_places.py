@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """Pages and drawings name places in the tree: checks that the files exist and define what is said to be in them.
 
 A place is `path/file.c` or `path/file.c:name` between backticks in a Markdown page. In a drawing it is the text

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """docs/sdm-map.md names a function and a test for each section of the SDM's VMX chapters: checks that all of them exist, that no
 section is missing between others, and that each section which the sources cite has the map's title.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """Each source file names its licence in its first line, or in the second, below "#!". Prints each file that does not.
 
     /* SPDX-License-Identifier: BSD-2-Clause */      .c .h .ld .asl

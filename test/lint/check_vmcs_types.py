@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """A wrong use of a VMCS field must not compile (vmx/fields.h, vmx/vmcs.h). Exits with 1 and names each that does.
 
 usage: test/lint/check_vmcs_types.py

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """Lines have a width: pages 100 columns, code and makefiles 120. Prints each line that is wider.
 
 Free is what cannot be broken. In pages that is rows of tables, code blocks, headings, and lines that are wide only by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """GDB commands for a running, or dumped, Rootlet: gdb build/rootlet.elf -x tools/gdb/rootlet.py
 
 rootlet-vms      each VM: state, memory, entries

@@ -1,3 +1,4 @@
+; SPDX-License-Identifier: BSD-2-Clause
 ; The outer machine's console, inside tools/run-kvm: copies standard input to Bochs's port 0xE9, which writes it to its
 ; own standard output at once. A line over the emulated UART takes seconds.
 ; e9 off: powers the machine off afterwards, by the word that Bochs expects at port 0x8900.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry checker's driver: takes what many rules ask for out of the image and runs the groups of rules in the
  * CPU's order. Pure. SDM 3C 26.2 "Checks on VMX Controls and Host-State Area".

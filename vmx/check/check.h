@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry checker: which rules of SDM 3C chapter 26 "VM Entries" a VMCS breaks, and how the entry will fail. A
  * pure function of the fields' values, the capability MSRs and some facts about the CPU: it runs in the kernel, on the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VM-entry checks on the VMX controls: SDM 3C 26.2.1.1 "VM-Execution Control Fields", 26.2.1.2 "VM-Exit Control
  * Fields", 26.2.1.3 "VM-Entry Control Fields". Pure.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Why a VM entry failed: reads the current VMCS into an image, lets the checker look at it and prints what it finds.
  * Root operation, interrupts off, the failed vCPU's VMCS current. One report at a time: its buffers stand under a lock

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Why a VM entry failed, in words on the console: the checker (check.h) run on the current VMCS, and all its fields
  * decoded. Root operation, interrupts off, any CPU. Nothing here writes to the VMCS.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Which fields of the VMCS a CPU has. SDM 3D Appendix B "Field Encoding in VMCS": its notes name, for each field that
  * is not everywhere, the control whose 1-setting the CPU must support. Pure.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VM-entry checks on the guest's registers but for segments: SDM 3C 26.3.1.1 "Checks on Guest Control Registers, Debug
  * Registers, and MSRs", 26.3.1.3 "Checks on Guest Descriptor-Table Registers", 26.3.1.4 "Checks on Guest RIP and

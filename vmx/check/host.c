@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VM-entry checks on the host-state area: SDM 3C 26.2.2 "Checks on Host Control Registers and MSRs", 26.2.3 "Checks on
  * Host Segment and Descriptor-Table Registers", 26.2.4 "Checks Related to Address-Space Size". Pure.

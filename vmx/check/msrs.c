@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VM-entry checks on the MSR-load area, as far as its memory can be read: SDM 3C 26.4 "Loading MSRs". What WRMSR would
  * refuse is known here for the MSRs of the architecture that ask for an address, a PAT or EFER. Pure.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What every file of rules uses: it tells a broken rule, counts it and derives how the entry fails; and the questions
  * that many rules ask. Pure. SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry rules, once: id, section of SDM 3C, words. And what the check_*.c files share; nobody else includes it.
  * The words follow "field=... value=...", so they need not name the field. Texts go into the section .explain, so that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VM-entry checks on the guest's segment registers, in virtual-8086, real-address, protected and IA-32e mode. SDM 3C
  * 26.3.1.2 "Checks on Guest Segment Registers". Pure.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VM-entry checks on the guest's activity, interruptibility, pending debug exceptions and VMCS link pointer. SDM 3C
  * 26.3.1.5 "Checks on Guest Non-Register State". Pure.

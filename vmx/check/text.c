@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry checker's words: rules, sections of the SDM, names of fields and bits, and how they are printed. Strings
  * of one kind stand in one block, each ended by a NUL, and are found by counting: no pointers, and all of it in the

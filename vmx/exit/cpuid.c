@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a guest's CPUID says: deliberate, as masks over what the CPU has. A leaf or bit that is not listed reads 0, so
  * that a guest is never offered what the hypervisor does not provide: no VMX, no machine checks, no performance

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Control and debug registers, and XCR0. The guest owns the bits that cannot hurt; the others exit, are checked as the
  * CPU checks them, and are shown to the guest as it wrote them. SDM 2B "MOV - Move to/from Control Registers",

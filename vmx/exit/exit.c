@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The dispatcher: one exit in, one outcome out. An unknown cause stops the VM with a report; nothing is skipped by
  * default. Root operation, interrupts off, the vCPU's VMCS current. SDM 3C 27 "VM Exits", 3D Appendix C "VMX Basic Exit

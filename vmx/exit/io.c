@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * IN, OUT, INS and OUTS. Permission (IOPL, the TSS bitmap) was checked before the exit: SDM 3C 25.1.1 "Relative
  * Priority of Faults and VM Exits". Devices are behind vm_port_read and vm_port_write, which take the VM's lock.

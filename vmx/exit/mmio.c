@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * EPT violations: in steady state an access to a device, to ROM, or to nothing. The path here is that of a plain load
  * or store that this vCPU has made before: its decoded form is in a slot, the CPU has told where the operand is and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Between the two halves of EPT violations: mmio.c, the exit, with the path of instructions that were met before, and
  * mmio_general.c, which fetches, decodes and executes any instruction.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Any instruction that met a device, ROM or nothing: it is fetched through the guest's own page tables, decoded and
  * executed on the bus; what cannot be is reported with its bytes. SDM 3C 28.2.3.2 "EPT Violations".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The last instructions of a vCPU that met a device, decoded, one in each slot: mmio_general.c fills them, mmio.c uses
  * them. A slot is used only if the CPU's mode is the same

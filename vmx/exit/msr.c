@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * MSR policy, as one table: what a guest may touch directly, what is answered here, and nothing else (#GP). The bitmap
  * is made from the same table, so that it can never disagree. docs/cpuid.md has it with the reasons; test/lint compares

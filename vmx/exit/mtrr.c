@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * See mtrr.h. SDM 3A 11.11.2 "Setting Memory Ranges with MTRRs".
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A vCPU's memory type range registers: what RDMSR and WRMSR do with them. They are state and nothing else: guest
  * memory is write-back whatever they say (ept.h). Pure. SDM 3A 11.11 "Memory Type Range Registers (MTRRs)".

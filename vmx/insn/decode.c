@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The decoder: one pass, one table row per opcode. Prefixes, opcode row (through a group table where ModRM.reg extends
  * the opcode), ModRM and SIB, displacement, immediate. Runs on the exit path of an MMIO access: no loop but the

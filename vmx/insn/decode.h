@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Decodes the instructions that access device memory. An EPT violation gives an address but no instruction length, so
  * the bytes at RIP are decoded here and vmx/insn/emulate.c executes the result. Pure: takes bytes, returns a

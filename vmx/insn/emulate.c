@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The executor of decoded instructions. Each function below computes its result first, writes memory next and registers
  * and flags last, so that a fault leaves no trace. Flags that the SDM leaves undefined keep their value.

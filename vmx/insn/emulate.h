@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Executes one decoded instruction (vmx/insn/decode.h) on a guest's registers, with memory behind callbacks. Pure: owns
  * no state.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Access to a guest's linear addresses on its behalf, with the checks and faults that its own access would meet.
  * SDM 3A 4 "Paging". Runs between exit and entry on the vCPU's CPU; takes the VM lock only for devices.

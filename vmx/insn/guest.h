@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A running guest's linear addresses: translation through its own page tables, and copies that split at pages. Current
  * VMCS.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Who answers at a guest-physical address: the vCPU's local APIC, a device on the bus, memory, or nobody. Runs between
  * exit and entry on the vCPU's CPU, compiled for speed: every access to a device comes through here. Takes the VM's

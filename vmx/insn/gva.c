@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The page-table walk. It gathers the entries it used and the rights they leave, checks the access, and only then sets
  * accessed and dirty flags; if an entry changed meanwhile the walk starts again, a bounded number of times.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Walks a guest's own page tables: guest-linear to guest-physical, with the access checks that the CPU makes. Pure:
  * reads guest memory through callbacks. Not applied, because guests are not offered them: protection keys of

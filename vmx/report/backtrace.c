@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A guest's backtrace by frame pointers, through its own page tables. Everything in it is the guest's word: a frame is
  * taken only if it lies above the last one and returns into a function of the boot image. Only reads guest memory.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Where in its guest's program a stopped vCPU is. Off the exit path; its VMCS is current.
  */

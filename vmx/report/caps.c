@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The capability report. Rows of bits, those of the table of controls and those that it leaves out, are judged one by
  * one: what the CPU allows, what we need, what comes of it. Whatever we need or want has a line of its own; the rest

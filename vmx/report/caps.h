@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The capability report: every VMX capability MSR in the SDM's words, what of it Rootlet needs, uses and leaves alone,
  * and what it does instead of what is missing. Pure. SDM 3D Appendix A "VMX Capability Reporting Facility".

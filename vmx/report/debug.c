@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A debugger's hold on a vCPU: its registers in memory while it is paused, breakpoints, watchpoints and single steps
  * while it runs. Nothing here is reached unless v->debug is set. A step is RFLAGS.TF with #DB intercepted; not every

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a debugger has in a vCPU: a pending change of its state, a single step, the debug registers. vmx/report/debug.c
  * owns it.

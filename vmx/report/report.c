@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What is printed about a vCPU that stopped, and about exits at the end. Off the exit path; VMCS made current by
  * vmx_load.

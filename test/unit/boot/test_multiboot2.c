@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The parser of the boot loader's multiboot2 information: every kind of tag that counts, and every way to be broken.
  * links: boot/multiboot2.c

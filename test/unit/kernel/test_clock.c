@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * TSC and nanoseconds against exact 128-bit arithmetic, at frequencies from 1 MHz to 100 GHz.
  * links: kernel/clock.c

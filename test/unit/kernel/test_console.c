@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The console against a UART model: a FIFO of 16 bytes that empties when the test says so (or, if the console polls,
  * after a number of polls), and an edge-triggered transmit interrupt.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The frame allocator on an array that plays physical memory. The allocator has one global state: each test adds an
  * arena of its own and drains the allocator at the end. links: kernel/frames.c

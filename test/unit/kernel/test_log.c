@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Log lines: prefix, level, one line whatever the text.
  * links: kernel/log.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Names for addresses out of an ELF symbol table, whole and broken.
  * links: kernel/symbols.c

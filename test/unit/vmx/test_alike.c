@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * CPUs that are not quite the boot CPU: what is used and lacks, or is insisted on, is named; what is not used may
  * differ. SDM 3C 31.5.1 "Algorithms for Determining VMX Capabilities".

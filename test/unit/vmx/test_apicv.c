@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * APIC virtualisation: which controls a mode has, which MSRs are left to the CPU, and that no request is lost between
  * those who post and the CPU, whose IRR, RVI, SVI and EOI-exit bitmap must be right at each entry. SDM 3C 24.6.8

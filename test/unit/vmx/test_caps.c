@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Capability MSRs as values: which MSR each comes from, and what vmx.disable= takes away.
  * SDM 3D Appendix A "VMX Capability Reporting Facility".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The control resolver against the capability values of a Skylake-X, and against every way in which a CPU can fall
  * short of the table. SDM 3D A.3 to A.5, 3C 31.5.1 "Algorithms for Determining VMX Capabilities".

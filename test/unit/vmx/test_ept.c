@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Extended page tables on a fake frame allocator: every byte of every region goes to its frame, by the largest page
  * that alignment and the CPU allow, and nothing else is mapped. SDM 3C 28.2.2 "EPT Translation Mechanism".

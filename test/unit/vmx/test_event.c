@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The choice of the event to inject over its whole input space, and what of it ends up in the VMCS.
  * SDM 3A 6.9 "Prioritization of Concurrent Events", 3C 24.8.3, 26.2.1.3, 26.5 "Event Injection".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Instruction fetches from large pages that are not executable: split, and the instruction runs again, with whatever
  * event or blocking the exit took away. SDM 3C 27.2.1 "Basic VM-Exit Information", 28.2.3.2 "EPT Violations".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Entering VMX operation and the first steps of a VMCS, by the VMX instructions that a CPU gets and their order.
  * And what of VMX is used at all. SDM 3C 23.7 "Enabling and Entering VMX Operation", 24.11.3 "Initializing a

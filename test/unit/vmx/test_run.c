@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The circle's way back: what an outcome does to RIP, flags, blocking and pending events before the guest is entered
  * again, and when it is left instead.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The table of VMCS fields against the SDM's rules of encoding, and a sample of its rows against Appendix B.
  * SDM 3C 24.11.2 "VMREAD, VMWRITE, and Encodings of VMCS Fields", 3D Appendix B "Field Encoding in VMCS".

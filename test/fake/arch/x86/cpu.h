@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Stands before the real arch/x86/cpu.h where a test has `flags: -Itest/fake`: the same names, but what needs ring 0
  * (or would tell about the test's own machine) goes to test/fake/cpu.c and test/fake/msr.c.

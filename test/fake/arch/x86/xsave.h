@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Stands before the real arch/x86/xsave.h (see cpu.h here): the real one, but XCR0 is test/fake/cpu.c's.
  */

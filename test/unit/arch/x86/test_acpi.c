@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI reader on handmade tables: what firmware writes, and what broken firmware writes. Every piece of memory that
  * the parser maps is a heap copy of exactly that length, so that the sanitizer sees a byte read beyond it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The features that the host uses: what firmware hides in CPUID is shown first, on each CPU.
  * links: arch/x86/features.c test/fake/cpu.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The host's local APIC in both modes: how it gets into them, and what is sent. The APIC here refuses what SDM 3A
  * 10.12 "Extended XAPIC (x2APIC)" calls a #GP.

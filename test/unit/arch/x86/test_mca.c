@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Machine-check banks: what is set up, read and cleared, and how often the log hears of it. SDM 3B 15.8 "Machine-Check
  * Initialization", 15.3.2 "Error-Reporting Register Banks".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The kernel's page tables, walked as the CPU does: RAM above 512 GiB, ranges that meet in one large page, firmware
  * tables that lie outside of RAM above 4 GiB, an image that was moved.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Which engine has which quirk: Bochs's two versions by what they show, and nobody else.
  *

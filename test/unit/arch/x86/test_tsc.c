@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Measuring the TSC against counters that this test makes up out of a TSC of its own, so that the right answer is known
  * and no other process of the machine disturbs it: the time that a reading takes is what the test says.

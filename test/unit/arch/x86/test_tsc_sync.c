@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Two TSCs and the readings that tell them apart: bounds that are never wrong, and what is done about them.
  *

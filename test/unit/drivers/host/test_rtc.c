@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The CMOS clock's registers as dates.
  * links: drivers/host/rtc.c

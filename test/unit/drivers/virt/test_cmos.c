@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The MC146818A and the CMOS memory: calendar, formats, alarm, the three interrupts, update cycle, memory sizes.
  * links: drivers/virt/cmos.c kernel/vm/bus.c kernel/vm/vtimer.c

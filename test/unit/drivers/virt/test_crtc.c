@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VGA's registers in text mode: cursor, attribute flip-flop, palette, retrace.
  * links: drivers/virt/crtc.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The keyboard controller and its idle keyboard: commands, replies, IRQ 1, reset.
  * links: drivers/virt/i8042.c drivers/virt/power.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The PCI bus: how a guest detects mechanism 1, and that it then finds a host bridge and nothing else.
  * links: drivers/virt/pci.c drivers/virt/power.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The pair of 8259As against its data sheet: initialisation, priorities, EOI, masks, poll, edge and level, cascade.
  * links: drivers/virt/pic.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The 8254 against its data sheet: the waveform of each mode, counts read back, gate, latches, exact timing of IRQ 0.
  * A count that is written during tick t is loaded by clock pulse t + 1.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI PM block: the timer's rate and width, its event, the SCI.
  * links: drivers/virt/pm.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Power-off and reset: each port, and what must not trigger it.
  * links: drivers/virt/power.c drivers/virt/pci.c kernel/vm/bus.c kernel/vm/vtimer.c

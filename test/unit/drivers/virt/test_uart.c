@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The 16550A against its data sheet: registers, interrupt identification, FIFO, timeout, loopback, modem status.
  * links: drivers/virt/uart.c kernel/vm/bus.c kernel/vm/vtimer.c

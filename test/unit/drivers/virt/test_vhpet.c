@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The HPET by its specification: counter, one-shot and periodic comparators, 32 bits, levels, routing.
  * links: drivers/virt/vhpet.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The I/O APIC by the 82093AA's data sheet: registers, edges and levels, remote IRR, EOI by broadcast and register.
  * links: drivers/virt/vioapic.c kernel/vm/bus.c kernel/vm/vtimer.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The local APIC by the SDM's rules: modes, registers of both interfaces, priorities, errors, LINT pins, IPIs.
  * links: drivers/virt/vlapic.c drivers/virt/vlapic_requests.c drivers/virt/vlapic_timer.c kernel/vm/vtimer.c

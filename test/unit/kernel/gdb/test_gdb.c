@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * GDB's protocol: packets, the command set and the registers, on a target that is two threads and some memory.
  * GDB manual, Appendix E "GDB Remote Serial Protocol".

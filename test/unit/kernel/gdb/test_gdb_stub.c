@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The GDB stub on a VM of one vCPU that is always paused at once, and a UART model: breakpoints in memory, and what
  * goes over the line at the VM's end.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The scheduler and the life of VMs on a simulated machine (test/fake/sim.h), which checks at each entry that a vCPU
  * runs in one place, where it may, and has moved only to a CPU that slept. A tick is a nanosecond.

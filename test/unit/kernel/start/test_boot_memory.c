@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Free memory out of boot loader maps as firmware writes them: unsorted, overlapping, unaligned, wrapping.
  * links: kernel/start/boot_memory.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What firmware left running, on a PCI bus of arrays: each function that masters the bus is found behind whatever
  * bridges, and stopped but for bridges; IOMMUs are read and said; the console goes to the port that is named.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The flight recorder: rings that wrap, the last records of a VM over all CPUs in the order of time, and the text form
  * that tools/trace reads (docs/trace.md).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The buses: look-up, splitting of wide accesses, what nothing answers, refusals.
  * links: kernel/vm/bus.c

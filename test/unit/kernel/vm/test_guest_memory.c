@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest memory: the PC's map, how pieces are cut and aligned, what happens when memory is short, checked copies.
  * links: kernel/vm/memory.c kernel/vm/firmware.c test/fake/host_memory.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Names of a guest's functions out of ELF files of both classes: whole, cut, with bytes changed at random, and made to
  * hold up the CPU.

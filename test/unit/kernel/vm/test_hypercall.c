@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The hypercalls of the guest ABI: results, and each way in which arguments can be wrong. docs/guest-abi.md.
  *

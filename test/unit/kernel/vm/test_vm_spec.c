@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Module lines and the hypervisor's own line: what is accepted, and what each refusal says.
  * links: kernel/vm/spec.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Timers: order, the next deadline, arming from a fire function.
  * links: kernel/vm/vtimer.c kernel/vm/bus.c

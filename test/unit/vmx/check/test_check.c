@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry checker: valid images of each mode break no rule; then, for each rule of SDM 3C chapter 26, a change
  * that breaks this rule in this field and no other; and changes on the edge of the rules, which are still valid.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What is printed about a VM entry that failed: the form of the lines, their bound, and that the VMCS is only read.
  *

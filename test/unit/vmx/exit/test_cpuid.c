@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a guest's CPUID says, on a CPU that has every feature: nothing that the hypervisor does not provide, and
  * everything consistent with itself. SDM 2A 3.2 "CPUID - CPU Identification", 1 13.2.

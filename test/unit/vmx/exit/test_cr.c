@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Control and debug registers and XCR0: what the CPU refuses gets #GP and changes nothing, what it takes has the CPU's
  * effects. SDM 2B "MOV - Move to/from Control Registers", 3A 4.4.1 "PDPTE Registers", 9.8.5 "Initializing IA-32e Mode",

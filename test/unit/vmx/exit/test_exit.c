@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The dispatcher over every exit reason: which handler gets it, what is refused, and that nothing unknown is skipped.
  * SDM 3D Appendix C "VMX Basic Exit Reasons".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * IN, OUT, INS and OUTS through their exits: sizes, direction, address wraps, REP, and page faults in the middle.
  * SDM 2A "INS/INSB/INSW/INSD", 3C 27.2.1 "Basic VM-Exit Information".

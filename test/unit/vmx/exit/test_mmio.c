@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * EPT violations from exit to device: each kind of load and store twice, the second time from its slot; and that a slot
  * is never used once code, page tables or mode have changed. SDM 3C 28.2.3.2 "EPT Violations".

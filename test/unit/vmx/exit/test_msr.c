@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * MSR policy through the exit handlers, and the bitmap against it, bit for bit.
  * SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs", 2D "WRMSR".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Memory type range registers: what firmware leaves in them and what WRMSR takes. SDM 3A 11.11.2 "Setting Memory Ranges
  * with MTRRs".

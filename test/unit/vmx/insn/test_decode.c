@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The decoder's contract: statuses at the edges (truncation, 15 bytes, LOCK, undefined encodings), and the address
  * forms and field conventions that the executor relies on, by hand. test_decode_zydis compares the rest.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The decoder against Zydis: random and systematically generated encodings in all three modes. Whatever the decoder
  * accepts must be what Zydis sees, field by field; what Zydis knows as a supported operation on memory must be

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What test_emulate_native cannot ask the CPU: 16- and 32-bit code, segment bases and bounds, accesses that fail.
  *

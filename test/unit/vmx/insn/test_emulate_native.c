@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The executor against the CPU that the test runs on: random instructions of every supported kind, with random
  * registers, flags and memory, run natively (from a page that is writable and executable) and through decoder and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The page-table walk on handmade tables: each paging mode and page size, access rights, reserved bits, error codes,
  * accessed and dirty flags.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The capability report of a Skylake-X, of a CPU that barely has VMX, and of one that has everything: each bit stands
  * in it once, with the right word for it. SDM 3D Appendix A "VMX Capability Reporting Facility".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A debugger's hold on a vCPU: single steps and what they leave in flags and stack, the debug registers on loan, whose
  * exception is whose. The VMCS is the fake.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A stopped guest's backtrace: chains of frames in 32-bit and 64-bit code, through page tables, and every way in which
  * a guest can make a wrong one. The guest is not touched by it.
