@@ -8,6 +8,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/errata.h"
 #include "kernel/virt.h"
+#include "vmx/exit/cpuid.h"
 #include "vmx/features.h"
 
 /* The controls of the group that this row's feature turns on and off at run time, or none. */

@@ -7,6 +7,9 @@
 
 #include "vmx/vcpu.h"
 
+/* Where each VM exit arrives: HOST_RIP. */
+extern const u8 vmx_exit_entry[];
+
 #ifndef ROOTLET_HOST_TEST
 /*
  * Enters the guest and returns at its next VM exit, with the guest's registers in v->gpr[]. False: the entry failed,

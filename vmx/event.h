@@ -6,6 +6,7 @@
 #ifndef ROOTLET_VMX_EVENT_H
 #define ROOTLET_VMX_EVENT_H
 
+#include "vmx/outcome.h"
 #include "vmx/vcpu.h"
 
 #define EVENT_VALID              0x80000000u
@@ -72,5 +73,18 @@ void vmx_event_prepare(struct vmx_vcpu *v);
 void vmx_event_take_back(struct vmx_vcpu *v);
 /* After an exit that can interrupt an event's delivery: keeps that event for the next entry. */
 void vmx_event_save_interrupted(struct vmx_vcpu *v);
+
+/* Queues an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
+void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);
+static inline enum outcome vmx_inject_ud(struct vmx_vcpu *v)
+{
+    vmx_inject_exception(v, 6, 0);
+    return OUTCOME_RESUME;
+}
+static inline enum outcome vmx_inject_gp(struct vmx_vcpu *v)
+{
+    vmx_inject_exception(v, 13, 0);
+    return OUTCOME_RESUME;
+}
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef ROOTLET_VMX_FETCH_H
 #define ROOTLET_VMX_FETCH_H
 
+#include "vmx/outcome.h"
 #include "vmx/vcpu.h"
 
 /* The exit is an EPT violation by an instruction fetch. False: there is no memory, so no code. */

@@ -16,8 +16,10 @@
 #include "kernel/panic.h"
 #include "vmx/alike.h"
 #include "vmx/apicv.h"
-#include "vmx/report/caps.h"
 #include "vmx/ept.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/msr.h"
+#include "vmx/report/caps.h"
 #include "vmx/tlb.h"
 #include "vmx/vcpu.h"
 

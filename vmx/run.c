@@ -8,10 +8,12 @@
 #include "kernel/sched/sched.h"
 #include "kernel/trace/trace.h"
 #include "vmx/apicv.h"
+#include "vmx/check/explain.h"
 #include "vmx/entry.h"
 #include "vmx/event.h"
-#include "vmx/check/explain.h"
+#include "vmx/exit/exit.h"
 #include "vmx/load.h"
+#include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
 
 _Static_assert((u32)OUTCOME_SKIP == TRACE_SKIP && (u32)OUTCOME_RESUME == TRACE_RESUME &&
@@ -180,6 +182,8 @@ void virt_vcpu_run(struct vcpu *vcpu)
             vmx_debug_begin_anew(v);
     }
     vmx_load(v);
+    if (!v->launched)
+        vmcs_write(HOST_RIP, (u64)(uintptr_t)vmx_exit_entry);
     record_enter(v);
     vmx_event_take_back(v);
     if (UNLIKELY(v->debug))

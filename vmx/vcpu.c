@@ -10,13 +10,15 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
-#include "kernel/vm/hypercall.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/trace/trace.h"
+#include "kernel/vm/hypercall.h"
 #include "vmx/ept.h"
 #include "vmx/event.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/msr.h"
 #include "vmx/load.h"
 #include "vmx/tlb.h"
 
@@ -30,8 +32,6 @@ struct vcpu_frame {
 };
 _Static_assert(offsetof(struct vcpu_frame, posted.vectors) == 0, "the descriptor is at a page boundary");
 _Static_assert(sizeof(struct vcpu_frame) <= FRAME_BYTES, "a vCPU is one frame");
-
-extern const u8 vmx_exit_entry[];
 
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
 static u32 next_vpid = 1;                /* atomic; 0 is the host's own */
@@ -94,7 +94,8 @@ void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
     vmx_vcpu_of(vcpu)->start = *start;
 }
 
-/* Host state that is the same on every CPU. SDM 3C 24.5 "Host-State Area", 26.2.2 and 26.2.3 for its checks. */
+/* Host state that is the same on every CPU, but for HOST_RIP, which is run.c's. SDM 3C 24.5 "Host-State Area", 26.2.2
+ * and 26.2.3 for its checks. */
 static void write_host_state(void)
 {
     vmcs_write(HOST_CR0, cr0_read());
@@ -114,7 +115,6 @@ static void write_host_state(void)
     vmcs_write(HOST_SYSENTER_CS, 0);
     vmcs_write(HOST_SYSENTER_ESP, 0);
     vmcs_write(HOST_SYSENTER_EIP, 0);
-    vmcs_write(HOST_RIP, (u64)(uintptr_t)vmx_exit_entry);
 }
 
 static void write_host_cpu_state(struct vmx_vcpu *v, u32 cpu)

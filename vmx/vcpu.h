@@ -11,9 +11,9 @@
 
 #include "arch/x86/cpu.h"
 #include "kernel/virt.h"
-#include "vmx/features.h"
 #include "vmx/exit/mmio_slot.h"
 #include "vmx/exit/mtrr.h"
+#include "vmx/features.h"
 #include "vmx/vmcs.h"
 
 /* Indices of gpr[], as instructions encode registers. RSP lives in the VMCS. */
@@ -88,66 +88,7 @@ static inline void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 valu
         v->gpr[index] = value;
 }
 
-struct trace_record;
-
-/* What to do after an exit: only run.c moves RIP. */
-enum outcome {
-    OUTCOME_SKIP,         /* the instruction is done: move RIP past it */
-    OUTCOME_RESUME,       /* enter again at the same RIP */
-    OUTCOME_SKIP_DECODED, /* as OUTCOME_SKIP, by skip_bytes: the VMCS does not know the length */
-    OUTCOME_STOP          /* vm_stop has been called */
-};
-
-/* exit.c: counts the exit and calls its handler. reason: the whole field. */
-enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason);
-/* Handlers of exits; each writes the detail that exit.c's table names into the exit's record. cpuid.c */
-void vmx_cpuid_build(void);
-void vmx_cpuid_init_vcpu(struct vmx_vcpu *v);
-void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on);
-void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on);
-enum outcome vmx_cpuid_exit(struct vmx_vcpu *v, struct trace_record *record);
-/* msr.c */
-/* Firmware's state; when the VMCS is written for the first time. */
-void vmx_msr_init_vcpu(struct vmx_vcpu *v);
-void vmx_msr_bitmap_fill(u8 *bitmap);
-enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record);
-enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record);
-void vmx_msr_save(struct vmx_vcpu *v);
-void vmx_msr_restore(const struct vmx_vcpu *v);
-/* io.c */
-enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record);
-/* cr.c */
-enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record);
-enum outcome vmx_xsetbv_exit(struct vmx_vcpu *v, struct trace_record *record);
-enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record);
-/* mmio.c */
-enum outcome vmx_ept_violation_exit(struct vmx_vcpu *v, struct trace_record *record);
-/* Executes the instruction at RIP, whose memory operand is a device, on the bus. */
-enum outcome vmx_mmio_execute(struct vmx_vcpu *v, const struct trace_record *record);
-/* debug.c, of vCPUs with v->debug. Before each run, VMCS loaded: what the debugger changed takes effect. */
-void vmx_debug_enter(struct vmx_vcpu *v);
-/* INIT and SIPI have given the vCPU a fresh state; before vmx_debug_enter(). */
-void vmx_debug_begin_anew(struct vmx_vcpu *v);
-/* An exception has exited with this interruption information. True: it was the debugger's alone; false: the guest gets
- * it. */
-bool vmx_debug_exception(struct vmx_vcpu *v, u32 info);
-/* MOV DR while the debugger uses the debug registers. */
-enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v);
-/* vcpu.c */
 /* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v);
-
-/* event.c: queue an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
-void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);
-static inline enum outcome vmx_inject_ud(struct vmx_vcpu *v)
-{
-    vmx_inject_exception(v, 6, 0);
-    return OUTCOME_RESUME;
-}
-static inline enum outcome vmx_inject_gp(struct vmx_vcpu *v)
-{
-    vmx_inject_exception(v, 13, 0);
-    return OUTCOME_RESUME;
-}
 
 #endif

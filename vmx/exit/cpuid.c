@@ -5,6 +5,7 @@
  * counters. docs/cpuid.md has the table with the reasons; test/lint compares the two. Built once at boot; the exit is a
  * look-up. SDM 2A 3.2 "CPUID - CPU Identification".
  */
+#include "vmx/exit/cpuid.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/quirks.h"
 #include "arch/x86/xsave.h"

@@ -4,14 +4,16 @@
  * CPU checks them, and are shown to the guest as it wrote them. SDM 2B "MOV - Move to/from Control Registers",
  * 3C 25.3, 25.6.
  */
+#include "vmx/exit/cr.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/trace/trace.h"
-#include "vmx/report/debug.h"
 #include "vmx/event.h"
+#include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
 #include "vmx/load.h"
+#include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)

@@ -4,17 +4,24 @@
  * default. Root operation, interrupts off, the vCPU's VMCS current. SDM 3C 27 "VM Exits", 3D Appendix C "VMX Basic Exit
  * Reasons".
  */
+#include "vmx/exit/exit.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/smp.h"
-#include "kernel/vm/hypercall.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched.h"
 #include "kernel/trace/trace.h"
-#include "vmx/event.h"
+#include "kernel/vm/hypercall.h"
 #include "vmx/check/explain.h"
+#include "vmx/event.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/cr.h"
+#include "vmx/exit/io.h"
+#include "vmx/exit/mmio.h"
+#include "vmx/exit/msr.h"
 #include "vmx/insn/guest.h"
+#include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
 
 #define ENTRY_FAILED             0x80000000u

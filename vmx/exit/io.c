@@ -3,6 +3,7 @@
  * IN, OUT, INS and OUTS. Permission (IOPL, the TSS bitmap) was checked before the exit: SDM 3C 25.1.1 "Relative
  * Priority of Faults and VM Exits". Devices are behind vm_port_read and vm_port_write, which take the VM's lock.
  */
+#include "vmx/exit/io.h"
 #include "arch/x86/regs.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"

@@ -4,10 +4,12 @@
  * is made from the same table, so that it can never disagree. docs/cpuid.md has it with the reasons; test/lint compares
  * the two. SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs".
  */
+#include "vmx/exit/msr.h"
 #include "arch/x86/cpu.h"
 #include "kernel/lib/apic.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
+#include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
 
 #define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + APIC_EOI / 16)

@@ -7,6 +7,7 @@
 #define ROOTLET_VMX_REPORT_DEBUG_H
 
 #include "kernel/virt_debug.h"
+#include "vmx/outcome.h"
 #include "vmx/vcpu.h"
 
 /* How the stepped instruction deals with RFLAGS.TF. */
@@ -32,5 +33,15 @@ struct vmx_debug {
     bool guest_used;     /* v->debug_used of the guest */
     u64 guest_dr[4], guest_dr6, guest_dr7;
 };
+
+/* Of vCPUs with v->debug. Before each run, VMCS loaded: what the debugger changed takes effect. */
+void vmx_debug_enter(struct vmx_vcpu *v);
+/* INIT and SIPI have given the vCPU a fresh state; before vmx_debug_enter(). */
+void vmx_debug_begin_anew(struct vmx_vcpu *v);
+/* An exception has exited with this interruption information. True: it was the debugger's alone; false: the guest gets
+ * it. */
+bool vmx_debug_exception(struct vmx_vcpu *v, u32 info);
+/* MOV DR while the debugger uses the debug registers. */
+enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v);
 
 #endif

@@ -11,10 +11,11 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
 #include "arch/x86/xsave.h"
 #include "test/fake/host_memory.h"
 #include "vmx/alike.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/report/debug.h"
 
 static struct refusal why;
 

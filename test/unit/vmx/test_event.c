@@ -8,6 +8,7 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
+#include "vmx/event.h"
 
 static int set_up(void **state)
 {

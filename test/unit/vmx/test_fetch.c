@@ -8,11 +8,11 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
 #include "kernel/lib/format.h"
 #include "kernel/sched/sched.h"
 #include "vmx/ept.h"
 #include "vmx/fetch.h"
+#include "vmx/outcome.h"
 #include "vmx/tlb.h"
 
 #define CODE 0x40123456ull

@@ -29,6 +29,8 @@
 #include "test/fake/msr.h"
 #include "test/fake/vmcs.h"
 #include "vmx/apicv.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/msr.h"
 #include "vmx/load.h"
 #include "vmx/tlb.h"
 
@@ -103,8 +105,6 @@ bool vmcs_load(hpa_t region)
 }
 
 /* ---- what lies around ---- */
-
-const u8 vmx_exit_entry[1];
 
 void panic(const char *format, ...)
 {

@@ -8,10 +8,12 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
 #include "kernel/sched/sched.h"
 #include "vmx/check/explain.h"
+#include "vmx/event.h"
+#include "vmx/exit/exit.h"
 #include "vmx/load.h"
+#include "vmx/report/debug.h"
 
 static enum outcome outcome;
 static u32 entries, stops, explained;
@@ -39,10 +41,13 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u6
     return outcome;
 }
 
+const u8 vmx_exit_entry[1];
+
 /* The first entry has an exit, the second one ends the run. */
 bool vmx_run_guest(struct vmx_vcpu *v)
 {
     assert_ptr_equal(v, &bench.v);
+    assert_int_equal(vmcs_read(HOST_RIP), (u64)(uintptr_t)vmx_exit_entry);
     if (entry_fails)
         return false;
     if (entries++)

@@ -11,9 +11,10 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
 #include "arch/x86/xsave.h"
 #include "test/fake/host_memory.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/report/debug.h"
 
 /* No debugger here. */
 enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)

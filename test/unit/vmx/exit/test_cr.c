@@ -12,11 +12,11 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
-#include "vmx/report/debug.h"
-
 #include "arch/x86/xsave.h"
 #include "test/fake/host_memory.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/cr.h"
+#include "vmx/report/debug.h"
 
 #define QUALIFICATION(cr, type, gpr) ((u64)(cr) | (u64)(type) << 4 | (u64)(gpr) << 8)
 #define TABLE                        0x20000u

@@ -8,13 +8,18 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
 #include "arch/x86/irq.h"
 #include "guests/include/rootlet_abi.h"
-#include "kernel/vm/hypercall.h"
 #include "kernel/lib/format.h"
 #include "kernel/sched/sched.h"
+#include "kernel/vm/hypercall.h"
 #include "vmx/check/explain.h"
+#include "vmx/exit/cr.h"
+#include "vmx/exit/exit.h"
+#include "vmx/exit/io.h"
+#include "vmx/exit/mmio.h"
+#include "vmx/exit/msr.h"
+#include "vmx/report/debug.h"
 
 static const char *called;
 static enum vm_stop_reason stop_reason;

@@ -11,8 +11,8 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
-
 #include "test/fake/host_memory.h"
+#include "vmx/exit/io.h"
 
 #define PORT   0x320u
 #define IN     8u

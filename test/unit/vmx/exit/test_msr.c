@@ -9,6 +9,8 @@
  * flags: -Itest/fake
  */
 #include "test/fake/vmx_bench.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/msr.h"
 
 #define CANONICAL     0xffff800000000000ull
 #define NON_CANONICAL 0x0000800000000000ull
