@@ -25,7 +25,6 @@ WIDE = {
     "boot/tables.asm",
     "docs/cpuid.md",
     "docs/debugging.md",
-    "docs/design.md",
     "docs/entry-checks.md",
     "docs/figures.md",
     "docs/gdb-stub.md",
