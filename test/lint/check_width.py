@@ -30,7 +30,6 @@ WIDE = {
     "docs/gdb-stub.md",
     "docs/guest-abi.md",
     "docs/hardware.md",
-    "docs/running.md",
     "docs/sdm-map.md",
     "docs/trace.md",
     "guests/apic/entry.asm",
