@@ -31,7 +31,6 @@ WIDE = {
     "docs/guest-abi.md",
     "docs/hardware.md",
     "docs/sdm-map.md",
-    "docs/trace.md",
     "guests/apic/entry.asm",
     "guests/badstate/tricks.asm",
     "guests/bench/latency.asm",
