@@ -18,7 +18,6 @@ CODE = (".c", ".h", ".asm", ".inc", ".ld", ".asl", ".py", ".mk", ".gdb", ".vms")
 TAB_COLUMNS = 8
 WIDE = {
     "Makefile",
-    "README.md",
     "arch/x86/trap.asm",
     "arch/x86/xsave_check.asm",
     "boot/entry.asm",
