@@ -26,7 +26,6 @@ WIDE = {
     "docs/debugging.md",
     "docs/entry-checks.md",
     "docs/figures.md",
-    "docs/gdb-stub.md",
     "docs/guest-abi.md",
     "docs/hardware.md",
     "docs/sdm-map.md",
