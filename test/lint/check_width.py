@@ -23,7 +23,6 @@ WIDE = {
     "boot/entry.asm",
     "boot/tables.asm",
     "docs/cpuid.md",
-    "docs/debugging.md",
     "docs/entry-checks.md",
     "docs/guest-abi.md",
     "docs/sdm-map.md",
