@@ -24,7 +24,6 @@ WIDE = {
     "boot/tables.asm",
     "docs/cpuid.md",
     "docs/entry-checks.md",
-    "docs/guest-abi.md",
     "docs/sdm-map.md",
     "guests/apic/entry.asm",
     "guests/badstate/tricks.asm",
