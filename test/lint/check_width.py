@@ -23,7 +23,6 @@ WIDE = {
     "boot/entry.asm",
     "boot/tables.asm",
     "docs/cpuid.md",
-    "docs/sdm-map.md",
     "guests/apic/entry.asm",
     "guests/badstate/tricks.asm",
     "guests/bench/latency.asm",
