@@ -22,7 +22,6 @@ WIDE = {
     "arch/x86/xsave_check.asm",
     "boot/entry.asm",
     "boot/tables.asm",
-    "docs/cpuid.md",
     "guests/apic/entry.asm",
     "guests/badstate/tricks.asm",
     "guests/bench/latency.asm",
