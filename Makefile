@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Rootlet. make help lists the targets.
 #
-# The targets of the first group install what is missing and then call make again: on a fresh Debian there is no compiler
-# yet when this file is read. All others expect the packages to be there (tools/setup).
+# The targets of the first group install what is missing and then call make again: on a fresh Debian there is no
+# compiler yet when this file is read. All others expect the packages to be there (tools/setup).
 
 VMS     ?= guests/demo.vms
 OPTIONS ?=
@@ -27,27 +27,35 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu kvm bench lint unit fuzz soak setup help clean
+FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu kvm bench lint unit fuzz soak \
+	setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
 help:
-	@echo "make run       the demo in Bochs, serial console live, ends by itself (VMS= OPTIONS= CPUS= MODEL= MEMORY= LIMIT=)"
-	@echo "make linux     Debian's kernel with 2 vCPUs in Bochs, to its own power-off; make shell: a shell in it, in this terminal"
+	@echo "make run       the demo in Bochs, serial console live, ends by itself (VMS= OPTIONS= CPUS= MODEL=" \
+		"MEMORY= LIMIT=)"
+	@echo "make linux     Debian's kernel with 2 vCPUs in Bochs, to its own power-off; make shell: a shell in" \
+		"it, in this terminal"
 	@echo "make explain   what is printed about VM entries that fail: a tour of typical mistakes in Bochs"
-	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table, under build/trace/"
+	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table," \
+		"under build/trace/"
 	@echo "make test      every test, and a part of them on the second engine; the last line is the count"
-	@echo "make test-engines  all tests that boot machines, on both engines: the Bochs of Debian 12 and of Debian 13"
+	@echo "make test-engines  all tests that boot machines, on both engines: the Bochs of Debian 12 and of" \
+		"Debian 13"
 	@echo "make           the hypervisor (build/rootlet.elf) and the guests (build/guests/)"
 	@echo "make iso       ISO=$(ISO) from VMS=$(VMS)"
-	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry (GUEST=build/guests/hello.elf: its symbols too)"
+	@echo "make debug     Bochs's debugger, symbols loaded, stopped at the first VM entry" \
+		"(GUEST=build/guests/hello.elf: its symbols too)"
 	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
 	@echo "make kvm       the same on any machine: QEMU and KVM run in a Linux that runs in Bochs (minutes)"
 	@echo "make bench     speed and size, each figure beside its bound"
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
-	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
+		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      the containment demo again and again for SOAK_MINUTES=$(SOAK_MINUTES)"
-	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be, instead of the system's"
+	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be," \
+		"instead of the system's"
 	@echo "make compile_commands.json  each source's flags, for clangd"
 	@echo "make setup     installs all packages that are missing; make clean removes build/"
 
@@ -101,12 +109,15 @@ kernel: build/rootlet.elf build/tools/vm-lines-check
 
 # The capability report as a host program, for tools/vmx-caps: the same sources as in the kernel.
 HOST_CC ?= gcc
-build/tools/vmx-caps-report: tools/vmx_caps_report.c vmx/report/caps.c vmx/caps.c vmx/controls.c $(wildcard kernel/lib/*.[ch] vmx/*.h vmx/report/*.h)
+build/tools/vmx-caps-report: tools/vmx_caps_report.c vmx/report/caps.c vmx/caps.c vmx/controls.c \
+		$(wildcard kernel/lib/*.[ch] vmx/*.h vmx/report/*.h)
 	@mkdir -p $(@D)
-	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@ $(filter-out kernel/lib/%,$(filter %.c,$^)) kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c
+	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@ $(filter-out kernel/lib/%,$(filter %.c,$^)) \
+		kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c
 
 # The parser of lines and options as a host program, for tools/mkiso.
-build/tools/vm-lines-check: tools/vm_lines_check.c kernel/vm/spec.c vmx/caps.c vmx/controls.c $(wildcard kernel/*.h kernel/*/*.h kernel/lib/*.c vmx/*.h)
+build/tools/vm-lines-check: tools/vm_lines_check.c kernel/vm/spec.c vmx/caps.c vmx/controls.c \
+		$(wildcard kernel/*.h kernel/*/*.h kernel/lib/*.c vmx/*.h)
 	@mkdir -p $(@D)
 	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@.$$$$ $(filter-out kernel/lib/%,$(filter %.c,$^)) \
 		kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c && mv $@.$$$$ $@
@@ -130,26 +141,31 @@ do-run: do-iso
 do-linux: all
 	tools/fetch-payloads linux
 	tools/mkiso guests/linux.vms -o build/linux.iso --options '$(OPTIONS)'
-	@echo "make: Debian's kernel boots in Bochs, $(CPUS) CPUs; this takes some minutes; the serial console follows" >&2
+	@echo "make: Debian's kernel boots in Bochs, $(CPUS) CPUs; this takes some minutes; the serial console" \
+		"follows" >&2
 	tools/run-bochs build/linux.iso --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LINUX_LIMIT)
 
 do-shell: all
 	tools/fetch-payloads linux
 	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(OPTIONS)'
-	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it, Ctrl-] cuts it short." >&2
+	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it, Ctrl-] cuts" \
+		"it short." >&2
 	tools/run-bochs build/shell.iso --cpus 1 --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
 
 TRACE := build/trace
 do-trace-demo: all
 	@mkdir -p $(TRACE)
-	@echo "make: guests/trace.vms runs in Bochs, $(CPUS) CPUs, and prints what the flight recorder kept; about a minute" >&2
-	tools/run-bochs guests/trace.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT) --quiet \
-		--options 'trace=serial log=warn $(OPTIONS)' --serial $(TRACE)/serial.log
-	tools/trace $(TRACE)/serial.log --json $(TRACE)/demo.json --svg $(TRACE)/demo.svg --title 'Rootlet: make trace-demo'
+	@echo "make: guests/trace.vms runs in Bochs, $(CPUS) CPUs, and prints what the flight recorder kept; about" \
+		"a minute" >&2
+	tools/run-bochs guests/trace.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT) \
+		--quiet --options 'trace=serial log=warn $(OPTIONS)' --serial $(TRACE)/serial.log
+	tools/trace $(TRACE)/serial.log --json $(TRACE)/demo.json --svg $(TRACE)/demo.svg \
+		--title 'Rootlet: make trace-demo'
 	tools/trace $(TRACE)/serial.log >$(TRACE)/summary.txt
 	@cat $(TRACE)/summary.txt
 	@echo
-	@echo "$(TRACE)/demo.json    timeline: open it at https://ui.perfetto.dev or in chrome://tracing; it stays in your browser"
+	@echo "$(TRACE)/demo.json    timeline: open it at https://ui.perfetto.dev or in chrome://tracing; it stays" \
+		"in your browser"
 	@echo "$(TRACE)/demo.svg     picture: open it in a browser"
 	@echo "$(TRACE)/summary.txt  this table; tools/trace $(TRACE)/serial.log --list has each record in words"
 
@@ -172,7 +188,8 @@ do-qemu: do-iso
 	tools/run-qemu $(ISO) --cpus $(CPUS) --memory $(MEMORY)
 
 do-kvm: do-iso
-	@echo "make: $(ISO) boots in QEMU with KVM, $(CPUS) CPUs, in Debian's Linux, in Bochs; this takes some minutes" >&2
+	@echo "make: $(ISO) boots in QEMU with KVM, $(CPUS) CPUs, in Debian's Linux, in Bochs; this takes some" \
+		"minutes" >&2
 	tools/run-kvm $(ISO) --cpus $(CPUS) --memory $(MEMORY)
 
 do-bench: all

@@ -24,7 +24,8 @@ SELECTOR_DATA   equ 16
 
 global boot_entry
 extern kernel_main, percpu_blocks, percpu_boot_stacks, image_end
-extern boot_pml4, boot_pdpt, boot_pdpt_kernel, boot_directories, boot_directory_kernel, boot_entry_tsc, paging_image_offset
+extern boot_pml4, boot_pdpt, boot_pdpt_kernel, boot_directories, boot_directory_kernel, boot_entry_tsc
+extern paging_image_offset
 
 section .boot.text progbits alloc exec nowrite align=16
 bits 32

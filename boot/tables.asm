@@ -2,7 +2,8 @@
 ; What the boot code leaves to the C code: its page tables, through which application processors start too, where the
 ; image lies, and when it was entered. Data alone, so that those who read it do not depend on the code that calls
 ; kernel_main.
-global boot_pml4, boot_pdpt, boot_pdpt_kernel, boot_directories, boot_directory_kernel, boot_entry_tsc, paging_image_offset
+global boot_pml4, boot_pdpt, boot_pdpt_kernel, boot_directories, boot_directory_kernel, boot_entry_tsc
+global paging_image_offset
 
 section .bss
 alignb 4096

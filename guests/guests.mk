@@ -6,15 +6,16 @@
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps
 GUESTS64 := long64 apic pku
-GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) build/guests/bootsector.bin
+GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) \
+	build/guests/bootsector.bin
 
 GUEST_CC      := $(CROSS_COMPILE)gcc
 GUEST_LD      := $(CROSS_COMPILE)ld
 GUEST_OBJCOPY := $(CROSS_COMPILE)objcopy
 # No FPU registers in C code: guests/compute owns them. -nostdinc keeps the host's headers out.
 GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc \
-	-isystem $(shell $(GUEST_CC) -print-file-name=include) -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none \
-	-fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -mgeneral-regs-only \
+	-isystem $(shell $(GUEST_CC) -print-file-name=include) -fno-pic -fno-pie -fno-stack-protector \
+	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common -mgeneral-regs-only \
 	-Wall -Wextra -Wconversion -Wshadow -Werror -I.
 GUEST_NASM := nasm -g -F dwarf -I. -Iguests/include/ -Werror
 
@@ -50,8 +51,8 @@ build/guests/lib32/start2.asm.o: guests/lib/start.asm
 # 64-bit code in a 32-bit ELF file, as multiboot loaders want it.
 define guest64_rule
 build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB64) guests/$(1)/link.ld
-	$(GUEST_LD) -m elf_x86_64 -static -nostdlib -z noexecstack --no-warn-rwx-segments -z max-page-size=4096 -T guests/$(1)/link.ld \
-		-o $$@.64 $$(filter %.o,$$^)
+	$(GUEST_LD) -m elf_x86_64 -static -nostdlib -z noexecstack --no-warn-rwx-segments -z max-page-size=4096 \
+		-T guests/$(1)/link.ld -o $$@.64 $$(filter %.o,$$^)
 	$(GUEST_OBJCOPY) -O elf32-i386 $$@.64 $$@
 $(call guest_objects,$(1)): GUEST_BITS := 64
 endef

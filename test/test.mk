@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Host tests: each test/unit/test_X.c and test/fuzz/fuzz_X.c names in its head comment the real sources that it links, and
-# libraries if it needs more than cmocka (clang-format may break the lines):
+# Host tests: each test/unit/test_X.c and test/fuzz/fuzz_X.c names in its head comment the real sources that it links,
+# and libraries if it needs more than cmocka (clang-format may break the lines):
 #  * links: path/a.c path/b.c
 #  * libs: -lfoo
 # and -Itest/fake if those sources shall see test/fake/arch/x86/*.h instead of the real headers:
@@ -9,7 +9,8 @@
 UNIT_C     := $(wildcard $(addprefix test/unit/,test_*.c */test_*.c */*/test_*.c))
 UNIT_TESTS := $(patsubst %.c,build/test/%,$(notdir $(UNIT_C)))
 FUZZERS    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
-HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h vmx/*/*.h drivers/*/*.h guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
+HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h vmx/*/*.h drivers/*/*.h \
+	guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
 HOST_CFLAGS := -std=gnu11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-DROOTLET_HOST_TEST -I.
 HOST_CC    ?= gcc
@@ -52,4 +53,5 @@ $(filter %.c.o,$(BATTERY_OBJS)): KERNEL_CFLAGS += $(SMALL_CFLAGS)
 -include $(BATTERY_OBJS:.o=.d)
 
 build/battery.elf: $(KERNEL_OBJS) $(BATTERY_OBJS) linker.ld kernel.mk
-	$(CC) $(KERNEL_CFLAGS) $(SMALL_CFLAGS) $(KERNEL_LDFLAGS) -Wl,--wrap=virt_vcpu_run -o $@ $(KERNEL_OBJS) $(BATTERY_OBJS)
+	$(CC) $(KERNEL_CFLAGS) $(SMALL_CFLAGS) $(KERNEL_LDFLAGS) -Wl,--wrap=virt_vcpu_run -o $@ \
+		$(KERNEL_OBJS) $(BATTERY_OBJS)

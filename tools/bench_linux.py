@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Linux's figures of tools/bench: what booting under Rootlet costs against the bare machine, and what an idle Linux costs.
+"""Linux's figures of tools/bench: what booting under Rootlet costs against the bare machine, and what an idle Linux
+costs.
 
-The bare machine is the same Bochs with the same kernel, initrd and command line, booted by GRUB. Its ticks are counted from
-the kernel's entry, where the debugger stops, to the power-off with which the initrd's init begins.
+The bare machine is the same Bochs with the same kernel, initrd and command line, booted by GRUB. Its ticks are counted
+from the kernel's entry, where the debugger stops, to the power-off with which the initrd's init begins.
 """
 import os
 import re
@@ -76,8 +77,9 @@ def native_ticks(initrd):
                 file.write(text)
         run(["grub-mkrescue", "-o", f"{folder}/boot.iso", f"{folder}/iso"])
         bochs = [engine.program(engine.chosen()), *engine.debugger_flags(engine.chosen())]
-        result = subprocess.run(["timeout", str(LIMIT_SECONDS), *bochs, "-q", "-f", "bochsrc.txt", "-rc", "rc.dbg"], cwd=folder,
-                                stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+        result = subprocess.run(["timeout", str(LIMIT_SECONDS), *bochs, "-q", "-f", "bochsrc.txt", "-rc", "rc.dbg"],
+                                cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                                check=False)
         with open(os.path.join(folder, "bochs.log"), encoding="utf-8", errors="replace") as file:
             log = file.read()
     begin = re.search(r"ptime: (\d+)", result.stdout)
@@ -103,8 +105,11 @@ def measure(table, boot):
         native, busy = native_ticks(initrd), guest_stats(initrd, boot)
         guest = busy["wall_us"] * (IPS // 1_000_000) if busy else None
         slower = 100.0 * (1.0 - native / guest) if native and guest else None
-        note = f"{native / guest:.4f} of bare speed: {native:,} and {guest:,} ticks; KVM: 7" if slower is not None else ""
-        table.row("Linux from kernel entry to init: slower than the bare machine", slower, "percent", MAX_SLOWER_PERCENT, note)
+        note = ""
+        if slower is not None:
+            note = f"{native / guest:.4f} of bare speed: {native:,} and {guest:,} ticks; KVM: 7"
+        table.row("Linux from kernel entry to init: slower than the bare machine", slower, "percent",
+                  MAX_SLOWER_PERCENT, note)
         idle = guest_stats(initrd, boot, f"rest={IDLE_SECONDS}")
         rested = busy and idle and idle["wall_us"] - busy["wall_us"] >= 0.9 * IDLE_SECONDS * 1e6
         exits = (idle["exits"] - busy["exits"]) / IDLE_SECONDS if rested else None

@@ -43,7 +43,8 @@ def program(engine):
 def ask(engine, *topic):
     """What the engine's --help says, of a topic or in general; its version is always there."""
     command = [program(engine), "--help", *topic]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                            check=False)
     return result.stdout + result.stderr
 
 

@@ -111,8 +111,10 @@ def add_arguments(parser, time_limit):
     parser.add_argument("--time-limit", type=float, default=time_limit, metavar="SECONDS",
                         help="wall time; 0: none (default %(default)s)")
     parser.add_argument("--gdb", type=int, metavar="PORT",
-                        help="offer the second serial port to GDB at this TCP port of localhost (with the option gdb=VM)")
-    parser.add_argument("--com2", metavar="FILE", help="keep there what comes out of the second serial port (with the option trace=com2)")
+                        help="offer the second serial port to GDB at this TCP port of localhost "
+                              "(with the option gdb=VM)")
+    parser.add_argument("--com2", metavar="FILE",
+                        help="keep there what comes out of the second serial port (with the option trace=com2)")
     parser.add_argument("--serial", metavar="FILE", help="keep the serial console's text there")
     parser.add_argument("--log", metavar="FILE", help="keep the emulator's log there")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder and say where it is")
@@ -177,7 +179,8 @@ def read_text(path):
 
 
 def prepare_iso(args, folder):
-    """Puts boot.iso into the folder: the ISO that was given, or one made from the VM lines. False: mkiso said why not."""
+    """Puts boot.iso into the folder: the ISO that was given, or one made from the VM lines. False: mkiso said why
+    not."""
     iso = os.path.join(folder, "boot.iso")
     if args.image != "-":
         with open(args.image, "rb") as file:
@@ -244,7 +247,8 @@ def boot(args, command, folder, send=b"", serial=None):
 
 
 def judge(cut, serial, crash, powered_off):
-    """crash: in words, what the emulator saw go wrong, or None. Returns the exit status, the reason in words, and whether the emulator's log may explain it."""
+    """crash: in words, what the emulator saw go wrong, or None. Returns the exit status, the reason in words, and
+    whether the emulator's log may explain it."""
     lines = serial.lines()
     end = next((line for line in lines if line.startswith(END)), None)
     if any(line.startswith("rootlet: panic") for line in lines):
@@ -267,7 +271,8 @@ def judge(cut, serial, crash, powered_off):
 
 
 def report(tool, status, reason, log, serial, kernel):
-    """Prints the verdict, after the log's last lines if there are any to show, and a panic's backtrace with lines of the source."""
+    """Prints the verdict, after the log's last lines if there are any to show, and a panic's backtrace with lines of
+    the source."""
     if log:
         print(f"{tool}: the emulator's last lines:", file=sys.stderr)
         for line in log.splitlines()[-25:]:

@@ -9,11 +9,13 @@ KERNEL = os.path.join(TREE, "build", "rootlet.elf")
 # "rootlet:   #3 0xffffffff80101234 sched_run+0x12": kernel/panic.c.
 HOST_FRAME = re.compile(r"^rootlet: +#(\d+) 0x([0-9a-f]{16}) (?:([\w.$]+)\+0x([0-9a-f]+)|\?)\s*$")
 # "rootlet: vm frame name=hello vcpu=0 depth=1 address=0x101234 function=main+0x12": vmx/report/report.c.
-GUEST_FRAME = re.compile(r"^rootlet: vm frame name=(\S+) vcpu=(\d+) depth=(\d+) address=0x([0-9a-f]+)(?: function=(.+)\+0x([0-9a-f]+))?\s*$")
+GUEST_FRAME = re.compile(r"^rootlet: vm frame name=(\S+) vcpu=(\d+) depth=(\d+) address=0x([0-9a-f]+)"
+                         r"(?: function=(.+)\+0x([0-9a-f]+))?\s*$")
 
 
 class Frame:
-    """One line of a backtrace. where: what it is a backtrace of; name and offset are what the hypervisor printed, or None."""
+    """One line of a backtrace. where: what it is a backtrace of; name and offset are what the hypervisor printed, or
+    None."""
 
     def __init__(self, where, depth, address, name, offset):
         self.where, self.depth, self.address, self.name, self.offset = where, depth, address, name, offset
@@ -53,15 +55,18 @@ class Image:
         for line in run(["nm", path]).splitlines():
             words = line.split()
             if len(words) == 3:
-                self.symbols.setdefault(words[2].split(".")[0] if not words[2].startswith(".") else words[2], set()).add(int(words[0], 16))
+                name = words[2].split(".")[0] if not words[2].startswith(".") else words[2]
+                self.symbols.setdefault(name, set()).add(int(words[0], 16))
 
     def agrees(self, frame):
         """False if the function that was printed is not where this file has it: then the run was another file's."""
         return not frame.name or frame.address - frame.offset in self.symbols.get(frame.name, ())
 
     def lines(self, addresses):
-        """For each address the (function, file, line) it belongs to, innermost first; what was inlined comes before its caller."""
-        text = run(["addr2line", "-a", "-i", "-f", "-e", self.path], "".join(f"{address:#x}\n" for address in addresses))
+        """For each address the (function, file, line) it belongs to, innermost first; what was inlined comes before its
+        caller."""
+        text = run(["addr2line", "-a", "-i", "-f", "-e", self.path],
+                   "".join(f"{address:#x}\n" for address in addresses))
         result = []
         for line in text.splitlines():
             if re.fullmatch(r"0x[0-9a-f]+", line):
@@ -91,8 +96,8 @@ def resolve(found, image):
 
 def resolve_log(lines, kernel=KERNEL, guests=None):
     """
-    Yields what is to be printed about the backtraces in the serial console's lines, (text, is it a complaint). guests: VM name ->
-    path of its ELF file.
+    Yields what is to be printed about the backtraces in the serial console's lines, (text, is it a complaint). guests:
+    VM name -> path of its ELF file.
     """
     guests = guests or {}
     by_place = {}
@@ -115,7 +120,8 @@ def resolve_log(lines, kernel=KERNEL, guests=None):
             continue
         wrong = next((frame for frame in found if not image.agrees(frame)), None)
         if wrong:
-            yield (f"{title}: {path} is not the file that ran: {wrong.name} is not at {wrong.address - wrong.offset:#x} in it; "
+            yield (f"{title}: {path} is not the file that ran: "
+                   f"{wrong.name} is not at {wrong.address - wrong.offset:#x} in it; "
                    "name the right one"), True
             continue
         yield f"{title} ({shorten(os.path.abspath(path))}):", False

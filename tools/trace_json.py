@@ -46,8 +46,8 @@ class Writer:
         if clipped is None:
             return
         start, end = self.nanoseconds(clipped.start), self.nanoseconds(clipped.end)
-        event = {"ph": "X", "ts": start / 1000, "dur": (end - start) / 1000, "pid": track[0], "tid": track[1], "name": name,
-                 "cat": category}
+        event = {"ph": "X", "ts": start / 1000, "dur": (end - start) / 1000, "pid": track[0], "tid": track[1],
+                 "name": name, "cat": category}
         if args:
             event["args"] = args
         if colour:
@@ -61,12 +61,13 @@ class Writer:
             args["vcpu"] = self.trace.vcpu_name(record.vcpu)
         if detail:
             args["detail"] = detail
-        self.events.append({"ph": "i", "s": "t", "ts": self.nanoseconds(record.tsc) / 1000, "pid": track[0], "tid": track[1],
-                            "name": record.name, "cat": "event", "args": args})
+        self.events.append({"ph": "i", "s": "t", "ts": self.nanoseconds(record.tsc) / 1000, "pid": track[0],
+                            "tid": track[1], "name": record.name, "cat": "event", "args": args})
 
     def exit(self, track, done):
         record = done.record
-        args = {"rip": f"0x{record.rip:x}", "action": rec.action_words(record), "ticks": done.end - done.start, "tsc": record.tsc}
+        args = {"rip": f"0x{record.rip:x}", "action": rec.action_words(record), "ticks": done.end - done.start,
+                "tsc": record.tsc}
         if not done.whole:
             args["note"] = "its end is not on record"
         detail = rec.detail_words(record)
@@ -78,14 +79,15 @@ class Writer:
         """From the end of a vCPU's time on one CPU to its next on another."""
         selection = self.selection
         inside = selection.start <= before.start and after.start <= selection.end
-        if before.cpu == after.cpu or not inside or not (selection.has_cpu(before.cpu) and selection.has_cpu(after.cpu)):
+        shown = inside and selection.has_cpu(before.cpu) and selection.has_cpu(after.cpu)
+        if before.cpu == after.cpu or not shown:
             return
         self.flows += 1
         begin = max(self.nanoseconds(before.start), self.nanoseconds(before.end) - 1)
         end = max(begin, self.nanoseconds(after.start))
         for phase, cpu, at in (("s", before.cpu, begin), ("f", after.cpu, end)):
-            event = {"ph": phase, "id": self.flows, "ts": at / 1000, "pid": CPUS_PID, "tid": CPU_TID + cpu, "name": "migration",
-                     "cat": "migration"}
+            event = {"ph": phase, "id": self.flows, "ts": at / 1000, "pid": CPUS_PID, "tid": CPU_TID + cpu,
+                     "name": "migration", "cat": "migration"}
             if phase == "f":
                 event["bp"] = "e"
             self.events.append(event)
@@ -146,8 +148,8 @@ class Writer:
         return {
             "traceEvents": self.metadata + self.events,
             "displayTimeUnit": "ns",
-            "otherData": {"source": "Rootlet's flight recorder", "tsc_hz": str(trace.tsc_hz), "first_tsc": str(self.model.start),
-                          "warnings": "; ".join(trace.warnings)},
+            "otherData": {"source": "Rootlet's flight recorder", "tsc_hz": str(trace.tsc_hz),
+                          "first_tsc": str(self.model.start), "warnings": "; ".join(trace.warnings)},
         }
 
 

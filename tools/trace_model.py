@@ -120,8 +120,8 @@ class CpuPass:
 
 
 class Model:
-    """start, end; for each CPU: runs, sleeps, blank (the time of which nothing is left, or None), known_from (all that came
-    later is on record); for each vCPU: runs, states."""
+    """start, end; for each CPU: runs, sleeps, blank (the time of which nothing is left, or None), known_from (all that
+    came later is on record); for each vCPU: runs, states."""
 
     def __init__(self, trace):
         self.trace = trace

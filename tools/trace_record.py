@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The flight recorder's records (docs/trace.md): from the text on a serial console to decoded values.
 
-The tables here are those of vmx/exit/exit.c, kernel/trace/trace.h and kernel/vm/vm.h; test/bochs/test_trace.py compares them.
+The tables here are those of vmx/exit/exit.c, kernel/trace/trace.h and kernel/vm/vm.h; test/bochs/test_trace.py compares
+them.
 """
 import base64
 import binascii
@@ -15,20 +16,22 @@ RECORD = struct.Struct("<QQQIHBB")
 RINGS = ("exits", "events")
 
 EXIT_NAMES = {
-    0: "exception-or-nmi", 1: "external-interrupt", 2: "triple-fault", 3: "init", 4: "sipi", 5: "io-smi", 6: "other-smi",
-    7: "interrupt-window", 8: "nmi-window", 9: "task-switch", 10: "cpuid", 11: "getsec", 12: "hlt", 13: "invd", 14: "invlpg",
-    15: "rdpmc", 16: "rdtsc", 17: "rsm", 18: "vmcall", 19: "vmclear", 20: "vmlaunch", 21: "vmptrld", 22: "vmptrst",
-    23: "vmread", 24: "vmresume", 25: "vmwrite", 26: "vmxoff", 27: "vmxon", 28: "cr-access", 29: "mov-dr", 30: "io",
-    31: "rdmsr", 32: "wrmsr", 33: "invalid-guest-state", 34: "msr-loading", 36: "mwait", 37: "monitor-trap-flag",
-    39: "monitor", 40: "pause", 41: "entry-machine-check", 43: "tpr-below-threshold", 44: "apic-access",
-    45: "virtualized-eoi", 46: "gdtr-or-idtr", 47: "ldtr-or-tr", 48: "ept-violation", 49: "ept-misconfiguration",
-    50: "invept", 51: "rdtscp", 52: "preemption-timer", 53: "invvpid", 54: "wbinvd", 55: "xsetbv", 56: "apic-write",
-    57: "rdrand", 58: "invpcid", 59: "vmfunc", 60: "encls", 61: "rdseed", 62: "page-modification-log-full", 63: "xsaves",
-    64: "xrstors",
+    0: "exception-or-nmi", 1: "external-interrupt", 2: "triple-fault", 3: "init", 4: "sipi", 5: "io-smi",
+    6: "other-smi",
+    7: "interrupt-window", 8: "nmi-window", 9: "task-switch", 10: "cpuid", 11: "getsec", 12: "hlt", 13: "invd",
+    14: "invlpg", 15: "rdpmc", 16: "rdtsc", 17: "rsm", 18: "vmcall", 19: "vmclear", 20: "vmlaunch", 21: "vmptrld",
+    22: "vmptrst", 23: "vmread", 24: "vmresume", 25: "vmwrite", 26: "vmxoff", 27: "vmxon", 28: "cr-access",
+    29: "mov-dr", 30: "io", 31: "rdmsr", 32: "wrmsr", 33: "invalid-guest-state", 34: "msr-loading", 36: "mwait",
+    37: "monitor-trap-flag", 39: "monitor", 40: "pause", 41: "entry-machine-check", 43: "tpr-below-threshold",
+    44: "apic-access", 45: "virtualized-eoi", 46: "gdtr-or-idtr", 47: "ldtr-or-tr", 48: "ept-violation",
+    49: "ept-misconfiguration", 50: "invept", 51: "rdtscp", 52: "preemption-timer", 53: "invvpid", 54: "wbinvd",
+    55: "xsetbv", 56: "apic-write", 57: "rdrand", 58: "invpcid", 59: "vmfunc", 60: "encls", 61: "rdseed",
+    62: "page-modification-log-full", 63: "xsaves", 64: "xrstors",
 }
 
 FIRST_EVENT = 128
-(ENTER, LEAVE, WAKE, MIGRATE, INJECT, KICK, SLEEP, AWAKE, VM_START, VM_STOP, INIT, SIPI, NMI, ENTRY_FAILED) = range(128, 142)
+(ENTER, LEAVE, WAKE, MIGRATE, INJECT, KICK, SLEEP, AWAKE, VM_START, VM_STOP,
+ INIT, SIPI, NMI, ENTRY_FAILED) = range(FIRST_EVENT, 142)
 EVENT_NAMES = {
     ENTER: "enter", LEAVE: "leave", WAKE: "wake", MIGRATE: "migrate", INJECT: "inject", KICK: "kick", SLEEP: "sleep",
     AWAKE: "awake", VM_START: "vm-start", VM_STOP: "vm-stop", INIT: "init", SIPI: "sipi", NMI: "nmi",
@@ -41,16 +44,17 @@ ACTION_NAMES = {SKIP: "skip", RESUME: "resume", SKIP_DECODED: "skip-decoded", ST
 FIRST_VECTOR = 16
 
 LEAVE_NAMES = ("preempted", "blocked", "stopped")
-STOP_NAMES = ("running", "poweroff", "reset", "halt", "exit", "limit", "killed", "watchdog", "triple-fault", "entry-failure",
-              "unknown-exit", "unsupported-instruction", "no-memory")
+STOP_NAMES = ("running", "poweroff", "reset", "halt", "exit", "limit", "killed", "watchdog", "triple-fault",
+              "entry-failure", "unknown-exit", "unsupported-instruction", "no-memory")
 
-VECTOR_NAMES = ("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF", "15",
-                "#MF", "#AC", "#MC", "#XM", "#VE", "#CP")
+VECTOR_NAMES = ("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF",
+                "15", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP")
 EVENT_TYPES = ("interrupt", "type 1", "NMI", "exception", "software interrupt", "INT1", "INT3 or INTO", "other event")
 # From guests/include/rootlet_abi.h, by number.
 HYPERCALLS = ("version", "console-write", "yield", "clock", "sleep-until", "exit", "identity", "start-vcpu")
 CR_ACCESS_TYPES = ("mov to", "mov from", "clts", "lmsw")
-GPR_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+GPR_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+             "r15")
 APIC_ACCESS_TYPES = {0: "read", 1: "write", 2: "fetch", 3: "event delivery", 10: "event delivery", 15: "fetch"}
 
 
@@ -77,7 +81,8 @@ class Record(collections.namedtuple("Record", "tsc rip detail entry_tsc vcpu cau
 
     @property
     def ticks(self):
-        """From the exit to the entry that followed, or until the guest was left. Both are halves of the same counter."""
+        """From the exit to the entry that followed, or until the guest was left. Both are halves of the same
+        counter."""
         return (self.entry_tsc - self.tsc) & 0xFFFFFFFF
 
     @property
@@ -224,7 +229,8 @@ class Reader:
         self.record_bytes, self.ring, self.data = RECORD_BYTES, None, b""
 
     def fail(self, number, what):
-        raise TraceError(f"{self.name}:{number}: {what}; take the log of the whole run again, or --partial for what is good")
+        raise TraceError(f"{self.name}:{number}: {what}; "
+                         "take the log of the whole run again, or --partial for what is good")
 
     def numbers(self, number, text, *keys):
         pairs = dict(PAIR.findall(text))
@@ -236,7 +242,8 @@ class Reader:
     def take_version(self, number, text):
         version, tsc_hz, cpus, self.record_bytes = self.numbers(number, "version" + "=" + text, *HEAD)
         if version != VERSION or self.record_bytes < RECORD_BYTES:
-            raise TraceError(f"{self.name}:{number}: a trace of version {version}, {self.record_bytes} bytes a record; this tool "
+            raise TraceError(f"{self.name}:{number}: a trace of version {version}, {self.record_bytes} bytes a record; "
+                             f"this tool "
                              f"reads version {VERSION}: use tools/trace of the tree that the hypervisor was built from")
         if not tsc_hz or not cpus:
             self.fail(number, "tsc_hz or cpus is 0")
@@ -304,7 +311,8 @@ class Reader:
                 self.fail(number, "trace lines without their first one, rootlet: trace version=")
             getattr(self, f"take_{kind}")(number, text)
         if self.trace is None:
-            raise TraceError(f"no trace in {self.name}: run with --options trace=serial and give the serial console's log")
+            raise TraceError(f"no trace in {self.name}: run with --options trace=serial "
+                             "and give the serial console's log")
         if not self.ended:
             if not self.partial:
                 self.fail(number, "the trace is cut off before its end line")
@@ -320,5 +328,6 @@ def read(lines, name="the input", partial=False):
         raise TraceError(f"the trace in {name} has no records: no virtual machine ran")
     for ring in trace.rings:
         if ring.lost:
-            trace.warnings.append(f"cpu {ring.cpu}: older {ring.kind} were overwritten, the last {len(ring.records)} are here")
+            trace.warnings.append(f"cpu {ring.cpu}: older {ring.kind} were overwritten, "
+                                  f"the last {len(ring.records)} are here")
     return trace

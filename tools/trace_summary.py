@@ -38,7 +38,8 @@ def table(header, rows):
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in [header] + rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
-        yield "  ".join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]).rstrip()
+        yield "  ".join([row[0].ljust(widths[0])]
+                        + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]).rstrip()
 
 
 def cost_table(title, exits):
@@ -53,7 +54,8 @@ def cost_table(title, exits):
 
 def delivered(record):
     """The record's entry delivers an interrupt, or its event goes in with the next one."""
-    return record.cause == rec.INJECT or (record.action >= rec.FIRST_VECTOR and (record.is_exit or record.cause == rec.ENTER))
+    enters = record.is_exit or record.cause == rec.ENTER
+    return record.cause == rec.INJECT or (record.action >= rec.FIRST_VECTOR and enters)
 
 
 def entered(record):
@@ -76,8 +78,9 @@ def cpu_rows(model, selection):
         asleep = time_in(part, model.sleeps[cpu])
         whole = max(0, part.end - part.start)
         records = [record for record in model.records if part.has(record)]
-        yield [f"CPU {cpu}", whole, share(guest, whole), share(exits, whole), share(whole - guest - exits - asleep, whole),
-               share(asleep, whole), sum(map(entered, records)), sum(map(delivered, records))]
+        yield [f"CPU {cpu}", whole, share(guest, whole), share(exits, whole),
+               share(whole - guest - exits - asleep, whole), share(asleep, whole), sum(map(entered, records)),
+               sum(map(delivered, records))]
 
 
 def vcpu_rows(model, selection):
@@ -90,14 +93,15 @@ def vcpu_rows(model, selection):
         records = [record for record in model.marks[vcpu] if selection.has(record)] + [done.record for done in exits]
         records += [done.record for run in runs for done in run.enters if selection.has(done.record)]
         moves = sum(before.cpu != after.cpu for before, after in zip(runs, runs[1:]))
-        yield [model.trace.vcpu_name(vcpu), spent[trace_model.RUNNING], spent[trace_model.READY], spent[trace_model.BLOCKED],
-               len(exits), sum(map(delivered, records)), moves]
+        yield [model.trace.vcpu_name(vcpu), spent[trace_model.RUNNING], spent[trace_model.READY],
+               spent[trace_model.BLOCKED], len(exits), sum(map(delivered, records)), moves]
 
 
 def text(model, selection):
     trace = model.trace
     exits = model.exits(selection)
-    lines = [f"{1000 * (selection.end - selection.start) / trace.tsc_hz:.3f} ms on {trace.cpus} CPUs, {len(trace.vms)} VMs, "
+    lines = [f"{1000 * (selection.end - selection.start) / trace.tsc_hz:.3f} ms on {trace.cpus} CPUs, "
+             f"{len(trace.vms)} VMs, "
              f"{len(exits):,} exits; all figures in ticks of the TSC, {trace.tsc_hz / 1e6:g} million a second"]
     lines += [f"note: {warning}" for warning in trace.warnings]
     unfinished = sum(not done.whole for done in exits)
@@ -107,7 +111,8 @@ def text(model, selection):
     vcpus = [vcpu for vcpu in model.vcpus if selection.has_vcpu(vcpu)]
     if selection.vms is not None and len(vcpus) > 1:
         for vcpu in vcpus:
-            lines += ["", *cost_table(f"of {trace.vcpu_name(vcpu)}", [done for done in exits if done.record.vcpu == vcpu])]
+            lines += ["",
+                      *cost_table(f"of {trace.vcpu_name(vcpu)}", [done for done in exits if done.record.vcpu == vcpu])]
     header = ["CPUs", "recorded", "guest", "exits", "other", "asleep", "entries", "deliveries"]
     lines += ["", *table(header, list(cpu_rows(model, selection)))]
     header = ["vCPUs", "running", "ready", "blocked", "exits", "deliveries", "migrations"]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A trace as a picture: a lane for each CPU and each vCPU, self-contained SVG for light and dark pages.
 
-Everything is drawn by columns of a pixel: what a column's time was shared by is stacked in it. So thousands of slices or
-exits become a picture of their density and the file stays small, while long slices and single exits are seen as such.
+Everything is drawn by columns of a pixel: what a column's time was shared by is stacked in it. So thousands of slices
+or exits become a picture of their density and the file stays small, while long slices and single exits are seen as
+such.
 """
 import collections
 import math
@@ -20,8 +21,8 @@ BIN = 2  # columns of a bar of exits
 MARK_DISTANCE = 5  # columns: of several marks closer than this the first is drawn
 LABEL_CHARACTERS = 18
 
-VM_COLOURS = ("#3b6fd4", "#c2500f", "#2c8a57", "#a044b3", "#a87914", "#0f7f92", "#c0306f", "#6a58d6", "#5b7f1c", "#8f5a3c",
-              "#1f86c0", "#b23b3b")
+VM_COLOURS = ("#3b6fd4", "#c2500f", "#2c8a57", "#a044b3", "#a87914", "#0f7f92", "#c0306f", "#6a58d6", "#5b7f1c",
+              "#8f5a3c", "#1f86c0", "#b23b3b")
 ASLEEP_COLOUR = "#8b949e"
 # Classes of exits: colour and causes; all other causes are "other".
 CLASSES = {
@@ -38,9 +39,11 @@ CLASS_OF = {cause: name for name, (_, causes) in CLASSES.items() for cause in ca
 STYLE = """\
 text{font:12px system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fill:#1f2328}
 .page{fill:#fff;stroke:#d0d7de}.lane{fill:#f3f5f7}.grid{stroke:#d8dee4}.mark{fill:#1f2328}.lost{stroke:#afb8c1}
-.title{font-size:18px;font-weight:600}.small{font-size:11px;fill:#59636e}.in{font-size:11px;fill:#fff}.mid{text-anchor:middle}
+.title{font-size:18px;font-weight:600}.small{font-size:11px;fill:#59636e}.in{font-size:11px;fill:#fff}\
+.mid{text-anchor:middle}
 .ready{opacity:.3}.blocked{opacity:.75}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.page{fill:#0d1117;stroke:#30363d}.lane{fill:#1a2029}.grid{stroke:#2c333c}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.page{fill:#0d1117;stroke:#30363d}.lane{fill:#1a2029}\
+.grid{stroke:#2c333c}
 .mark{fill:#e6edf3}.lost{stroke:#4b535d}.small{fill:#9198a1}.in{fill:#fff}}
 """
 
@@ -73,7 +76,8 @@ def axis_step(seconds):
 
 def stack(column):
     """A column's shares in eighths: ((key, eighths), ...) in the order of the keys."""
-    return tuple((key, min(SHADES, round(share * SHADES))) for key, share in sorted(column.items()) if round(share * SHADES))
+    return tuple((key, min(SHADES, round(share * SHADES))) for key, share in sorted(column.items())
+                 if round(share * SHADES))
 
 
 class Picture:
@@ -139,7 +143,8 @@ class Picture:
 
     def label_runs(self, columns, height):
         """The name in each stretch that one vCPU nearly has for itself, where it fits."""
-        owners = [max(column, key=column.get) if column and max(column.values()) >= 0.6 else None for column in columns] + [0]
+        owners = [max(column, key=column.get) if column and max(column.values()) >= 0.6 else None
+                  for column in columns] + [0]
         begin = 0
         for x in range(1, PLOT + 1):
             if owners[x] == owners[begin]:
@@ -206,7 +211,8 @@ class Picture:
         if blank and blank.end > blank.start:
             left, right = self.column(blank.start), self.column(blank.end)
             self.add(f'<path fill="url(#lost)" d="{rect(LEFT + left, self.y, right - left, run + bars)}"/>')
-        self.triangles(r.tsc for r in self.model.records if r.cause == rec.KICK and r.cpu == cpu and self.selection.has(r))
+        self.triangles(r.tsc for r in self.model.records if r.cause == rec.KICK and r.cpu == cpu
+                       and self.selection.has(r))
         self.y += run
         self.bars(exits, bars)
         self.y += bars + gap
@@ -217,13 +223,15 @@ class Picture:
         colour = self.colour(vcpu >> 4)
         self.lane(self.trace.vcpu_name(vcpu), f"{len(exits):,} exits", VCPU_LANE, colour)
         keys = {trace_model.RUNNING: 0, trace_model.READY: 1, trace_model.BLOCKED: 2}
-        states = [s for s in self.model.states[vcpu] if s.name in keys and (s.cpu is None or self.selection.has_cpu(s.cpu))]
+        states = [s for s in self.model.states[vcpu] if s.name in keys
+                  and (s.cpu is None or self.selection.has_cpu(s.cpu))]
         columns = self.shares((s.start, s.end, keys[s.name]) for s in states)
         blocked = [column.pop(2, 0) >= 0.5 for column in columns] + [False]
         for key, path in self.strip(columns, run).items():
             self.fill(path, colour, "ready" if key else "")
         self.line(blocked, run, colour)
-        marks = [r.tsc for r in self.model.marks[vcpu] if r.cause in (rec.INIT, rec.SIPI, rec.NMI) and self.selection.has(r)]
+        marks = [r.tsc for r in self.model.marks[vcpu] if r.cause in (rec.INIT, rec.SIPI, rec.NMI)
+                 and self.selection.has(r)]
         self.triangles(sorted(marks + self.moves(vcpu)))
         self.stop(vcpu, run)
         self.y += run
@@ -282,7 +290,8 @@ class Picture:
             self.text(x + 20, self.y + 9, words, "small")
             x += 34 + 6.5 * len(words)
         self.add(f'<path class="mark" d="M{number(x)} {self.y + 2}h8l-4 7z"/>')
-        self.text(x + 14, self.y + 9, "on a CPU: kicks another; on a vCPU: moved to another CPU, INIT, SIPI, NMI", "small")
+        self.text(x + 14, self.y + 9, "on a CPU: kicks another; on a vCPU: moved to another CPU, INIT, SIPI, NMI",
+                  "small")
         self.y += 20
         x = 16
         self.text(x, self.y + 9, "exits:", "small")
@@ -292,7 +301,8 @@ class Picture:
             self.text(x + 15, self.y + 9, name, "small")
             x += 32 + 6.5 * len(name)
         seconds = BIN * self.ticks / PLOT / self.trace.tsc_hz
-        self.text(x, self.y + 9, f"height: logarithm of the number in {time_words(seconds, seconds)}, at most {self.most:,}", "small")
+        self.text(x, self.y + 9, f"height: logarithm of the number in {time_words(seconds, seconds)}, "
+                  f"at most {self.most:,}", "small")
         self.y += 22
 
     def head(self):
@@ -303,7 +313,8 @@ class Picture:
                  f"{len(self.vms)} VMs, {len(self.vcpus)} vCPUs",
                  f"{len(self.exits):,} exits in {trace_summary.share(inside, whole)} of the CPUs' time"]
         if self.selection.start > self.model.start:
-            words.append(f"begins {1000 * (self.selection.start - self.model.start) / hz:.1f} ms after the trace's first record")
+            words.append(f"begins {1000 * (self.selection.start - self.model.start) / hz:.1f} ms "
+                         "after the trace's first record")
         self.text(16, 30, self.title, "title")
         self.text(16, 50, " · ".join(words), "small")
 

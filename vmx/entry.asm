@@ -10,8 +10,8 @@ default rel
 section .text
 
 ; vmx_run_guest() in entry.h calls this. rbx = struct vmx_vcpu *v
-; Enters the guest with the registers of v->gpr[] and returns at its next VM exit, with the guest's registers there again.
-; CF or ZF is set if the entry failed. Gives back RBX, RBP and RSP.
+; Enters the guest with the registers of v->gpr[] and returns at its next VM exit, with the guest's registers there
+; again. CF or ZF is set if the entry failed. Gives back RBX, RBP and RSP.
 global vmx_enter_guest
 vmx_enter_guest:
         push    rbp
@@ -46,8 +46,8 @@ vmx_enter_guest:
         vmlaunch
 
 ; HOST_RIP: each VM exit arrives here with HOST_RSP loaded, and so does an entry that failed. The flags tell them apart.
-; SDM 3C 30.2 "Conventions": VMfailInvalid sets CF, VMfailValid sets ZF. 27.5.3 "Loading Host RIP, RSP, and RFLAGS": a VM
-; exit clears both.
+; SDM 3C 30.2 "Conventions": VMfailInvalid sets CF, VMfailValid sets ZF. 27.5.3 "Loading Host RIP, RSP, and RFLAGS": a
+; VM exit clears both.
 global vmx_exit_entry
 vmx_exit_entry:
         push    rbx

@@ -97,7 +97,8 @@ trap_nmi:
         restore_all
         iretq
 
-; 4 bytes each: the vector less 128 fits a signed byte. Behind each 32 of them are 8 bytes with the jump that they share.
+; 4 bytes each: the vector less 128 fits a signed byte. Behind each 32 of them are 8 bytes with the jump that they
+; share.
 trap_irq_stubs:
 %assign vector FIRST_IRQ
 %rep (256 - FIRST_IRQ) / 32

@@ -1,8 +1,8 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Whether XSAVEC puts a component where the SDM says: after the header, at byte 576 of the area. Bochs 2.7 begins at byte
-; 416, over the header, while its XRSTOR reads at 576: a guest that used XSAVEC or XSAVES there would lose registers.
-; Called once at boot, before any guest, with XCR0's x87, SSE and AVX bits set; leaves the upper half of YMM0 0.
-; SDM 1 13.4.3 "Extended Region of an XSAVE Area", 13.10 "Operation of XSAVEC".
+; Whether XSAVEC puts a component where the SDM says: after the header, at byte 576 of the area. Bochs 2.7 begins at
+; byte 416, over the header, while its XRSTOR reads at 576: a guest that used XSAVEC or XSAVES there would lose
+; registers. Called once at boot, before any guest, with XCR0's x87, SSE and AVX bits set; leaves the upper half of
+; YMM0 0. SDM 1 13.4.3 "Extended Region of an XSAVE Area", 13.10 "Operation of XSAVEC".
 default rel
 bits 64
 

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; From the loader's 32-bit state, or from SIPI, to long mode with the first 4 GiB mapped one to one; 256 interrupt entries; MSR
-; and CR8 accesses that may fault. Each vCPU finds its stack by its APIC ID.
+; From the loader's 32-bit state, or from SIPI, to long mode with the first 4 GiB mapped one to one; 256 interrupt
+; entries; MSR and CR8 accesses that may fault. Each vCPU finds its stack by its APIC ID.
 
 MULTIBOOT_MAGIC equ 0x1badb002
 MULTIBOOT_FLAGS equ 3
@@ -118,8 +118,8 @@ apic_load_idt:
     lidt [apic_idt_pointer]
     ret
 
-; bool apic_try_read(u32 msr, u64 *value), bool apic_try_write(u32 msr, u64 value), bool apic_try_cr8(u64 value): false if the
-; instruction raises #GP.
+; bool apic_try_read(u32 msr, u64 *value), bool apic_try_write(u32 msr, u64 value), bool apic_try_cr8(u64 value): false
+; if the instruction raises #GP.
 apic_try_read:
     mov ecx, edi
 .try:

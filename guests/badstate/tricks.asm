@@ -13,8 +13,8 @@ UNUSED     equ 0x2f0 ; a port that nothing answers: an exit, whatever the bitmap
 bits 32
 section .text
 
-; Jumps to linear address FFFFFFFE, where CPUID stands. What follows, at linear address 0, is `jmp ebp` for the time being.
-; All registers that CPUID writes are saved around it.
+; Jumps to linear address FFFFFFFE, where CPUID stands. What follows, at linear address 0, is `jmp ebp` for the time
+; being. All registers that CPUID writes are saved around it.
 global badstate_wrap
 badstate_wrap:
     push ebx

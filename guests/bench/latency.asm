@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Interrupt latency: a loop that knows at each moment when it last ran, and a handler whose first instruction reads the clock.
+; Interrupt latency: a loop that knows at each moment when it last ran, and a handler whose first instruction reads the
+; clock.
 
 %include "rootlet_abi.inc"
 %define APIC_EOI 0xfee000b0
@@ -7,8 +8,9 @@
 bits 32
 section .text
 
-; u32 latency_measure(void): turns interrupts on, spins until latency_interrupt has run, returns the TSC ticks between the last
-; reading of the loop and the first of the handler. The time source must be armed; interrupts are off before and after.
+; u32 latency_measure(void): turns interrupts on, spins until latency_interrupt has run, returns the TSC ticks between
+; the last reading of the loop and the first of the handler. The time source must be armed; interrupts are off before
+; and after.
 global latency_measure
 latency_measure:
     push ebx
@@ -26,8 +28,8 @@ latency_measure:
     pop ebx
     ret
 
-; The gate for the interrupt. EBX becomes the difference plus 1: with several CPUs in Bochs the clock moves in steps, and the
-; difference may be 0. EAX and EDX are not kept: the loop reads them anew, but for its
+; The gate for the interrupt. EBX becomes the difference plus 1: with several CPUs in Bochs the clock moves in steps,
+; and the difference may be 0. EAX and EDX are not kept: the loop reads them anew, but for its
 ; `mov esi, eax`, which does not matter any more.
 global latency_interrupt
 latency_interrupt:

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Interrupt latencies in x2APIC mode, and the entry of the second vCPU. The gates' handlers read the clock first, and leave
-; what they measure in memory or in EBX.
+; Interrupt latencies in x2APIC mode, and the entry of the second vCPU. The gates' handlers read the clock first, and
+; leave what they measure in memory or in EBX.
 
 X2_EOI  equ 0x80b
 X2_SELF equ 0x83f
@@ -16,8 +16,9 @@ global benchapic_halt_interrupt, benchapic_ipi_interrupt, benchapic_second
 global benchapic_came
 extern guest_load_gdt, benchapic_second_main
 
-; u32 benchapic_self(u32 vector), u32 benchapic_eoi(u32 vector): sends it to this vCPU, turns interrupts on and waits for the
-; handler's figure plus 1 in EBX. (Plus 1: with several CPUs in Bochs the clock moves in steps, and the figure may be 0.)
+; u32 benchapic_self(u32 vector), u32 benchapic_eoi(u32 vector): sends it to this vCPU, turns interrupts on and waits
+; for the handler's figure plus 1 in EBX. (Plus 1: with several CPUs in Bochs the clock moves in steps, and the figure
+; may be 0.)
 benchapic_self:
     push ebx
     push esi

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Holds x87 and vector registers for a long time: vectors_run_<width>(struct vector_state *state, u32 rounds) loads the state,
-; adds the steps to the values `rounds` times without touching memory, and stores the state again. cdecl, 32-bit.
+; Holds x87 and vector registers for a long time: vectors_run_<width>(struct vector_state *state, u32 rounds) loads the
+; state, adds the steps to the values `rounds` times without touching memory, and stores the state again. cdecl, 32-bit.
 
 bits 32
 section .text

@@ -36,7 +36,8 @@ _start:
     hlt
     jmp .stop
 
-; Loads the flat GDT and all segment registers; keeps every general register. The additional vCPUs of guests/smp use it too.
+; Loads the flat GDT and all segment registers; keeps every general register. The additional vCPUs of guests/smp use it
+; too.
 guest_load_gdt:
     push eax
     lgdt [gdt_pointer]

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Guest library: one stub per vector for 32-bit guests. Each makes the same frame (struct interrupt_frame in interrupts.h) and
-; calls interrupt_dispatch(frame).
+; Guest library: one stub per vector for 32-bit guests. Each makes the same frame (struct interrupt_frame in
+; interrupts.h) and calls interrupt_dispatch(frame).
 
 bits 32
 global interrupt_stubs

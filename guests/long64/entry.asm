@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; From the loader's 32-bit state to long mode with page tables of our own, and the ways between ring 0 and ring 3. The first GiB is
-; mapped one to one in 2 MiB pages; only the page at 4 MiB, where the task lies, is open to ring 3.
+; From the loader's 32-bit state to long mode with page tables of our own, and the ways between ring 0 and ring 3. The
+; first GiB is mapped one to one in 2 MiB pages; only the page at 4 MiB, where the task lies, is open to ring 3.
 
 MULTIBOOT_MAGIC equ 0x1badb002
 MULTIBOOT_FLAGS equ 3

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The ring 3 task: talks to its kernel by SYSCALL and by INT 80H, and tries what ring 3 must not do. Before each such try R15 holds
-; where the kernel shall continue it.
+; The ring 3 task: talks to its kernel by SYSCALL and by INT 80H, and tries what ring 3 must not do. Before each such
+; try R15 holds where the kernel shall continue it.
 
 CALL_EXIT  equ 0 ; RDI: result
 CALL_PRINT equ 1 ; RDI: text

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Where an additional vCPU begins: flat 32-bit protected mode, paging and interrupts off, no stack, EBX = what the starter passed
-; in EDX, here the vCPU's index.
+; Where an additional vCPU begins: flat 32-bit protected mode, paging and interrupts off, no stack, EBX = what the
+; starter passed in EDX, here the vCPU's index.
 
 bits 32
 global smp_entry

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a guest's ACPI cannot find out otherwise: soft-off, and the devices at a PC's fixed addresses (their models are in
- * drivers/virt). Not the keyboard controller: Linux warns of one without a mouse, and finds it by itself. CPUs,
+ * What a guest's ACPI cannot find out otherwise: soft-off, and the devices at a PC's fixed addresses (their models are
+ * in drivers/virt). Not the keyboard controller: Linux warns of one without a mouse, and finds it by itself. CPUs,
  * interrupt controllers and fixed hardware stand in the tables of kernel/vm/acpi.c.
  */
 DefinitionBlock ("", "DSDT", 2, "ROOTLT", "ROOTLET ", 1)

@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; One VM entry and what comes of it. All that a VM exit may have loaded from a changed host state, and that C needs, is put
-; back before C runs again. SDM 3C 27.5 "Loading Host State". Root operation, interrupts off.
+; One VM entry and what comes of it. All that a VM exit may have loaded from a changed host state, and that C needs, is
+; put back before C runs again. SDM 3C 27.5 "Loading Host State". Root operation, interrupts off.
 bits 64
 default rel
 

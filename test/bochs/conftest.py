@@ -14,7 +14,8 @@ LONGEST = ("test_kvm.py", "test_payloads.py", "test_linux.py")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--engine", metavar="bochs2|bochs3|PATH", help="another Bochs than the system's, as run-bochs has it")
+    parser.addoption("--engine", metavar="bochs2|bochs3|PATH",
+                     help="another Bochs than the system's, as run-bochs has it")
 
 
 def pytest_configure(config):
@@ -55,5 +56,6 @@ def probe(tmp_path_factory):
     elf, obj = str(folder / "probe.elf"), str(folder / "probe.o")
     source = os.path.join(machine.TREE, "test/bochs/probe.asm")
     subprocess.run(["nasm", "-f", "elf32", source, "-o", obj], check=True)
-    subprocess.run(["ld", "-m", "elf_i386", "-n", "--no-warn-rwx-segments", "-Ttext", "0x100000", "-o", elf, obj], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "-n", "--no-warn-rwx-segments", "-Ttext", "0x100000", "-o", elf, obj],
+                   check=True)
     return elf

@@ -37,7 +37,8 @@ def missing(path):
 
 
 def need(text):
-    """Skips the test if a payload that the text names cannot be had. test/run counts a test that is skipped for any other reason as failed."""
+    """Skips the test if a payload that the text names cannot be had. test/run counts a test that is skipped for any
+    other reason as failed."""
     for path in re.findall(r"\bbuild/payloads/[\w.+-]+", text):
         if missing(path):
             pytest.skip(missing(path))
@@ -64,7 +65,8 @@ class Run:
         return [line[1:].strip() for line in self.output(name) if line.startswith("|")]
 
     def events(self, kind, **wanted):
-        """The key=value pairs of each host line that begins with these words, where the given keys have these values."""
+        """The key=value pairs of each host line that begins with these words, where the given keys have these
+        values."""
         found = []
         for line in self.host_lines:
             line = line.removeprefix("info: ")
@@ -122,7 +124,8 @@ def run_tool(tool, vms, arguments, options=""):
         serial, log = os.path.join(folder, "serial"), os.path.join(folder, "log")
         command = [os.path.join(TREE, "tools", tool), path, "--quiet", "--serial", serial, "--log", log]
         command += [f"--options={options}"] + [str(argument) for argument in arguments]
-        result = subprocess.run(command, cwd=TREE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        result = subprocess.run(command, cwd=TREE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                check=False)
         texts = []
         for name in (serial, log):
             try:
@@ -133,8 +136,8 @@ def run_tool(tool, vms, arguments, options=""):
         return Run(result.returncode, result.stderr.strip(), *texts)
 
 
-def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, features="", limit=100, check=True, kernel=None,
-               com2=None):
+def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, features="", limit=100, check=True,
+               kernel=None, com2=None):
     """com2: a file for what comes out of the second serial port."""
     arguments = ["--cpus", cpus, "--model", model, "--memory", memory, "--time-limit", limit]
     arguments += ["--features", features] if features else []

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The PC's interrupt hardware as a guest sees it (guests/apic), with and without the CPU's help, and misused (guests/apicwild)."""
+"""The PC's interrupt hardware as a guest sees it (guests/apic), with and without the CPU's help, and misused
+(guests/apicwild)."""
 import re
 
 import pytest
@@ -43,10 +44,12 @@ def check_apic(run, names):
     bad = [f"{name}: {line}" for name in names for line in lines[name] if "FAIL" in line]
     assert not bad, "\n".join(bad)
     for name in names:
-        assert lines[name] and re.fullmatch(r"apic done checks=\d+ failures=0", lines[name][-1]), f"{name} did not finish\n{run}"
+        finished = lines[name] and re.fullmatch(r"apic done checks=\d+ failures=0", lines[name][-1])
+        assert finished, f"{name} did not finish\n{run}"
         for mode in ("xapic", "x2apic"):
             least = CHECKS * 2 // 3 if name == "one" else CHECKS
-            assert len([line for line in lines[name] if re.match(rf"apic {mode} \S+ ok", line)]) >= least, f"{name}: {mode}"
+            good = [line for line in lines[name] if re.match(rf"apic {mode} \S+ ok", line)]
+            assert len(good) >= least, f"{name}: {mode}"
     run.check_good_end()
 
 
@@ -70,7 +73,8 @@ def test_model(boot, model):
 
 
 def exits_of_eois(boot, key):
-    """With the CPU's help, no self-IPI and no EOI exits; without, each does. (How the guest ends is another test's matter.)"""
+    """With the CPU's help, no self-IPI and no EOI exits; without, each does. (How the guest ends is another test's
+    matter.)"""
     run = boot(f"build/guests/selfipi.elf vm=self mem=4M {key}\n")
     return int(run.event("vm exits", name="self").get("wrmsr", 0))
 
@@ -91,8 +95,8 @@ def test_on_is_refused_without_the_cpu(boot):
 
 def test_self_ipi_ends_hlt(boot):
     """
-    Six VMs share the CPU, so external interrupts come at all times. An interrupt that such a one let in before STI would be missed by
-    the HLT behind it, which would sleep for ever (Bochs's virtual-interrupt delivery does that).
+    Six VMs share the CPU, so external interrupts come at all times. An interrupt that such a one let in before STI
+    would be missed by the HLT behind it, which would sleep for ever (Bochs's virtual-interrupt delivery does that).
     """
     run = boot(SELF_IPIS, limit=200)
     run.check_good_end()
@@ -100,7 +104,8 @@ def test_self_ipi_ends_hlt(boot):
 
 
 def test_hostile(boot):
-    """Each ends as it should and takes nobody along; the run fails for the VMs that were reset, and for nothing else."""
+    """Each ends as it should and takes nobody along; the run fails for the VMs that were reset, and for nothing
+    else."""
     run = boot(HOSTILE + VICTIMS, cpus=2, limit=240)
     run.check_fail_end()
     reasons = run.reasons()
@@ -113,8 +118,9 @@ def test_hostile(boot):
 
 
 def test_waiting_for_sipi_is_free(boot):
-    """15 vCPUs that nobody starts: neither entries nor time beyond those of the one that runs. One CPU: Bochs 3.0's clock for all CPUs
-    runs on while one of them clears memory for a VM, which would count as run time of what another CPU runs."""
+    """15 vCPUs that nobody starts: neither entries nor time beyond those of the one that runs. One CPU: Bochs 3.0's
+    clock for all CPUs runs on while one of them clears memory for a VM, which would count as run time of what another
+    CPU runs."""
     run = boot("".join(line + "\n" for line in HOSTILE.splitlines() if " vm=wait" in line))
     run.check_good_end()
     one, many = (run.event("vm stats", name=name) for name in ("wait1", "wait16"))

@@ -13,7 +13,8 @@ EXPLAIN = os.path.join(machine.TREE, "tools/explain")
 
 
 def run(*command):
-    result = subprocess.run(command, cwd=machine.TREE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    result = subprocess.run(command, cwd=machine.TREE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            check=False)
     return result.returncode, result.stdout
 
 
@@ -87,13 +88,15 @@ def test_failed_entry_of_a_guest_names_the_rule(boot):
 
 def test_vmfail_names_the_rule(boot):
     """test=bad-entry spoils a control field of each vCPU."""
-    run_ = boot("build/guests/hello.elf vm=one mem=4M\nbuild/guests/hello.elf vm=two mem=4M\n", options="test=bad-entry", cpus=2)
+    run_ = boot("build/guests/hello.elf vm=one mem=4M\nbuild/guests/hello.elf vm=two mem=4M\n",
+                options="test=bad-entry", cpus=2)
     run_.check_fail_end()
     for name in ("one", "two"):
         line = run_.event("vm entry", name=name, field="CR3_TARGET_COUNT")
         assert line["sdm"] == "3C 26.2.1.1 VM-Execution Control Fields", str(run_)
         assert run_.event("vm stop", name=name)["error"] == "7", str(run_)
-        assert [e["failed"] for e in run_.events("vm entry", name=name) if "failed" in e] == ["VMfailValid, error 7"], str(run_)
+        failed = [e["failed"] for e in run_.events("vm entry", name=name) if "failed" in e]
+        assert failed == ["VMfailValid, error 7"], str(run_)
 
 
 def test_dump_of_the_vmcs(boot):

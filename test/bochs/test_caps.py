@@ -37,11 +37,12 @@ def test_tool_prints_what_the_boot_printed(boot, model, options):
 def test_report_is_of_the_controls_in_use(boot):
     """The values at log=info are those of the report, feature by feature."""
     run = boot(HELLO, "log=debug vmx.disable=vpid,ept-2m,apicv", model=vms.MODELS[0])
-    groups = {"pin": "pin-based", "proc": "primary processor-based", "proc2": "secondary processor-based", "exit": "VM-exit",
-              "entry": "VM-entry"}
+    groups = {"pin": "pin-based", "proc": "primary processor-based", "proc2": "secondary processor-based",
+              "exit": "VM-exit", "entry": "VM-entry"}
     used = next(event for event in run.events("vmx") if "proc2" in event)
     for key, group in groups.items():
-        assert [line for line in printed(run) if line.startswith(f'vmx group="{group}"') and line.endswith(f"value={used[key]}")]
+        assert [line for line in printed(run)
+                if line.startswith(f'vmx group="{group}"') and line.endswith(f"value={used[key]}")]
     fallbacks = {line.split("feature=")[1].split()[0] for line in printed(run) if line.startswith("vmx fallback")}
     # Without apicv there are no posted interrupts. Bochs 2.7 gets XSAVES wrong.
     withheld = {"xsaves"} if machine.engine_name() == "bochs2" else set()
@@ -56,7 +57,8 @@ def test_refusal_is_explained(boot):
     """A CPU that Rootlet refuses has its report before the refusal, and the tool says the same with status 1."""
     run = boot(HELLO, "log=debug", model="corei5_lynnfield_750")
     refused = [line for line in printed(run) if line.startswith("vmx verdict refused: ")]
-    assert len(refused) == 1 and "rootlet: error: " + refused[0].removeprefix("vmx verdict refused: ") in run.lines, str(run)
+    assert len(refused) == 1, str(run)
+    assert "rootlet: error: " + refused[0].removeprefix("vmx verdict refused: ") in run.lines, str(run)
     result = vmx_caps("\n".join(run.lines))
     assert result.returncode == 1 and result.stdout.splitlines() == printed(run)
 

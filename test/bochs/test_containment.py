@@ -7,8 +7,8 @@ import vms
 pytestmark = pytest.mark.engines
 
 CONTAINMENT = "guests/containment.vms"
-HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf", "spincli.elf", "vmxinsn.elf", "wildcalls.elf",
-           "ownpt.elf")
+HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf", "spincli.elf", "vmxinsn.elf",
+           "wildcalls.elf", "ownpt.elf")
 
 
 @pytest.fixture(scope="module", params=(1, 2))
@@ -17,7 +17,8 @@ def contained(boot, request):
 
 
 def test_ends_in_good_order(contained):
-    """status=fail, since a triple fault is not an end by the VM's own will; frames, VMXOFF and power-off all the same."""
+    """status=fail, since a triple fault is not an end by the VM's own will; frames, VMXOFF and power-off all the
+    same."""
     contained.check_fail_end()
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The walk of docs/debugging.md in Bochs's debugger, typed as the page has it: first VM entry, a guest by symbol, a VM exit, its
-cause, the VMCS, and step by step across the next VM entry."""
+"""The walk of docs/debugging.md in Bochs's debugger, typed as the page has it: first VM entry, a guest by symbol, a VM
+exit, its cause, the VMCS, and step by step across the next VM entry."""
 import os
 import re
 import subprocess
@@ -17,7 +17,8 @@ HELLO = "build/guests/hello.elf vm=hello mem=8M\n"
 class Debugger:
     def __init__(self, vms):
         command = ["-s", "do-debug", f"VMS={vms}", "CPUS=1", "MEMORY=256", "GUEST=build/guests/hello.elf"]
-        self.child = pexpect.spawn("make", command, cwd=machine.TREE, encoding="utf-8", timeout=120, dimensions=(50, 200))
+        self.child = pexpect.spawn("make", command, cwd=machine.TREE, encoding="utf-8", timeout=120,
+                                   dimensions=(50, 200))
         self.child.expect(PROMPT)
         self.start = self.child.before
 
@@ -75,7 +76,8 @@ def test_walk(debugger):
     assert re.search(r"(pin_vmexec_ctrls|vmexec_ctrls1) = 0x000000[0-9a-f]{2}\n", controls)
     assert re.search(r"eptptr = 0x[0-9a-f]+01e\n", controls)
     host = debugger.type(documented('show "cpu0.VMX.VMCS_CACHE.HOST_STATE"'))
-    names = subprocess.run(["nm", "build/rootlet.elf"], cwd=machine.TREE, text=True, check=True, capture_output=True).stdout
+    names = subprocess.run(["nm", "build/rootlet.elf"], cwd=machine.TREE, text=True, check=True,
+                           capture_output=True).stdout
     entry_point = re.search(r"^0*([0-9a-f]{16}) \w vmx_exit_entry$", names, re.MULTILINE).group(1)
     assert f"  RIP = 0x{entry_point}\n" in host
 
@@ -94,5 +96,6 @@ def test_wrong_guest_symbols_are_named(tmp_path):
     command = [os.path.join(machine.TREE, "tools", "run-bochs"), str(vms), "--debug", "--guest-symbols"]
     result = subprocess.run(command + ["a=none"], cwd=machine.TREE, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "none: no such file" in result.stderr
-    result = subprocess.run(command + [str(vms)], cwd=machine.TREE, capture_output=True, text=True, input="q\n", check=False)
+    result = subprocess.run(command + [str(vms)], cwd=machine.TREE, capture_output=True, text=True, input="q\n",
+                            check=False)
     assert result.returncode == 1 and "no symbols" in result.stderr

@@ -63,7 +63,8 @@ def test_screen_ends_with_its_last_row(boot, tmp_path):
     """dump=screen leaves out the blank rows at the end, keeps those between, and shows one row of a blank page."""
     source, image = tmp_path / "rows.asm", tmp_path / "rows.bin"
     source.write_text(
-        "org 0x7c00\n mov ax, 0xb800\n mov ds, ax\n mov byte [2 * 160], 'a'\n mov byte [4 * 160 + 158], 'b'\n cli\n hlt\n"
+        "org 0x7c00\n mov ax, 0xb800\n mov ds, ax\n"
+        " mov byte [2 * 160], 'a'\n mov byte [4 * 160 + 158], 'b'\n cli\n hlt\n"
         "times 510 - ($ - $$) db 0\n dw 0xaa55\n"
     )
     subprocess.run(["nasm", "-f", "bin", source, "-o", image], check=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What tools/fetch-payloads does when an archive has moved on, and that the tests of what is gone are skipped by name. No machine is booted."""
+"""What tools/fetch-payloads does when an archive has moved on, and that the tests of what is gone are skipped by name.
+No machine is booted."""
 import os
 import shutil
 import subprocess
@@ -42,7 +43,8 @@ def tree(tmp_path):
     for name, text in (("apt-cache", APT_CACHE), ("apt-get", APT_GET), ("sudo", SUDO)):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    (tmp_path / "deb/DEBIAN/control").write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n")
+    (tmp_path / "deb/DEBIAN/control").write_text("Package: x\nVersion: 1\nArchitecture: all\n"
+                                                 "Maintainer: x <x@x>\nDescription: x\n")
     (tmp_path / "deb/usr/lib/multiboot/examples/kernel").write_text("the example")
     (tmp_path / "deb/boot/vmlinuz-6.1.0-new-amd64").write_text("the kernel")
     subprocess.run(["dpkg-deb", "-b", "deb", "x.deb"], cwd=tmp_path, check=True, capture_output=True)
@@ -51,7 +53,8 @@ def tree(tmp_path):
 
 def fetch(tree, *groups, **environment):
     variables = dict(os.environ, PATH=f"{tree}/bin:{os.environ['PATH']}", TREE=str(tree), **environment)
-    return subprocess.run(["tools/fetch-payloads", *groups], cwd=tree, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(["tools/fetch-payloads", *groups], cwd=tree, env=variables, capture_output=True, text=True,
+                          check=False)
 
 
 def test_fetches_from_the_lists_that_are_there(tree):
@@ -68,7 +71,8 @@ def test_updates_lists_that_name_a_kernel_which_is_gone(tree):
 
 def test_a_package_that_is_gone_is_named(tree):
     result = fetch(tree, "multiboot", HAS="never")
-    assert result.returncode == 3 and "this Debian release has no package multiboot; tests with build/payloads/multiboot-kernel" in result.stderr
+    assert result.returncode == 3
+    assert "this Debian release has no package multiboot; tests with build/payloads/multiboot-kernel" in result.stderr
     assert os.listdir(tree / "build/payloads") == ["multiboot-kernel.missing"]
     assert fetch(tree, "multiboot", HAS="new").returncode == 0
     assert os.listdir(tree / "build/payloads") == ["multiboot-kernel"]

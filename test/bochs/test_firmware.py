@@ -10,7 +10,8 @@ import pytest
 from machine import TREE
 
 HELLO = "build/guests/hello.elf vm=hello mem=8M\n"
-RELOCATABLE = struct.pack("<HHI", 10, 1, 24)  # the multiboot2 header tag: optional, 24 bytes; its lowest address follows
+# The multiboot2 header tag: optional, 24 bytes; its lowest address follows.
+RELOCATABLE = struct.pack("<HHI", 10, 1, 24)
 
 
 @pytest.fixture
@@ -140,14 +141,16 @@ def test_console_on_a_pci_card(boot_qemu, uefi):
 def spcr(folder, address, space=1, interface=0, access=1, irq=0):
     """The body of an SPCR, without the header, which QEMU makes."""
     gas = struct.pack("<BBBBQ", space, 8, 0, access, address)
-    body = struct.pack("<B3x", interface) + gas + struct.pack("<BBIBBBBBBHHBBBIBI", irq != 0, irq, 0, 7, 0, 1, 0, 3, 0, 0xFFFF, 0xFFFF, 0, 0, 0, 0, 0, 0)
+    rest = struct.pack("<BBIBBBBBBHHBBBIBI", irq != 0, irq, 0, 7, 0, 1, 0, 3, 0, 0xFFFF, 0xFFFF, 0, 0, 0, 0, 0, 0)
+    body = struct.pack("<B3x", interface) + gas + rest
     path = folder / "spcr.bin"
     path.write_bytes(body)
     return f"-acpitable sig=SPCR,rev=2,data={path}"
 
 
 def test_console_that_the_spcr_names(boot_qemu, tmp_path):
-    run = boot_qemu(HELLO, qemu=f"{FILE} -device isa-serial,iobase=0x2e8,irq=3,chardev=c {spcr(tmp_path, 0x2E8, irq=3)}")
+    run = boot_qemu(HELLO,
+                    qemu=f"{FILE} -device isa-serial,iobase=0x2e8,irq=3,chardev=c {spcr(tmp_path, 0x2E8, irq=3)}")
     run.check_fail_end()
     console = run.event("console")
     assert (console["at"], console["named-by"], console["irq"]) == ("0x2e8", "spcr", "3"), str(run)

@@ -76,8 +76,9 @@ def check_order(text, *patterns):
 def test_break_step_and_look_in_a_32_bit_guest():
     with Debugged("build/guests/hello.elf vm=hello mem=8M\n" + COMPUTE, "gdb=hello") as debugged:
         text = debugged.script("hello.elf", "hello.gdb")
-    check_order(text, r"^Breakpoint 1, guest_main \(\) at guests/hello/hello\.c:\d+", r"^#1 .* guest_start \(magic=732803074",
-                r"^#2 .* _start \(\)", r"^Breakpoint 2, console_text_page \(row=0", r"^\$1 = 0$",
+    check_order(text, r"^Breakpoint 1, guest_main \(\) at guests/hello/hello\.c:\d+",
+                r"^#1 .* guest_start \(magic=732803074", r"^#2 .* _start \(\)",
+                r"^Breakpoint 2, console_text_page \(row=0", r"^\$1 = 0$",
                 r'^\$2 = .*"Hello from the text page at 0xB8000"$', r"^\$3 = 0x8$", r"^\$4 = \[.*\]$",
                 r"guest_exit \(status=0\)", r"^\$5 = 0$", r"detached\]$")
     debugged.run.check_good_end()
@@ -89,11 +90,12 @@ def test_break_step_and_look_in_a_32_bit_guest():
 def test_64_bit_guest_with_paging():
     with Debugged("build/guests/long64.elf vm=long mem=8M\n", "gdb=long,64") as debugged:
         text = debugged.script("long64.elf.64", "long64.gdb")
-    check_order(text, r"^Breakpoint 1, long64_syscall \(first=\d+, second=\d+, third=\d+, number=2\)", r"^\$1 = \d+$", r"^\$2 = 0x501$",
-                r"^#1 .* long64_trap \(frame=", r"^Breakpoint 2, .*task\.asm", r"^\$3 = 3$", r"^\$4 = .*0x4000[0-9a-f]{2}",
-                r"^\$5 = .*0x4000[0-9a-f]{2}", r"^Old value = 0\nNew value = 1$", r"^Old value = 1\nNew value = 2$",
-                r"^Cannot access memory at address 0x7fffffffffff$", r"^Cannot access memory at address 0xfee00020$",
-                r"^\$6 = 77$", r"^\$7 = 0x1122334455667788$", r"exited normally\]$")
+    check_order(text, r"^Breakpoint 1, long64_syscall \(first=\d+, second=\d+, third=\d+, number=2\)", r"^\$1 = \d+$",
+                r"^\$2 = 0x501$", r"^#1 .* long64_trap \(frame=", r"^Breakpoint 2, .*task\.asm", r"^\$3 = 3$",
+                r"^\$4 = .*0x4000[0-9a-f]{2}", r"^\$5 = .*0x4000[0-9a-f]{2}", r"^Old value = 0\nNew value = 1$",
+                r"^Old value = 1\nNew value = 2$", r"^Cannot access memory at address 0x7fffffffffff$",
+                r"^Cannot access memory at address 0xfee00020$", r"^\$6 = 77$", r"^\$7 = 0x1122334455667788$",
+                r"exited normally\]$")
     debugged.run.check_good_end()
     assert "long64 ok syscalls=20003 caught=7" in debugged.run.output("long")
 
@@ -102,8 +104,9 @@ def test_vcpus_are_threads():
     with Debugged("build/guests/smp.elf vm=smp mem=4M cpus=2\n" + COMPUTE, "gdb=smp", cpus=2) as debugged:
         text = debugged.script("smp.elf", "smp.gdb")
     check_order(text, r"^\* 1 +Thread 1 ", r"^Thread 2 hit Breakpoint 1, smp_main \(index=1\)",
-                r"^ +1 +Thread 1 .*\n\* 2 +Thread 2 ", r"^\$1 = 1$", r"^\$2 = 2$", r"hit Hardware watchpoint 2: finished",
-                r"^Old value = 0\nNew value = 1$", r"hit Hardware watchpoint 2: finished", r"^Old value = 1\nNew value = 2$",
+                r"^ +1 +Thread 1 .*\n\* 2 +Thread 2 ", r"^\$1 = 1$", r"^\$2 = 2$",
+                r"hit Hardware watchpoint 2: finished", r"^Old value = 0\nNew value = 1$",
+                r"hit Hardware watchpoint 2: finished", r"^Old value = 1\nNew value = 2$",
                 r"^Thread 1 hit Breakpoint 3, guest_exit \(status=0\)", r"^\$3 = 40000$", r"exited normally\]$")
     debugged.run.check_good_end()
     assert "smp ok vcpus=2 count=40000" in debugged.run.output("smp")
@@ -111,9 +114,11 @@ def test_vcpus_are_threads():
 
 
 def test_registers_of_a_vcpu_that_waits_for_sipi():
-    with Debugged("build/guests/apic.elf vm=two mem=8M cpus=2 -- mode=xapic only=init-running\n", "gdb=two,64") as debugged:
+    with Debugged("build/guests/apic.elf vm=two mem=8M cpus=2 -- mode=xapic only=init-running\n",
+                  "gdb=two,64") as debugged:
         text = debugged.script("apic.elf.64", "sipi.gdb")
-    check_order(text, r"Breakpoint 1, check_init_running", r"Breakpoint 2\S*, wait_ns", r"Thread 2 .*waits for SIPI", r"exited normally\]$")
+    check_order(text, r"Breakpoint 1, check_init_running", r"Breakpoint 2\S*, wait_ns", r"Thread 2 .*waits for SIPI",
+                r"exited normally\]$")
     debugged.run.check_good_end()
     assert "apic xapic init-running ok" in debugged.run.output("two"), str(debugged.run)
 
@@ -129,7 +134,8 @@ def test_guest_that_debugs_itself_under_gdb():
         text = debugged.script("selfdebug.elf", "selfdebug.gdb")
     check_order(text, r"^Breakpoint 1, read_flags", r"^\$1 = 1$", r"^Breakpoint 2, call_int3", r"^\$2 = 1$",
                 r"^Breakpoint 3, step_once", r"^\$3 = \[.*\bTF\b.*\]$", r"^Old value = 3\nNew value = 100$",
-                r"^Old value = 100\nNew value = 200$", r"^Breakpoint 5, watch_once", r"^\$4 = 0$", r"exited normally\]$")
+                r"^Old value = 100\nNew value = 200$", r"^Breakpoint 5, watch_once", r"^\$4 = 0$",
+                r"exited normally\]$")
     debugged.run.check_good_end()
     assert "selfdebug ok int3=3 steps=1 watches=1" in debugged.run.output("self")
 
@@ -139,7 +145,8 @@ def test_four_hardware_breakpoints_and_no_more():
         text = debugged.script("selfdebug.elf", "hardware.gdb")
     too_many = r"too many hardware breakpoints|Cannot insert hardware breakpoint"  # GDB 13, GDB 16
     check_order(text, r"^Breakpoint 1, read_flags", too_many, r"^Hardware read watchpoint 6",
-                r"^Hardware read watchpoint 6: watch_count", r"^Breakpoint 7, change_plain", r"^#0 +change_plain", r"killed\]$")
+                r"^Hardware read watchpoint 6: watch_count", r"^Breakpoint 7, change_plain", r"^#0 +change_plain",
+                r"killed\]$")
     assert debugged.run.event("vm stop", name="self")["reason"] == "killed"
     debugged.run.check_fail_end()
 
@@ -220,8 +227,10 @@ def wild_packets(seed):
         elif choice == 1:
             yield b"$" + body + b"#00"
         else:
-            letter = numbers.choice([b"m", b"M", b"X", b"Z", b"z", b"p", b"P", b"G", b"H", b"T", b"q", b"Q", b"vCont;", b"C", b"_"])
-            words = numbers.choice([b"", b"0,100000,1", b"100000,800", b"ffffffffffffffff,ffff", b"1=", b"0,4:\0\0\0\0", b"g-1"])
+            letter = numbers.choice([b"m", b"M", b"X", b"Z", b"z", b"p", b"P", b"G", b"H", b"T", b"q", b"Q", b"vCont;",
+                                     b"C", b"_"])
+            words = numbers.choice([b"", b"0,100000,1", b"100000,800", b"ffffffffffffffff,ffff", b"1=", b"0,4:\0\0\0\0",
+                                    b"g-1"])
             yield frame(letter + words + body)
 
 
@@ -260,7 +269,8 @@ def test_wild_packets_do_no_harm(seed):
 
 
 @pytest.mark.parametrize("options, words", [("gdb=nosuch", r"gdb=nosuch: no line defines this VM"),
-                                            ("gdb=a,slowly", r"gdb=a,slowly is not accepted"), ("gdb=", r"gdb= is not accepted")])
+                                            ("gdb=a,slowly", r"gdb=a,slowly is not accepted"),
+                                            ("gdb=", r"gdb= is not accepted")])
 def test_wrong_option_is_named_and_the_vm_runs(boot, options, words):
     run = boot("build/guests/hello.elf vm=a mem=8M\n", options, check=False)
     assert any(re.search(words, line) for line in run.host_lines), str(run)

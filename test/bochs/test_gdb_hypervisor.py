@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""GDB on the hypervisor itself: in QEMU as far as its CPU gets, and the commands of tools/gdb/rootlet.py on structures that a small
-program has filled."""
+"""GDB on the hypervisor itself: in QEMU as far as its CPU gets, and the commands of tools/gdb/rootlet.py on structures
+that a small program has filled."""
 import os
 import re
 import socket
@@ -14,7 +14,8 @@ SCRIPT = os.path.join(machine.TREE, "tools/gdb/rootlet.py")
 def gdb(program, *commands):
     command = ["gdb", "-nx", "-batch", "-ex", "set width 0", "-x", SCRIPT]
     command += [word for text in commands for word in ("-ex", text)] + [str(program)]
-    result = subprocess.run(command, cwd=machine.TREE, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(command, cwd=machine.TREE, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                            timeout=120, check=False)
     return result.stdout + result.stderr
 
 
@@ -61,13 +62,15 @@ def test_qemu_waits_for_gdb(tmp_path):
     """QEMU's own CPU has no VMX: a breakpoint at the C entry, symbols, the commands, and on to the refusal."""
     vms, port = tmp_path / "gdb.vms", free_port()
     vms.write_text("build/guests/hello.elf vm=hello mem=8M\n")
-    command = [os.path.join(machine.TREE, "tools/run-qemu"), str(vms), "--tcg", "--memory", "256", "--gdb-hypervisor", str(port)]
+    command = [os.path.join(machine.TREE, "tools/run-qemu"), str(vms), "--tcg", "--memory", "256", "--gdb-hypervisor",
+               str(port)]
     with subprocess.Popen(command, cwd=machine.TREE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as qemu:
         try:
             first = qemu.stderr.readline()
             assert f"target remote localhost:{port}" in first, first
-            text = gdb("build/rootlet.elf", "set tcp connect-timeout 60", f"target remote localhost:{port}", "hbreak kernel_main", "continue",
-                       "print/x magic", "rootlet-vms", "delete", "hbreak virt_init", "continue", "backtrace", "delete", "continue")
+            text = gdb("build/rootlet.elf", "set tcp connect-timeout 60", f"target remote localhost:{port}",
+                       "hbreak kernel_main", "continue", "print/x magic", "rootlet-vms", "delete",
+                       "hbreak virt_init", "continue", "backtrace", "delete", "continue")
             out, err = qemu.communicate(timeout=60)
         finally:
             qemu.kill()

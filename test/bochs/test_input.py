@@ -86,7 +86,8 @@ def checked(tmp_path, line):
     """mkiso --check on a good line and this one."""
     path = tmp_path / "wrong.vms"
     path.write_text(GOOD + f"{HELLO} {line}\n")
-    return subprocess.run(["tools/mkiso", "--check", str(path)], cwd=machine.TREE, capture_output=True, text=True, check=False)
+    return subprocess.run(["tools/mkiso", "--check", str(path)], cwd=machine.TREE, capture_output=True, text=True,
+                          check=False)
 
 
 @pytest.mark.parametrize("name", sorted(set(WRONG_LINES) - ONLY_THE_MACHINE_KNOWS))

@@ -15,15 +15,18 @@ BOOT_SECONDS = 900  # on a machine that does other things too
 ANSWER_SECONDS = 120
 # Said at any level, these mean that the virtual PC's clocks, interrupt controllers or CPUs are not what they should be.
 BAD_WORDS = re.compile(
-    r"unstable|watchdog: Marking|timekeeping watchdog|XSAVE consistency|APIC error|APIC calibration|MP-BIOS bug|unexpected IRQ trap"
-    r"|No config space access|does not support PCI|smpboot: .*not responding|Firmware Bug|segfault|Call Trace|nobody cared|TSC synchronization",
+    r"unstable|watchdog: Marking|timekeeping watchdog|XSAVE consistency|APIC error|APIC calibration|MP-BIOS bug"
+    r"|unexpected IRQ trap"
+    r"|No config space access|does not support PCI|smpboot: .*not responding|Firmware Bug|segfault"
+    r"|Call Trace|nobody cared|TSC synchronization",
 )
 SHELL_PROMPT = r"/ # "
 
 
 def linux(name, cpus, mem, kernel=KERNEL, keys="", words=""):
     """The two lines of a VM whose init checks that it has what it was given."""
-    return (f"{kernel} vm={name} mem={mem}M cpus={cpus} {keys} -- console=ttyS0 want_cpus={cpus} want_mem={mem} {words}\n"
+    return (f"{kernel} vm={name} mem={mem}M cpus={cpus} {keys} "
+            f"-- console=ttyS0 want_cpus={cpus} want_mem={mem} {words}\n"
             f"{INITRD} vm={name} role=initrd\n")
 
 
@@ -36,7 +39,8 @@ def check_linux(run, name, cpus, mem):
     found = dict(machine.PAIR.findall(look[0]))
     assert (found["cpus"], found["online"]) == (str(cpus), "0" if cpus == 1 else f"0-{cpus - 1}"), look
     assert (found["ram_mib"], found["clocksource"]) == (str(mem), "tsc"), look
-    assert "init: result=ok" in output and not [line for line in output if line.startswith("init: wrong")], "\n".join(output)
+    wrong = [line for line in output if line.startswith("init: wrong")]
+    assert "init: result=ok" in output and not wrong, "\n".join(output)
     assert not [line for line in output if BAD_WORDS.search(line)], "\n".join(output)
 
 
@@ -46,7 +50,8 @@ def unpack_vmlinux(path):
         image = file.read()
     start = (image[0x1F1] + 1) * 512 + int.from_bytes(image[0x248:0x24C], "little")
     packed = image[start : start + int.from_bytes(image[0x24C:0x250], "little")]
-    if packed.startswith(b"\x28\xb5\x2f\xfd"):  # zstd (Debian 13); the kernel's build puts four bytes behind it, the unpacked size
+    # zstd (Debian 13); the kernel's build puts four bytes behind it, the unpacked size.
+    if packed.startswith(b"\x28\xb5\x2f\xfd"):
         path.write_bytes(subprocess.run(["zstd", "-dc"], input=packed[:-4], stdout=subprocess.PIPE, check=True).stdout)
     else:
         path.write_bytes(lzma.LZMADecompressor().decompress(packed))
@@ -78,8 +83,8 @@ def test_standard_kernel(boot):
 @pytest.fixture(scope="module")
 def shell():
     """`make shell` at its first prompt."""
-    child = pexpect.spawn("make", ["--no-print-directory", "shell"], cwd=machine.TREE, timeout=BOOT_SECONDS, encoding="utf-8",
-                          codec_errors="replace", env=dict(os.environ, MAKEFLAGS=""))
+    child = pexpect.spawn("make", ["--no-print-directory", "shell"], cwd=machine.TREE, timeout=BOOT_SECONDS,
+                          encoding="utf-8", codec_errors="replace", env=dict(os.environ, MAKEFLAGS=""))
     child.expect("init: a shell; poweroff or exit ends it")
     child.expect(SHELL_PROMPT)
     child.timeout = ANSWER_SECONDS
@@ -117,7 +122,8 @@ def test_shell_takes_a_pasted_text(shell):
 
 
 def test_shell_wakes_an_idle_machine(shell):
-    """After seconds with nothing to run on any CPU, only the serial port's interrupt can bring the key in; Ctrl-C ends a sleep."""
+    """After seconds with nothing to run on any CPU, only the serial port's interrupt can bring the key in; Ctrl-C ends
+    a sleep."""
     shell.sendline("sleep 1000")
     shell.expect("sleep 1000")
     with pytest.raises(pexpect.TIMEOUT):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Each CPU model with 1, 2 and 4 CPUs, and each optional VMX feature masked: the same guests come to the same answers."""
+"""Each CPU model with 1, 2 and 4 CPUs, and each optional VMX feature masked: the same guests come to the same
+answers."""
 import pytest
 
 import vms
@@ -41,7 +42,8 @@ def test_a_timer_that_counts_wrongly_is_not_used(boot):
 
 @pytest.mark.parametrize("mitigations", ("auto", "off"))
 def test_code_in_large_pages(boot, mitigations):
-    """No model of Bochs denies the erratum of page sizes: large pages are split where code runs, unless mitigations=off."""
+    """No model of Bochs denies the erratum of page sizes: large pages are split where code runs, unless
+    mitigations=off."""
     run = boot(vms.SMALL, f"mitigations={mitigations}", cpus=2)
     check(run, 2)
     splits = mitigations == "auto"

@@ -50,7 +50,8 @@ def test_panic_tells_what_the_cpus_did_before(boot):
 
 def symbolize(run, *arguments):
     command = [os.path.join(machine.TREE, "tools", "symbolize"), *arguments]
-    return subprocess.run(command, input="\n".join(run.lines), cwd=machine.TREE, capture_output=True, text=True, check=False)
+    return subprocess.run(command, input="\n".join(run.lines), cwd=machine.TREE, capture_output=True, text=True,
+                          check=False)
 
 
 def test_backtrace_has_lines_of_the_source(boot):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Kernels that nobody here wrote, as they come from Debian's archive, alone and all at once; and kernels that are refused."""
+"""Kernels that nobody here wrote, as they come from Debian's archive, alone and all at once; and kernels that are
+refused."""
 import os
 import re
 
@@ -25,7 +26,8 @@ def alone(boot):
 
 
 def serial_text(run, name):
-    """What it wrote to its serial console. It positions each text by escape sequences, whose first byte arrives as a question mark."""
+    """What it wrote to its serial console. It positions each text by escape sequences, whose first byte arrives as a
+    question mark."""
     return re.sub(r"\?\[[0-9;?]*[A-Za-z]", "", "".join(run.output(name)))
 
 
@@ -64,7 +66,8 @@ def test_gnumach_banner(alone):
 
 
 def test_multiboot_example(alone):
-    """It prints what the loader told it, then draws a diagonal of backslashes through the text framebuffer it was given."""
+    """It prints what the loader told it, then draws a diagonal of backslashes through the text framebuffer it was
+    given."""
     machine.need(f"{PAYLOADS}/multiboot-kernel")
     assert alone.event("vm start", name="example")["kind"] == "multiboot"
     assert alone.event("vm stop", name="example")["reason"] == "halt"
@@ -100,8 +103,10 @@ def test_together_each_linux_is_right(together):
     together.check_good_end()
     check_linux(together, "cloud", 2, 128)
     check_linux(together, "standard", 2, 160)
-    assert (together.event("vm start", name="cloud")["kind"], together.event("vm start", name="standard")["kind"]) == ("linux", "pvh")
-    releases = {name: next(line for line in together.output(name) if line.startswith("init: kernel=")) for name in ("cloud", "standard")}
+    assert (together.event("vm start", name="cloud")["kind"],
+            together.event("vm start", name="standard")["kind"]) == ("linux", "pvh")
+    releases = {name: next(line for line in together.output(name) if line.startswith("init: kernel="))
+                for name in ("cloud", "standard")}
     assert "-cloud-amd64 " in releases["cloud"] and "-cloud-" not in releases["standard"], releases
 
 
@@ -130,7 +135,8 @@ def refusals(boot, tmp_path_factory):
     (folder / "old.bin").write_bytes(kernel)
     with open(os.path.join(machine.TREE, PAYLOADS, "vmlinuz-cloud"), "rb") as file:
         header = file.read(0x264)
-    kernel_end = int.from_bytes(header[0x258:0x260], "little") + int.from_bytes(header[0x260:0x264], "little")  # pref_address, init_size
+    pref_address, init_size = header[0x258:0x260], header[0x260:0x264]
+    kernel_end = int.from_bytes(pref_address, "little") + int.from_bytes(init_size, "little")
     (folder / "initrd").write_bytes(bytes(8 << 20))
     return boot(
         f"{folder}/old.bin vm=old mem=64M\n"
@@ -150,7 +156,8 @@ def refusals(boot, tmp_path_factory):
     ("old", r"boot protocol 2\.03; needed: a bzImage of 2\.06 or later"),
     ("short", r"truncated: \d+ bytes of at least \d+"),
     ("small", r"needs memory up to 0x[0-9a-f]+ but mem=16M ends at 0x1000000; use mem=\d+M or more"),
-    ("initrd", r"initrd of 8388608 bytes does not fit above the kernel's end 0x[0-9a-f]+ in mem=\d+M; use mem=\d+M or more"),
+    ("initrd",
+     r"initrd of 8388608 bytes does not fit above the kernel's end 0x[0-9a-f]+ in mem=\d+M; use mem=\d+M or more"),
     ("orphan", r"no line defines this VM; add its boot image"),
     ("nokernel", r"no Linux kernel: no HdrS"),
     ("nonote", r"no PVH kernel: no ELF file with a Xen note of type 18"),

@@ -4,14 +4,16 @@ SPIN = "build/guests/spinner.elf"
 
 
 def times(run, name):
-    """Run time and time from start to stop, in microseconds. limit= is run time: whoever ends first did so beside the other."""
+    """Run time and time from start to stop, in microseconds. limit= is run time: whoever ends first did so beside the
+    other."""
     stats = run.event("vm stats", name=name)
     return int(stats["run_us"]), int(stats["wall_us"])
 
 
 def test_shares_follow_weights(boot):
     run = boot(
-        f"{SPIN} vm=light mem=4M affinity=0 weight=100 limit=600\n{SPIN} vm=heavy mem=4M affinity=0 weight=300 limit=1500\n"
+        f"{SPIN} vm=light mem=4M affinity=0 weight=100 limit=600\n"
+        f"{SPIN} vm=heavy mem=4M affinity=0 weight=300 limit=1500\n"
     )
     run.check_good_end()
     run_us, wall_us = times(run, "heavy")
@@ -33,7 +35,8 @@ def test_slices_end_without_preemption_timer(boot):
 
 def test_cap_and_affinity(boot):
     """A capped VM leaves its CPU idle; a pinned one never moves."""
-    run = boot(f"{SPIN} vm=capped mem=4M affinity=1 cap=30 limit=300\n{SPIN} vm=pinned mem=4M affinity=0 limit=900\n", cpus=2)
+    run = boot(f"{SPIN} vm=capped mem=4M affinity=1 cap=30 limit=300\n{SPIN} vm=pinned mem=4M affinity=0 limit=900\n",
+               cpus=2)
     run.check_good_end()
     assert 900_000 <= times(run, "capped")[1] <= 1_100_000, str(run)
     assert 890_000 <= times(run, "pinned")[1] <= 950_000, str(run)
@@ -54,8 +57,9 @@ def test_ready_vcpus_move_to_an_idle_cpu(boot):
 
 
 def test_halted_vcpu_costs_nothing(boot):
-    """The timer guest sleeps in HLT between its ticks: the spinner has nearly the whole CPU. What else it waits for is the
-    making of the timer's VM and its end: 4 MiB zeroed twice are 21 ms of a CPU that stores 8 bytes a tick at 50 MHz."""
+    """The timer guest sleeps in HLT between its ticks: the spinner has nearly the whole CPU. What else it waits for is
+    the making of the timer's VM and its end: 4 MiB zeroed twice are 21 ms of a CPU that stores 8 bytes a tick at
+    50 MHz."""
     run = boot(f"{SPIN} vm=spin mem=4M limit=300\nbuild/guests/timer.elf vm=timer mem=4M\n")
     run.check_good_end()
     timer_run, timer_wall = times(run, "timer")

@@ -81,7 +81,8 @@ def mkiso(tmp_path, vms, *arguments):
         ("test/run vm=a memm=8M\n", "x.vms:1: unknown key 'memm='; known keys: vm= role= kind= mem="),
         ("test/run vm=a mem=8X\n", "x.vms:1: mem=8X is not accepted; mem= takes 1M"),
         ("test/run vm=a mem=640K\n", "x.vms:1: mem=640K is not accepted; mem= takes 1M (with 640K of RAM)"),
-        ("test/run vm=a kind=mutliboot\n", "x.vms:1: kind=mutliboot is not accepted; kind= takes auto, flat16, multiboot,"),
+        ("test/run vm=a kind=mutliboot\n",
+         "x.vms:1: kind=mutliboot is not accepted; kind= takes auto, flat16, multiboot,"),
     ],
 )
 def test_mkiso_refuses_by_line(tmp_path, probe, vms, words):
@@ -107,8 +108,10 @@ def test_mkiso_refuses_wrong_options(tmp_path, probe, options, words):
 
 def test_mkiso_check_says_all_that_is_wrong_and_makes_no_iso(tmp_path):
     path = tmp_path / "x.vms"
-    for text, options, said in (("test/run vm=a mem=8M -- b=c\n\ntest/run vm=a role=module\n", "gdb=a,32 vmx.disable=vpid", []),
-                                ("test/run vm=a mem=8\ntest/run vm=b\ntest/run vm=b cpus=no\n", "x=y", [":1: mem=8", ":3: cpus=no", "--options: "])):
+    for text, options, said in (("test/run vm=a mem=8M -- b=c\n\ntest/run vm=a role=module\n",
+                                 "gdb=a,32 vmx.disable=vpid", []),
+                                ("test/run vm=a mem=8\ntest/run vm=b\ntest/run vm=b cpus=no\n", "x=y",
+                                 [":1: mem=8", ":3: cpus=no", "--options: "])):
         path.write_text(text)
         command = [os.path.join(TOOLS, "mkiso"), "--check", str(path), "--options", options]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -138,7 +141,8 @@ def test_vm_lines_in_the_documents_are_right(tmp_path, page):
         path.write_text(f"{boot}file {words[1]}\n")
         for file in ("boot", "file"):
             (tmp_path / file).write_text("")
-        result = subprocess.run([os.path.join(TOOLS, "mkiso"), "--check", str(path)], capture_output=True, text=True, check=False)
+        result = subprocess.run([os.path.join(TOOLS, "mkiso"), "--check", str(path)], capture_output=True, text=True,
+                                check=False)
         assert result.returncode == 0, f"{line}\n{result.stderr}"
 
 
@@ -146,15 +150,18 @@ def test_mkiso_names_what_is_missing(tmp_path):
     result = mkiso(tmp_path, "test/run vm=a\n", "nosuch.elf")
     assert result.returncode == 1 and "nosuch.elf: no such file (run make)" in result.stderr
     result = mkiso(tmp_path, "test/run vm=a\n", "README.md")
-    assert result.returncode == 1 and result.stderr.startswith("mkiso: README.md: ") and "not recognized" in result.stderr
+    assert result.returncode == 1
+    assert result.stderr.startswith("mkiso: README.md: ") and "not recognized" in result.stderr
 
 
 def test_iso_has_the_kernels_symbols_but_no_debugging_information(tmp_path):
     """The symbols are for its backtraces; the rest would only be read by GRUB at each boot."""
     assert mkiso(tmp_path, "test/run vm=a\n", "build/rootlet.elf").returncode == 0
-    command = ["xorriso", "-osirrox", "on", "-indev", str(tmp_path / "x.iso"), "-extract", "/boot/rootlet.elf", str(tmp_path / "rootlet.elf")]
+    command = ["xorriso", "-osirrox", "on", "-indev", str(tmp_path / "x.iso"), "-extract", "/boot/rootlet.elf",
+               str(tmp_path / "rootlet.elf")]
     subprocess.run(command, capture_output=True, check=True)
-    sections = subprocess.run(["readelf", "-SW", str(tmp_path / "rootlet.elf")], capture_output=True, text=True, check=True).stdout
+    sections = subprocess.run(["readelf", "-SW", str(tmp_path / "rootlet.elf")], capture_output=True, text=True,
+                              check=True).stdout
     assert " .symtab " in sections and " .text " in sections and ".debug" not in sections
 
 
@@ -176,8 +183,8 @@ def test_help():
 
 def tool(*command, **environment):
     path = os.path.join(TOOLS, command[0])
-    return subprocess.run([path, *command[1:]], cwd=machine.TREE, env=dict(os.environ, **environment), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run([path, *command[1:]], cwd=machine.TREE, env=dict(os.environ, **environment),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("arguments", [(), ("bochs1",), ("--path",), ("--nosuch",)])
@@ -190,7 +197,8 @@ def test_fetch_engine_names_the_engines_there_are(arguments):
 @pytest.mark.parametrize("name", ["bochs1", "nosuch/bochs", "README.md"])
 def test_run_bochs_refuses_an_engine_that_is_none(name):
     """By option and by environment; README.md is there, but no program."""
-    for result in (tool("run-bochs", "README.md", "--engine", name), tool("run-bochs", "README.md", ROOTLET_ENGINE=name)):
+    for result in (tool("run-bochs", "README.md", "--engine", name),
+                   tool("run-bochs", "README.md", ROOTLET_ENGINE=name)):
         assert result.returncode == 2, result
         assert result.stderr.splitlines()[-1] == (
             f"run-bochs: error: engine {name}: no such program; there are bochs2, bochs3 and paths of programs")
@@ -203,7 +211,8 @@ def test_run_bochs_takes_any_program_and_the_option_before_the_environment(tmp_p
     bochs = tool("fetch-engine", "--path", machine.engine_name()).stdout.strip()
     mine.write_text(f'#!/bin/sh\necho >{tmp_path}/started\nexec {bochs} "$@"\n')
     mine.chmod(0o755)
-    result = tool("run-bochs", str(vms), "--kernel", probe, "--options", "ok", "--no-check", "--engine", str(mine), ROOTLET_ENGINE="nosuch")
+    result = tool("run-bochs", str(vms), "--kernel", probe, "--options", "ok", "--no-check", "--engine", str(mine),
+                  ROOTLET_ENGINE="nosuch")
     assert result.returncode == 0 and (tmp_path / "started").exists()
     assert result.stderr.splitlines()[-1] == f"run-bochs: pass: end status=ok and power-off (engine {mine})"
 
@@ -219,7 +228,8 @@ def test_debugger_stops_at_the_first_vm_entry(tmp_path):
     vms.write_text("build/guests/hello.elf vm=hello mem=8M\n")
     command = [os.path.join(TOOLS, "run-bochs"), str(vms), "--debug", "--symbols", "build/rootlet.elf"]
     command += ["--break", "vmx_enter_guest", "--command", "c"]
-    result = subprocess.run(command, cwd=machine.TREE, input="q\n", capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, cwd=machine.TREE, input="q\n", capture_output=True, text=True, timeout=60,
+                            check=False)
     assert "Breakpoint 1" in result.stdout and "(vmx_enter_guest+0)" in result.stdout, result.stdout[-2000:]
 
 
@@ -237,8 +247,8 @@ def test_compile_commands(tmp_path):
     for source, flag in wanted.items():
         entry = entries[source]
         assert flag in entry["arguments"], entry
-        result = subprocess.run(["clang", "-fsyntax-only", *entry["arguments"][1:]], cwd=entry["directory"], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, check=False)
+        result = subprocess.run(["clang", "-fsyntax-only", *entry["arguments"][1:]], cwd=entry["directory"],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         assert result.returncode == 0 and "unknown argument" not in result.stdout, result.stdout
     compiled = {path for folder in ("kernel", "vmx", "drivers", "arch", "guests") for path in sources(folder)}
     assert not compiled - entries.keys(), compiled - entries.keys()
@@ -252,7 +262,8 @@ def sources(folder):
 
 
 def test_soak_asks_nothing_of_bochs_that_it_cannot_do():
-    """A guest that spins with interrupts off, and no preemption timer: each alone is among the runs, the two together are not."""
+    """A guest that spins with interrupts off, and no preemption timer: each alone is among the runs, the two together
+    are not."""
     loader = importlib.machinery.SourceFileLoader("soak", os.path.join(machine.TREE, "test/soak"))
     soak = importlib.util.module_from_spec(importlib.util.spec_from_loader("soak", loader))
     loader.exec_module(soak)

@@ -16,7 +16,8 @@ import pytest
 import machine
 import trace_log
 import vms
-from trace_log import BLOCKED, CPUID, HLT, IO, LEAVE, LEFT, MIGRATE, PREEMPTED, SKIP, SLEEP, STOPPED, VM_START, VM_STOP, WAKE, Log
+from trace_log import (BLOCKED, CPUID, HLT, IO, LEAVE, LEFT, MIGRATE, PREEMPTED, SKIP, SLEEP, STOPPED, VM_START,
+                       VM_STOP, WAKE, Log)
 
 TOOLS = os.path.join(machine.TREE, "tools")
 sys.path.insert(0, TOOLS)
@@ -95,9 +96,11 @@ def test_exit_names_are_those_of_the_hypervisor():
 def test_events_and_actions_are_those_of_the_hypervisor():
     text = vms.read("kernel/trace/trace.h")
     causes = enum_values(re.search(r"enum trace_cause \{(.*?)\};", text, re.DOTALL).group(1), "TRACE_")
-    assert {value: name[len("TRACE_") :].lower().replace("_", "-") for name, value in causes.items()} == trace_record.EVENT_NAMES
+    assert {value: name[len("TRACE_") :].lower().replace("_", "-")
+            for name, value in causes.items()} == trace_record.EVENT_NAMES
     actions = enum_values(re.search(r"enum trace_action \{(.*?)\};", text, re.DOTALL).group(1), "TRACE_")
-    assert {value: name[len("TRACE_") :].lower().replace("_", "-") for name, value in actions.items()} == trace_record.ACTION_NAMES
+    assert {value: name[len("TRACE_") :].lower().replace("_", "-")
+            for name, value in actions.items()} == trace_record.ACTION_NAMES
     assert int(re.search(r"TRACE_VERSION\s+(\d+)", text).group(1)) == trace_record.VERSION
     leave = re.search(r"enum trace_leave \{(.*?)\}", text, re.DOTALL).group(1)
     assert tuple(name.lower() for name in re.findall(r"TRACE_LEAVE_(\w+)", leave)) == trace_record.LEAVE_NAMES
@@ -108,7 +111,8 @@ def test_stop_reasons_and_hypercalls_are_those_of_the_hypervisor():
     names = [name.lower().replace("_", "-") for name in re.findall(r"VM_(?:STOP_)?(\w+),", reasons)]
     assert tuple(names) == trace_record.STOP_NAMES
     calls = re.findall(r"ROOTLET_CALL_(\w+)\s+(\d+)\b", vms.read("guests/include/rootlet_abi.h"))
-    by_number = {int(number): name.lower().replace("_", "-") for name, number in calls if name not in ("COUNT", "RESERVED")}
+    by_number = {int(number): name.lower().replace("_", "-") for name, number in calls
+                 if name not in ("COUNT", "RESERVED")}
     assert tuple(by_number[number] for number in range(len(by_number))) == trace_record.HYPERCALLS
 
 
@@ -131,10 +135,12 @@ def test_summary_counts_and_adds_up(seed):
     costs = table(text, "exits by cause")
     for cause, name in ((CPUID, "cpuid"), (HLT, "hlt"), (IO, "io")):
         ticks = sorted(t for c, t in every if c == cause)
-        assert (costs[name]["count"], costs[name]["total"], costs[name]["maximum"]) == (len(ticks), sum(ticks), ticks[-1])
+        row = costs[name]
+        assert (row["count"], row["total"], row["maximum"]) == (len(ticks), sum(ticks), ticks[-1])
     assert costs["all"]["count"] == len(every) and costs["all"]["total"] == sum(t for _, t in every)
     running = {name: row["running"] for name, row in table(text, "vCPUs").items()}
-    assert running == {f"vm{v >> 4}" if (v >> 4) % 2 == 0 else f"vm{v >> 4}/{v & 15}": ticks for v, ticks in played.running.items()}
+    assert running == {f"vm{v >> 4}" if (v >> 4) % 2 == 0 else f"vm{v >> 4}/{v & 15}": ticks
+                       for v, ticks in played.running.items()}
     cpus = table(text, "CPUs")
     for cpu, asleep in enumerate(played.asleep):
         row = cpus[f"CPU {cpu}"]
@@ -180,7 +186,8 @@ def one_vm():
 
 def test_states_of_a_vcpu():
     row = table(output(one_vm()), "vCPUs")
-    assert row["hello"] == {"running": 10_000, "ready": 2000, "blocked": 3000, "exits": 4, "deliveries": 1, "migrations": 1}
+    assert row["hello"] == {"running": 10_000, "ready": 2000, "blocked": 3000, "exits": 4, "deliveries": 1,
+                            "migrations": 1}
     assert row["other/0"]["running"] == row["other/1"]["exits"] == 0
     cpu = table(output(one_vm()), "CPUs")
     assert cpu["CPU 0"]["entries"] == 2 and cpu["CPU 1"]["entries"] == 2 and cpu["CPU 1"]["deliveries"] == 1
@@ -222,7 +229,8 @@ def test_listing_decodes():
     ]
     assert float(lines[3].split()[0]) == 40.0
     assert "cpu=1 vcpu=hello enter (for 50000 ticks) rip=0x100000 delivered 0x31 ticks=50" in lines[10]
-    assert "io (in port 0x03f8, 1 bytes)" in lines[11] and "vmcall (exit)" in lines[12] and "vm-stop (exit)" in lines[13]
+    assert "io (in port 0x03f8, 1 bytes)" in lines[11]
+    assert "vmcall (exit)" in lines[12] and "vm-stop (exit)" in lines[13]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +274,8 @@ def test_other_lines_are_skipped_and_guests_cannot_speak_for_the_host():
     lines = list(one_vm().lines())
     noisy = []
     for number, line in enumerate(lines):
-        noisy += [line + "\r", "[hello] rootlet: trace end\r", "", f"rootlet: info: vm memory name=x overhead_bytes={number}"]
+        noisy += [line + "\r", "[hello] rootlet: trace end\r", "",
+                  f"rootlet: info: vm memory name=x overhead_bytes={number}"]
         noisy += ["\x1b[2J\ufffd"]
     assert output("\n".join(noisy)) == output(one_vm())
 
@@ -296,8 +305,10 @@ def without(log, word, instead=None):
         ("rootlet: boot version=0.1\n", "no trace in standard input: run with --options trace=serial"),
         ("", "no trace in standard input"),
         (without(one_vm(), "trace version"), "without their first one"),
-        (without(one_vm(), "trace version", "rootlet: trace version=2 tsc_hz=1 cpus=1 record_bytes=32"), "use tools/trace of the tree"),
-        (without(one_vm(), "trace version", "rootlet: trace version=1 tsc_hz=1 cpus=1 record_bytes=16"), "use tools/trace of the tree"),
+        (without(one_vm(), "trace version", "rootlet: trace version=2 tsc_hz=1 cpus=1 record_bytes=32"),
+         "use tools/trace of the tree"),
+        (without(one_vm(), "trace version", "rootlet: trace version=1 tsc_hz=1 cpus=1 record_bytes=16"),
+         "use tools/trace of the tree"),
         (without(one_vm(), "trace version", "rootlet: trace version=1 tsc_hz=0 cpus=1 record_bytes=32"), "is 0"),
         (without(one_vm(), "trace data"), "has 0 of its 3 records"),
         (without(one_vm(), "trace data", "rootlet: trace data=AAAA"), "a data line is damaged"),
@@ -306,7 +317,8 @@ def without(log, word, instead=None):
         (without(one_vm(), "trace ring"), "belongs to no ring"),
         (without(one_vm(), "trace ring", "rootlet: trace ring cpu=0 kind=x records=3 lost=0"), "kind=x"),
         (without(one_vm(), "trace ring", "rootlet: trace ring cpu=0 kind=exits lost=0"), "no number records="),
-        (without(one_vm(), "trace ring", "rootlet: trace ring cpu=9 kind=exits records=3 lost=0"), "a ring of cpu=9, but there are 2 CPUs"),
+        (without(one_vm(), "trace ring", "rootlet: trace ring cpu=9 kind=exits records=3 lost=0"),
+         "a ring of cpu=9, but there are 2 CPUs"),
         (without(one_vm(), "trace end"), "cut off before its end line"),
         ("\n".join(Log().lines()), "no virtual machine ran"),
     ],
@@ -329,8 +341,8 @@ def test_every_cut_is_noticed_and_partial_takes_what_is_good():
 
 
 def test_usage():
-    for arguments in (["--last", "5", "--to", "6"], ["--from", "5", "--to", "5"], ["--last", "0"], ["--summary", "--list"],
-                      ["--nosuch"]):
+    for arguments in (["--last", "5", "--to", "6"], ["--from", "5", "--to", "5"], ["--last", "0"],
+                      ["--summary", "--list"], ["--nosuch"]):
         result = run_tool(one_vm(), *arguments)
         assert result.returncode == 2 and "usage:" in result.stderr
     for arguments, words in ((["--vm", "nosuch"], "it has hello, other"), (["--cpu", "2"], "it has 0 to 1"),
@@ -368,7 +380,8 @@ def check_events(document):
         stack = open_until[thread]
         start = round(event["ts"] * 1000)
         assert abs(event["ts"] * 1000 - start) < 1e-3, "a time is no whole number of nanoseconds"
-        while stack and stack[-1][0] <= start and not (event["ph"] == "X" and event["dur"] == 0 and stack[-1][0] == start):
+        while stack and stack[-1][0] <= start and not (event["ph"] == "X" and event["dur"] == 0
+                                                       and stack[-1][0] == start):
             stack.pop()
         if event["ph"] == "X":
             end = start + round(event["dur"] * 1000)
@@ -382,7 +395,8 @@ def check_events(document):
         else:
             flows.setdefault(event["id"], []).append(event)
     for pair in flows.values():
-        assert [event["ph"] for event in pair] == ["s", "f"] and pair[1]["bp"] == "e" and pair[0]["tid"] != pair[1]["tid"]
+        assert [event["ph"] for event in pair] == ["s", "f"]
+        assert pair[1]["bp"] == "e" and pair[0]["tid"] != pair[1]["tid"]
     return threads
 
 
@@ -405,12 +419,14 @@ def test_json_says_what_happened():
     events = json.loads(output(one_vm(), "--json", "-"))["traceEvents"]
     cpuid = next(event for event in events if event["name"] == "cpuid")
     assert (cpuid["ts"], cpuid["dur"]) == (40.0, 2.0)
-    assert cpuid["args"] == {"rip": "0x100000", "action": "skip", "ticks": 100, "tsc": T0 + 2000, "detail": "leaf 0x40000000"}
+    assert cpuid["args"] == {"rip": "0x100000", "action": "skip", "ticks": 100, "tsc": T0 + 2000,
+                             "detail": "leaf 0x40000000"}
     states = [(event["name"], event["ts"], event["dur"]) for event in events if event.get("cat") == "state"]
-    assert states == [("ready", 0.0, 20.0), ("running on CPU 0", 20.0, 100.0), ("blocked", 120.0, 60.0), ("ready", 180.0, 20.0),
-                      ("running on CPU 1", 200.0, 100.0)]
+    assert states == [("ready", 0.0, 20.0), ("running on CPU 0", 20.0, 100.0), ("blocked", 120.0, 60.0),
+                      ("ready", 180.0, 20.0), ("running on CPU 1", 200.0, 100.0)]
     assert [event["ts"] for event in events if event["ph"] in "sf"] == [119.999, 200.0]
-    assert {event["name"] for event in events if event["ph"] == "i"} == {"vm-start", "vm-stop", "wake", "migrate", "kick"}
+    instants = {event["name"] for event in events if event["ph"] == "i"}
+    assert instants == {"vm-start", "vm-stop", "wake", "migrate", "kick"}
     assert [(event["ts"], event["dur"]) for event in events if event["name"] == "asleep"] == [(2.0, 180.0)]
 
 
@@ -418,7 +434,8 @@ def test_json_of_many_vms_is_valid():
     check_events(json.loads(output(trace_log.Machine(1, vms=24).log, "--json", "-")))
 
 
-@pytest.mark.parametrize("arguments", [["--from", "5", "--to", "20"], ["--last", "3.3"], ["--cpu", "1"], ["--vm", "vm3"]])
+@pytest.mark.parametrize("arguments",
+                         [["--from", "5", "--to", "20"], ["--last", "3.3"], ["--cpu", "1"], ["--vm", "vm3"]])
 def test_parts_are_valid(arguments):
     log = trace_log.Machine(4).log
     check_events(json.loads(output(log, "--json", "-", *arguments)))
@@ -436,7 +453,8 @@ def test_lost_records(seed, drops):
     for cpu, kind in drops:
         assert f"note: cpu {cpu}: older {kind} were overwritten" in text
     for row in table(text, "CPUs").values():
-        assert min(row.values()) >= 0 and abs(sum(row[key] for key in ("guest", "exits", "other", "asleep")) - 100) < 0.3
+        assert min(row.values()) >= 0
+        assert abs(sum(row[key] for key in ("guest", "exits", "other", "asleep")) - 100) < 0.3
     document = json.loads(output(log, "--json", "-"))
     check_events(document)
     assert all(row["ready"] >= 0 and row["blocked"] >= 0 for row in table(text, "vCPUs").values())
@@ -471,7 +489,8 @@ def test_a_record_without_an_end_is_not_timed():
     log.exit(0, T0 + 100, CPUID, 0x10, 90)
     log.exit(0, T0 + 500, CPUID, 0x10, -70_000)
     text = output(log)
-    assert table(text, "exits by cause")["cpuid"] == {"count": 2, "median": 90, "99 %": 90, "maximum": 90, "total": 90, "share": 100.0}
+    assert table(text, "exits by cause")["cpuid"] == {"count": 2, "median": 90, "99 %": 90, "maximum": 90, "total": 90,
+                                                      "share": 100.0}
     assert "note: 1 exits have no end on record" in text
     check_events(json.loads(output(log, "--json", "-")))
     log.exit(0, T0 + 900, HLT, 0x10, 10)  # it was not the last one, after all
@@ -547,7 +566,8 @@ def log_of(run):
 def test_trace_has_every_exit_that_was_counted(recorded):
     assert "note:" not in output(log_of(recorded)), "something was lost; this run shall fit"
     for name in ("bench", "timer", "smp"):
-        counted = {cause: int(n) for line in recorded.events("vm exits", name=name) for cause, n in line.items() if cause != "name"}
+        counted = {cause: int(n) for line in recorded.events("vm exits", name=name) for cause, n in line.items()
+                   if cause != "name"}
         costs = table(output(log_of(recorded), "--vm", name), "exits by cause")
         assert {cause: row["count"] for cause, row in costs.items() if cause != "all"} == counted, name
         rows = table(output(log_of(recorded), "--vm", name), "vCPUs")
@@ -555,7 +575,8 @@ def test_trace_has_every_exit_that_was_counted(recorded):
 
 
 def test_trace_costs_are_what_the_guest_measured(recorded):
-    """The guest's two RDTSCs stand outside of the exit and the entry, the recorder's inside: it has seen less, but most."""
+    """The guest's two RDTSCs stand outside of the exit and the entry, the recorder's inside: it has seen less, but
+    most."""
     line = next(line for line in recorded.output("bench") if line.startswith("bench cpuid "))
     measured = int(re.search(r"median=(\d+)", line).group(1))
     cost = table(output(log_of(recorded), "--vm", "bench"), "exits by cause")["cpuid"]
@@ -567,7 +588,8 @@ def test_trace_of_a_machine_is_valid(recorded):
     threads = check_events(document)
     assert sorted(threads.values()) == ["CPU 0", "CPU 1", "vCPU 0", "vCPU 0", "vCPU 0", "vCPU 1"]
     events = document["traceEvents"]
-    stops = {event["args"]["vcpu"].split("/")[0]: event["args"]["detail"] for event in events if event["name"] == "vm-stop"}
+    stops = {event["args"]["vcpu"].split("/")[0]: event["args"]["detail"] for event in events
+             if event["name"] == "vm-stop"}
     assert stops == recorded.reasons()
     words = svg_texts(output(log_of(recorded), "--svg", "-"))
     assert {"bench", "timer", "smp/0", "smp/1", "CPU 0", "CPU 1"} <= set(words)
@@ -584,7 +606,8 @@ def test_trace_times_are_those_of_the_statistics(recorded):
         mine = [row for vcpu, row in rows.items() if vcpu.split("/")[0] == name]
         running_us = sum(row["running"] for row in mine) / 50
         assert len(mine) == vcpus
-        assert 0 <= int(stats["run_us"]) + 1 - running_us < FIRST_LOAD_US * vcpus + 50 * int(stats["slices"]), (name, mine, stats)
+        most = FIRST_LOAD_US * vcpus + 50 * int(stats["slices"])
+        assert 0 <= int(stats["run_us"]) + 1 - running_us < most, (name, mine, stats)
 
 
 def test_trace_has_what_the_scheduler_did(recorded):

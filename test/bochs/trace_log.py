@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Writes serial logs with a trace as docs/trace.md says, for the tests of tools/trace: an encoder that shares nothing with it."""
+"""Writes serial logs with a trace as docs/trace.md says, for the tests of tools/trace: an encoder that shares nothing
+with it."""
 import base64
 import random
 
@@ -42,7 +43,8 @@ class Log:
         for number, name, cpus in self.vms:
             yield f"rootlet: trace vm id={number} name={name} cpus={cpus}"
         for (cpu, kind), records in self.rings.items():
-            yield f"rootlet: trace ring cpu={cpu} kind={kind} records={len(records)} lost={self.lost.get((cpu, kind), 0)}"
+            yield (f"rootlet: trace ring cpu={cpu} kind={kind} records={len(records)} "
+                   f"lost={self.lost.get((cpu, kind), 0)}")
             for at in range(0, len(records), 3):
                 yield "rootlet: trace data=" + base64.b64encode(b"".join(records[at : at + 3])).decode()
         yield "rootlet: trace end"

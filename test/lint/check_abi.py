@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The guest ABI stands in three places: guests/include/rootlet_abi.h, rootlet_abi.inc and docs/guest-abi.md. Compares them.
+"""The guest ABI stands in three places: guests/include/rootlet_abi.h, rootlet_abi.inc and docs/guest-abi.md. Compares
+them.
 
 Every ROOTLET_ name of the header must be in the NASM include with the same value, and in a table row of the page,
-| `NAME` | value | ..., with the same value; neither may have a name that the header lacks. The memory map must be the one of
-kernel/vm/memory.h. Prints each difference; the exit status is 1 if there is any.
+| `NAME` | value | ..., with the same value; neither may have a name that the header lacks. The memory map must be the
+one of kernel/vm/memory.h. Prints each difference; the exit status is 1 if there is any.
 
 usage: check_abi.py [tree]
 """
@@ -111,7 +112,8 @@ def differences(header_text, include_text, page_text, kernel_text):
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     texts = []
     for path in (HEADER, INCLUDE, PAGE, KERNEL):
         with open(os.path.join(tree, path), encoding="utf-8") as file:

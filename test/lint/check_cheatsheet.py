@@ -39,7 +39,8 @@ def main():
     places = [os.path.join(tree, "kernel", name) for name in (KEYS, "vm/spec.c")]
     spec = read(next(path for path in places if os.path.exists(path)))
     row = re.compile(r"^\| `([a-z0-9.]+)=` \|", re.MULTILINE)
-    front = re.search(r"^FRONT := (.*)$", read(os.path.join(tree, MAKEFILE)), re.MULTILINE).group(1)
+    makefile = read(os.path.join(tree, MAKEFILE)).replace("\\\n", "")
+    front = re.search(r"^FRONT := (.*)$", makefile, re.MULTILINE).group(1)
     wrong = [
         *differences("key", keys(spec, "vm_keys") or {"?"}, set(row.findall(section(page, "A VM's line")))),
         *differences("option", keys(spec, "host_keys") or {"?"}, set(row.findall(section(page, "Rootlet's options")))),

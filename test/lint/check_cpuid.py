@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The CPUID and MSR policy stands in the code and in docs/cpuid.md: compares the two.
 
-Each row of `rules` in vmx/exit/cpuid.c must be a row | `WORD` | `CONDITION` | mask | ... of the page, each row of `rows` in vmx/exit/msr.c a
-row | `MSR` | `KIND` | value | ..., in the same order, and nothing else may be there. Prints each difference; the exit status is 1 if
-there is any.
+Each row of `rules` in vmx/exit/cpuid.c must be a row | `WORD` | `CONDITION` | mask | ... of the page, each row of
+`rows` in vmx/exit/msr.c a row | `MSR` | `KIND` | value | ..., in the same order, and nothing else may be there. Prints
+each difference; the exit status is 1 if there is any.
 
 usage: check_cpuid.py [tree]
 """
@@ -56,7 +56,8 @@ def differences(cpuid, msr, page):
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     texts = []
     for path in (CPUID, MSR, PAGE):
         with open(os.path.join(tree, path), encoding="utf-8") as file:

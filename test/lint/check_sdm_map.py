@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""docs/sdm-map.md names a function and a test for each section of the SDM's VMX chapters: checks that all of them exist, that no
-section is missing between others, and that each section which the sources cite has the map's title.
+"""docs/sdm-map.md names a function and a test for each section of the SDM's VMX chapters: checks that all of them
+exist, that no section is missing between others, and that each section which the sources cite has the map's title.
 
-A citation is `SDM 3C 26.4 "Loading MSRs"` or `3D A.10 "VPID and EPT Capabilities"` in a comment of the sources, of tests and guests, or in a page; with or without
-title, several in a row. Prints each difference; the exit status is 1 if there is any.
+A citation is `SDM 3C 26.4 "Loading MSRs"` or `3D A.10 "VPID and EPT Capabilities"` in a comment of the sources, of
+tests and guests, or in a page; with or without title, several in a row. Prints each difference; the exit status is 1 if
+there is any.
 
 usage: check_sdm_map.py [tree]
 """
@@ -47,7 +48,8 @@ def is_defined(text, path, name):
         return re.search(rf"^{name}:", text, re.MULTILINE)
     if path.endswith(".py"):
         return re.search(rf"^def {name}\(", text, re.MULTILINE)
-    definition = rf"^(?:[A-Za-z_][^;=(\n]*[ *])?{name}\([^;]*?\)[^;]*?\n\{{|^[^\n(]*\b{name}(?:\[[^\n]*)?\]? *(?:EXPLAIN )?= |^struct {name} \{{|^#define {name}\b"
+    definition = (rf"^(?:[A-Za-z_][^;=(\n]*[ *])?{name}\([^;]*?\)[^;]*?\n\{{"
+                  rf"|^[^\n(]*\b{name}(?:\[[^\n]*)?\]? *(?:EXPLAIN )?= |^struct {name} \{{|^#define {name}\b")
     return re.search(definition, text, re.MULTILINE)
 
 
@@ -78,7 +80,8 @@ def check_rows(rows):
 
 
 def follows(previous, number):
-    """Whether `number` is the next section after `previous`: the next one, its first part, or the next of a section around it."""
+    """Whether `number` is the next section after `previous`: the next one, its first part, or the next of a section
+    around it."""
     before, after = previous.split("."), number.split(".")
     if not previous or before[0] != after[0]:
         return after[1:] == ["1"]
@@ -135,19 +138,23 @@ def check_editions(page, titles):
     for place, chapter in enumerate(range(FIRST_CHAPTER, LAST_CHAPTER + 1)):
         row = rows[place] if place < len(rows) else ("", "", "", "")
         if row[:2] != (str(chapter), titles.get(str(chapter), "")):
-            yield f"{PAGE}: the table of editions should have chapter {chapter} here, \"{titles.get(str(chapter), '')}\""
+            yield (f"{PAGE}: the table of editions should have chapter {chapter} here, "
+                   f"\"{titles.get(str(chapter), '')}\"")
         for shift, number in enumerate(row[2:], 1):
             if number.isdigit() and int(number) != chapter + shift:
                 yield f"{PAGE}: the table of editions: {number} is not {shift} behind {chapter}"
 
 
 def main():
-    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     page = read(os.path.join(tree, PAGE))
     titles, rows = sections(page)
-    found = [*check_names(tree, page), *check_rows(rows), *check_citations(tree, titles), *check_rule_sections(tree, titles)]
+    found = [*check_names(tree, page), *check_rows(rows), *check_citations(tree, titles),
+             *check_rule_sections(tree, titles)]
     found += check_editions(page, titles)
-    for chapter in [str(number) for number in range(FIRST_CHAPTER, LAST_CHAPTER + 1)] + ["Appendix A", "Appendix B", "Appendix C"]:
+    chapters = [str(number) for number in range(FIRST_CHAPTER, LAST_CHAPTER + 1)]
+    for chapter in chapters + ["Appendix A", "Appendix B", "Appendix C"]:
         if chapter not in titles:
             found.append(f"{PAGE}: no chapter {chapter}")
     for line in found:

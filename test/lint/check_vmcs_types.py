@@ -10,10 +10,12 @@ import subprocess
 import sys
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-FLAGS = ["-std=gnu11", "-ffreestanding", "-mgeneral-regs-only", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-I.", "-fsyntax-only"]
+FLAGS = ["-std=gnu11", "-ffreestanding", "-mgeneral-regs-only", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-I.",
+         "-fsyntax-only"]
 HEADER = '#include "vmx/vmcs.h"\n'
 # A wrong use must fail for what it is, not for a slip of the snippet's pen.
-REASONS = re.compile("static assertion failed|_Generic|-Wconversion|-Werror=conversion|incompatible type|makes integer from")
+REASONS = re.compile("static assertion failed|_Generic|-Wconversion|-Werror=conversion"
+                     "|incompatible type|makes integer from")
 
 RIGHT = {
     "write each width": "void f(u16 a, u32 b, u64 c); void f(u16 a, u32 b, u64 c) { vmcs_write(VPID, a); "
@@ -24,6 +26,7 @@ RIGHT = {
     "VMCS_DEFINE_FIELD(A32, 0x4402, 32, ro) VMCS_DEFINE_FIELD(ANAT, 0x6800, nat, rw) "
     "u32 f(void); u32 f(void) { return A16.encoding + A64.encoding + A32.encoding + ANAT.encoding; }",
 }
+USE_OF_A = "const void *f(void); const void *f(void) { return &A; }"
 WRONG = {
     "a write to a read-only 32-bit field": "void f(void); void f(void) { vmcs_write(EXIT_REASON, 0); }",
     "a write to a read-only 64-bit field": "void f(void); void f(void) { vmcs_write(GUEST_PHYSICAL_ADDRESS, 0); }",
@@ -34,15 +37,16 @@ WRONG = {
     "a natural field read into 32 bits": "u32 f(void); u32 f(void) { u32 v = vmcs_read(GUEST_CR0); return v; }",
     "an address where a value is meant": "void f(hpa_t a); void f(hpa_t a) { vmcs_write(EPT_POINTER, a); }",
     "a number instead of a field": "u64 f(void); u64 f(void) { return vmcs_read(0x681e); }",
-    "a row whose width is not the encoding's": "VMCS_DEFINE_FIELD(A, 0x4402, 64, ro)\nconst void *f(void); const void *f(void) { return &A; }",
-    "a natural row with a 64-bit encoding": "VMCS_DEFINE_FIELD(A, 0x2010, nat, rw)\nconst void *f(void); const void *f(void) { return &A; }",
-    "a read-only row that calls itself writable": "VMCS_DEFINE_FIELD(A, 0x4402, 32, rw)\nconst void *f(void); const void *f(void) { return &A; }",
-    "a writable row that calls itself read-only": "VMCS_DEFINE_FIELD(A, 0x4002, 32, ro)\nconst void *f(void); const void *f(void) { return &A; }",
+    "a row whose width is not the encoding's": "VMCS_DEFINE_FIELD(A, 0x4402, 64, ro)\n" + USE_OF_A,
+    "a natural row with a 64-bit encoding": "VMCS_DEFINE_FIELD(A, 0x2010, nat, rw)\n" + USE_OF_A,
+    "a read-only row that calls itself writable": "VMCS_DEFINE_FIELD(A, 0x4402, 32, rw)\n" + USE_OF_A,
+    "a writable row that calls itself read-only": "VMCS_DEFINE_FIELD(A, 0x4002, 32, ro)\n" + USE_OF_A,
 }
 
 
 def compiles(text):
-    result = subprocess.run(["gcc", "-x", "c", "-"] + FLAGS, input=HEADER + text + "\n", text=True, capture_output=True, check=False)
+    result = subprocess.run(["gcc", "-x", "c", "-"] + FLAGS, input=HEADER + text + "\n", text=True, capture_output=True,
+                            check=False)
     return result.returncode == 0, result.stderr
 
 
@@ -58,7 +62,8 @@ def main():
     for what, text in WRONG.items():
         good, output = compiles(text)
         if good or not REASONS.search(output):
-            broken.append(f"compiles, but should not: {what}" if good else f"fails for another reason: {what}\n{output}")
+            broken.append(f"compiles, but should not: {what}" if good else
+                          f"fails for another reason: {what}\n{output}")
     print("\n".join(broken) if broken else f"{len(RIGHT)} right and {len(WRONG)} wrong uses of VMCS fields")
     return 1 if broken else 0
 

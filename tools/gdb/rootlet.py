@@ -81,8 +81,8 @@ def vcpu_row(vm, index):
     home = int(vcpu["home_cpu"])
     total, top = exits_of(vcpu)
     started = int(vcpu["started"]) and word(vcpu["state"], "VCPU_")
-    return [name_of(vm), str(index), started or "not started", "-" if home == 0xFFFFFFFF else str(home), requests_of(vcpu),
-            milliseconds(vcpu["run_tsc"]), str(total), " ".join(top)]
+    return [name_of(vm), str(index), started or "not started", "-" if home == 0xFFFFFFFF else str(home),
+            requests_of(vcpu), milliseconds(vcpu["run_tsc"]), str(total), " ".join(top)]
 
 
 def print_table(head, rows):
@@ -118,7 +118,8 @@ class Vcpus(gdb.Command):
 
     def invoke(self, argument, from_tty):
         wanted = argument.strip()
-        rows = [vcpu_row(vm, i) for vm in virtual_machines() if wanted in ("", name_of(vm)) for i in range(int(vm["spec"]["cpus"]))]
+        rows = [vcpu_row(vm, i) for vm in virtual_machines() if wanted in ("", name_of(vm))
+                for i in range(int(vm["spec"]["cpus"]))]
         if rows:
             print_table(["vm", "vcpu", "state", "cpu", "requests", "run", "exits", "most of them"], rows)
         elif wanted:

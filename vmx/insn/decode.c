@@ -37,12 +37,12 @@ enum group { GROUP_ALU, GROUP_UNARY, GROUP_FE, GROUP_FF, GROUP_MOV, GROUP_BIT, G
 #define MI DECODE_MEMORY_IMMEDIATE
 #define M  DECODE_MEMORY
 
-#define ROW(opcode, operation, form, flags) [opcode] = {operation, form, flags}
+#define ROW(opcode, operation, form, flags)           [opcode] = {operation, form, flags}
+#define GROUP_ROW(group, reg, operation, form, flags) [group][reg] = {operation, form, flags}
 /* A byte row and a word/dword/qword row, at opcode n and n + 1. */
 #define PAIR(n, operation, form, flags)                                                                                \
     ROW(n, operation, form, (flags) | BYTE_WIDTH), ROW((n) + 1, operation, form, flags)
-#define ALU(n, operation, lockable)                   PAIR(n, operation, MR, MODRM | (lockable)), PAIR((n) + 2, operation, RM, MODRM)
-#define GROUP_ROW(group, reg, operation, form, flags) [group][reg] = {operation, form, flags}
+#define ALU(n, operation, lockable) PAIR(n, operation, MR, MODRM | (lockable)), PAIR((n) + 2, operation, RM, MODRM)
 
 static const struct row one_byte[256] = {
     ALU(0x00, DECODE_ADD, LOCKABLE),

@@ -501,14 +501,23 @@ static void test_all_registers(void **state)
 
 static void test_description(void **state)
 {
-    static const char *const words[2][6] = {
-        {"<architecture>i386</architecture>",        "\"org.gnu.gdb.i386.core\"",
-         "<reg name=\"eip\" bitsize=\"32\" type=\"code_ptr\"/>", "<reg name=\"st7\" bitsize=\"80\" type=\"i387_ext\"/>",
-         "\"org.gnu.gdb.i386.sse\"",                                                                                                                                              "name=\"xmm7\""},
-        {"<architecture>i386:x86-64</architecture>", "<reg name=\"rip\" bitsize=\"64\" type=\"code_ptr\"/>",
-         "name=\"xmm15\"",                                       "\"org.gnu.gdb.i386.segments\"",                        "<reg name=\"gs_base\" bitsize=\"64\" type=\"int64\"/>",
-         "name=\"cr4\""                                                                                                                                                                          }
+    static const char *const words_32[6] = {
+        "<architecture>i386</architecture>",
+        "\"org.gnu.gdb.i386.core\"",
+        "<reg name=\"eip\" bitsize=\"32\" type=\"code_ptr\"/>",
+        "<reg name=\"st7\" bitsize=\"80\" type=\"i387_ext\"/>",
+        "\"org.gnu.gdb.i386.sse\"",
+        "name=\"xmm7\"",
     };
+    static const char *const words_64[6] = {
+        "<architecture>i386:x86-64</architecture>",
+        "<reg name=\"rip\" bitsize=\"64\" type=\"code_ptr\"/>",
+        "name=\"xmm15\"",
+        "\"org.gnu.gdb.i386.segments\"",
+        "<reg name=\"gs_base\" bitsize=\"64\" type=\"int64\"/>",
+        "name=\"cr4\"",
+    };
+    static const char *const *const words[2] = {words_32, words_64};
     static char text[20000];
     (void)state;
     for (int arch = GDB_I386; arch <= GDB_X86_64; arch++) {

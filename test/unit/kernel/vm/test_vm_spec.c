@@ -172,8 +172,6 @@ static void test_ranges(void **state)
         {"vm=a apicv=yes",                      "apicv= takes auto, on or off"                                 },
         {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"},
         {"vm=a role=disk",                      "role=disk is not accepted; role= takes boot, module or initrd"},
-        {"vm=a restart=always",                 "unknown key 'restart='; known keys: vm= role= kind= mem= cpus= weight= cap= "
-                                "affinity= limit= dump= stealth= apicv="        },
         {"vm=a console=ttyS0",                  "unknown key 'console='"                                       },
         {"vm=a VM=b",                           "unknown key 'VM='"                                            },
         {"vm=a =b",                             "unknown key '='"                                              },
@@ -188,6 +186,8 @@ static void test_ranges(void **state)
     (void)state;
     for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
         refuses(bad[i].line, bad[i].text);
+    refuses("vm=a restart=always", "unknown key 'restart='; known keys: vm= role= kind= mem= cpus= weight= cap= "
+                                   "affinity= limit= dump= stealth= apicv=");
     accept("vm=abcdefghijklmnopqrstuvwxyz01234");
     assert_int_equal(strlen(spec.name), 31);
 }
