@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * VMs that the debugger pauses, lets go and steps.
+ *
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/vm/vm.c kernel/vm/spec.c
+ * kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c
+ *
+ * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c
+ *
+ * flags: -Itest/fake
+ */
+#include "test/fake/sched_bench.h"
+
+static void paused_beside_another(void)
+{
+    sim_begin(1);
+    struct vm *vm = add(spin, 100, ~0ull);
+    add(spin, 100, ~0ull);
+    sim_pause_between(vm, 200 * MS, 600 * MS);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_a_paused_vm_takes_no_time(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_beside_another);
+    assert_orderly_end(2);
+    assert_true(close_to(run_of(0), 300 * MS, 60)); /* it comes back with the credit of a sleeper */
+    assert_true(close_to(run_of(1), 700 * MS, 60));
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 1);
+}
+
+static void paused_again_at_once(void)
+{
+    sim_begin(2);
+    struct vm *vm = add(spin, 100, ~0ull);
+    sim_pause_between(vm, 100 * MS, 200 * MS);
+    sim_pause_between(vm, 200 * MS, 300 * MS);
+    sim_end_at(400 * MS);
+    sim_run();
+}
+
+/* The debugger learns twice that it rests. */
+static void test_let_go_and_wanted_again_at_once(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_again_at_once);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 2);
+    assert_in_range(run_of(0), 199 * MS, 201 * MS);
+}
+
+static void paused_sleepers(void)
+{
+    SCRIPT(sleeper, {SIM_SLEEP, 300 * MS}, {SIM_EXIT, 0});
+    struct vm *vm;
+
+    sim_begin(2);
+    vm = add(timer_loop, 100, ~0ull);
+    sim_pause_between(vm, 100 * MS, 900 * MS);
+    vm = add(sleeper, 100, ~0ull);
+    sim_pause_between(vm, 950 * MS, 960 * MS); /* it is not there any more */
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+/* A vCPU in HLT, whose interrupt comes meanwhile: it is not woken before, and not forgotten after. */
+static void test_a_paused_sleeper_wakes_later(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_sleepers);
+    assert_orderly_end(2);
+    assert_in_range(r->vms[0].vcpus[0].events, 190, 202);
+    assert_in_range(r->vms[0].vcpus[0].worst_event, 795 * MS, 801 * MS);
+    assert_int_equal(r->vms[1].reason, VM_STOP_EXIT);
+    assert_in_range(r->vms[1].stop_tsc, 300 * MS, 301 * MS);
+}
+
+static void stepped_to_hlt(void)
+{
+    SCRIPT(halter, {SIM_ARM, 50 * MS}, {SIM_RUN, 5 * MS}, {SIM_HLT, 0}, {SIM_EXIT, 0});
+
+    sim_begin(1);
+    struct vm *vm = add(halter, 100, ~0ull);
+    sim_step_between(vm, MS, 10 * MS);
+    sim_pause_between(vm, 20 * MS, 30 * MS); /* it rests already */
+    sim_run();
+}
+
+/* A step over HLT ends there; the vCPU goes on waiting for its interrupt when it is let go. */
+static void test_a_step_ends_in_hlt(void **state)
+{
+    (void)state;
+    r = sim_scenario(stepped_to_hlt);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 2);
+    assert_in_range(r->vms[0].vcpus[0].paused_tsc, 14 * MS, 15 * MS);
+    assert_int_equal(r->vms[0].vcpus[0].events, 1);
+    assert_in_range(r->vms[0].stop_tsc, 50 * MS, 51 * MS);
+}
+
+static void paused_with_limit(void)
+{
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.limit_ms = 100;
+    sim_pause_between(sim_add(&spec, spin), 50 * MS, 450 * MS);
+    sim_pause_between(add(timer_loop, 100, ~0ull), 600 * MS, 5000 * MS);
+    sim_end_at(1000 * MS); /* while it is paused */
+    sim_run();
+}
+
+static void test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_with_limit);
+    assert_orderly_end(2);
+    assert_int_equal(r->vms[0].reason, VM_STOP_LIMIT);
+    assert_in_range(r->vms[0].stop_tsc, 500 * MS, 504 * MS);
+    assert_int_equal(r->vms[1].reason, VM_STOP_KILLED);
+    assert_in_range(r->vms[1].stop_tsc, 1000 * MS, 1002 * MS);
+}
+
+static void paused_while_another_starts(void)
+{
+    static const struct sim_step first[] = {
+        {SIM_START,   1       },
+        {SIM_RUN,     300 * MS},
+        {SIM_CLI_HLT, 0       }
+    };
+    static const struct sim_step second[] = {
+        {SIM_RUN,     100 * MS},
+        {SIM_CLI_HLT, 0       }
+    };
+    static const struct sim_step *const scripts[] = {first, second};
+
+    sim_begin(2);
+    sim_pause_between(add_vcpus(scripts, 2), 20, 200 * MS); /* before the first step is done: 200 ticks */
+    sim_run();
+}
+
+/* A vCPU that starts while its VM pauses rests before its first instruction; one in HLT for good stays counted. */
+static void test_a_vcpu_that_starts_into_a_pause(void **state)
+{
+    (void)state;
+    r = sim_scenario(paused_while_another_starts);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].vcpus[1].pauses, 1);
+    assert_int_equal(r->vms[0].vcpus[1].work, 100 * MS);
+    assert_int_equal(r->vms[0].reason, VM_STOP_HALT);
+    assert_in_range(r->vms[0].stop_tsc, 500 * MS, 502 * MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_paused_vm_takes_no_time),
+        cmocka_unit_test(test_let_go_and_wanted_again_at_once),
+        cmocka_unit_test(test_a_paused_sleeper_wakes_later),
+        cmocka_unit_test(test_a_step_ends_in_hlt),
+        cmocka_unit_test(test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end),
+        cmocka_unit_test(test_a_vcpu_that_starts_into_a_pause),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

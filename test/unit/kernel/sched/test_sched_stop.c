@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How a VM ends: by whom it is stopped, in which state its vCPUs are then, and when it is halted for good.
+ *
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/vm/vm.c kernel/vm/spec.c
+ * kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c
+ *
+ * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c
+ *
+ * flags: -Itest/fake
+ */
+#include "test/fake/sched_bench.h"
+
+static u32 cpus_wanted;
+
+/* ---- stopping ---- */
+
+/* Whoever stops it: the VM's vCPUs run, wait, sleep, halt, or were never started. */
+static void stop_in_all_states(void)
+{
+    static const struct sim_step boot[] = {
+        {SIM_START, 1       },
+        {SIM_START, 2       },
+        {SIM_START, 3       },
+        {SIM_START, 4       },
+        {SIM_START, 5       },
+        {SIM_ARM,   700 * MS},
+        {SIM_HLT,   0       },
+        {SIM_SPIN,  0       }
+    };
+    static const struct sim_step running[] = {
+        {SIM_SPIN, 0}
+    };
+    static const struct sim_step halted[] = {
+        {SIM_HLT, 0}
+    };
+    static const struct sim_step off[] = {
+        {SIM_CLI_HLT, 0}
+    };
+    static const struct sim_step sleeping[] = {
+        {SIM_SLEEP, 900 * MS}
+    };
+    static const struct sim_step killer[] = {
+        {SIM_RUN,  33 * MS      },
+        {SIM_STOP, VM_STOP_RESET}
+    };
+    static const struct sim_step *const scripts[] = {boot, running, halted, off, sleeping, killer, running, running};
+
+    sim_begin(cpus_wanted);
+    add_vcpus(scripts, 8);
+    add(spin, 100, ~0ull);
+    sim_end_at(300 * MS);
+    sim_run();
+}
+
+static void test_stop_in_all_states(void **state)
+{
+    (void)state;
+    for (cpus_wanted = 1; cpus_wanted <= 4; cpus_wanted++) {
+        r = sim_scenario(stop_in_all_states);
+        assert_orderly_end(2);
+        assert_int_equal(r->vms[0].reason, VM_STOP_RESET);
+        assert_string_equal(r->vms[0].detail, " by=5");
+        assert_false(r->vms[0].clean);
+        for (u32 i = 0; i < 8; i++)
+            assert_int_equal(r->vms[0].vcpus[i].state, VCPU_STOPPED);
+        assert_int_equal(r->vms[0].vcpus[6].entries + r->vms[0].vcpus[7].entries, 0);
+        assert_true(r->vms[0].stop_tsc < 150 * MS);
+        assert_no_spinning(1);
+    }
+}
+
+/* Four vCPUs on four CPUs stop their VM in the same microsecond. */
+static void race_to_stop(void)
+{
+    static const struct sim_step boot[] = {
+        {SIM_START, 1     },
+        {SIM_START, 2     },
+        {SIM_START, 3     },
+        {SIM_RUN,   9 * MS},
+        {SIM_EXIT,  0     },
+        {SIM_SPIN,  0     }
+    };
+    static const struct sim_step a[] = {
+        {SIM_RUN,  9 * MS          },
+        {SIM_STOP, VM_STOP_POWEROFF},
+        {SIM_SPIN, 0               }
+    };
+    static const struct sim_step b[] = {
+        {SIM_RUN,  9 * MS              },
+        {SIM_STOP, VM_STOP_TRIPLE_FAULT},
+        {SIM_SPIN, 0                   }
+    };
+    static const struct sim_step c[] = {
+        {SIM_RUN,  9 * MS        },
+        {SIM_STOP, VM_STOP_KILLED},
+        {SIM_SPIN, 0             }
+    };
+    static const struct sim_step *const scripts[] = {boot, a, b, c};
+
+    sim_begin(4);
+    for (u32 i = 0; i < 10; i++)
+        add_vcpus(scripts, 4);
+    sim_run();
+}
+
+static void test_first_reason_wins(void **state)
+{
+    static const char *const details[] = {" status=0", " by=1", " by=2", " by=3"};
+    static const enum vm_stop_reason reasons[] = {VM_STOP_EXIT, VM_STOP_POWEROFF, VM_STOP_TRIPLE_FAULT, VM_STOP_KILLED};
+
+    (void)state;
+    r = sim_scenario(race_to_stop);
+    assert_orderly_end(10);
+    for (u32 i = 0; i < 10; i++) {
+        u32 winner = 0;
+        while (winner < 4 && r->vms[i].reason != reasons[winner])
+            winner++;
+        assert_true(winner < 4);
+        assert_string_equal(r->vms[i].detail, details[winner]);
+        assert_int_equal(r->vms[i].clean, winner < 2);
+    }
+}
+
+static void exits(void)
+{
+    SCRIPT(good, {SIM_EXIT, 0});
+    SCRIPT(bad, {SIM_EXIT, 7});
+    sim_begin(1);
+    add(good, 100, ~0ull);
+    add(bad, 100, ~0ull);
+    sim_run();
+}
+
+static void test_exit_status(void **state)
+{
+    (void)state;
+    r = sim_scenario(exits);
+    assert_orderly_end(2);
+    assert_true(r->vms[0].clean);
+    assert_false(r->vms[1].clean);
+    assert_int_equal(r->vms[1].exit_status, 7);
+    assert_string_equal(r->vms[1].detail, " status=7");
+}
+
+/* ---- halted for good ---- */
+
+static void halts(void)
+{
+    static const struct sim_step off[] = {
+        {SIM_RUN,     MS},
+        {SIM_CLI_HLT, 0 }
+    };
+    static const struct sim_step waits[] = {
+        {SIM_RUN, MS},
+        {SIM_HLT, 0 }
+    }; /* no timer runs: nothing can come */
+    static const struct sim_step boot[] = {
+        {SIM_START,   1      },
+        {SIM_RUN,     40 * MS},
+        {SIM_CLI_HLT, 0      }
+    };
+    static const struct sim_step alive[] = {
+        {SIM_START, 1      },
+        {SIM_ARM,   80 * MS},
+        {SIM_HLT,   0      },
+        {SIM_EXIT,  0      }
+    };
+    static const struct sim_step *const one_off[] = {off};
+    static const struct sim_step *const one_waits[] = {waits};
+    static const struct sim_step *const both[] = {boot, off, off};
+    static const struct sim_step *const living[] = {alive, off};
+
+    sim_begin(2);
+    static const struct sim_step deaf[] = {
+        {SIM_START,   1     },
+        {SIM_ARM,     5 * MS},
+        {SIM_CLI_HLT, 0     }
+    };
+    static const struct sim_step slow[] = {
+        {SIM_RUN,     30 * MS},
+        {SIM_CLI_HLT, 0      }
+    };
+    static const struct sim_step *const deaf_and_slow[] = {deaf, slow};
+
+    add(one_off, 100, ~0ull);
+    add(one_waits, 100, ~0ull);
+    add_vcpus(both, 3);
+    add_vcpus(living, 2);
+    add_vcpus(deaf_and_slow, 2);
+    sim_run();
+}
+
+static void test_halt_for_good(void **state)
+{
+    (void)state;
+    r = sim_scenario(halts);
+    assert_orderly_end(5);
+    assert_int_equal(r->vms[4].reason, VM_STOP_HALT); /* an interrupt comes, but nobody lets it in */
+    assert_int_equal(r->vms[4].vcpus[0].events, 0);
+    assert_int_equal(r->vms[4].vcpus[0].slices, 1);
+    for (u32 i = 0; i < 3; i++) {
+        assert_int_equal(r->vms[i].reason, VM_STOP_HALT);
+        assert_true(r->vms[i].clean);
+    }
+    assert_true(r->vms[2].stop_tsc > 40 * MS); /* the last one of those that started */
+    assert_int_equal(r->vms[3].reason, VM_STOP_EXIT);
+}
+
+/* vCPU 0 waits with no timer running; vCPU 1 starts the timer and halts for good: the VM lives on. */
+static void halt_ended_by_another(void)
+{
+    static const struct sim_step boot[] = {
+        {SIM_START, 1 },
+        {SIM_HLT,   0 },
+        {SIM_RUN,   MS},
+        {SIM_EXIT,  0 }
+    };
+    static const struct sim_step other[] = {
+        {SIM_RUN,     10 * MS},
+        {SIM_ARM,     10 * MS},
+        {SIM_CLI_HLT, 0      }
+    };
+    static const struct sim_step *const both[] = {boot, other};
+
+    sim_begin(cpus_wanted);
+    add_vcpus(both, 2);
+    sim_run();
+}
+
+static void test_a_timer_ends_being_halted_for_good(void **state)
+{
+    (void)state;
+    for (cpus_wanted = 1; cpus_wanted <= 2; cpus_wanted++) {
+        r = sim_scenario(halt_ended_by_another);
+        assert_orderly_end(1);
+        assert_int_equal(r->vms[0].reason, VM_STOP_EXIT);
+        assert_int_equal(r->vms[0].vcpus[0].events, 1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stop_in_all_states),
+        cmocka_unit_test(test_first_reason_wins),
+        cmocka_unit_test(test_exit_status),
+        cmocka_unit_test(test_halt_for_good),
+        cmocka_unit_test(test_a_timer_ends_being_halted_for_good),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
