@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The table of quirks. docs/running.md has the same rows for users. Bochs is known by the revision of its VMCS, which
- * it chose as its own, with a size of 4096 bytes, where CPUs have 1024; a hypervisor between Bochs and us, such as KVM,
- * shows its own revision and has its own faults.
+ * The table of quirks. docs/running.md has the same rows for users. Bochs is known by the revision of its VMCS with a
+ * size of 4096 bytes: the revision is one that Bochs chose as its own, or, on models from Ice Lake on, that of the real
+ * CPUs, but those have 1024 bytes. A hypervisor between Bochs and us, such as KVM, shows its own revision and has its
+ * own faults.
  */
 #include "arch/x86/quirks.h"
 #include "arch/x86/cpu.h"
@@ -10,6 +11,7 @@
 #include "kernel/lib/string.h"
 
 #define BOCHS_VMCS      (0x1000ull << 32 | 0x2b)
+#define BOCHS_NEW_VMCS  (0x1000ull << 32 | 0x4)
 #define VMX_BASIC_VMCS  (0x1fffull << 32 | 0x7fffffff) /* size and revision: SDM 3D A.1 "Basic VMX Information" */
 #define LEAFD_1_XSAVEC  BIT(1)
 #define COMPACTED_BYTES 1024u
@@ -18,7 +20,9 @@ u32 quirks_found;
 
 static bool is_bochs(void)
 {
-    return (msr_read(MSR_IA32_VMX_BASIC) & VMX_BASIC_VMCS) == BOCHS_VMCS;
+    u64 vmcs = msr_read(MSR_IA32_VMX_BASIC) & VMX_BASIC_VMCS;
+
+    return vmcs == BOCHS_VMCS || vmcs == BOCHS_NEW_VMCS;
 }
 
 static bool misplaces_in_xsavec(void)
@@ -43,8 +47,8 @@ static const struct {
   /* Bochs 2.7. XSAVEC and XSAVES write components over the area's header, where XRSTOR does not look for them. Guests
   * have neither: vmx/exit/cpuid.c. Tried, whoever the engine is. */
     [QUIRK_XSAVEC] = {"xsavec",              misplaces_in_xsavec},
- /* Bochs 2.7. VM entry sets "blocking by NMI" in the CPU, but does not clear it. Each NMI is followed up to its
-  * IRET,   and blocking without an NMI in service is taken back: vmx/event.c. */
+ /* Bochs 2.7. VM entry sets "blocking by NMI" in the CPU, but does not clear it. Each NMI is followed
+  * up to its IRET, and blocking without an NMI in service is taken back: vmx/event.c. */
     [QUIRK_NMI_BLOCKING] = {"nmi-blocking",        is_bochs27         },
  /* Bochs 2.7 and 3.0. A virtual interrupt that waits is delivered to a guest with RFLAGS.IF clear when an external
   * one arrives. A VM's local APICs are software's unless its line says apicv=on: vmx/root.c. */
