@@ -9,7 +9,14 @@
 #include "kernel/lib/bits.h"
 #include "kernel/lib/types.h"
 
-enum quirk { QUIRK_XSAVEC, QUIRK_NMI_BLOCKING, QUIRK_VIRTUAL_DELIVERY, QUIRK_EMPTY_NOTIFICATION, QUIRKS };
+enum quirk {
+    QUIRK_XSAVEC,
+    QUIRK_NMI_BLOCKING,
+    QUIRK_VIRTUAL_DELIVERY,
+    QUIRK_EMPTY_NOTIFICATION,
+    QUIRK_STI_SHADOW,
+    QUIRKS
+};
 
 extern u32 quirks_found; /* bit n: enum quirk n; constant once the machine is up */
 

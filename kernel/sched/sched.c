@@ -9,6 +9,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/quirks.h"
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
 #include "kernel/machine_check.h"
@@ -310,6 +311,8 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
     ask_for_work();
     bool sleeps = !has_work(cpu) && !__atomic_load_n(requests, __ATOMIC_SEQ_CST);
     if (sleeps) {
+        if (quirks_have(QUIRK_STI_SHADOW)) /* an interrupt may have come before the HLT */
+            wake_tsc = minimum(wake_tsc, cpu_tsc() + sched_slice_tsc);
         if (wake_tsc != UINT64_MAX)
             lapic_timer_arm(wake_tsc);
         trace_event(TRACE_SLEEP, NULL, wake_tsc);

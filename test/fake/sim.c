@@ -198,6 +198,8 @@ static void deliver_interrupts(struct cpu *self)
     }
 }
 
+u32 quirks_found;
+
 void cpu_sleep_until_interrupt(void)
 {
     struct cpu *self = here();

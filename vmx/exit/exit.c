@@ -7,6 +7,7 @@
 #include "vmx/exit/exit.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
+#include "arch/x86/quirks.h"
 #include "arch/x86/smp.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
@@ -77,11 +78,37 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
     return OUTCOME_RESUME;
 }
 
+#define OPCODE_STI 0xfbu
+#define OPCODE_HLT 0xf4u
+
+/*
+ * QUIRK_STI_SHADOW: an interrupt that is delivered between STI and HLT finds nobody asleep, and the HLT then waits for
+ * what has been. So the blocking is put back there. HLT exits, so that the guest gets on. With TF set the CPU traps
+ * behind STI, and blocking would need a pending trap (SDM 3C 26.3.1.5 "Checks on Guest Non-Register State").
+ */
+static COLD void restore_blocking_by_sti(struct vmx_vcpu *v)
+{
+    u64 rip = guest_linear_rip(v);
+    u64 before, next;
+
+    if ((vmcs_read(GUEST_RFLAGS) & (RFLAGS_IF | RFLAGS_TF)) == RFLAGS_IF && guest_peek(v, rip - 1, 1, &before) &&
+        guest_peek(v, rip, 1, &next) && before == OPCODE_STI && next == OPCODE_HLT)
+        vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_STI);
+}
+
+/* At each exit between two instructions. */
+static inline void mend_blocking(struct vmx_vcpu *v)
+{
+    if (UNLIKELY(quirks_have(QUIRK_STI_SHADOW)))
+        restore_blocking_by_sti(v);
+}
+
 static enum outcome external_interrupt_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 info = vmcs_read(EXIT_INTERRUPTION_INFO);
 
     record->detail = info;
+    mend_blocking(v);
     irq_dispatch((u8)info);
     if (!vmx_features.has_timer)
         check_deadline(v);
@@ -175,6 +202,7 @@ static COLD enum outcome unknown_exit(struct vmx_vcpu *v, struct trace_record *r
 static enum outcome interrupt_window_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     (void)record;
+    mend_blocking(v);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
     return OUTCOME_RESUME;
 }
@@ -190,6 +218,7 @@ static enum outcome nmi_window_exit(struct vmx_vcpu *v, struct trace_record *rec
 static enum outcome timer_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     (void)record;
+    mend_blocking(v);
     sched_deadline_reached(&v->base);
     return OUTCOME_RESUME;
 }

@@ -154,6 +154,56 @@ static void records_wrap(void **state)
     assert_true(trace_begin(7)->tsc >= record->tsc);
 }
 
+/* ---- QUIRK_STI_SHADOW ---- */
+
+#define AT 0x1000u
+
+static u8 code[2]; /* before AT, and at it */
+static bool readable;
+
+bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_int_equal(bytes, 1);
+    assert_in_range(linear, AT - 1, AT);
+    *value = code[linear - (AT - 1)];
+    return readable;
+}
+
+static u64 blocking_after(u32 reason, u8 before, u8 next, u64 rflags)
+{
+    static void *state;
+
+    set_up(&state);
+    quirks_found = BIT(QUIRK_STI_SHADOW);
+    code[0] = before;
+    code[1] = next;
+    VMCS_SET(GUEST_RIP, AT);
+    VMCS_SET(GUEST_RFLAGS, rflags);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+    exit_with(reason);
+    return vmcs_read(GUEST_INTERRUPTIBILITY);
+}
+
+/* Between STI and HLT, after each exit that may come there; nowhere else, and not where an entry would be refused. */
+static void test_blocking_by_sti_is_put_back(void **state)
+{
+    static const u32 between[] = {1, 7, 52};
+    const u64 back = INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_STI;
+
+    (void)state;
+    readable = true;
+    for (unsigned i = 0; i < ARRAY_SIZE(between); i++)
+        assert_int_equal(blocking_after(between[i], 0xfb, 0xf4, RFLAGS_IF), back);
+    assert_int_equal(blocking_after(10, 0xfb, 0xf4, RFLAGS_IF), INTERRUPTIBILITY_NMI); /* CPUID */
+    assert_int_equal(blocking_after(7, 0x90, 0xf4, RFLAGS_IF), INTERRUPTIBILITY_NMI);
+    assert_int_equal(blocking_after(7, 0xfb, 0x90, RFLAGS_IF), INTERRUPTIBILITY_NMI);
+    assert_int_equal(blocking_after(7, 0xfb, 0xf4, 0), INTERRUPTIBILITY_NMI);
+    assert_int_equal(blocking_after(7, 0xfb, 0xf4, RFLAGS_IF | RFLAGS_TF), INTERRUPTIBILITY_NMI);
+    readable = false;
+    assert_int_equal(blocking_after(7, 0xfb, 0xf4, RFLAGS_IF), INTERRUPTIBILITY_NMI);
+}
+
 enum expected { HANDLED, UNDEFINED, PROTECTION, SKIPPED, RESUMED, STOPPED };
 
 static const struct {
@@ -519,6 +569,7 @@ static void test_exceptions_do_not_outrun_the_deadline(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_blocking_by_sti_is_put_back, set_up),
         cmocka_unit_test_setup(records_wrap, set_up),
         cmocka_unit_test_setup(test_every_reason, set_up),
         cmocka_unit_test_setup(test_apic_exits, set_up),
