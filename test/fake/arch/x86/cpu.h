@@ -20,6 +20,10 @@ static inline u32 cpu_tsc_low(void)
 {
     return (u32)cpu_tsc();
 }
+static inline u64 cpu_tsc_ordered(void)
+{
+    return cpu_tsc();
+}
 
 u64 msr_read(u32 index);
 void msr_write(u32 index, u64 value);
