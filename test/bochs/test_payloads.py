@@ -93,7 +93,7 @@ def together(boot, tmp_path_factory):
     unpack_vmlinux(vmlinux)
     return boot(
         linux("cloud", 2, 128, words="busy") + linux("standard", 2, 160, vmlinux, keys="kind=pvh", words="busy") + SMALL
-        + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit=6000 dump=screen -- console=ttyS0\n"
+        + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit=10000 dump=screen -- console=ttyS0\n"
         + f"{PAYLOADS}/invaders.exec vm=invaders mem=8M limit=6000 dump=screen\n",
         cpus=2, memory=768, limit=1500,
     )
