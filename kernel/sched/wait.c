@@ -37,12 +37,15 @@ static bool event_waiting(const struct vcpu *vcpu)
     return vm_interrupt_waiting(vcpu) || vcpu->nmi_waiting;
 }
 
-/* Interrupts off; or on, but no timer runs and no device can speak by itself: final, unless another vCPU changes it. */
+/*
+ * Interrupts off; or on, but no timer runs, nobody can type, and no device can speak by itself: final, unless another
+ * vCPU changes it.
+ */
 static bool is_halted_for_good(const struct vcpu *vcpu)
 {
     if (!vcpu->halted || vcpu->sleep_until_tsc)
         return false;
-    return vcpu->halted_forever || (vcpu->timer_tsc == UINT64_MAX && !event_waiting(vcpu));
+    return vcpu->halted_forever || (vcpu->timer_tsc == UINT64_MAX && !vcpu->vm->has_terminal && !event_waiting(vcpu));
 }
 
 static void count_halted(struct vcpu *vcpu, bool for_good)

@@ -239,6 +239,32 @@ static void test_a_timer_ends_being_halted_for_good(void **state)
     }
 }
 
+/* It waits with interrupts on and without a timer. Who has the terminal may be typed to; its limit ends it here. */
+static void halt_with_a_terminal(void)
+{
+    static const struct sim_step waits[] = {
+        {SIM_RUN, MS},
+        {SIM_HLT, 0 }
+    };
+    static const struct sim_step *const one[] = {waits};
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.limit_ms = 50;
+    sim_add(&spec, one)->has_terminal = true;
+    sim_add(&spec, one);
+    sim_run();
+}
+
+static void test_a_key_may_end_being_halted(void **state)
+{
+    (void)state;
+    r = sim_scenario(halt_with_a_terminal);
+    assert_orderly_end(2);
+    assert_int_equal(r->vms[0].reason, VM_STOP_LIMIT);
+    assert_int_equal(r->vms[1].reason, VM_STOP_HALT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_exit_status),
         cmocka_unit_test(test_halt_for_good),
         cmocka_unit_test(test_a_timer_ends_being_halted_for_good),
+        cmocka_unit_test(test_a_key_may_end_being_halted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
