@@ -10,7 +10,7 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* Lines of a fixed form (docs/design.md, "What the outside may rely on"): printed at every level. */
+/* Lines of a fixed form, on which tools and tests rely: printed at every level. */
 void log_event(const char *format, ...) PRINTF(1, 2);
 /* The same of a text as it is: for those that hand out lines. */
 void log_text(const char *text);

@@ -2,7 +2,7 @@
 /*
  * Ticket locks. The kernel runs with interrupts off everywhere but in the idle loop's HLT, so a lock needs no saving of
  * the interrupt flag; an NMI handler takes no lock.
- * Order (docs/design.md): VM, vCPU, run queue, timers, frames, console.
+ * The order of the locks is in docs/design.md, "A VM and its vCPUs".
  */
 #ifndef ROOTLET_ARCH_SPINLOCK_H
 #define ROOTLET_ARCH_SPINLOCK_H

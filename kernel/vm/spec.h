@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The parsed configuration: the hypervisor's own command line and each module's line (docs/design.md, "How a machine is
- * described"). Pure functions of text; every value is checked here, once.
+ * The parsed configuration: the hypervisor's own command line and each module's line (docs/running.md). Pure functions
+ * of text; every value is checked here, once.
  */
 #ifndef ROOTLET_KERNEL_VM_SPEC_H
 #define ROOTLET_KERNEL_VM_SPEC_H

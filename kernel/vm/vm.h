@@ -16,7 +16,7 @@
 #include "kernel/vm/spec.h"
 #include "kernel/vm/start.h"
 
-/* Order of docs/design.md section 5; vm_stop_reason_name() gives the words. */
+/* vm_stop_reason_name() gives the words, docs/guest-abi.md the reasons. */
 enum vm_stop_reason {
     VM_RUNNING,
     VM_STOP_POWEROFF,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Boots a machine for a test and takes its serial console apart (docs/design.md, "What the outside may rely on")."""
+"""Boots a machine for a test and takes its serial console apart."""
 import functools
 import os
 import re
