@@ -46,25 +46,27 @@ static bool is_bochs30(void)
     return is_bochs() && !misplaces_in_xsavec();
 }
 
+/*
+ * - XSAVEC: Bochs 2.7. XSAVEC and XSAVES write components over the area's header, where XRSTOR does not look for them.
+ *   Guests have neither: vmx/exit/cpuid.c. Tried, whoever the engine is.
+ * - NMI_BLOCKING: Bochs 2.7. VM entry sets "blocking by NMI" in the CPU, but does not clear it. Each NMI is followed up
+ *   to its IRET, and blocking without an NMI in service is taken back: vmx/event.c.
+ * - VIRTUAL_DELIVERY: Bochs 2.7 and 3.0. A virtual interrupt that waits is delivered to a guest with RFLAGS.IF clear
+ *   when an external one arrives. A VM's local APICs are software's unless its line says apicv=on: vmx/root.c.
+ * - EMPTY_NOTIFICATION: Bochs 3.0. A notification that finds no posted request delivers vector 255, unless something is
+ *   in IRR. Bit 0 is, always, since a vector below 16 is never delivered: vmx/apicv.c.
+ * - STI_SHADOW: Bochs 3.0 as Debian builds it. A VM exit or an exception on any CPU ends the blocking by STI on CPU 0:
+ *   Bochs's loop over the CPUs counts an instruction for CPU 0, since gcc does not keep its counter over setjmp(). An
+ *   interrupt then comes before the HLT that waits for it: vmx/exit/exit.c, kernel/sched/sched.c.
+ */
 static const struct {
     const char *name;
     bool (*is_here)(void);
 } rows[QUIRKS] = {
-  /* Bochs 2.7. XSAVEC and XSAVES write components over the area's header, where XRSTOR does not look for them. Guests
-  * have neither: vmx/exit/cpuid.c. Tried, whoever the engine is. */
     [QUIRK_XSAVEC] = {"xsavec",              misplaces_in_xsavec},
- /* Bochs 2.7. VM entry sets "blocking by NMI" in the CPU, but does not clear it. Each NMI is followed
-  * up to its IRET, and blocking without an NMI in service is taken back: vmx/event.c. */
     [QUIRK_NMI_BLOCKING] = {"nmi-blocking",        is_bochs27         },
- /* Bochs 2.7 and 3.0. A virtual interrupt that waits is delivered to a guest with RFLAGS.IF clear when an external
-  * one arrives. A VM's local APICs are software's unless its line says apicv=on: vmx/root.c. */
     [QUIRK_VIRTUAL_DELIVERY] = {"virtual-interrupts",  is_bochs           },
- /* Bochs 3.0. A notification that finds no posted request delivers vector 255, unless something is in IRR. Bit 0 is,
-  * always, since a vector below 16 is never delivered: vmx/apicv.c. */
     [QUIRK_EMPTY_NOTIFICATION] = {"empty-notifications", is_bochs           },
- /* Bochs 3.0 as Debian builds it. A VM exit or an exception on any CPU ends the blocking by STI on CPU 0: Bochs's
-  * loop over the CPUs counts an instruction for CPU 0, since gcc does not keep its counter over setjmp().
-  * An interrupt then comes before the HLT that waits for it: vmx/exit/exit.c. */
     [QUIRK_STI_SHADOW] = {"sti-shadow",          is_bochs30         },
 };
 

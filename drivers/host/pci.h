@@ -21,7 +21,7 @@
 
 #define PCI_BUS(function)      ((unsigned)(function) >> 8)
 #define PCI_DEVICE(function)   ((unsigned)(function) >> 3 & 31)
-#define PCI_FUNCTION(function) ((unsigned)(function)&7)
+#define PCI_FUNCTION(function) (7u & (function))
 
 /* The aligned 32 bits at `offset`. A function is its bus, device and function number in 8, 5 and 3 bits. */
 u32 pci_read(u16 function, u8 offset);

@@ -69,7 +69,7 @@ static void pic_init(void)
     out8(ROOTLET_PORT_PIC_MASTER + 1, IRQ_VECTORS);
     out8(ROOTLET_PORT_PIC_MASTER + 1, 1 << 2);
     out8(ROOTLET_PORT_PIC_MASTER + 1, 0x01);
-    out8(ROOTLET_PORT_PIC_MASTER + 1, (uint8_t) ~(1u << ROOTLET_IRQ_PIT));
+    out8(ROOTLET_PORT_PIC_MASTER + 1, 0xff ^ (1u << ROOTLET_IRQ_PIT));
 }
 
 /* Channel 0, both bytes, mode 2: an interrupt each time it has counted down from the divisor. */

@@ -491,7 +491,8 @@ static void pci_segments(void **state)
 }
 
 #define SPCR(type, space, access, port, interrupts, irq)                                                               \
-    EXTRA_TABLE("SPCR", type, 0, 0, 0, space, 8, 0, access, (port)&0xff, (port) >> 8, 0, 0, 0, 0, 0, 0, interrupts, irq)
+    EXTRA_TABLE("SPCR", type, 0, 0, 0, space, 8, 0, access, 0xff & (port), (port) >> 8, 0, 0, 0, 0, 0, 0, interrupts,  \
+                irq)
 
 static void serial_ports(void **state)
 {
