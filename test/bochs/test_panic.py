@@ -62,7 +62,7 @@ def test_backtrace_has_lines_of_the_source(boot):
     with open(os.path.join(machine.TREE, "arch/x86/traps.c"), encoding="utf-8") as file:
         ud2 = next(number for number, line in enumerate(file, 1) if "cpu_undefined()" in line or '"ud2"' in line)
     assert f"traps_provoke at arch/x86/traps.c:{ud2}" in result.stdout, result.stdout
-    assert re.search(r"kernel_main at kernel/main\.c:\d+\n", result.stdout), result.stdout
+    assert re.search(r"kernel_main at kernel/start/main\.c:\d+\n", result.stdout), result.stdout
     for line in result.stdout.splitlines():
         assert f"run-bochs: {line}" in run.verdict.splitlines(), run.verdict
     assert run.verdict.splitlines()[-1].startswith("run-bochs: FAIL: the hypervisor panicked")
