@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import machine
 import vms
 
 pytestmark = pytest.mark.engines
@@ -14,7 +15,10 @@ build/guests/apic.elf vm=one mem=8M limit=60000
 build/guests/apic.elf vm=two mem=8M cpus=2 limit=60000
 build/guests/apic.elf vm=four mem=8M cpus=4 limit=60000
 """
-BY_THE_CPU = BY_SOFTWARE.replace(" limit=", " apicv=on limit=")
+# Bochs 3.0 ends blocking by STI too early (docs/running.md, quirk sti-shadow). Where the CPU delivers, no exit comes in
+# which that could be mended: the HLT behind it may wait for ever.
+NO_HALT = " -- skip=halt" if machine.engine_name() == "bochs3" else ""
+BY_THE_CPU = BY_SOFTWARE.replace("limit=60000", f"apicv=on limit=60000{NO_HALT}")
 PAIR = "build/guests/apic.elf vm=two mem=8M cpus=2 limit=60000"
 # Six VMs on one CPU, each with self-IPIs that HLT waits for.
 SELF_IPIS = "".join(f"build/guests/selfipi.elf vm=self{n} mem=4M limit=20000\n" for n in range(6))
@@ -59,7 +63,7 @@ def test_all_vcpu_counts(boot):
 
 
 def test_without_posted_interrupts(boot):
-    check_apic(boot(PAIR + " apicv=on\n", "vmx.disable=posted-interrupts", cpus=2, limit=300), ("two",))
+    check_apic(boot(f"{PAIR} apicv=on{NO_HALT}\n", "vmx.disable=posted-interrupts", cpus=2, limit=300), ("two",))
 
 
 def test_without_apicv(boot):
