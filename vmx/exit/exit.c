@@ -83,17 +83,21 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
 
 /*
  * QUIRK_STI_SHADOW: an interrupt that is delivered between STI and HLT finds nobody asleep, and the HLT then waits for
- * what has been. So the blocking is put back there. HLT exits, so that the guest gets on. With TF set the CPU traps
- * behind STI, and blocking would need a pending trap (SDM 3C 26.3.1.5 "Checks on Guest Non-Register State").
+ * what has been. So the blocking is put back there. HLT exits, so that the guest gets on. Not where an entry would be
+ * refused (SDM 3C 26.3.1.5 "Checks on Guest Non-Register State"): blocking by STI needs IF, excludes blocking by MOV
+ * SS, and with TF needs a pending trap.
  */
 static COLD void restore_blocking_by_sti(struct vmx_vcpu *v)
 {
     u64 rip = guest_linear_rip(v);
+    u32 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
     u64 before, next;
 
-    if ((vmcs_read(GUEST_RFLAGS) & (RFLAGS_IF | RFLAGS_TF)) == RFLAGS_IF && guest_peek(v, rip - 1, 1, &before) &&
-        guest_peek(v, rip, 1, &next) && before == OPCODE_STI && next == OPCODE_HLT)
-        vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_STI);
+    if ((blocking & INTERRUPTIBILITY_STI_MOV_SS) || (vmcs_read(GUEST_RFLAGS) & (RFLAGS_IF | RFLAGS_TF)) != RFLAGS_IF)
+        return;
+    if (guest_peek(v, rip - 1, 1, &before) && guest_peek(v, rip, 1, &next) && before == OPCODE_STI &&
+        next == OPCODE_HLT)
+        vmcs_write(GUEST_INTERRUPTIBILITY, blocking | INTERRUPTIBILITY_STI);
 }
 
 /* At each exit between two instructions. */

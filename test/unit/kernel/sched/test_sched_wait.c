@@ -10,10 +10,12 @@
  *
  * flags: -Itest/fake
  */
+#include "arch/x86/quirks.h"
 #include "kernel/lib/bits.h"
 #include "test/fake/sched_bench.h"
 
 static u32 cpus_wanted;
+static bool with_quirk;
 
 /* ---- sleep, HLT, events ---- */
 
@@ -304,9 +306,33 @@ static void test_one_that_halts_in_place_is_not_busy(void **state)
     assert_int_equal(r->vms[0].vcpus[0].migrations, 0);
 }
 
+/* With QUIRK_STI_SHADOW a wake-up may come before the HLT: no sleep is longer than a slice (10 ms). */
+static void long_sleep(void)
+{
+    SCRIPT(waits, {SIM_ARM, 100 * MS}, {SIM_HLT, 0}, {SIM_EXIT, 0});
+    sim_begin(1);
+    quirks_found = with_quirk ? BIT(QUIRK_STI_SHADOW) : 0;
+    add(waits, 100, ~0ull);
+    sim_run();
+}
+
+static void test_no_long_sleep_where_a_wakeup_may_be_lost(void **state)
+{
+    (void)state;
+    with_quirk = false;
+    r = sim_scenario(long_sleep);
+    assert_orderly_end(1);
+    assert_true(r->sleeps[0] < 3);
+    with_quirk = true;
+    r = sim_scenario(long_sleep);
+    assert_orderly_end(1);
+    assert_in_range(r->sleeps[0], 10, 12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_long_sleep_where_a_wakeup_may_be_lost),
         cmocka_unit_test(test_event_wakes_at_once),
         cmocka_unit_test(test_two_timers_share_a_cpu),
         cmocka_unit_test(test_blocked_vcpus_cost_nothing),

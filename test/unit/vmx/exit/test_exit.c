@@ -170,6 +170,8 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
     return readable;
 }
 
+static u32 blocking_before;
+
 static u64 blocking_after(u32 reason, u8 before, u8 next, u64 rflags)
 {
     static void *state;
@@ -180,7 +182,7 @@ static u64 blocking_after(u32 reason, u8 before, u8 next, u64 rflags)
     code[1] = next;
     VMCS_SET(GUEST_RIP, AT);
     VMCS_SET(GUEST_RFLAGS, rflags);
-    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, blocking_before);
     exit_with(reason);
     return vmcs_read(GUEST_INTERRUPTIBILITY);
 }
@@ -193,6 +195,7 @@ static void test_blocking_by_sti_is_put_back(void **state)
 
     (void)state;
     readable = true;
+    blocking_before = INTERRUPTIBILITY_NMI;
     for (unsigned i = 0; i < ARRAY_SIZE(between); i++)
         assert_int_equal(blocking_after(between[i], 0xfb, 0xf4, RFLAGS_IF), back);
     assert_int_equal(blocking_after(10, 0xfb, 0xf4, RFLAGS_IF), INTERRUPTIBILITY_NMI); /* CPUID */
@@ -200,6 +203,9 @@ static void test_blocking_by_sti_is_put_back(void **state)
     assert_int_equal(blocking_after(7, 0xfb, 0x90, RFLAGS_IF), INTERRUPTIBILITY_NMI);
     assert_int_equal(blocking_after(7, 0xfb, 0xf4, 0), INTERRUPTIBILITY_NMI);
     assert_int_equal(blocking_after(7, 0xfb, 0xf4, RFLAGS_IF | RFLAGS_TF), INTERRUPTIBILITY_NMI);
+    blocking_before = INTERRUPTIBILITY_MOV_SS; /* the byte before is the end of a MOV SS */
+    assert_int_equal(blocking_after(7, 0xfb, 0xf4, RFLAGS_IF), INTERRUPTIBILITY_MOV_SS);
+    blocking_before = INTERRUPTIBILITY_NMI;
     readable = false;
     assert_int_equal(blocking_after(7, 0xfb, 0xf4, RFLAGS_IF), INTERRUPTIBILITY_NMI);
 }
