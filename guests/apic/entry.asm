@@ -2,20 +2,9 @@
 ; From the loader's 32-bit state, or from SIPI, to long mode with the first 4 GiB mapped one to one; 256 interrupt
 ; entries; MSR and CR8 accesses that may fault. Each vCPU finds its stack by its APIC ID.
 
-MULTIBOOT_MAGIC equ 0x1badb002
-MULTIBOOT_FLAGS equ 3
+%include "long_mode.inc"
 
-PAGE_PRESENT  equ 0x01
-PAGE_WRITABLE equ 0x02
-PAGE_LARGE    equ 0x80
-DIRECTORIES   equ 4
-
-MSR_EFER    equ 0xc0000080
-EFER_LME    equ 0x100
-CR0_PE_PG   equ 0x80000001
-CR4_PAE     equ 0x20
-CODE64      equ 0x08
-DATA        equ 0x10
+GIBS        equ 4 ; mapped
 STACK_SHIFT equ 14
 TRAMPOLINE  equ 0x8000
 
@@ -23,8 +12,7 @@ global _start, apic_vectors, apic_trampoline, apic_trampoline_end, apic_load_idt
 global apic_try_read, apic_try_write, apic_try_cr8, apic_tries, apic_try_failed
 extern guest_start, apic_trap, apic_cpu_main, apic_stacks, apic_idt_pointer
 
-section .multiboot align=4
-    dd MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
+MULTIBOOT_HEADER
 
 section .text
 bits 32
@@ -32,40 +20,8 @@ _start:
     cld
     mov esi, eax
     mov ebp, ebx
-    mov eax, PAGE_PRESENT | PAGE_WRITABLE | PAGE_LARGE
-    mov edi, directories
-.map:
-    mov [edi], eax
-    add edi, 8
-    add eax, 0x200000
-    cmp edi, directories + DIRECTORIES * 4096
-    jb .map
-    mov dword [pml4], pdpt + PAGE_PRESENT + PAGE_WRITABLE
-    mov eax, directories + PAGE_PRESENT + PAGE_WRITABLE
-    mov edi, pdpt
-.point:
-    mov [edi], eax
-    add edi, 8
-    add eax, 4096
-    cmp edi, pdpt + DIRECTORIES * 8
-    jb .point
-
-%macro LONG_MODE 0
-    mov eax, cr4
-    or eax, CR4_PAE
-    mov cr4, eax
-    mov eax, pml4
-    mov cr3, eax
-    mov ecx, MSR_EFER
-    rdmsr
-    or eax, EFER_LME
-    wrmsr
-    mov eax, cr0
-    or eax, CR0_PE_PG
-    and eax, ~0x60000000 ; a processor after INIT has its caches disabled
-    mov cr0, eax
-%endmacro
-    LONG_MODE
+    MAP_LOW GIBS, 0
+    LONG_MODE 0
     lgdt [gdt_pointer]
     jmp CODE64:.long
 
@@ -89,7 +45,7 @@ apic_trampoline:
     xor ax, ax
     mov ds, ax
     o32 lgdt [TRAMPOLINE + .pointer - apic_trampoline]
-    LONG_MODE
+    LONG_MODE 0
     jmp dword CODE64:processor
 align 4
 .pointer:
@@ -203,17 +159,10 @@ apic_vectors:
 %endrep
 
 section .data
-align 8
-gdt:
-    dq 0
-    dq 0x00af9b000000ffff ; CODE64
-    dq 0x00cf93000000ffff ; DATA
-gdt_end:
-gdt_pointer:
-    dw gdt_end - gdt - 1
-    dq gdt
+GDT_BEGIN
+GDT_END
 
 section .bss align=4096
 pml4:        resb 4096
 pdpt:        resb 4096
-directories: resb 4096 * DIRECTORIES
+directories: resb 4096 * GIBS

@@ -2,28 +2,16 @@
 ; From the loader's 32-bit state to long mode with page tables of our own, and the ways between ring 0 and ring 3. The
 ; first GiB is mapped one to one in 2 MiB pages; only the page at 4 MiB, where the task lies, is open to ring 3.
 
-MULTIBOOT_MAGIC equ 0x1badb002
-MULTIBOOT_FLAGS equ 3
+%include "long_mode.inc"
 
-PAGE_PRESENT  equ 0x01
-PAGE_WRITABLE equ 0x02
-PAGE_USER     equ 0x04
-PAGE_LARGE    equ 0x80
-USER_PAGE     equ 2 ; number of the 2 MiB page at 4 MiB
+USER_PAGE equ 2 ; number of the 2 MiB page at 4 MiB
 
-MSR_EFER  equ 0xc0000080
 MSR_STAR  equ 0xc0000081
 MSR_LSTAR equ 0xc0000082
 MSR_FMASK equ 0xc0000084
-EFER_SCE  equ 0x001
-EFER_LME  equ 0x100
-CR0_PG    equ 0x80000000
-CR4_PAE   equ 0x20
 FLAG_IF   equ 0x200
 
-; Selectors. SYSRET wants them in this order: SS is CS - 8.
-CODE64    equ 0x08
-DATA      equ 0x10
+; Selectors behind CODE64 and DATA. SYSRET wants them in this order: SS is CS - 8.
 USER_BASE equ 0x18
 USER_DATA equ 0x20 + 3
 USER_CODE equ 0x28 + 3
@@ -33,8 +21,7 @@ TSS_BYTES equ 104
 global _start, long64_vectors, long64_enter_user, long64_leave_user
 extern guest_start, long64_trap, long64_syscall
 
-section .multiboot align=4
-    dd MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
+MULTIBOOT_HEADER
 
 section .text
 bits 32
@@ -44,30 +31,10 @@ _start:
     push eax
     push ebx
 
-    mov dword [pml4], pdpt + PAGE_PRESENT + PAGE_WRITABLE + PAGE_USER
-    mov dword [pdpt], directory + PAGE_PRESENT + PAGE_WRITABLE + PAGE_USER
-    mov eax, PAGE_PRESENT | PAGE_WRITABLE | PAGE_LARGE
-    mov edi, directory
-.map:
-    mov [edi], eax
-    add edi, 8
-    add eax, 0x200000
-    cmp edi, directory + 4096
-    jb .map
-    or dword [directory + USER_PAGE * 8], PAGE_USER
+    MAP_LOW 1, PAGE_USER
+    or dword [directories + USER_PAGE * 8], PAGE_USER
 
-    mov eax, cr4
-    or eax, CR4_PAE
-    mov cr4, eax
-    mov eax, pml4
-    mov cr3, eax
-    mov ecx, MSR_EFER
-    rdmsr
-    or eax, EFER_LME | EFER_SCE
-    wrmsr
-    mov eax, cr0
-    or eax, CR0_PG
-    mov cr0, eax
+    LONG_MODE EFER_SCE
     lgdt [gdt_pointer]
     jmp CODE64:.long
 
@@ -221,26 +188,19 @@ long64_vectors: ; 32 exceptions, then INT 80H
     dq stub_128
 
 section .data
-align 8
-gdt:
-    dq 0
-    dq 0x00af9b000000ffff ; CODE64
-    dq 0x00cf93000000ffff ; DATA
+GDT_BEGIN
     dq 0                  ; USER_BASE: would be 32-bit user code
     dq 0x00cff3000000ffff ; USER_DATA
     dq 0x00affb000000ffff ; USER_CODE
     dq 0x0000890000000067 ; TASK: its base is filled in above
     dq 0
-gdt_end:
-gdt_pointer:
-    dw gdt_end - gdt - 1
-    dq gdt
+GDT_END
 
 section .bss align=4096
-pml4:      resb 4096
-pdpt:      resb 4096
-directory: resb 4096
-tss:       resb TSS_BYTES
+pml4:        resb 4096
+pdpt:        resb 4096
+directories: resb 4096
+tss:         resb TSS_BYTES
 alignb 16
 kernel_rsp: resq 1
 user_rsp:   resq 1
