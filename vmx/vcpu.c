@@ -8,6 +8,7 @@
 #include "arch/x86/idt.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/paging.h"
+#include "arch/x86/quirks.h"
 #include "arch/x86/xsave.h"
 #include "kernel/frames.h"
 #include "kernel/lib/string.h"
@@ -140,7 +141,8 @@ static void write_controls(const struct vmx_vcpu *v)
      * #DB and #AC: a guest whose handler faults again could keep the CPU in event delivery for ever, where no
      * interrupt and no preemption timer gets in; #MC is the host's. SDM 3C 25.2 "Other Causes of VM Exits".
      */
-    vmcs_write(EXCEPTION_BITMAP, (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC)));
+    u64 page_faults = quirks_have(QUIRK_EXCEPTION_RIP) ? BIT(VECTOR_PF) : 0;
+    vmcs_write(EXCEPTION_BITMAP, (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC) | page_faults));
     vmcs_write(PF_ERROR_MASK, 0);
     vmcs_write(PF_ERROR_MATCH, 0);
     vmcs_write(CR3_TARGET_COUNT, vmx_features.spoils_entries ? 0x1ff : 0);

@@ -21,9 +21,6 @@ BAD_WORDS = re.compile(
     r"|Call Trace|nobody cared|TSC synchronization",
 )
 SHELL_PROMPT = r"/ # "
-# How a kernel ends that was sent to a user's address: it faults there until its entry stack is full.
-LOST_RIP = re.compile(r"BUG: ENTRY_TRAMPOLINE stack guard page was hit")
-BOOTS = 3
 
 
 def linux(name, cpus, mem, kernel=KERNEL, keys="", words=""):
@@ -31,16 +28,6 @@ def linux(name, cpus, mem, kernel=KERNEL, keys="", words=""):
     return (f"{kernel} vm={name} mem={mem}M cpus={cpus} {keys} "
             f"-- console=ttyS0 panic=1 want_cpus={cpus} want_mem={mem} {words}\n"
             f"{INITRD} vm={name} role=initrd\n")
-
-
-def boot_linux(boot, name, vms, **machine_keys):
-    """Boots it. Bochs 3.0 with several CPUs loses the RIP of an exception's handler now and then (docs/running.md,
-    "Quirks"), which Rootlet cannot mend. A panic by that, and no other end, is tried again there."""
-    for again in range(BOOTS):
-        run = boot(vms + "#\n" * again, limit=BOOT_SECONDS, **machine_keys)
-        if machine.engine_name() != "bochs3" or not any(LOST_RIP.search(line) for line in run.output(name)):
-            break
-    return run
 
 
 def check_linux(run, name, cpus, mem):
@@ -73,15 +60,13 @@ def unpack_vmlinux(path):
 @pytest.mark.engines
 def test_two_vcpus_on_two_cpus(boot):
     """What make linux boots."""
-    with open(os.path.join(machine.TREE, "guests/linux.vms"), encoding="utf-8") as file:
-        lines = file.read().replace("console=ttyS0", "console=ttyS0 panic=1")
-    run = boot_linux(boot, "debian", lines, cpus=2, memory=512)
+    run = boot("guests/linux.vms", cpus=2, memory=512, limit=BOOT_SECONDS)
     run.check_good_end()
     check_linux(run, "debian", 2, 256)
 
 
 def test_four_vcpus_on_two_cpus(boot):
-    run = boot_linux(boot, "four", linux("four", 4, 192), cpus=2)
+    run = boot(linux("four", 4, 192), cpus=2, limit=BOOT_SECONDS)
     run.check_good_end()
     check_linux(run, "four", 4, 192)
     assert run.event("vm start", name="four")["kind"] == "linux"

@@ -35,6 +35,45 @@ static void check_deadline(struct vmx_vcpu *v)
         sched_deadline_reached(&v->base);
 }
 
+static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason, const char *what)
+{
+    vm_stop(v->base.vm, reason, "%s rip=0x%lx", what, vmcs_read(GUEST_RIP));
+    return OUTCOME_STOP;
+}
+
+static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    (void)record;
+    return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
+}
+
+/* SDM 3A 6.15 "Exception and Interrupt Reference", table 6-4 "Interrupt and Exception Classes": #DE #TS #NP #SS #GP. */
+#define CONTRIBUTORY (BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
+/* SDM 3C 27.2.2: IRET had ended the blocking by NMI, and is to be executed again. */
+#define INFO_NMI_UNBLOCKED BIT(12)
+
+/*
+ * QUIRK_EXCEPTION_RIP: the guest's page faults exit, and go in with the next entry. One that came while an exception
+ * was delivered becomes what the CPU makes of the two: SDM 3A 6.15, table 6-5.
+ */
+static COLD enum outcome page_fault(struct vmx_vcpu *v, struct trace_record *record, u32 info)
+{
+    u32 first = vmcs_read(IDT_VECTORING_INFO);
+    u64 in_delivery = first & EVENT_VALID && EVENT_TYPE(first) == EVENT_TYPE_EXCEPTION ? BIT((u8)first) : 0;
+
+    check_deadline(v);
+    cr2_write(vmcs_read(EXIT_QUALIFICATION));
+    if (in_delivery & BIT(VECTOR_DF))
+        return triple_fault_exit(v, record);
+    if (!(first & EVENT_VALID) && info & INFO_NMI_UNBLOCKED)
+        vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
+    if (in_delivery & (CONTRIBUTORY | BIT(VECTOR_PF)))
+        vmx_inject_exception(v, VECTOR_DF, 0);
+    else
+        vmx_inject_exception(v, VECTOR_PF, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE));
+    return OUTCOME_RESUME;
+}
+
 /*
  * NMI: the host's own, taken again as an interrupt so that IRET ends the blocking. #MC: the host's. #DB and #AC: the
  * guest's, they exit only so that their delivery can be interrupted. SDM 3C 27.2.2 "Information for VM Exits Due to
@@ -53,6 +92,8 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
     }
     if (vector == VECTOR_MC)
         panic("machine check while vm=%s ran", v->base.vm->spec.name);
+    if (vector == VECTOR_PF)
+        return page_fault(v, record, info);
     if (UNLIKELY(v->debug) && vmx_debug_exception(v, info))
         return OUTCOME_RESUME;
     if (vector == VECTOR_DB) {
@@ -158,12 +199,6 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
     return OUTCOME_STOP;
 }
 
-static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason, const char *what)
-{
-    vm_stop(v->base.vm, reason, "%s rip=0x%lx", what, vmcs_read(GUEST_RIP));
-    return OUTCOME_STOP;
-}
-
 /* As on a CPU whose CPUID does not have the instruction. */
 static COLD enum outcome undefined_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
@@ -233,12 +268,6 @@ static enum outcome skipped_exit(struct vmx_vcpu *v, struct trace_record *record
     (void)v;
     (void)record;
     return OUTCOME_SKIP;
-}
-
-static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_record *record)
-{
-    (void)record;
-    return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
 }
 
 static COLD enum outcome task_switch_exit(struct vmx_vcpu *v, struct trace_record *record)

@@ -48,7 +48,7 @@ static u32 found(u64 basic, bool good_xsavec)
 #define NMI          BIT(QUIRK_NMI_BLOCKING)
 #define DELIVERY     BIT(QUIRK_VIRTUAL_DELIVERY)
 #define NOTIFICATION BIT(QUIRK_EMPTY_NOTIFICATION)
-#define SHADOW       BIT(QUIRK_STI_SHADOW)
+#define SHADOW       (BIT(QUIRK_STI_SHADOW) | BIT(QUIRK_EXCEPTION_RIP))
 
 static void test_bochs_27(void **state)
 {

@@ -561,6 +561,55 @@ static void test_exceptions_under_a_debugger(void **state)
     assert_int_equal(bench.v.exception.length, 1);
 }
 
+#define PAGE_FAULT 0x80000b0eu
+
+static enum outcome page_fault_in(u32 delivery)
+{
+    VMCS_SET(EXIT_INTERRUPTION_INFO, PAGE_FAULT);
+    VMCS_SET(EXIT_INTERRUPTION_ERROR_CODE, 6);
+    VMCS_SET(EXIT_QUALIFICATION, 0x123456);
+    VMCS_SET(IDT_VECTORING_INFO, delivery);
+    return exit_with(0);
+}
+
+/* QUIRK_EXCEPTION_RIP. Which pairs are a double fault: SDM 3A 6.15, table 6-5. */
+static void test_page_faults_are_reflected(void **state)
+{
+    static const u8 with_double_fault[] = {0, 10, 11, 12, 13, 14};
+
+    (void)state;
+    assert_int_equal(page_fault_in(0), OUTCOME_RESUME);
+    assert_int_equal(fake_cpu.cr2, 0x123456);
+    bench_assert_exception(VECTOR_PF, 6);
+    for (unsigned i = 0; i < ARRAY_SIZE(with_double_fault); i++) {
+        assert_int_equal(page_fault_in(EVENT_VALID | EVENT_TYPE_EXCEPTION << 8 | with_double_fault[i]), OUTCOME_RESUME);
+        bench_assert_exception(VECTOR_DF, 0);
+    }
+    assert_int_equal(page_fault_in(EVENT_VALID | EVENT_TYPE_EXCEPTION << 8 | VECTOR_UD), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 6);
+    assert_int_equal(page_fault_in(EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | 14), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 6);
+    assert_int_equal(stops, 0);
+    assert_int_equal(page_fault_in(EVENT_VALID | EVENT_TYPE_EXCEPTION << 8 | VECTOR_DF), OUTCOME_STOP);
+    assert_int_equal(stop_reason, VM_STOP_TRIPLE_FAULT);
+}
+
+/* IRET had ended the blocking when it faulted: SDM 3C 27.2.2. In a delivery the bit is undefined. */
+static void test_page_fault_of_an_iret(void **state)
+{
+    (void)state;
+    VMCS_SET(EXIT_INTERRUPTION_INFO, PAGE_FAULT | BIT(12));
+    VMCS_SET(IDT_VECTORING_INFO, 0);
+    exit_with(0);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_NMI);
+    assert_int_equal(bench.v.exception.info, PAGE_FAULT);
+
+    VMCS_SET(GUEST_INTERRUPTIBILITY, 0);
+    VMCS_SET(IDT_VECTORING_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | 32);
+    exit_with(0);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+}
+
 /* A guest whose #DB handler traps again and again must still lose the CPU at its deadline. */
 static void test_exceptions_do_not_outrun_the_deadline(void **state)
 {
@@ -591,6 +640,8 @@ int main(void)
         cmocka_unit_test_setup(test_reflected_exceptions, set_up),
         cmocka_unit_test_setup(test_exceptions_under_a_debugger, set_up),
         cmocka_unit_test_setup(test_exceptions_do_not_outrun_the_deadline, set_up),
+        cmocka_unit_test_setup(test_page_faults_are_reflected, set_up),
+        cmocka_unit_test_setup(test_page_fault_of_an_iret, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
