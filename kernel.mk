@@ -20,7 +20,8 @@ KERNEL_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc -isystem $
 
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size):
 # all sections of these objects get the prefix .explain, which linker.ld collects.
-EXPLAIN_C := $(wildcard vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) kernel/trace/text.c kernel/vm/symbols.c
+EXPLAIN_C := $(wildcard vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) kernel/trace/text.c kernel/vm/symbols.c \
+	kernel/load/wrong_header.c
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.

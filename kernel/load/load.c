@@ -57,6 +57,8 @@ enum status load_detect(const struct image *image, enum image_kind *kind, struct
         *kind = IMAGE_FLAT16;
         return STATUS_OK;
     }
+    if (multiboot2_is_wrong(image, why) || multiboot_is_wrong(image, why))
+        return STATUS_INVALID;
     if (elf_is(image))
         return refuse(
             why, STATUS_UNSUPPORTED,

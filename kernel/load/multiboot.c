@@ -9,7 +9,6 @@
 #include "kernel/lib/bytes.h"
 #include "kernel/lib/string.h"
 
-#define HEADER_MAGIC     0x1badb002u
 #define HEADER_BYTES     12u
 #define HEADER_ADDRESSES 32u /* its size with the address fields */
 #define FLAG_VIDEO       BIT(2)
@@ -32,7 +31,7 @@ bool multiboot_find(const struct image *image, u64 *offset)
 
     for (u64 at = 0; bytes_contain(end, at, HEADER_BYTES); at += 4) {
         const u8 *h = image->bytes + at;
-        if (bytes_u32(h) == HEADER_MAGIC && bytes_u32(h) + bytes_u32(h + 4) + bytes_u32(h + 8) == 0) {
+        if (bytes_u32(h) == MULTIBOOT_HEADER_MAGIC && bytes_u32(h) + bytes_u32(h + 4) + bytes_u32(h + 8) == 0) {
             *offset = at;
             return true;
         }
@@ -45,9 +44,12 @@ static enum status make_plan(const struct image *image, struct plan *plan, u32 *
     u64 offset;
 
     plan_init(plan);
-    if (!multiboot_find(image, &offset))
+    if (!multiboot_find(image, &offset)) {
+        if (multiboot_is_wrong(image, why))
+            return STATUS_INVALID;
         return refuse(why, STATUS_INVALID, "no multiboot header with a right checksum in the first %u bytes",
                       MULTIBOOT_SEARCH_BYTES);
+    }
     const u8 *h = image->bytes + offset;
     *flags = bytes_u32(h + 4);
     if (*flags & FLAGS_REQUIRED & ~FLAGS_KNOWN)

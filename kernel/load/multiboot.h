@@ -7,6 +7,8 @@
 
 #include "kernel/load/load.h"
 
+#define MULTIBOOT_HEADER_MAGIC  0x1badb002u
+#define MULTIBOOT2_HEADER_MAGIC 0xe85250d6u
 #define MULTIBOOT_SEARCH_BYTES  8192u
 #define MULTIBOOT2_SEARCH_BYTES 32768u
 #define MULTIBOOT_LOADER_NAME   "Rootlet"
@@ -15,5 +17,9 @@
 bool multiboot_find(const struct image *image, u64 *offset);
 /* As above; *bytes is its length, tags included, which lies inside the image and the search area. */
 bool multiboot2_find(const struct image *image, u64 *offset, u32 *bytes);
+
+/* Of an image in which the above find none: true if a header is there that is wrong, and *why says how. */
+bool multiboot_is_wrong(const struct image *image, struct refusal *why);
+bool multiboot2_is_wrong(const struct image *image, struct refusal *why);
 
 #endif

@@ -9,7 +9,6 @@
 #include "kernel/lib/bytes.h"
 #include "kernel/lib/string.h"
 
-#define HEADER_MAGIC      0xe85250d6u
 #define HEADER_BYTES      16u
 #define ARCHITECTURE_I386 0u
 #define TAG_OPTIONAL      1u
@@ -64,7 +63,7 @@ bool multiboot2_find(const struct image *image, u64 *offset, u32 *bytes)
     for (u64 at = 0; bytes_contain(end, at, HEADER_BYTES); at += 8) {
         const u8 *h = image->bytes + at;
         u32 length = bytes_u32(h + 8);
-        if (bytes_u32(h) != HEADER_MAGIC || bytes_u32(h + 4) != ARCHITECTURE_I386)
+        if (bytes_u32(h) != MULTIBOOT2_HEADER_MAGIC || bytes_u32(h + 4) != ARCHITECTURE_I386)
             continue;
         if (bytes_u32(h) + bytes_u32(h + 4) + length + bytes_u32(h + 12) != 0 || length < HEADER_BYTES ||
             !bytes_contain(end, at, length))
@@ -155,9 +154,12 @@ static enum status parse_header(struct header *header, struct refusal *why)
 {
     u32 bytes = 0;
 
-    if (!multiboot2_find(header->image, &header->offset, &bytes))
+    if (!multiboot2_find(header->image, &header->offset, &bytes)) {
+        if (multiboot2_is_wrong(header->image, why))
+            return STATUS_INVALID;
         return refuse(why, STATUS_INVALID, "no multiboot2 header with a right checksum in the first %u bytes",
                       MULTIBOOT2_SEARCH_BYTES);
+    }
     const u8 *h = header->image->bytes + header->offset;
     u64 at = HEADER_BYTES;
     while (bytes_contain(bytes, at, 8)) {

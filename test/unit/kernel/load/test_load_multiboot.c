@@ -2,6 +2,7 @@
 /*
  * Multiboot 1 guests, flat16 guests and the choice of the loader: what ends up in guest memory and in the registers.
  * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
+ * links: kernel/load/wrong_header.c
  * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/spec.c
  * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
@@ -140,12 +141,8 @@ static void test_header_search(void **state)
     image_put_elf(file, false, 0xc0100020, segments, 2);
     image_put_multiboot(file, 8192 - 12, 0);
     assert_int_equal(load(), STATUS_OK);
-    file[8192 - 1] ^= 1;
+    image_put(file, 8192 - 12, 0, 4);
     expect_refusal(STATUS_INVALID, "no multiboot header with a right checksum in the first 8192 bytes");
-    image_put_multiboot(file, 8192 - 8, 0);
-    expect_refusal(STATUS_INVALID, "no multiboot header");
-    image_put_multiboot(file, 0x1002, 0);
-    expect_refusal(STATUS_INVALID, "no multiboot header");
     image_put_multiboot(file, 0x1000, 0x00000008);
     expect_refusal(STATUS_UNSUPPORTED, "multiboot header requires flags 0x8");
     image_put_multiboot(file, 0x1000, 0xfffe0000);
@@ -209,6 +206,45 @@ static void test_initrd_is_not_for_multiboot(void **state)
     expect_refusal(STATUS_UNSUPPORTED, "role=initrd is for kind=linux and kind=pvh");
 }
 
+/* A header that is there and wrong is named, whether the line has a kind= or not. */
+static void test_wrong_header(void **state)
+{
+    static const struct {
+        u64 offset;
+        u32 flags, checksum_error;
+        const char *text;
+    } wrong[] = {
+        {0x1004,   0, 1,      "offset 0x1004 has checksum 0xe4524fff, which must be 0xe4524ffe: magic, flags and checksum"},
+        {0,        3, 0xffff, "multiboot header at offset 0x0 has checksum 0xe4534ffa, which must be 0xe4524ffb"          },
+        {8192 - 8, 0, 0,      "multiboot header at offset 0x1ff8 is past the first 8 KiB of the file, where it must be"   },
+        {0x2100,   3, 0,      "multiboot header at offset 0x2100 is past the first 8 KiB"                                 },
+        {0x2101,   3, 0,      "multiboot header at offset 0x2101 is past the first 8 KiB"                                 },
+        {0x1002,   3, 0,      "multiboot header at offset 0x1002 is not aligned to 4 bytes"                               },
+ /* Where no loader looks, a magic number alone says nothing. */
+        {0x2100,   3, 1,      NULL                                                                                        },
+        {0x1002,   3, 1,      NULL                                                                                        },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < 2 * ARRAY_SIZE(wrong); i++) {
+        bool any_kind = i & 1;
+        begin(MIB(2));
+        request.kind = any_kind ? IMAGE_AUTO : IMAGE_MULTIBOOT;
+        image_put_multiboot(file, wrong[i / 2].offset, wrong[i / 2].flags);
+        u64 at = wrong[i / 2].offset + 8;
+        image_put(file, at, image_get(file, at, 4) + wrong[i / 2].checksum_error, 4);
+        if (wrong[i / 2].text)
+            expect_refusal(STATUS_INVALID, wrong[i / 2].text);
+        else
+            expect_refusal(any_kind ? STATUS_UNSUPPORTED : STATUS_INVALID, any_kind ? "not a guest" : "no multiboot");
+    }
+    /* One that the end of the file cuts is none: there is no checksum to look at. */
+    begin(MIB(2));
+    image_put_multiboot(file, 0x100, 0);
+    request.boot.size_bytes = 0x10b;
+    expect_refusal(STATUS_UNSUPPORTED, "not a guest image");
+}
+
 static void detect(enum image_kind wanted)
 {
     struct image image = {file, request.boot.size_bytes, ""};
@@ -253,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_video_request_gets_the_text_page),
         cmocka_unit_test(test_address_form),
         cmocka_unit_test(test_header_search),
+        cmocka_unit_test(test_wrong_header),
         cmocka_unit_test(test_modules_that_do_not_fit),
         cmocka_unit_test(test_flat16),
         cmocka_unit_test(test_initrd_is_not_for_multiboot),

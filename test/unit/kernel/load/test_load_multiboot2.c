@@ -2,6 +2,7 @@
 /*
  * Multiboot 2 guests: header tags, relocation, the information block, and what is refused.
  * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
+ * links: kernel/load/wrong_header.c
  * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/spec.c
  * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
@@ -306,11 +307,11 @@ static void test_broken_headers(void **state)
         u32 architecture, length, checksum_error;
         const char *text;
     } bad[] = {
-        {0, 16,         0, "no end tag"                                },
-        {0, 15,         0, "no multiboot2 header with a right checksum"},
-        {0, 0x7000 + 1, 0, "no multiboot2 header"                      },
-        {4, 24,         0, "no multiboot2 header"                      },
-        {0, 24,         1, "no multiboot2 header"                      },
+        {0, 16,         0, "no end tag"                                                                                 },
+        {0, 15,         0, "has length 15; it has at least 16 bytes"                                                    },
+        {0, 0x7000 + 1, 0, "has length 28673; it has at least"                                                          },
+        {4, 24,         0, "is for architecture 4; it must be 0 (i386)"                                                 },
+        {0, 24,         1, "has checksum 0x17adaf13, which must be 0x17adaf12: magic, architecture, length and checksum"},
     };
     for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
         struct image image = {file, sizeof file, ""};
