@@ -59,9 +59,12 @@ struct vmx_vcpu {
     u64 dr6;
     u64 msrs[VMX_SWITCHED_MSRS];
     struct mtrr mtrr;
-    u64 tsc_adjust;   /* IA32_TSC_ADJUST: what the guest has added to its TSC */
-    u32 unknown_msrs; /* accesses to MSRs that do not exist here */
-    u32 unknown_msr;  /* the last of them */
+    u64 tsc_adjust;    /* IA32_TSC_ADJUST: what the guest has added to its TSC */
+    u32 unknown_msrs;  /* accesses to MSRs that do not exist here */
+    u32 unknown_msr;   /* the last of them */
+    u32 strays;        /* accesses to memory that nobody has: guest_physical.c */
+    u64 stray_address; /* of the first of them */
+    u64 stray_rip;
     hpa_t vmcs;
     void *xsave_area;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */

@@ -172,6 +172,14 @@ static const struct bus_memory_range *find_memory(const struct bus *bus, u64 add
     return NULL;
 }
 
+bool bus_has_memory(const struct bus *bus, gpa_t address, u8 bytes)
+{
+    for (u8 i = 0; i < bus->memory_count; i++)
+        if (address.raw - bus->memory[i].first < bus->memory[i].count || bus->memory[i].first - address.raw < bytes)
+            return true;
+    return false;
+}
+
 /* Addresses that wrap at 2^64 simply find no range: no range wraps. */
 u64 bus_read_memory(const struct bus *bus, gpa_t address, u8 bytes)
 {

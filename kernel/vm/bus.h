@@ -74,6 +74,8 @@ static ALWAYS_INLINE const struct bus_memory_range *bus_find_memory(const struct
     return NULL;
 }
 
+/* True if some device has one of the bytes. */
+bool bus_has_memory(const struct bus *bus, gpa_t address, u8 bytes);
 /* bytes: 1, 2, 4 or 8. */
 u64 bus_read_memory(const struct bus *bus, gpa_t address, u8 bytes);
 void bus_write_memory(const struct bus *bus, gpa_t address, u8 bytes, u64 value);

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """All hostile guests beside two well-behaved ones: those finish, each hostile one stops for its own reason."""
+import re
+
 import pytest
 
 import vms
@@ -51,6 +53,15 @@ def test_a_fault_is_told_with_what_went_before(contained):
         assert times == sorted(times), str(contained)
         assert f" {cause} rip=" in lines[-3] and " stop " in lines[-3], lines[-3]
         assert lines[-2].endswith(" leave stopped") and " vm-stop reason=" in lines[-1], lines[-2:]
+
+
+def test_memory_that_nobody_has_is_told(contained):
+    """Who went astray, how often, where first and in which function; the others did not."""
+    strays = [line for line in contained.events("vm memory") if "stray" in line]
+    assert [line["name"] for line in strays] == ["outside"], str(contained)
+    stray = strays[0]
+    assert stray["first"] == "0xa0000" and int(stray["stray"]) > 300, stray
+    assert re.match(r"(probe|check_below_4g)", stray["function"]), stray
 
 
 def test_a_vm_with_several_vcpus_ends_beside_a_running_one(boot):

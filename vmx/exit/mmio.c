@@ -30,6 +30,7 @@ static COLD enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
                 vmcs_read(GUEST_RIP), vmcs_read(GUEST_PHYSICAL_ADDRESS));
         return OUTCOME_STOP;
     }
+    guest_physical_is_stray(v, gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS)), 1);
     if (qualification & VIOLATION_FINAL)
         return vmx_inject_ud(v);
     gpa_t ignored;

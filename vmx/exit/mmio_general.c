@@ -232,6 +232,9 @@ enum outcome mmio_run_unknown(struct vmx_vcpu *v, struct mmio_slot *slot, u64 qu
     struct decode_insn insn;
     struct guest_code code;
 
+    /* Not the operand, but a page-table entry on the way to it. */
+    if ((qualification & (VIOLATION_LINEAR_VALID | VIOLATION_FINAL)) == VIOLATION_LINEAR_VALID)
+        guest_physical_is_stray(v, gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS)), 8);
     switch (guest_fetch(v, &code)) {
     case GUEST_ACCESS_OK:
         break;

@@ -32,6 +32,9 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
  * zeros above them. */
 u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);
 void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
+/* True if neither memory nor a device is there. The access of the instruction at the guest's RIP is then counted, and
+ * the first one kept, for the statistics. */
+bool guest_physical_is_stray(struct vmx_vcpu *v, gpa_t address, u8 bytes);
 
 /*
  * IA32_EFER without a look into the VMCS: writes exit, and LMA is LME with paging (SDM 3A 9.8.5 "Initializing IA-32e

@@ -7,14 +7,28 @@
 #include "kernel/lib/bits.h"
 #include "vmx/insn/guest.h"
 
-/* Memory, or what no one device takes whole. */
+bool guest_physical_is_stray(struct vmx_vcpu *v, gpa_t address, u8 bytes)
+{
+    const struct vm *vm = v->base.vm;
+
+    if (guest_memory_find(&vm->memory, address) || bus_has_memory(&vm->bus, address, bytes))
+        return false;
+    if (v->strays++ == 0) {
+        v->stray_address = address.raw;
+        v->stray_rip = guest_linear_rip(v);
+    }
+    return true;
+}
+
+/* Memory, what no one device takes whole, or nothing, which reads all ones. */
 static NOINLINE u64 read_other(struct vmx_vcpu *v, gpa_t address, u8 bytes)
 {
     u64 value = 0;
 
-    if (guest_memory_read(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
-        return vm_memory_read(&v->base, address, bytes);
-    return value;
+    if (guest_memory_read(&v->base.vm->memory, address, &value, bytes) == STATUS_OK)
+        return value;
+    return guest_physical_is_stray(v, address, bytes) ? bits_mask_of_bytes(bytes)
+                                                      : vm_memory_read(&v->base, address, bytes);
 }
 
 static NOINLINE void write_other(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value)
@@ -23,7 +37,8 @@ static NOINLINE void write_other(struct vmx_vcpu *v, gpa_t address, u8 bytes, u6
 
     if (region && region->kind == GUEST_REGION_ROM)
         return;
-    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) != STATUS_OK)
+    if (guest_memory_write(&v->base.vm->memory, address, &value, bytes) != STATUS_OK &&
+        !guest_physical_is_stray(v, address, bytes))
         vm_memory_write(&v->base, address, bytes, value);
 }
 

@@ -19,13 +19,18 @@ static bool find(const struct vmx_vcpu *v, u64 address, struct guest_symbol *out
     return guest_symbols_find(&vm->boot_image, address, &vm->symbol_steps, out);
 }
 
-void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES])
+void guest_backtrace_name(const struct vmx_vcpu *v, u64 address, char out[GUEST_BACKTRACE_WHERE_BYTES])
 {
     struct guest_symbol symbol;
 
     out[0] = 0;
-    if (find(v, guest_linear_rip(v), &symbol))
+    if (find(v, address, &symbol))
         format_text(out, GUEST_BACKTRACE_WHERE_BYTES, " function=%s+0x%lx", symbol.name, symbol.offset);
+}
+
+void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES])
+{
+    guest_backtrace_name(v, guest_linear_rip(v), out);
 }
 
 static void print_frame(const struct vmx_vcpu *v, u32 depth, u64 address, const struct guest_symbol *symbol)

@@ -9,7 +9,9 @@
 
 #define GUEST_BACKTRACE_WHERE_BYTES 80u
 
-/* " function=NAME+0xOFFSET" of what the guest executes, if its boot image says; else "". */
+/* " function=NAME+0xOFFSET" of a linear address, if the guest's boot image says; else "". Needs no VMCS. */
+void guest_backtrace_name(const struct vmx_vcpu *v, u64 address, char out[GUEST_BACKTRACE_WHERE_BYTES]);
+/* Likewise of what the guest executes. */
 void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES]);
 /*
  * Prints "rootlet: vm frame ..." for what the guest executes and for its callers, at most 9 lines: those that the chain

@@ -61,6 +61,21 @@ u64 virt_vm_entries(const struct vm *vm)
     return sum;
 }
 
+/* What the vCPU looked for in vain. */
+static void print_unanswered(const struct vmx_vcpu *v)
+{
+    const char *name = v->base.vm->spec.name;
+    char where[GUEST_BACKTRACE_WHERE_BYTES];
+
+    if (v->unknown_msrs)
+        log_info("vm msrs name=%s vcpu=%u unknown=%u last=0x%x", name, v->base.index, v->unknown_msrs, v->unknown_msr);
+    if (!v->strays)
+        return;
+    guest_backtrace_name(v, v->stray_rip, where);
+    log_info("vm memory name=%s vcpu=%u stray=%u first=0x%lx rip=0x%lx%s", name, v->base.index, v->strays,
+             v->stray_address, v->stray_rip, where);
+}
+
 void virt_vm_print_statistics(const struct vm *vm)
 {
     char text[200];
@@ -79,9 +94,6 @@ void virt_vm_print_statistics(const struct vm *vm)
     }
     if (used)
         log_event("vm exits name=%s%s", vm->spec.name, text);
-    for (u32 i = 0; i < vm->spec.cpus; i++) {
-        const struct vmx_vcpu *v = vmx_vcpu_of(vm->vcpus[i]);
-        if (v->unknown_msrs)
-            log_info("vm msrs name=%s vcpu=%u unknown=%u last=0x%x", vm->spec.name, i, v->unknown_msrs, v->unknown_msr);
-    }
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        print_unanswered(vmx_vcpu_of(vm->vcpus[i]));
 }

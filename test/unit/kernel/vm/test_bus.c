@@ -166,6 +166,12 @@ static void test_memory(void **state)
     assert_int_equal(bus_read_memory(&bus, gpa(0xfee0000e), 4), 0xffff4f4e);
     assert_true(bus_read_memory(&bus, gpa(0), 8) == ~0ull);
     assert_int_equal(bus_read_memory(&bus, gpa(0xfed00400), 2), 0xffff);
+    static const u64 touching[] = {0xfecffffd, 0xfecfffff, 0xfed003ff, 0xfee0000f};
+    static const u64 beside[] = {0, 0xfecffffc, 0xfed00400, 0xfee00010, ~0ull, ~0ull - 2};
+    for (u32 i = 0; i < ARRAY_SIZE(touching); i++)
+        assert_true(bus_has_memory(&bus, gpa(touching[i]), 4));
+    for (u32 i = 0; i < ARRAY_SIZE(beside); i++)
+        assert_false(bus_has_memory(&bus, gpa(beside[i]), 4));
     a.accesses = 0;
     bus_write_memory(&bus, gpa(0xfecffffe), 4, 0x11223344);
     assert_int_equal(a.accesses, 1);

@@ -762,6 +762,55 @@ static void test_rom_and_nothing(void **state)
     assert_int_equal(reads + writes, 0);
 }
 
+static void assert_strays(u32 count, u64 address, u64 rip)
+{
+    assert_int_equal(bench.v.strays, count);
+    assert_int_equal(bench.v.stray_address, address);
+    assert_int_equal(bench.v.stray_rip, rip);
+}
+
+/* What nobody has is counted, and where the first was: data, code, page tables; not ROM, not a device's rest. */
+static void test_strays_are_counted(void **state)
+{
+    static const struct bus_ops ops = {device_read, device_write};
+
+    (void)state;
+    assert_int_equal(bus_add_memory(&bench.vm.bus, gpa(0xfec00000), 0x12, 2, &ops, NULL), STATUS_OK);
+    CODE_AT(CODE, MOV_EBX);
+    bench.v.gpr[GPR_RAX] = 0xfec00000;
+    assert_done(violate(0xfec00010, 0xfec00010, VIOLATION_READ), 3); /* two bytes of it are the device's */
+    bench.v.gpr[GPR_RAX] = DEVICE;
+    assert_done(violate(DEVICE + 0x10, DEVICE + 0x10, VIOLATION_READ), 3);
+    CODE_AT(CODE, 0x89, 0x58, 0x10); /* mov [eax+16], ebx */
+    bench.v.gpr[GPR_RAX] = 0xe0000 - 0x10;
+    assert_done(violate(0xe0000, 0xe0000, VIOLATION_WRITE), 3);
+    assert_strays(0, 0, 0);
+    bench.v.gpr[GPR_RAX] = 0x40000000 - 0x10;
+    assert_done(violate(0x40000000, 0x40000000, VIOLATION_WRITE), 3);
+    assert_strays(1, 0x40000000, CODE);
+    VMCS_SET(GUEST_RIP, CODE + 0x100);
+    CODE_AT(CODE + 0x100, 0xff, 0x00); /* inc dword [eax]: reads and writes */
+    bench.v.gpr[GPR_RAX] = 0xd0000;
+    assert_done(violate(0xd0000, 0xd0000, VIOLATION_READ | VIOLATION_WRITE), 2);
+    assert_strays(3, 0x40000000, CODE);
+    assert_int_equal(violate(0x50000000, 0x50000000, VIOLATION_FETCH), OUTCOME_RESUME);
+    assert_strays(4, 0x40000000, CODE);
+    bench_assert_exception(VECTOR_UD, 0);
+}
+
+/* A page table that nobody has reads all ones, which is #PF for the reserved bits. */
+static void test_a_stray_page_table_is_counted(void **state)
+{
+    (void)state;
+    CODE_AT(CODE, MOV_EBX);
+    VMCS_SET(EXIT_QUALIFICATION, VIOLATION_READ | VIOLATION_LINEAR_VALID);
+    VMCS_SET(GUEST_LINEAR_ADDRESS, 0x1000);
+    VMCS_SET(GUEST_PHYSICAL_ADDRESS, 0x70000008);
+    trace_last()->rip = CODE;
+    (void)vmx_ept_violation_exit(&bench.v, trace_last());
+    assert_strays(1, 0x70000008, CODE);
+}
+
 /* Wider than the device, or beyond its end: split, and ones beyond. */
 static void test_device_that_is_narrow(void **state)
 {
@@ -844,6 +893,8 @@ int main(void)
         cmocka_unit_test_setup(test_exit_without_an_address, set_up),
         cmocka_unit_test_setup(test_apic_page, set_up),
         cmocka_unit_test_setup(test_rom_and_nothing, set_up),
+        cmocka_unit_test_setup(test_strays_are_counted, set_up),
+        cmocka_unit_test_setup(test_a_stray_page_table_is_counted, set_up),
         cmocka_unit_test_setup(test_device_that_is_narrow, set_up),
         cmocka_unit_test_setup(test_event_delivery_and_fetch, set_up),
         cmocka_unit_test_setup(test_unsupported, set_up),
