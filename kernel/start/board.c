@@ -317,7 +317,10 @@ static enum status load(struct vm *vm, const struct load_request *request, gpa_t
 
 static void explain(struct vm *vm)
 {
-    trace_print_last(vm, log_text);
+    if (vm->spec.dump == VM_DUMP_REGS || vm->spec.dump == VM_DUMP_VMCS)
+        trace_print_last(vm, log_text);
+    else
+        trace_print_folded(vm, log_text);
 }
 
 const struct vm_board board_pc = {bytes, load, attach, explain, vms_vm_ended};

@@ -6,7 +6,9 @@
  */
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
+#include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"
+#include "kernel/lib/string.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
@@ -51,7 +53,39 @@ static const char *const event_details[] = {
 };
 static const char *const leave_names[] = {"preempted", "blocked", "stopped"};
 
-#define EXIT_IO 30u
+#define EXIT_EXCEPTION_OR_NMI   0u
+#define EXIT_EXTERNAL_INTERRUPT 1u
+#define EXIT_IO                 30u
+#define EVENT_VALID             BIT(31)
+#define EVENT_TYPE(info)        ((info) >> 8 & 7)
+#define EVENT_TYPE_EXTERNAL     0u
+#define EVENT_TYPE_NMI          2u
+#define EVENT_TYPE_SOFTWARE     4u
+
+/* SDM 3A 6.3.1 "External Interrupts", table 6-1 "Protected-Mode Exceptions and Interrupts". */
+static const char *const vector_names[] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", NULL,  "#TS",
+                                           "#NP", "#SS", "#GP", "#PF", NULL,  "#MF", "#AC", "#MC", "#XM", "#VE", "#CP"};
+
+const char *trace_vector_name(u8 vector)
+{
+    return vector < ARRAY_SIZE(vector_names) && vector_names[vector] ? vector_names[vector] : "unknown";
+}
+
+/* SDM 3C 24.8.3 "VM-Entry Controls for Event Injection", 24.9.2 "Information for VM Exits Due to Vectored Events". */
+static size_t put_event(char *to, size_t size, u32 info)
+{
+    if (!(info & EVENT_VALID))
+        return 0;
+    if (EVENT_TYPE(info) == EVENT_TYPE_EXTERNAL || EVENT_TYPE(info) == EVENT_TYPE_SOFTWARE)
+        return format_text(to, size, " vector=0x%x", info & 0xff);
+    return format_text(to, size, " event=%s", EVENT_TYPE(info) == EVENT_TYPE_NMI ? "NMI" : trace_vector_name((u8)info));
+}
+
+static bool has_event(const struct trace_record *record)
+{
+    return record->cause == EXIT_EXCEPTION_OR_NMI || record->cause == EXIT_EXTERNAL_INTERRUPT ||
+           record->cause == TRACE_INJECT;
+}
 
 /* SDM 3C 27.2.1, table "Exit Qualification for I/O Instructions". */
 static size_t put_io(char *to, size_t size, u64 q)
@@ -75,7 +109,10 @@ static size_t put_detail(char *to, size_t size, const struct trace_record *recor
         name = virt_exit_detail(record->cause);
     else if (event < ARRAY_SIZE(event_details))
         name = event_details[event];
-    return name ? format_text(to, size, " %s=0x%lx", name, record->detail) : 0;
+    if (!name)
+        return 0;
+    size_t used = format_text(to, size, " %s=0x%lx", name, record->detail);
+    return has_event(record) ? used + put_event(to + used, size - used, (u32)record->detail) : used;
 }
 
 static const char *cause_name(u8 cause)
@@ -85,18 +122,25 @@ static const char *cause_name(u8 cause)
     return cause - TRACE_ENTER < (int)ARRAY_SIZE(event_names) ? event_names[cause - TRACE_ENTER] : "unknown";
 }
 
-/* vm: whose name to print; NULL: its number stands for it. */
+/* Who and when. vm: whose name to print; NULL: its number stands for it. */
+static size_t put_head(char *to, size_t size, u32 cpu, const struct trace_record *record, const struct vm *vm)
+{
+    size_t used = format_text(to, size, "last cpu=%u tsc=%lu", cpu, record->tsc);
+
+    if (vm)
+        used += format_text(to + used, size - used, " vm=%s", vm->spec.name);
+    else
+        used += format_text(to + used, size - used, " vm=%u", record->vcpu >> 4);
+    return used + format_text(to + used, size - used, " vcpu=%u", record->vcpu & 15);
+}
+
 static void print_record(u32 cpu, const struct trace_record *record, const struct vm *vm,
                          void (*emit)(const char *text))
 {
     char line[TRACE_LINE_BYTES];
-    size_t used = format_text(line, sizeof line, "last cpu=%u tsc=%lu", cpu, record->tsc);
+    size_t used = put_head(line, sizeof line, cpu, record, vm);
 
-    if (vm)
-        used += format_text(line + used, sizeof line - used, " vm=%s", vm->spec.name);
-    else
-        used += format_text(line + used, sizeof line - used, " vm=%u", record->vcpu >> 4);
-    used += format_text(line + used, sizeof line - used, " vcpu=%u %s", record->vcpu & 15, cause_name(record->cause));
+    used += format_text(line + used, sizeof line - used, " %s", cause_name(record->cause));
     if (record->cause <= TRACE_ENTER)
         used += format_text(line + used, sizeof line - used, " rip=0x%lx", record->rip);
     used += put_detail(line + used, sizeof line - used, record);
@@ -142,22 +186,121 @@ static bool copy_record(const struct trace_record *from, const struct vm *vm, st
     return to->tsc == tsc && (!vm || belongs_to(to, vm));
 }
 
-void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
+/* The last records, newest first. */
+struct last {
+    struct trace_record records[TRACE_LAST];
+    u8 cpus[TRACE_LAST];
+    u32 count;
+};
+
+static void collect(const struct vm *vm, struct last *last)
 {
     struct place places[2 * CPU_MAX];
-    struct trace_record found[TRACE_LAST];
-    u8 cpus[TRACE_LAST];
     const struct trace_record *next;
-    u32 count = 0, from = 0, ring = 0;
+    u32 from = 0, rings = 0;
 
-    for (; ring < 2 * smp_cpu_count() && ring_of(ring).records; ring++)
-        places[ring] = begin(ring);
-    while (count < TRACE_LAST && (next = take_newest(places, ring, vm, &from))) {
-        cpus[count] = (u8)(from / 2);
-        count += copy_record(next, vm, &found[count]);
+    for (; rings < 2 * smp_cpu_count() && ring_of(rings).records; rings++)
+        places[rings] = begin(rings);
+    last->count = 0;
+    while (last->count < TRACE_LAST && (next = take_newest(places, rings, vm, &from))) {
+        last->cpus[last->count] = (u8)(from / 2);
+        last->count += copy_record(next, vm, &last->records[last->count]);
     }
-    while (count--)
-        print_record(cpus[count], &found[count], vm, emit);
+}
+
+void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
+{
+    struct last last;
+
+    collect(vm, &last);
+    while (last.count--)
+        print_record(last.cpus[last.count], &last.records[last.count], vm, emit);
+}
+
+/* ---- likewise, what repeats folded ---- */
+
+#define FOLD_PERIOD 4u /* records of the longest pattern that is looked for */
+#define FOLD_LEAST  3u /* records: fewer are no longer to read than their fold */
+
+/* One tells nothing that the other does not, but when. The ticks that a vCPU has differ each time. */
+static bool are_alike(const struct last *last, u32 a, u32 b)
+{
+    const struct trace_record *one = &last->records[a], *two = &last->records[b];
+    char details[2][TRACE_LINE_BYTES / 2];
+
+    if (last->cpus[a] != last->cpus[b] || one->tag != two->tag)
+        return false;
+    if (one->cause == TRACE_ENTER)
+        return true;
+    details[0][0] = details[1][0] = 0;
+    put_detail(details[0], sizeof details[0], one);
+    put_detail(details[1], sizeof details[1], two);
+    return string_equal(details[0], details[1]);
+}
+
+/* How often in a row the `period` records before `end`, oldest of which comes first, are there. */
+static u32 count_repeats(const struct last *last, u32 end, u32 period)
+{
+    u32 at = end;
+
+    while (at > period && are_alike(last, at - 1, at - 1 - period))
+        at--;
+    return (end - at) / period + 1;
+}
+
+/* The shortest pattern that covers most; its number of repeats, or 0 if nothing is to be folded. */
+static u32 find_fold(const struct last *last, u32 end, u32 *period)
+{
+    u32 best = 0;
+
+    for (u32 p = 1; p <= FOLD_PERIOD && p <= end; p++) {
+        u32 repeats = count_repeats(last, end, p);
+        if (repeats > 1 && p * repeats >= FOLD_LEAST && p * repeats > *period * best) {
+            best = repeats;
+            *period = p;
+        }
+    }
+    return best;
+}
+
+static size_t put_short(char *to, size_t size, const struct trace_record *record)
+{
+    if (record->cause == EXIT_IO)
+        return format_text(to, size, " %s 0x%x", record->detail & 8 ? "in" : "out",
+                           (u32)(record->detail >> 16 & 0xffff));
+    size_t used = format_text(to, size, " %s", cause_name(record->cause));
+    if (record->cause != TRACE_ENTER)
+        used += put_detail(to + used, size - used, record);
+    return record->action >= 16 ? used + format_text(to + used, size - used, " deliver=%u", record->action) : used;
+}
+
+static void print_fold(const struct last *last, u32 end, u32 period, u32 repeats, const struct vm *vm,
+                       void (*emit)(const char *text))
+{
+    char line[TRACE_LINE_BYTES];
+    size_t used = put_head(line, sizeof line, last->cpus[end - 1], &last->records[end - 1], vm);
+
+    for (u32 i = 1; i <= period; i++) {
+        used += put_short(line + used, sizeof line - used, &last->records[end - i]);
+        used += format_text(line + used, sizeof line - used, i < period ? "," : ": %u times", repeats);
+    }
+    emit(line);
+}
+
+void trace_print_folded(const struct vm *vm, void (*emit)(const char *text))
+{
+    struct last last;
+
+    collect(vm, &last);
+    for (u32 end = last.count; end;) {
+        u32 period = 1;
+        u32 repeats = find_fold(&last, end, &period);
+        if (repeats)
+            print_fold(&last, end, period, repeats, vm, emit);
+        else
+            print_record(last.cpus[end - 1], &last.records[end - 1], vm, emit);
+        end -= repeats ? period * repeats : 1;
+    }
 }
 
 /* ---- all of them, for tools/trace ---- */

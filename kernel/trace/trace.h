@@ -127,13 +127,17 @@ struct trace_ring trace_ring(u32 cpu, bool events);
 /* ---- text.c ---- */
 
 #define TRACE_LAST       32u  /* records that a report has */
-#define TRACE_LINE_BYTES 200u /* of a line's text, with its NUL */
+#define TRACE_LINE_BYTES 320u /* of a line's text, with its NUL */
 
 /*
  * Hands the last TRACE_LAST records of the VM (NULL: of all), oldest first, as text to `emit`, a line each. Any
  * CPU; what other CPUs write meanwhile may be missing or garbled.
  */
 void trace_print_last(const struct vm *vm, void (*emit)(const char *text));
+/* Likewise of a VM, for somebody who looks for the cause of its end: records that repeat are one line. */
+void trace_print_folded(const struct vm *vm, void (*emit)(const char *text));
+/* "#UD" and its like; "unknown" of a vector that is no exception's. */
+const char *trace_vector_name(u8 vector);
 /* All records of all CPUs as text (docs/trace.md, "As text"); at the end, when no CPU records any more. `vms`: for the
  * names. */
 void trace_print_all(const struct vm *vms, void (*emit)(const char *text));

@@ -314,6 +314,12 @@ static bool wants_report(const struct vm *vm)
            vm->reason >= VM_STOP_ENTRY_FAILURE;
 }
 
+/* The status of an exit is the guest's own word, and what led to it is nothing that records could tell. */
+static bool wants_records(const struct vm *vm)
+{
+    return wants_report(vm) || (!vm->clean && vm->reason != VM_STOP_EXIT);
+}
+
 /* True for the first caller, who alone writes the reason. */
 static bool claim_stop(struct vm *vm)
 {
@@ -432,7 +438,7 @@ static void finish(struct vm *vm)
         vm->watcher->ended(vm);
     vm->stop_tsc = cpu_tsc();
     trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
-    if (!vm->clean || wants_report(vm))
+    if (wants_records(vm))
         vm->board->explain(vm);
     log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
     virt_vm_release(vm);

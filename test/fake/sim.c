@@ -382,7 +382,8 @@ void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
 
 static void explain(struct vm *vm)
 {
-    (void)vm;
+    for (u32 i = 0; i < vm_count; i++)
+        result->vms[i].explained += vms[i] == vm;
 }
 
 void virt_vcpu_report(struct vcpu *vcpu)

@@ -67,7 +67,8 @@ struct sim_result {
     struct {
         enum vm_stop_reason reason;
         u32 exit_status;
-        u32 ends; /* how often its end was announced */
+        u32 ends;      /* how often its end was announced */
+        u32 explained; /* how often its last records were printed */
         bool clean;
         u64 stop_tsc;
         char detail[VM_DETAIL_BYTES];

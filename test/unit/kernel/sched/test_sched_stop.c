@@ -143,6 +143,42 @@ static void test_exit_status(void **state)
     assert_string_equal(r->vms[1].detail, " status=7");
 }
 
+/* What led to a bad end is printed; of an exit only the status counts, unless the VM's line asks for more. */
+static void ends_to_explain(void)
+{
+    SCRIPT(good, {SIM_EXIT, 0});
+    SCRIPT(bad, {SIM_EXIT, 7});
+    SCRIPT(reset, {SIM_STOP, VM_STOP_RESET});
+    SCRIPT(limit, {SIM_STOP, VM_STOP_LIMIT});
+    SCRIPT(fault, {SIM_STOP, VM_STOP_TRIPLE_FAULT});
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    add(good, 100, ~0ull);
+    add(bad, 100, ~0ull);
+    add(reset, 100, ~0ull);
+    add(limit, 100, ~0ull);
+    add(fault, 100, ~0ull);
+    spec.dump = VM_DUMP_REGS;
+    sim_add(&spec, good);
+    sim_add(&spec, bad);
+    spec.dump = VM_DUMP_SCREEN;
+    sim_add(&spec, bad);
+    sim_run();
+}
+
+static void test_which_ends_are_explained(void **state)
+{
+    static const u32 wanted[] = {0, 0, 1, 0, 1, 1, 1, 0};
+
+    (void)state;
+    r = sim_scenario(ends_to_explain);
+    assert_orderly_end(ARRAY_SIZE(wanted));
+    for (u32 i = 0; i < ARRAY_SIZE(wanted); i++)
+        if (r->vms[i].explained != wanted[i])
+            fail_msg("VM %u: explained %u times", i, r->vms[i].explained);
+}
+
 /* ---- halted for good ---- */
 
 static void halts(void)
@@ -271,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_stop_in_all_states),
         cmocka_unit_test(test_first_reason_wins),
         cmocka_unit_test(test_exit_status),
+        cmocka_unit_test(test_which_ends_are_explained),
         cmocka_unit_test(test_halt_for_good),
         cmocka_unit_test(test_a_timer_ends_being_halted_for_good),
         cmocka_unit_test(test_a_key_may_end_being_halted),

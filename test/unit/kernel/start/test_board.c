@@ -138,10 +138,18 @@ enum status load_image(const struct load_request *request, const struct guest_me
     return refuse(why, STATUS_INVALID, "as told");
 }
 
+static u32 printed_whole, printed_folded;
+
 void trace_print_last(const struct vm *of, void (*emit)(const char *text))
 {
-    (void)of;
-    (void)emit;
+    assert_true(of == &vm && emit == log_text);
+    printed_whole++;
+}
+
+void trace_print_folded(const struct vm *of, void (*emit)(const char *text))
+{
+    assert_true(of == &vm && emit == log_text);
+    printed_folded++;
 }
 
 void log_text(const char *text)
@@ -542,6 +550,19 @@ static void test_load(void **state)
     assert_int_equal(vm.spec.kind, IMAGE_PVH);
 }
 
+static void test_last_records(void **state)
+{
+    (void)state;
+    for (enum vm_dump dump = VM_DUMP_NONE; dump <= VM_DUMP_VMCS; dump++) {
+        printed_whole = printed_folded = 0;
+        vm.spec.dump = dump;
+        board_pc.explain(&vm);
+        bool whole = dump == VM_DUMP_REGS || dump == VM_DUMP_VMCS;
+        assert_int_equal(printed_whole, whole);
+        assert_int_equal(printed_folded, !whole);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -562,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_x2apic_ids_and_base, start, stop),
         cmocka_unit_test_setup_teardown(test_cr8_is_the_task_priority, start, stop),
         cmocka_unit_test_setup_teardown(test_load, start, stop),
+        cmocka_unit_test_setup_teardown(test_last_records, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * The flight recorder: rings that wrap, the last records of a VM over all CPUs in the order of time, and the text form
  * that tools/trace reads (docs/trace.md).
  *
- * links: kernel/trace/trace.c kernel/trace/text.c
+ * links: kernel/trace/trace.c kernel/trace/text.c kernel/lib/string.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@
 #define CPUS 2u
 
 static struct cpu_local locals[CPUS];
-static char lines[4096][200];
+static char lines[4096][TRACE_LINE_BYTES];
 static u32 line_count;
 static struct vm vm[2];
 static struct vcpu vcpus[2];
@@ -199,6 +199,109 @@ static void details_in_words(void **state)
     assert_non_null(strstr(lines[5], " vm-stop reason=triple-fault"));
 }
 
+/* Interruption information beside its meaning. */
+static void events_in_words(void **state)
+{
+    static const struct {
+        u32 info;
+        const char *words;
+    } events[] = {
+        {0x80000306, " info=0x80000306 event=#UD"    },
+        {0x80000b0e, " info=0x80000b0e event=#PF"    },
+        {0x80000202, " info=0x80000202 event=NMI"    },
+        {0x80000603, " info=0x80000603 event=#BP"    },
+        {0x80000480, " info=0x80000480 vector=0x80"  },
+        {0x80000030, " info=0x80000030 vector=0x30"  },
+        {0x80000309, " info=0x80000309 event=unknown"},
+        {0x800003ff, " info=0x800003ff event=unknown"},
+        {0x00000306, " info=0x306"                   },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(events); i++) {
+        line_count = 0;
+        trace_event(TRACE_INJECT, &vcpus[0], events[i].info);
+        trace_print_last(&vm[0], emit);
+        const char *inject = strstr(lines[line_count - 1], " inject");
+        assert_non_null(inject);
+        assert_string_equal(inject + strlen(" inject"), events[i].words);
+    }
+    record(0, UINT64_MAX / 2, 1)->detail = 0x80000030;
+    trace_print_last(&vm[0], emit);
+    assert_non_null(strstr(lines[line_count - 1], " external-interrupt rip="));
+    assert_non_null(strstr(lines[line_count - 1], " info=0x80000030 vector=0x30 skip"));
+}
+
+/* IN and OUT in turn, as a guest that prints makes them; from `tsc` on. */
+static void poll_and_print(u32 vm_index, u64 tsc, u32 times)
+{
+    for (u32 i = 0; i < times; i++) {
+        record(vm_index, tsc + 2 * i, 30)->detail = 0x3fd0008;
+        record(vm_index, tsc + 2 * i + 1, 30)->detail = 0x3f80000;
+    }
+}
+
+static void repeats_are_folded(void **state)
+{
+    (void)state;
+    record(0, 50, 10)->detail = 0x16;
+    poll_and_print(0, 100, 15);
+    record(0, 200, 2)->action = TRACE_STOP;
+    trace_print_folded(&vm[0], emit);
+    assert_int_equal(line_count, 3);
+    assert_string_equal(lines[0], "last cpu=0 tsc=50 vm=one vcpu=0 cpuid rip=0x1032 leaf=0x16 skip ticks=93");
+    assert_string_equal(lines[1], "last cpu=0 tsc=100 vm=one vcpu=0 in 0x3fd, out 0x3f8: 15 times");
+    assert_string_equal(lines[2], "last cpu=0 tsc=200 vm=one vcpu=0 other rip=0x10c8 stop ticks=93");
+    line_count = 0;
+    trace_print_last(&vm[0], emit); /* as ever */
+    assert_int_equal(line_count, 32);
+}
+
+/* What differs in anything that a line tells is not the same; two of a kind are no pattern, nor is half of one. */
+static void only_repeats_are_folded(void **state)
+{
+    (void)state;
+    record(0, 10, 10)->detail = 1;
+    record(0, 11, 10)->detail = 1;
+    record(0, 12, 10)->detail = 2;
+    record(0, 13, 10)->action = TRACE_RESUME;
+    record(0, 14, 10)->action = TRACE_SKIP;
+    become(1);
+    record(0, 15, 10);
+    become(0);
+    trace_print_folded(&vm[0], emit);
+    assert_int_equal(line_count, 6);
+
+    line_count = 0;
+    poll_and_print(0, 100, 2);
+    record(0, 104, 30)->detail = 0x3fd0008;
+    trace_print_folded(&vm[0], emit);
+    assert_int_equal(line_count, 8);
+    assert_non_null(strstr(lines[6], " tsc=100 vm=one vcpu=0 in 0x3fd, out 0x3f8: 2 times"));
+    assert_non_null(strstr(lines[7], " tsc=104 vm=one vcpu=0 other rip=0x1068 in port=0x3fd "));
+
+    line_count = 0;
+    for (u32 i = 0; i < 3; i++)
+        record(0, 110 + i, 12)->detail = i; /* what has no meaning does not count */
+    trace_print_folded(&vm[0], emit);
+    assert_non_null(strstr(lines[8], " tsc=110 vm=one vcpu=0 other: 3 times"));
+}
+
+/* A guest that sleeps from tick to tick: the ticks that it is given differ, and the delivery is part of the pattern. */
+static void longer_patterns_are_folded(void **state)
+{
+    (void)state;
+    for (u32 i = 0; i < 32; i++) {
+        record(0, 100 + 10 * i, 12)->action = TRACE_LEFT;
+        struct trace_record *enter = record(0, 101 + 10 * i, TRACE_ENTER);
+        enter->detail = 7777 + i;
+        enter->action = 32;
+    }
+    trace_print_folded(&vm[0], emit);
+    assert_int_equal(line_count, 1);
+    assert_string_equal(lines[0], "last cpu=0 tsc=260 vm=one vcpu=0 other, enter deliver=32: 16 times");
+}
+
 static void no_more_than_the_last(void **state)
 {
     (void)state;
@@ -289,6 +392,10 @@ int main(void)
         cmocka_unit_test_setup(ring_wraps, set_up),
         cmocka_unit_test_setup(last_records_in_order_of_time, set_up),
         cmocka_unit_test_setup(details_in_words, set_up),
+        cmocka_unit_test_setup(events_in_words, set_up),
+        cmocka_unit_test_setup(repeats_are_folded, set_up),
+        cmocka_unit_test_setup(only_repeats_are_folded, set_up),
+        cmocka_unit_test_setup(longer_patterns_are_folded, set_up),
         cmocka_unit_test_setup(no_more_than_the_last, set_up),
         cmocka_unit_test_setup(events_are_kept_apart, set_up),
         cmocka_unit_test_setup(all_as_text, set_up),
