@@ -22,11 +22,12 @@ static inline struct cpuid_result cpu_cpuid(u32 leaf, u32 subleaf)
     return (struct cpuid_result){(u32)eax, (u32)ebx, (u32)ecx, (u32)edx};
 }
 
+/* RDTSC clears the upper halves of RAX and RDX: no widening is needed. */
 static inline u64 cpu_tsc(void)
 {
-    u32 low, high;
+    u64 low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (u64)high << 32 | low;
+    return high << 32 | low;
 }
 
 /* After all loads before it. SDM 2B "RDTSC-Read Time-Stamp Counter" */
@@ -47,9 +48,9 @@ static ALWAYS_INLINE u32 cpu_tsc_low(void)
 /* Precondition: the MSR exists (#GP otherwise, which is a host bug). msr_read_safe asks first. */
 static inline u64 msr_read(u32 index)
 {
-    u32 low, high;
+    u64 low, high; /* as for RDTSC */
     asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
-    return (u64)high << 32 | low;
+    return high << 32 | low;
 }
 
 static inline void msr_write(u32 index, u64 value)
