@@ -70,7 +70,7 @@ static inline struct cpu_local *cpu_local(void)
     return self;
 }
 
-/* The current CPU's own field, a pointer or u64, in one instruction. */
+/* The current CPU's own field, a pointer, u32 or u64, in one instruction. */
 #define CPU_LOCAL_GET(field)                                                                                           \
     ({                                                                                                                 \
         __typeof__(((struct cpu_local *)0)->field) got;                                                                \
@@ -82,7 +82,7 @@ static inline struct cpu_local *cpu_local(void)
 
 static inline u32 cpu_id(void)
 {
-    return cpu_local()->id;
+    return CPU_LOCAL_GET(id);
 }
 
 /* The block of CPU `id`; valid for id < smp_cpu_count(). */
