@@ -9,20 +9,21 @@
 #include "kernel/lib/types.h"
 
 #define VTIMER_NEVER UINT64_MAX
-#define VTIMER_MAX   12
+#define VTIMER_MAX   10
 
 struct vtimer {
-    u64 deadline_ns; /* VTIMER_NEVER: not armed */
+    u64 deadline_ns; /* VTIMER_NEVER: not armed, and in no list */
+    struct vtimer *next;
     void (*fire)(void *device, u64 now_ns);
     void *device;
 };
 
 struct vtimer_set {
     struct vtimer timers[VTIMER_MAX];
+    struct vtimer end; /* of the list */
     u8 count;
-    struct vtimer *first; /* one with the earliest deadline; NULL: look for it when it matters */
-    u64 next_ns;          /* its deadline, the earliest of all: VTIMER_NEVER if none is armed */
-    u64 others_ns;        /* the earliest deadline of the other timers */
+    struct vtimer *first; /* the armed timers, by deadline */
+    u64 next_ns;          /* the earliest deadline of all: VTIMER_NEVER if none is armed */
     u64 (*clock_ns)(void *clock);
     void *clock;
 };
@@ -35,20 +36,8 @@ u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), vo
  * past. A timer may arm itself and others. now_ns: below VTIMER_NEVER.
  */
 void vtimer_run(struct vtimer_set *set, u64 now_ns);
-/* Recomputes what the set keeps about its earliest timers. */
-void vtimer_update(struct vtimer_set *set);
-
 /* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
-static inline void vtimer_arm(struct vtimer_set *set, u8 timer, u64 deadline_ns)
-{
-    struct vtimer *armed = &set->timers[timer];
-
-    armed->deadline_ns = deadline_ns;
-    if (armed == set->first && deadline_ns <= set->others_ns)
-        set->next_ns = deadline_ns; /* it was the earliest and stays so: a periodic timer's common case */
-    else
-        vtimer_update(set);
-}
+void vtimer_arm(struct vtimer_set *set, u8 index, u64 deadline_ns);
 
 static inline u64 vtimer_now(const struct vtimer_set *set)
 {
