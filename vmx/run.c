@@ -50,32 +50,45 @@ static COLD bool sleep_in_halt(struct vmx_vcpu *v)
     return true;
 }
 
+/* Does what the vCPU's requests ask for, and returns them. */
+static ALWAYS_INLINE u32 serve_requests(struct vmx_vcpu *v)
+{
+    struct vcpu *vcpu = &v->base;
+    u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+
+    if (requests & VCPU_REQUEST_DEADLINE)
+        sched_update_deadline(vcpu);
+    if (UNLIKELY(vcpu->halted) && v->apicv)
+        vmx_apicv_prepare(v);
+    if (requests & VCPU_REQUEST_EVENT)
+        vmx_event_prepare(v);
+    return requests;
+}
+
+#define REQUESTS_TO_LEAVE (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT)
+
+/* The vCPU is in HLT unless an event has ended it: sleeps until one does. False: leave the guest. */
+static NOINLINE bool wait_in_halt(struct vmx_vcpu *v)
+{
+    while (v->base.halted)
+        if (!sleep_in_halt(v) || serve_requests(v) & REQUESTS_TO_LEAVE)
+            return false;
+    return true;
+}
+
 /*
  * Blocking by STI or MOV SS matters only to an event that is about to be delivered or waits for its window, so it is
- * ended only then: else the guest's next instruction ends it. False: leave the guest.
+ * ended only then: else the guest's next instruction ends it. A new deadline alone delivers nothing. False: leave the
+ * guest.
  */
 static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, enum outcome last)
 {
-    struct vcpu *vcpu = &v->base;
-    bool in_halt = false;
-
-    if (last != OUTCOME_RESUME)
+    if (last != OUTCOME_RESUME && v->base.requests_or_windows != VCPU_REQUEST_DEADLINE)
         vmx_event_end_blocking();
-    do {
-        u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
-        in_halt |= requests & VCPU_REQUEST_HALT;
-        if (requests & VCPU_REQUEST_DEADLINE)
-            sched_update_deadline(vcpu);
-        if (UNLIKELY(vcpu->halted) && v->apicv)
-            vmx_apicv_prepare(v);
-        if (requests & VCPU_REQUEST_EVENT)
-            vmx_event_prepare(v);
-        if (requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT))
-            return false;
-        if (!in_halt || !vcpu->halted)
-            return true;
-    } while (sleep_in_halt(v));
-    return false;
+    u32 requests = serve_requests(v);
+    if (requests & REQUESTS_TO_LEAVE)
+        return false;
+    return LIKELY(!(requests & VCPU_REQUEST_HALT)) || wait_in_halt(v);
 }
 
 static COLD void exit_at_once(void)

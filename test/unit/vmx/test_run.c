@@ -195,6 +195,10 @@ static void test_blocking_ends_for_what_waits(void **state)
     VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_STI);
     assert_true(comes_back(OUTCOME_SKIP));
     assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_STI);
+    bench.v.base.requests = VCPU_REQUEST_DEADLINE;
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_STI);
+    assert_int_equal(bench.v.base.requests, 0);
     bench.v.base.windows = PROC_INTERRUPT_WINDOW;
     assert_true(comes_back(OUTCOME_RESUME));
     assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_STI);
