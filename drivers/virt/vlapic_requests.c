@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Requests of the local APIC: acceptance, priorities, delivery, end. Every change of IRR, ISR or TPR ends in
- * vlapic_update(), which runs the priority logic once; asking for what is pending then costs a load. Compiled for
- * speed: every interrupt comes through here. Runs in VMX root operation under the VM's device lock; also on the host in
- * tests. SDM 3A 10.8 "Handling Interrupts".
+ * Requests of the local APIC: acceptance, priorities, delivery, end. A request that arrives or is acknowledged settles
+ * by itself what is pending. Every other change of IRR, ISR or TPR ends in vlapic_update(), which runs the priority
+ * logic. Asking for what is pending then costs a load. Runs in VMX root operation under the VM's device lock; also on
+ * the host in tests. SDM 3A 10.8 "Handling Interrupts".
  */
 #include "drivers/virt/vlapic_requests.h"
 #include "kernel/lib/bits.h"
@@ -13,7 +13,7 @@
 
 static ALWAYS_INLINE u32 *vector_word(const struct vlapic *v, u32 bank, unsigned vector)
 {
-    return vlapic_register(v, bank + vector / 32 * 16);
+    return &v->page[bank / 4 + vector / 32 * 4];
 }
 
 static ALWAYS_INLINE void set_vector(struct vlapic *v, u32 bank, u8 *words, unsigned vector)
@@ -134,6 +134,7 @@ bool vlapic_is_waiting(const struct vlapic *v)
     return top_vector(v, APIC_IRR, words_in_use(v, APIC_IRR)) > priority;
 }
 
+/* It was the highest request, and above TPR: until it ends, no other request is of a higher class. */
 u8 vlapic_acknowledge(struct vlapic *v)
 {
     int vector = v->pending;
@@ -142,8 +143,8 @@ u8 vlapic_acknowledge(struct vlapic *v)
         return (u8)*vlapic_register(v, APIC_SVR);
     clear_vector(v, APIC_IRR, &v->irr_words, (unsigned)vector);
     set_vector(v, APIC_ISR, &v->isr_words, (unsigned)vector);
+    *vlapic_register(v, APIC_PPR) = (u32)vector & PRIORITY_CLASS;
     v->pending = -1;
-    vlapic_update(v);
     return (u8)vector;
 }
 
@@ -158,6 +159,16 @@ COLD void vlapic_note_error(struct vlapic *v, unsigned error)
     v->errors |= (u8)error;
     if (first && !(lvt & APIC_LVT_MASKED))
         vlapic_accept(v, (u8)lvt, false);
+}
+
+/* Adds a request to IRR. Of all requests only this one can become deliverable by it. */
+static ALWAYS_INLINE void request(struct vlapic *v, u8 vector)
+{
+    set_vector(v, APIC_IRR, &v->irr_words, vector);
+    if (vector > v->pending && (vector & PRIORITY_CLASS) > vlapic_priority(v)) {
+        v->pending = vector;
+        vlapic_notify(v);
+    }
 }
 
 bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
@@ -179,8 +190,7 @@ bool vlapic_accept(struct vlapic *v, u8 vector, bool level)
         else
             vlapic_notify(v);
     } else {
-        set_vector(v, APIC_IRR, &v->irr_words, vector);
-        vlapic_update(v);
+        request(v, vector);
     }
     return true;
 }
