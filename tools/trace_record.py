@@ -162,38 +162,40 @@ def listed(names, number):
     return names[number] if number < len(names) else str(number)
 
 
-DETAIL_WORDS = {
-    0: event_words,
-    1: event_words,
-    10: lambda leaf: f"leaf 0x{leaf & 0xffffffff:x}",
-    18: hypercall_words,
-    28: cr_words,
-    29: dr_words,
-    30: io_words,
-    31: lambda index: f"msr 0x{index & 0xffffffff:x}",
-    32: lambda index: f"msr 0x{index & 0xffffffff:x}",
-    33: lambda qualification: f"qualification 0x{qualification:x}",
-    34: lambda qualification: f"qualification 0x{qualification:x}",
-    44: apic_access_words,
-    45: lambda qualification: f"vector 0x{qualification & 255:02x}",
-    48: lambda address: f"address 0x{address:x}",
-    56: lambda qualification: f"offset 0x{qualification & 0xfff:03x}",
-    ENTER: lambda ticks: f"for {ticks} ticks" if ticks < 1 << 63 else "without a limit",
-    LEAVE: lambda why: listed(LEAVE_NAMES, why),
-    MIGRATE: lambda cpu: f"to CPU {cpu}",
-    INJECT: event_words,
-    KICK: lambda cpu: f"CPU {cpu}",
-    SLEEP: lambda tsc: "no wake-up due" if tsc == (1 << 64) - 1 else f"until tsc {tsc}",
-    VM_STOP: lambda reason: listed(STOP_NAMES, reason),
-    SIPI: lambda vector: f"vector 0x{vector & 255:02x}",
-    ENTRY_FAILED: lambda error: f"error {error}" if error else "VMfailInvalid",
+# How a detail is said, by name: site/trace/record.js has the same names.
+FORMS = {
+    "event": event_words,
+    "hypercall": hypercall_words,
+    "cr": cr_words,
+    "dr": dr_words,
+    "io": io_words,
+    "apic-access": apic_access_words,
+    "leaf": lambda leaf: f"leaf 0x{leaf & 0xffffffff:x}",
+    "msr": lambda index: f"msr 0x{index & 0xffffffff:x}",
+    "qualification": lambda qualification: f"qualification 0x{qualification:x}",
+    "vector": lambda vector: f"vector 0x{vector & 255:02x}",
+    "address": lambda address: f"address 0x{address:x}",
+    "offset": lambda qualification: f"offset 0x{qualification & 0xfff:03x}",
+    "limit": lambda ticks: f"for {ticks} ticks" if ticks < 1 << 63 else "without a limit",
+    "leave": lambda why: listed(LEAVE_NAMES, why),
+    "to-cpu": lambda cpu: f"to CPU {cpu}",
+    "cpu": lambda cpu: f"CPU {cpu}",
+    "wake-up": lambda tsc: "no wake-up due" if tsc == (1 << 64) - 1 else f"until tsc {tsc}",
+    "stop": lambda reason: listed(STOP_NAMES, reason),
+    "error": lambda error: f"error {error}" if error else "VMfailInvalid",
+}
+DETAIL_FORMS = {
+    0: "event", 1: "event", 10: "leaf", 18: "hypercall", 28: "cr", 29: "dr", 30: "io", 31: "msr", 32: "msr",
+    33: "qualification", 34: "qualification", 44: "apic-access", 45: "vector", 48: "address", 56: "offset",
+    ENTER: "limit", LEAVE: "leave", MIGRATE: "to-cpu", INJECT: "event", KICK: "cpu", SLEEP: "wake-up", VM_STOP: "stop",
+    SIPI: "vector", ENTRY_FAILED: "error",
 }
 
 
 def detail_words(record):
     """The detail decoded; empty if the cause has none."""
-    words = DETAIL_WORDS.get(record.cause)
-    return words(record.detail) if words else ""
+    form = DETAIL_FORMS.get(record.cause)
+    return FORMS[form](record.detail) if form else ""
 
 
 def action_words(record):
@@ -212,6 +214,20 @@ def words(trace, record):
     if record.is_exit or record.cause == ENTER:
         text += f" rip=0x{record.rip:x} {action_words(record)} ticks={record.ticks}"
     return text
+
+
+def description():
+    """The record's layout and all tables, for programs in another language: site/trace/ has its own from here."""
+    names = Record._fields[:-1]  # the CPU is the ring's
+    sizes = [struct.calcsize("<" + kind) for kind in RECORD.format.lstrip("<")]
+    return {
+        "version": VERSION, "record_bytes": RECORD_BYTES, "fields": list(zip(names, sizes)), "rings": RINGS,
+        "first_event": FIRST_EVENT, "first_vector": FIRST_VECTOR, "exit_names": EXIT_NAMES, "event_names": EVENT_NAMES,
+        "action_names": ACTION_NAMES, "leave_names": LEAVE_NAMES, "stop_names": STOP_NAMES,
+        "vector_names": VECTOR_NAMES, "event_types": EVENT_TYPES, "hypercalls": HYPERCALLS,
+        "cr_access_types": CR_ACCESS_TYPES, "gpr_names": GPR_NAMES, "apic_access_types": APIC_ACCESS_TYPES,
+        "detail_forms": DETAIL_FORMS,
+    }
 
 
 # ---- The text form ----
