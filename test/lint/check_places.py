@@ -14,8 +14,8 @@ import sys
 
 import check_sdm_map
 
-FOLDERS = "arch|boot|docs|drivers|examples|guests|kernel|test|tools|vmx"
-PATH = rf"(?:{FOLDERS})/[a-z0-9_./-]*[a-z0-9_]\.(?:asl|asm|c|gdb|h|inc|ld|md|mk|py|svg|vms)"
+FOLDERS = "arch|boot|docs|drivers|examples|guests|kernel|site|test|tools|vmx"
+PATH = rf"(?:{FOLDERS})/[a-z0-9_./-]*[a-z0-9_]\.(?:asl|asm|c|css|gdb|h|html|inc|js|ld|md|mk|py|svg|vms|yml)"
 IN_PAGE = re.compile(rf"`({PATH})(?::(\w+))?`")
 IN_DRAWING = re.compile(rf">({PATH}):</text>\n<text[^>]*>(\w+)<|\b({PATH}):(\w+)|>({PATH})<")
 

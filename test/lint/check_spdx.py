@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Each source file names its licence in its first line, or in the second, below "#!". Prints each file that does not.
+"""Each source file names its licence in its first line, or in the second, below "#!" or a
+document type. Prints each file that does not.
 
-    /* SPDX-License-Identifier: BSD-2-Clause */      .c .h .ld .asl
+    /* SPDX-License-Identifier: BSD-2-Clause */      .c .h .ld .asl .js .css
     ; SPDX-License-Identifier: BSD-2-Clause          .asm .inc
-    # SPDX-License-Identifier: BSD-2-Clause          scripts, makefiles
+    # SPDX-License-Identifier: BSD-2-Clause          scripts, makefiles, .yml
+    <!-- SPDX-License-Identifier: BSD-2-Clause -->   .html
 
 usage: check_spdx.py [tree]
 """
@@ -22,6 +24,10 @@ FORMS = {
     ".inc": f"; {LICENSE}",
     ".py": f"# {LICENSE}",
     ".mk": f"# {LICENSE}",
+    ".yml": f"# {LICENSE}",
+    ".js": f"/* {LICENSE} */",
+    ".css": f"/* {LICENSE} */",
+    ".html": f"<!-- {LICENSE} -->",
 }
 
 
@@ -46,7 +52,7 @@ def main():
         except (FileNotFoundError, UnicodeDecodeError):
             continue
         line = wanted(path, lines[0]) if lines else None
-        at = 1 if lines and lines[0].startswith("#!") else 0
+        at = 1 if lines and lines[0].startswith(("#!", "<!DOCTYPE")) else 0
         if line and lines[at : at + 1] != [line]:
             print(f"{path}:{at + 1}: write this line: {line}")
             missing += 1

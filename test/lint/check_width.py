@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 PAGE_COLUMNS, CODE_COLUMNS = 100, 120
-CODE = (".c", ".h", ".asm", ".inc", ".ld", ".asl", ".py", ".mk", ".gdb", ".vms")
+CODE = (".c", ".h", ".asm", ".inc", ".ld", ".asl", ".py", ".mk", ".gdb", ".vms", ".js", ".css", ".html", ".yml")
 TAB_COLUMNS = 8
 
 
