@@ -27,8 +27,8 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu kvm bench lint unit fuzz soak \
-	setup help clean
+FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu kvm bench site lint unit fuzz \
+	soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
@@ -50,6 +50,8 @@ help:
 	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
 	@echo "make kvm       the same on any machine: QEMU and KVM run in a Linux that runs in Bochs (minutes)"
 	@echo "make bench     speed and size, each figure beside its bound"
+	@echo "make site      the pages with a search, and the trace viewer, for a browser without a server:" \
+		"build/site/"
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
 		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -79,6 +81,10 @@ test test-engines:
 iso:
 	@tools/setup build
 	@$(AGAIN) do-iso
+
+site:
+	@tools/setup site
+	@$(AGAIN) do-site
 
 debug:
 	@tools/setup run
@@ -191,6 +197,13 @@ do-kvm: do-iso
 	@echo "make: $(ISO) boots in QEMU with KVM, $(CPUS) CPUs, in Debian's Linux, in Bochs; this takes some" \
 		"minutes" >&2
 	tools/run-kvm $(ISO) --cpus $(CPUS) --memory $(MEMORY)
+
+SITE := build/site
+do-site:
+	rm -rf $(SITE)
+	site/build $(SITE)
+	mkdocs build --quiet --strict --config-file site/mkdocs.yml
+	@echo "make: open $(SITE)/docs/index.html and $(SITE)/trace.html in a browser" >&2
 
 do-bench: all
 	tools/bench
