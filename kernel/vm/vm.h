@@ -34,7 +34,7 @@ enum vm_stop_reason {
 };
 
 #define VM_CONSOLE_LINE_BYTES 512
-#define VM_DETAIL_BYTES       120
+#define VM_DETAIL_BYTES       160
 
 struct vm_board;
 struct vm_watcher;

@@ -57,6 +57,15 @@ def test_a_fault_is_told_with_what_went_before(contained):
         assert lines[-2].endswith(" leave stopped") and " vm-stop reason=" in lines[-1], lines[-2:]
 
 
+def test_a_triple_fault_is_explained(contained):
+    fault = contained.event("vm fault", name="triple")
+    assert fault["first"] == "#UD" and fault["remark"] == "IDT limit 0: no handler can be reached", fault
+    assert contained.event("vm stop", name="triple")["first"] == "#UD", str(contained)
+    fault = contained.event("vm fault", name="ownpt")
+    assert fault["first"] == "#PF" and fault["address"] == fault["rip"], fault
+    assert "the guest has loaded no IDT" in fault["remark"], fault
+
+
 def test_memory_that_nobody_has_is_told(contained):
     """Who went astray, how often, where first and in which function; the others did not."""
     strays = [line for line in contained.events("vm memory") if "stray" in line]

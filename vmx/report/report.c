@@ -7,6 +7,7 @@
 #include "kernel/log.h"
 #include "vmx/check/explain.h"
 #include "vmx/report/backtrace.h"
+#include "vmx/report/fault.h"
 #include "vmx/load.h"
 
 void virt_vcpu_report(struct vcpu *vcpu)
@@ -41,6 +42,7 @@ void virt_vcpu_report(struct vcpu *vcpu)
     guest_backtrace_print(v);
     if (vcpu->vm->spec.dump == VM_DUMP_VMCS)
         explain_dump(v);
+    fault_explain(v);
 }
 
 static u64 sum_of(const struct vm *vm, u32 reason)

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Why a vCPU's triple fault came about: which exception was the first, and what keeps its handler from being reached.
+ * When the vCPU has been reported and before it is detached; it cannot be entered again afterwards.
+ */
+#ifndef ROOTLET_VMX_REPORT_FAULT_H
+#define ROOTLET_VMX_REPORT_FAULT_H
+
+#include "vmx/vcpu.h"
+
+/* If it was this vCPU: prints "rootlet: vm fault ..." and adds first= to the VM's stop line. Its VMCS is current. */
+void fault_explain(struct vmx_vcpu *v);
+
+/* ---- remark.c ---- */
+
+#define FAULT_REMARK_BYTES 200u
+
+/*
+ * What explains that the exception with this vector, or the double fault after it, has not reached its handler; "" if
+ * no rule knows. Only reads guest memory.
+ */
+void fault_remark(struct vmx_vcpu *v, u8 vector, char out[FAULT_REMARK_BYTES]);
+
+#endif
