@@ -109,7 +109,7 @@ include kernel.mk
 -include guests/guests.mk
 include test/test.mk
 
-all: kernel guests
+all: kernel guests build/tools/vmx-explain
 
 kernel: build/rootlet.elf build/tools/vm-lines-check
 
@@ -120,6 +120,15 @@ build/tools/vmx-caps-report: tools/vmx_caps_report.c vmx/report/caps.c vmx/caps.
 	@mkdir -p $(@D)
 	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@ $(filter-out kernel/lib/%,$(filter %.c,$^)) \
 		kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c
+
+# The explainer of failed VM entries as a host program, for tools/vmx-explain: the kernel's own checker.
+EXPLAIN_TOOL_C := $(wildcard tools/vmx_explain*.c tools/vmx_explain/*.c) \
+	$(filter-out %/explain.c %/fields.c,$(wildcard vmx/check/*.c)) \
+	vmx/controls.c kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c
+build/tools/vmx-explain: $(EXPLAIN_TOOL_C) $(wildcard kernel/lib/*.h arch/x86/*.h vmx/*.h vmx/check/*.h \
+		tools/vmx_explain/*.h)
+	@mkdir -p $(@D)
+	$(HOST_CC) -std=gnu11 -O2 -g -Wall -Wextra -I. -o $@ $(EXPLAIN_TOOL_C)
 
 # The parser of lines and options as a host program, for tools/mkiso.
 build/tools/vm-lines-check: tools/vm_lines_check.c kernel/vm/spec.c vmx/caps.c vmx/controls.c \

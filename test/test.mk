@@ -9,7 +9,7 @@
 UNIT_C     := $(wildcard $(addprefix test/unit/,test_*.c */test_*.c */*/test_*.c))
 UNIT_TESTS := $(patsubst %.c,build/test/%,$(notdir $(UNIT_C)))
 FUZZERS    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
-HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h vmx/*/*.h drivers/*/*.h \
+HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h vmx/*/*.h drivers/*/*.h tools/*/*.h \
 	guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
 HOST_CFLAGS := -std=gnu11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-DROOTLET_HOST_TEST -I.
