@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -19,6 +20,8 @@ TOOLS = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(TOOLS)
 STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT, STATUS_CUT_SHORT = 1, 2, 124, 130
 END = "rootlet: end status="
+FAILED = "rootlet: failed "
+PAIR = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 # A machine that said its last word and does not power off has failed; no need to wait for the time limit.
 POWER_OFF_GRACE_SECONDS = 10
 POLL_SECONDS = 0.02
@@ -246,6 +249,20 @@ def boot(args, command, folder, send=b"", serial=None):
     return cut, serial
 
 
+def failure_words(line):
+    """What a line "rootlet: failed ..." says, in words."""
+    pairs = {key: quoted or plain for key, quoted, plain in PAIR.findall(line)}
+    if "option" in pairs:
+        return f"option refused: {pairs['option']}"
+    if "vm" not in pairs:
+        return line[len(FAILED) :]
+    if "refused" in pairs:
+        return f"{pairs['vm']}: refused: {pairs['refused']}"
+    status = f" status {pairs['status']}" if "status" in pairs else ""
+    where = f" in {pairs['function']}" if "function" in pairs else ""
+    return f"{pairs['vm']}: {pairs.get('reason')}{status}{where}"
+
+
 def judge(cut, serial, crash, powered_off):
     """crash: in words, what the emulator saw go wrong, or None. Returns the exit status, the reason in words, and
     whether the emulator's log may explain it."""
@@ -264,7 +281,8 @@ def judge(cut, serial, crash, powered_off):
     if end is None:
         return STATUS_FAIL, "no end line on the serial console", True
     if end != END + "ok":
-        return STATUS_FAIL, end[len("rootlet: ") :], False
+        failures = [failure_words(line) for line in lines if line.startswith(FAILED)]
+        return STATUS_FAIL, "; ".join(failures) or end[len("rootlet: ") :], False
     if not powered_off:
         return STATUS_FAIL, "the emulator ended, but not by power-off", True
     return 0, "end status=ok and power-off", False

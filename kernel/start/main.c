@@ -31,6 +31,7 @@ static hpa_t ap_trampoline; /* a free frame below 640 KiB, kept from the allocat
 
 static NORETURN void end_with_failure(void)
 {
+    vms_print_failed();
     log_event("end status=fail");
     console_flush();
     power_off();
@@ -176,7 +177,7 @@ static void take_options(struct host_options *options)
 
     if (host_options_parse(boot_info.command_line, options, &why) != STATUS_OK) {
         log_error("option refused: %s", why.text);
-        vms_note_failure();
+        vms_note_failed("option=\"%s\"", why.text);
     }
     log_set_level(options->log);
 }
@@ -253,6 +254,7 @@ void kernel_main(u32 magic, u32 info_physical)
     vms_set_console_input(options.console_input);
     vms_set_debugger(&options);
     run_machines(options.trace);
+    vms_print_failed();
     log_event("end status=%s", vms_all_well() ? "ok" : "fail");
     console_flush();
     power_off();

@@ -39,6 +39,42 @@ void vms_note_failure(void)
     __atomic_store_n(&failed, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Texts, each with its NUL. What does not fit is counted. */
+static char failures[16384];
+static size_t failures_bytes;
+static u32 failures_left_out;
+
+void vms_note_failed(const char *format, ...)
+{
+    char *text = failures + failures_bytes;
+    size_t room = sizeof failures - failures_bytes;
+    va_list arguments;
+
+    vms_note_failure();
+    va_start(arguments, format);
+    size_t used = room ? format_list(text, room, format, arguments) + 1 : 0;
+    va_end(arguments);
+    if (used < room)
+        failures_bytes += used;
+    else
+        failures_left_out++;
+}
+
+void vms_print_failed(void)
+{
+    for (size_t at = 0; at < failures_bytes; at += string_length(failures + at) + 1)
+        log_event("failed %s", failures + at);
+    if (failures_left_out)
+        log_event("failed more=%u", failures_left_out);
+}
+
+/* An option of the hypervisor's own that cannot be had. */
+static void refuse_option(const struct refusal *why)
+{
+    log_error("%s", why->text);
+    vms_note_failed("option=\"%s\"", why->text);
+}
+
 bool vms_all_well(void)
 {
     return !__atomic_load_n(&failed, __ATOMIC_SEQ_CST);
@@ -70,14 +106,17 @@ void vms_set_console_input(const char *name)
 
 static void connect_terminal(struct vm *vm)
 {
+    struct refusal why;
+
     if (!string_equal(vm->spec.name, input_name))
         return;
     vm->has_terminal = true;
     input_vm = vm;
     if (console_set_reader(note_input))
         return;
-    log_error("console.input=%s: the serial port has no interrupt, so nothing typed arrives", input_name);
-    vms_note_failure();
+    refuse(&why, STATUS_UNSUPPORTED, "console.input=%s: the serial port has no interrupt, so nothing typed arrives",
+           input_name);
+    refuse_option(&why);
 }
 
 void vms_set_debugger(const struct host_options *options)
@@ -96,18 +135,18 @@ static void connect_debugger(struct vm *vm)
 /* When all VMs have started: what comes while memory is cleared with interrupts off would be lost. */
 static void open_debugger(void)
 {
-    struct refusal why;
+    struct refusal why, whole;
 
     if (!debugged_vm || gdb_stub_open(&why) == STATUS_OK)
         return;
-    log_error("gdb=%s: %s; the VM runs without a debugger", debugger->gdb, why.text);
-    vms_note_failure();
+    refuse(&whole, STATUS_UNSUPPORTED, "gdb=%s: %s; the VM runs without a debugger", debugger->gdb, why.text);
+    refuse_option(&whole);
 }
 
 static void refuse_vm(const char *name, const char *why)
 {
     log_event("vm refused name=%s why=\"%s\"", name, why);
-    vms_note_failure();
+    vms_note_failed("vm=%s refused=\"%s\"", name, why);
 }
 
 /* The boot module of this name that comes first, or NULL. */
@@ -191,10 +230,12 @@ static void check_orphan(const struct boot_info *boot, u32 index)
 /* A VM that an option of the hypervisor's own names. */
 static void check_name(const char *option, const char *name, u32 count)
 {
+    struct refusal why;
+
     if (!name[0] || boot_line_of(name, count))
         return;
-    log_error("%s=%s: no line defines this VM; give a name that stands after vm=", option, name);
-    vms_note_failure();
+    refuse(&why, STATUS_INVALID, "%s=%s: no line defines this VM; give a name that stands after vm=", option, name);
+    refuse_option(&why);
 }
 
 void vms_start(const struct boot_info *boot, const struct vm_board *board)
@@ -236,6 +277,8 @@ static void report(const struct vm *vm)
         slices += vm->vcpus[i]->slices;
         migrations += vm->vcpus[i]->migrations;
     }
+    if (!vm->clean)
+        vms_note_failed("vm=%s reason=%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->where, vm->detail);
     u64 entries = virt_vm_entries(vm);
     log_event("vm stats name=%s run_us=%lu wall_us=%lu slices=%lu entries=%lu exits=%lu migrations=%lu", vm->spec.name,
               clock_ns_from_tsc(run_tsc) / 1000, clock_ns_from_tsc(vm->stop_tsc - vm->start_tsc) / 1000, slices,
@@ -255,6 +298,8 @@ static void trace_to_com2(const char *text)
 
 static void print_trace(enum trace_to to)
 {
+    struct refusal why;
+
     if (to == TRACE_TO_SERIAL)
         trace_print_all(vms, log_text);
     if (to != TRACE_TO_COM2)
@@ -263,8 +308,8 @@ static void print_trace(enum trace_to to)
     trace_print_all(vms, trace_to_com2);
     if (com2_works)
         return;
-    log_error("trace=com2: no UART answers at COM2, or it does not send; use trace=serial");
-    vms_note_failure();
+    refuse(&why, STATUS_UNSUPPORTED, "trace=com2: no UART answers at COM2, or it does not send; use trace=serial");
+    refuse_option(&why);
 }
 
 void vms_report_and_free(enum trace_to trace)

@@ -20,6 +20,10 @@ void vms_set_console_input(const char *name);
 void vms_set_debugger(const struct host_options *options);
 /* Something that the user configured was refused: the run goes on, but cannot end with status=ok. */
 void vms_note_failure(void);
+/* Likewise, and the run's end says it again: "rootlet: failed TEXT". */
+void vms_note_failed(const char *format, ...) PRINTF(1, 2);
+/* What is to be said again, a line for each. */
+void vms_print_failed(void);
 bool vms_all_well(void);
 /* A VM has ended and its memory is released; the last one ends the scheduler's work. Any CPU. */
 void vms_vm_ended(bool clean);

@@ -35,6 +35,7 @@ enum vm_stop_reason {
 
 #define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       160
+#define VM_WHERE_BYTES        80
 
 struct vm_board;
 struct vm_watcher;
@@ -48,6 +49,7 @@ struct vm {
     enum vm_stop_reason reason;
     u32 exit_status;
     char detail[VM_DETAIL_BYTES]; /* key=value pairs for the stop line */
+    char where[VM_WHERE_BYTES];   /* " function=..." of the vCPU that stopped it, as far as known */
     bool clean;                   /* ended by its own will or its limit */
 
     const struct vm_board *board;

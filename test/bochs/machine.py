@@ -92,7 +92,10 @@ class Run:
     def check_fail_end(self):
         """Ended in good order, but with status=fail."""
         assert self.status == 1 and self.event("end")["status"] == "fail", str(self)
-        assert "FAIL: end status=fail" in self.verdict, str(self)
+        verdict = self.verdict.splitlines()[-1]
+        names = [failure["vm"] for failure in self.events("failed") if "vm" in failure]
+        assert "FAIL: " in verdict and all(f"{name}: " in verdict for name in names), str(self)
+        assert ("FAIL: end status=fail" in verdict) == (not self.events("failed")), str(self)
         self.check_order(good=False)
 
     def check_order(self, good):

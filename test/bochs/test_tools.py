@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 import machine
+import runner
 import vms
 
 TOOLS = os.path.join(machine.TREE, "tools")
@@ -43,6 +44,31 @@ def test_run_qemu_status(boot_qemu, probe, how, status, words):
     """By UEFI: the probe's power-off port is where that firmware puts it."""
     run = boot_qemu(HELLO, how, kernel=probe, check=False, uefi=True, limit=15)
     assert (run.status, words in run.verdict) == (status, True), str(run)
+
+
+def test_the_verdict_names_the_failures():
+    """In the order of the console, each with what there is to say; what only looks like such a line is a guest's."""
+    console = """\
+[triple] rootlet: failed vm=forged reason=exit status=1
+rootlet: failed option="unknown key 'foo='; known keys: log="
+rootlet: failed vm=wrong refused="multiboot header at offset 0x1004 has checksum 0x0"
+rootlet: failed vm=triple reason=triple-fault function=kmain+0x55 what="an exception in=it" rip=0x1000 first=#UD
+rootlet: failed vm=seven reason=exit status=7
+rootlet: failed vm=reset reason=reset
+rootlet: failed more=3
+rootlet: end status=fail
+"""
+    serial = runner.Serial(os.devnull, False)
+    serial.bytes += console.encode()
+    status, words, log_helps = runner.judge(None, serial, None, True)
+    assert (status, log_helps) == (1, False)
+    assert words == (
+        "option refused: unknown key 'foo='; known keys: log=; "
+        "wrong: refused: multiboot header at offset 0x1004 has checksum 0x0; "
+        "triple: triple-fault in kmain+0x55; seven: exit status 7; reset: reset; more=3"
+    )
+    assert runner.judge("time-limit", serial, None, True)[0] == 124
+    assert runner.judge(None, serial, "triple fault", True)[1] == "triple fault"
 
 
 def test_mkiso_hands_lines_over_as_written(boot, probe):

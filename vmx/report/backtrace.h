@@ -7,7 +7,7 @@
 
 #include "vmx/vcpu.h"
 
-#define GUEST_BACKTRACE_WHERE_BYTES 80u
+#define GUEST_BACKTRACE_WHERE_BYTES VM_WHERE_BYTES
 
 /* " function=NAME+0xOFFSET" of a linear address, if the guest's boot image says; else "". Needs no VMCS. */
 void guest_backtrace_name(const struct vmx_vcpu *v, u64 address, char out[GUEST_BACKTRACE_WHERE_BYTES]);

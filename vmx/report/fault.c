@@ -195,17 +195,23 @@ static void put_details(const struct fault *fault, char *out, size_t size)
         format_text(out + used, size - used, " address=0x%lx", fault->address);
 }
 
+bool fault_is_of(const struct vmx_vcpu *v)
+{
+    u32 passed = 0;
+    const struct trace_record *last = find_record(v, false, 0, &passed);
+
+    return last && last->action == TRACE_STOP;
+}
+
 void fault_explain(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
     char first[24], details[48], remark[FAULT_REMARK_BYTES];
     u64 rip = vmcs_read(GUEST_RIP);
 
-    if (vm->reason != VM_STOP_TRIPLE_FAULT || v->debug)
+    if (vm->reason != VM_STOP_TRIPLE_FAULT || !fault_is_of(v) || v->debug)
         return;
     struct story story = recall(v);
-    if (!story.exit || story.exit->action != TRACE_STOP)
-        return;
     struct fault fault = find_first(v, &story);
     put_first(&fault, first, sizeof first);
     put_details(&fault, details, sizeof details);

@@ -8,6 +8,8 @@
 
 #include "vmx/vcpu.h"
 
+/* This vCPU's last exit has stopped the VM. */
+bool fault_is_of(const struct vmx_vcpu *v);
 /* If it was this vCPU: prints "rootlet: vm fault ..." and adds first= to the VM's stop line. Its VMCS is current. */
 void fault_explain(struct vmx_vcpu *v);
 

@@ -4,6 +4,7 @@
  * vmx_load.
  */
 #include "kernel/lib/format.h"
+#include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "vmx/check/explain.h"
 #include "vmx/report/backtrace.h"
@@ -23,6 +24,8 @@ void virt_vcpu_report(struct vcpu *vcpu)
     log_event("vm regs name=%s vcpu=%u exit=%u(%s) qualification=0x%lx", name, vcpu->index, (u16)reason,
               virt_exit_name((u16)reason), vmcs_read(EXIT_QUALIFICATION));
     guest_backtrace_where(v, where);
+    if (vcpu->vm->spec.cpus == 1 || fault_is_of(v))
+        string_copy(vcpu->vm->where, sizeof vcpu->vm->where, where);
     log_event("vm regs name=%s rip=0x%lx rsp=0x%lx rflags=0x%lx%s", name, vmcs_read(GUEST_RIP), vmcs_read(GUEST_RSP),
               vmcs_read(GUEST_RFLAGS), where);
     log_event("vm regs name=%s rax=0x%lx rbx=0x%lx rcx=0x%lx rdx=0x%lx rsi=0x%lx rdi=0x%lx rbp=0x%lx", name, v->gpr[0],

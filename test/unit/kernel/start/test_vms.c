@@ -43,7 +43,7 @@ static struct machine {
 } machine;
 
 struct outcome {
-    char log[4000];
+    char log[20000];
     char made[MAX_MADE][1000]; /* "name: boot [initrd] modules", each with its command line */
     u32 made_count, destroyed;
     u32 finished; /* calls of sched_finish() */
@@ -140,6 +140,10 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
     (*out)->spec = *spec;
     (*out)->start_tsc = 1000000;
     (*out)->stop_tsc = 10000000;
+    (*out)->clean = !machine.ends_badly || outcome->made_count > 1;
+    (*out)->reason = VM_STOP_TRIPLE_FAULT;
+    strcpy((*out)->where, " function=kmain+0x55");
+    strcpy((*out)->detail, " rip=0x1000 first=#UD");
     for (u32 i = 0; i < 2; i++)
         (*out)->vcpus[i] = &vcpus[i];
     return STATUS_OK;
@@ -151,6 +155,11 @@ void vm_start(struct vm *vm)
         strcpy(outcome->has_terminal, vm->spec.name);
     if (machine.ends_at_once)
         vms_vm_ended(!machine.ends_badly);
+}
+
+const char *vm_stop_reason_name(enum vm_stop_reason reason)
+{
+    return reason == VM_STOP_TRIPLE_FAULT ? "triple-fault" : "other";
 }
 
 void vm_destroy(struct vm *vm)
@@ -257,6 +266,7 @@ static void run_in_child(void)
         vms_vm_ended(!machine.ends_badly || i);
     }
     vms_report_and_free(machine.trace);
+    vms_print_failed();
     outcome->all_well = vms_all_well();
 }
 
@@ -296,6 +306,25 @@ static void assert_error(const char *text)
     if (!strstr(outcome->log, line))
         fail_msg("no line '%s' in\n%s", line, outcome->log);
     assert_false(outcome->all_well);
+}
+
+/* The last lines, after the statistics. */
+static void assert_end(const char *wanted)
+{
+    size_t length = strlen(outcome->log);
+
+    if (length < strlen(wanted) || strcmp(outcome->log + length - strlen(wanted), wanted) != 0)
+        fail_msg("not at the end: '%s' of\n%s", wanted, outcome->log);
+}
+
+/* An option that cannot be had: said at once, and at the end again. */
+static void assert_option_refused(const char *text)
+{
+    char line[300];
+
+    assert_error(text);
+    snprintf(line, sizeof line, "failed option=\"%s\"\n", text);
+    assert_end(line);
 }
 
 /* ---- whose is a module ---- */
@@ -413,6 +442,59 @@ static void test_one_bad_end_is_the_machines(void **state)
     });
     assert_false(outcome->all_well);
     assert_null(strstr(outcome->log, "error"));
+    assert_end("migrations=1\nfailed vm=a reason=triple-fault function=kmain+0x55 rip=0x1000 first=#UD\n");
+}
+
+/* The refused come first, as they did. All that went well is not said again. */
+static void test_the_end_names_the_failures(void **state)
+{
+    (void)state;
+    run((struct machine){
+        .lines = {"vm=a", "vm=b mem=7", "vm=c", "quiet"},
+          .ends_badly = true
+    });
+    assert_non_null(strstr(outcome->log, "migrations=1\nfailed vm=b refused=\"mem=7"));
+    assert_non_null(strstr(outcome->log, "\nfailed vm=module4 refused=\"module line 'quiet' has no vm="));
+    assert_end("\nfailed vm=a reason=triple-fault function=kmain+0x55 rip=0x1000 first=#UD\n");
+    run((struct machine){
+        .lines = {"vm=a", "vm=b"}
+    });
+    assert_end("migrations=1\n");
+}
+
+/* A text that does not fit is counted, and the others are whole. */
+static void too_many(void)
+{
+    char long_one[200];
+
+    memset(long_one, 'x', sizeof long_one - 1);
+    long_one[sizeof long_one - 1] = 0;
+    for (u32 i = 0; i < 90; i++)
+        vms_note_failed("n=%u %s", i + 10, long_one);
+    outcome->log[0] = 0;
+    vms_print_failed();
+    outcome->all_well = vms_all_well();
+}
+
+static void test_more_failures_than_fit(void **state)
+{
+    (void)state;
+    memset(outcome, 0, sizeof *outcome);
+    pid_t child = fork();
+    if (!child) {
+        too_many();
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_false(outcome->all_well);
+    assert_memory_equal(outcome->log, "failed n=10 xxx", 15);
+    u32 count = 0;
+    for (const char *at = outcome->log; (at = strstr(at, "failed n=")); at++)
+        count++;
+    assert_int_equal(count, 16384 / 205);
+    assert_end("x\nfailed more=11\n");
 }
 
 /* ---- who is typed to, and who is debugged ---- */
@@ -431,13 +513,13 @@ static void test_terminal(void **state)
         .lines = {"vm=a", "vm=b"},
           .input = "b", .no_interrupt = true
     });
-    assert_error("console.input=b: the serial port has no interrupt");
+    assert_option_refused("console.input=b: the serial port has no interrupt, so nothing typed arrives");
     assert_int_equal(outcome->made_count, 2);
     run((struct machine){
         .lines = {"vm=a", "vm=b"},
           .input = "c"
     });
-    assert_error("console.input=c: no line defines this VM");
+    assert_option_refused("console.input=c: no line defines this VM; give a name that stands after vm=");
     assert_string_equal(outcome->has_terminal, "");
 }
 
@@ -456,12 +538,12 @@ static void test_debugger(void **state)
         .lines = {"vm=a", "vm=b"},
           .gdb = "a", .stub_fails = true
     });
-    assert_error("gdb=a: no UART at COM2; the VM runs without a debugger");
+    assert_option_refused("gdb=a: no UART at COM2; the VM runs without a debugger");
     run((struct machine){
         .lines = {"vm=a", "vm=b"},
           .gdb = "c"
     });
-    assert_error("gdb=c: no line defines this VM");
+    assert_option_refused("gdb=c: no line defines this VM; give a name that stands after vm=");
     assert_false(outcome->opened);
 }
 
@@ -477,7 +559,7 @@ static void test_trace(void **state)
     run((struct machine){.lines = {"vm=a"}, .trace = TRACE_TO_COM2});
     assert_true(outcome->traced == 1 && outcome->all_well);
     run((struct machine){.lines = {"vm=a"}, .trace = TRACE_TO_COM2, .no_com2 = true});
-    assert_error("trace=com2: no UART answers at COM2");
+    assert_option_refused("trace=com2: no UART answers at COM2, or it does not send; use trace=serial");
     run((struct machine){.lines = {"vm=a"}});
     assert_int_equal(outcome->traced, 0);
 }
@@ -507,6 +589,8 @@ int main(void)
         cmocka_unit_test(test_no_vm_is_no_success),
         cmocka_unit_test(test_not_over_while_vms_are_being_started),
         cmocka_unit_test(test_one_bad_end_is_the_machines),
+        cmocka_unit_test(test_the_end_names_the_failures),
+        cmocka_unit_test(test_more_failures_than_fit),
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_debugger),
         cmocka_unit_test(test_trace),
