@@ -10,6 +10,10 @@
 #include "tools/vmx_explain/models.h"
 #include "vmx/check/rules.h"
 
+#define TEXT_BYTES    (1u << 20)
+#define DECODED_BYTES 1600u /* a sentence for each of 32 controls */
+
+static char clean_text[TEXT_BYTES], caps_text[TEXT_BYTES];
 static struct words words, caps_words;
 static struct dump dump;
 static struct judgement judgement;
@@ -84,7 +88,7 @@ static void add_string(struct json *j, const char *key, const char *text)
 
 static PRINTF(3, 4) void add_format(struct json *j, const char *key, const char *format, ...)
 {
-    char text[600];
+    char text[800];
     va_list arguments;
 
     va_start(arguments, format);
@@ -135,7 +139,7 @@ static void add_report(struct json *j, const struct check_report *report, bool k
 {
     size_t rows;
     const struct vmx_control_row *control = vmx_control_rows(&rows);
-    char decoded[400] = "";
+    char decoded[DECODED_BYTES] = "";
 
     add_string(j, "rule", cause_rule_name(report->rule));
     add_string(j, "field", check_field_name(report->field));
@@ -206,12 +210,55 @@ static void add_basic(struct json *j)
     }
 }
 
+/* An MSR that the CPU itself has refused, whatever the rules know of it. */
+static bool has_refused_msr(void)
+{
+    return judgement.cpu == CPU_SAYS_MSRS && dump.has_refused_msr && !count(FINDING_BROKEN, true);
+}
+
+static void add_refused_msr(struct json *j)
+{
+    const struct dump_msr *msr = &dump.refused_msr;
+    bool is_branch = (msr->index >= 0x1db && msr->index <= 0x1de) || (msr->index >= 0x680 && msr->index <= 0x6df);
+
+    if (!has_refused_msr())
+        return;
+    open(j, NULL, '{');
+    add_string(j, "rule", cause_rule_name(RULE_MSR_VALUE));
+    add_string(j, "field", check_field_name(FIELD_ENTRY_MSR_LOAD_ADDRESS));
+    if (dump.told_entry != ~0ull)
+        add_number(j, "entry", dump.told_entry);
+    add_format(j, "value", "0x%x", msr->index);
+    add_format(j, "decoded", "MSR 0x%x with the value 0x%lx", msr->index, msr->value);
+    add_string(j, "words", check_rule_text(RULE_MSR_VALUE));
+    add_format(j, "sdm", "3C %s", check_rule_section(RULE_MSR_VALUE));
+    add_string(j, "cause",
+               is_branch ? "A last-branch record: on CPUs that have TSX switched off, bits 62:61 of what the CPU "
+                           "itself stored are not as WRMSR wants them. Extend the sign over them before the entry."
+                         : cause_of(RULE_MSR_VALUE));
+    close(j, '}');
+}
+
+/* Each MSR of controls is two facts: what must be 1 and what may be. */
+static bool is_named_already(const struct finding *f, u32 fact)
+{
+    for (u32 i = 0; i < fact; i++)
+        if (f->needs[CHECK_FIELDS + i] && string_equal(facts_name(i), facts_name(fact)))
+            return true;
+    return false;
+}
+
 static void add_needs(struct json *j, const struct finding *f)
 {
     open(j, "needs", '[');
-    for (u32 i = 0; i < UNKNOWNS; i++)
-        if (f->needs[i])
-            add_string(j, NULL, i < CHECK_FIELDS ? check_field_name(i) : facts_name(i - CHECK_FIELDS));
+    for (u32 row = 0; row < CHECK_FIELDS; row++)
+        if (f->needs[row])
+            add_string(j, NULL, check_field_name(row));
+    close(j, ']');
+    open(j, "needs_cpu", '[');
+    for (u32 i = 0; i < FACTS; i++)
+        if (f->needs[CHECK_FIELDS + i] && !is_named_already(f, i))
+            add_string(j, NULL, facts_name(i));
     close(j, ']');
 }
 
@@ -259,8 +306,10 @@ static void add_unjudged(struct json *j)
         open(j, NULL, '{');
         add_report(j, &report, dump.has[report.field]);
         open(j, "needs", '[');
-        add_string(j, NULL, memory[i].need);
         close(j, ']');
+        open(j, "needs_cpu", '[');
+        close(j, ']');
+        add_string(j, "needs_memory", memory[i].need);
         close(j, '}');
     }
 }
@@ -305,7 +354,8 @@ static enum verdict verdict_of(void)
 {
     if (!dump.fields)
         return NOT_A_DUMP;
-    if (judgement.cpu == CPU_SAYS_BASIC || count(FINDING_BROKEN, true) || count(FINDING_BROKEN, false))
+    if (judgement.cpu == CPU_SAYS_BASIC || has_refused_msr() || count(FINDING_BROKEN, true) ||
+        count(FINDING_BROKEN, false))
         return BROKEN;
     return count(FINDING_OPEN, true) || count_skipped() || judgement.cpu != CPU_SAYS_NOTHING ? UNKNOWN : CLEAN;
 }
@@ -317,7 +367,7 @@ static u32 status_of(enum verdict verdict)
     case NOT_A_DUMP:
         return 2;
     case BROKEN:
-        return judgement.cpu == CPU_SAYS_BASIC || count(FINDING_BROKEN, true) ? 0 : 1;
+        return judgement.cpu == CPU_SAYS_BASIC || has_refused_msr() || count(FINDING_BROKEN, true) ? 0 : 1;
     case UNKNOWN:
         return 1;
     default:
@@ -345,7 +395,7 @@ static void add_also(struct json *j)
 
 static void add_remarks(struct json *j, bool caps_without_msrs)
 {
-    u32 the_cpus = count(FINDING_BROKEN, true), others = count(FINDING_BROKEN, false);
+    u32 the_cpus = count(FINDING_BROKEN, true) + has_refused_msr(), others = count(FINDING_BROKEN, false);
     bool open_ones = count(FINDING_OPEN, true) || count_skipped();
 
     open(j, "remarks", '[');
@@ -355,6 +405,10 @@ static void add_remarks(struct json *j, bool caps_without_msrs)
         add_string(j, NULL, "the text is too long: its end was not read");
     if (caps_without_msrs)
         add_string(j, NULL, "no capability was found in the text that should have them");
+    if (dump.told_error == 0 && judgement.cpu == CPU_SAYS_NOTHING)
+        add_string(j, NULL,
+                   "the error that is told is 0, which is none: the CPU did not refuse this entry; the hypervisor "
+                   "itself took something for a failure");
     if (judgement.cpu == CPU_SAYS_OTHER)
         add_string(j, NULL,
                    "the CPU reports a machine check (or an unknown failure) during the VM entry: no rule is "
@@ -395,7 +449,7 @@ static void add_fields(struct json *j)
         {3, "host"   },
         {1, "exit"   }
     };
-    char decoded[400];
+    char decoded[DECODED_BYTES];
 
     open(j, "fields", '[');
     for (u32 a = 0; a < ARRAY_SIZE(areas); a++) {
@@ -465,7 +519,8 @@ static bool collect_facts(const struct explain_question *question)
     facts_from_text(&facts, &words);
     if (!question->caps_length)
         return true;
-    words_split(&caps_words, question->caps, question->caps_length);
+    words_split(&caps_words, caps_text,
+                words_clean(question->caps, question->caps_length, caps_text, sizeof caps_text));
     return facts_from_text(&facts, &caps_words) != 0;
 }
 
@@ -474,7 +529,8 @@ size_t explain_answer(const struct explain_question *question, char *out, size_t
     static const char *const verdicts[] = {"not-a-dump", "broken", "unknown", "clean"};
     struct json j = {.out = out, .size = size};
 
-    words_split(&words, question->text, question->length);
+    words_split(&words, clean_text, words_clean(question->text, question->length, clean_text, sizeof clean_text));
+    words.cut |= question->length > sizeof clean_text;
     dump_parse(&dump, &words, question->which);
     if (question->which > dump.dumps)
         dump.fields = 0;
@@ -492,6 +548,7 @@ size_t explain_answer(const struct explain_question *question, char *out, size_t
     add_string(&j, "cpu", dump.fields ? cpu_words() : "");
     open(&j, "broken", '[');
     add_basic(&j);
+    add_refused_msr(&j);
     add_broken(&j, true);
     add_broken(&j, false);
     close(&j, ']');

@@ -45,7 +45,9 @@ struct dump {
     u64 value[CHECK_FIELDS];
     u32 line[CHECK_FIELDS];
     /* What the text around it tells of the failed entry; ~0: nothing. */
-    u64 told_reason, told_error, told_qualification;
+    u64 told_reason, told_error, told_qualification, told_entry;
+    bool has_refused_msr;
+    struct dump_msr refused_msr; /* that of the VM-entry MSR-load area which the CPU did not take */
     u32 msrs;
     bool has_msrs; /* the text shows the VM-entry MSR-load area */
     struct dump_msr msr[DUMP_MSRS_MAX];

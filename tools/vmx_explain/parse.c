@@ -128,6 +128,8 @@ static const struct {
     {GUEST,   CR0,       CR0,       FIELD_CR0_MASK,                     "gh_mask"             },
     {GUEST,   CR4,       CR4,       FIELD_CR4_SHADOW,                   "shadow"              },
     {GUEST,   CR4,       CR4,       FIELD_CR4_MASK,                     "gh_mask"             },
+    {GUEST,   NO_GROUP,  NO_GROUP,  FIELD_GUEST_CR3,                    "CR3 : actual"        },
+    {GUEST,   NO_GROUP,  NO_GROUP,  FIELD_CR3_TARGET_COUNT,             "target_count"        },
     {GUEST,   NO_GROUP,  NO_GROUP,  FIELD_GUEST_CR0,                    "CR0"                 },
     {GUEST,   NO_GROUP,  NO_GROUP,  FIELD_GUEST_CR3,                    "CR3"                 },
     {GUEST,   NO_GROUP,  NO_GROUP,  FIELD_GUEST_CR4,                    "CR4"                 },
@@ -204,6 +206,9 @@ static const struct {
     {CONTROL, NO_GROUP,  EXIT,      FIELD_EXIT_INTERRUPTION_INFO,       "VMExit : intr_info"  },
     {CONTROL, EXIT,      EXIT,      FIELD_EXIT_INTERRUPTION_ERROR_CODE, "errcode"             },
     {CONTROL, EXIT,      EXIT,      FIELD_EXIT_INSTRUCTION_LENGTH,      "ilen"                },
+    {CONTROL, ENTRY,     ENTRY,     FIELD_ENTRY_EXCEPTION_ERROR_CODE,   "errorcode"           },
+    {CONTROL, EXIT,      EXIT,      FIELD_EXIT_INTERRUPTION_ERROR_CODE, "errorcode"           },
+    {CONTROL, VECTORING, VECTORING, FIELD_IDT_VECTORING_ERROR_CODE,     "errorcode"           },
     {CONTROL, NO_GROUP,  EXIT,      FIELD_EXIT_REASON,                  "reason"              },
     {CONTROL, NO_GROUP,  EXIT,      FIELD_EXIT_QUALIFICATION,           "qualification"       },
     {CONTROL, NO_GROUP,  VECTORING, FIELD_IDT_VECTORING_INFO,           "IDTVectoring : info" },
@@ -537,7 +542,7 @@ static u32 take_encoding(struct parser *p, u32 i)
 /* What is told of the failed entry in words: much of it stands in no dump. */
 static u32 take_story(struct parser *p, u32 i)
 {
-    enum told { REASON, ERROR, QUALIFICATION, EITHER }; /* EITHER: below 0x80000000 it is an error */
+    enum told { REASON, ERROR, QUALIFICATION, MSR_ENTRY, EITHER }; /* EITHER: below 0x80000000 it is an error */
     static const struct {
         const char *pattern;
         bool decimal;
@@ -566,13 +571,29 @@ static u32 take_story(struct parser *p, u32 i)
             continue;
         if (stories[k].told == QUALIFICATION)
             dump->told_qualification = value;
+        else if (stories[k].told == MSR_ENTRY)
+            dump->told_entry = value;
         else if (stories[k].told == ERROR || (stories[k].told == EITHER && value < 0x80000000u))
             dump->told_error = value;
-        else
-            dump->told_reason = value;
+        else /* no exit but a failed entry has the numbers 33 and 34 */
+            dump->told_reason = value == 33 || value == 34 ? value | 0x80000000u : value;
         return at + 1 - i;
     }
     return 0;
+}
+
+/* Xen tells the MSR that could not be loaded: "msr 000001dd val 1ffff80676f52be5 (mbz 0)". */
+static u32 take_refused_msr(struct parser *p, u32 i)
+{
+    u64 index, value, reserved;
+
+    if (!word_is(p->words, i, "msr") || !word_hex(p->words, i + 1, &index, NULL) || !word_is(p->words, i + 2, "val") ||
+        !word_hex(p->words, i + 3, &value, NULL) || !words_match(p->words, i + 4, "( mbz") ||
+        !word_hex(p->words, i + 6, &reserved, NULL))
+        return 0;
+    p->dump->refused_msr = (struct dump_msr){(u32)index, value};
+    p->dump->has_refused_msr = true;
+    return 8;
 }
 
 /* ---- the whole ---- */
@@ -624,7 +645,7 @@ static u32 take(struct parser *p, u32 i)
 {
     static u32 (*const ways[])(struct parser *, u32) = {take_heading, take_msr_list, take_pair,        take_segment_row,
                                                         take_braces,  take_label,    take_segment_part};
-    static u32 (*const other_ways[])(struct parser *, u32) = {take_story, take_encoding, take_name};
+    static u32 (*const other_ways[])(struct parser *, u32) = {take_story, take_refused_msr, take_encoding, take_name};
     u32 taken = 0;
 
     for (u32 k = 0; !taken && k < ARRAY_SIZE(ways); k++)
@@ -641,7 +662,7 @@ void dump_parse(struct dump *dump, const struct words *words, u32 which)
     bool headings = false;
 
     memset(dump, 0, sizeof *dump);
-    dump->told_reason = dump->told_error = dump->told_qualification = ~0ull;
+    dump->told_reason = dump->told_error = dump->told_qualification = dump->told_entry = ~0ull;
     for (u32 i = 0; i < words->count;) {
         u32 taken = take(&p, i);
         headings |= p.section != ANYWHERE;

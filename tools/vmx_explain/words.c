@@ -249,6 +249,60 @@ void words_split(struct words *words, const char *text, size_t length)
     }
 }
 
+static int hex_digit(char c)
+{
+    c = lower(c);
+    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Quoted-printable writes = as =3D, which no dump has otherwise. */
+static bool is_quoted_printable(struct span s)
+{
+    for (; s.at < s.end; s.at++)
+        if (begins(s, "=3D") && s.at + 3 < s.end && (is_blank(s.at[3]) || begins((struct span){s.at + 3, s.end}, "0x")))
+            return true;
+    return false;
+}
+
+/* What stands at s.at, as one character; *taken: how many it is written with. 0: nothing. */
+static char clean_one(struct span s, bool quoted, size_t *taken)
+{
+    *taken = 1;
+    if (quoted && *s.at == '=' && s.end - s.at >= 2) {
+        struct span end = {s.at + 1, s.end};
+        while (end.at < end.end && is_blank(*end.at))
+            end.at++;
+        if (end.at < end.end && *end.at == '\n') { /* a soft line end */
+            *taken = (size_t)(end.at + 1 - s.at);
+            return 0;
+        }
+        if (s.end - s.at >= 3 && hex_digit(s.at[1]) >= 0 && hex_digit(s.at[2]) >= 0) {
+            *taken = 3;
+            char c = (char)(hex_digit(s.at[1]) << 4 | hex_digit(s.at[2]));
+            return c == '\xc2' ? 0 : c == '\xa0' ? ' ' : c; /* C2 A0: a non-breaking space */
+        }
+    }
+    if (begins(s, "\xc2\xa0") || begins(s, "&gt;") || begins(s, "&lt;")) {
+        *taken = *s.at == '&' ? 4 : 2;
+        return *s.at != '&' ? ' ' : s.at[1] == 'g' ? '>' : '<';
+    }
+    return *s.at;
+}
+
+size_t words_clean(const char *text, size_t length, char *out, size_t size)
+{
+    struct span s = {text, text + length};
+    bool quoted = is_quoted_printable(s);
+    size_t used = 0, taken;
+
+    for (; s.at < s.end && used < size; s.at += taken) {
+        char c = clean_one(s, quoted, &taken);
+        if (c)
+            out[used++] = c;
+    }
+    return used;
+}
+
 bool word_equals(const struct word *word, const char *text)
 {
     struct span s = {word->text, word->text + word->length};
@@ -284,12 +338,6 @@ u32 words_match(const struct words *words, u32 i, const char *pattern)
             pattern++;
     }
     return i - from;
-}
-
-static int hex_digit(char c)
-{
-    c = lower(c);
-    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* "UL", "ull", "." */

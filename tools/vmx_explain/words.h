@@ -23,6 +23,12 @@ struct words {
     struct word word[WORDS_MAX];
 };
 
+/*
+ * Undoes what mailers and web pages do to a text: quoted-printable (=3D, soft line ends), non-breaking spaces, &gt; and
+ * &lt;. Lines keep their number but for those that a soft line end has cut. Returns the length in out[size]; what does
+ * not fit is cut.
+ */
+size_t words_clean(const char *text, size_t length, char *out, size_t size);
 void words_split(struct words *words, const char *text, size_t length);
 
 /* Words compare without regard to case. An index beyond the last is no word. */

@@ -240,12 +240,30 @@ static void test_what_is_told_around(void **state)
     parse("rootlet: vm entry name=a vcpu=0 failed=\"exit reason 33, qualification 4\" checked=\"\"\n"
           "rootlet: vm vmcs name=a vcpu=0 guest: GUEST_CR3=0x1000(PE=1) GUEST_CR0=0x21(PE NE)\n",
           1);
-    assert_int_equal(dump.told_reason, 33);
+    assert_int_equal(dump.told_reason, 0x80000021);
     assert_int_equal(dump.told_qualification, 4);
     assert_int_equal(dump.format, DUMP_ROOTLET);
     assert_int_equal(dump.fields, 2);
     parse("VMLAUNCH failed, VM-instruction error: 8\nGUEST_CR0: 0x20\nexit reason 0x80000021\n", 1);
     assert_int_equal(dump.told_error, 8);
+}
+
+static void test_what_mailers_and_pages_do(void **state)
+{
+    static char clean[400];
+    const char *text = "&gt; (XEN)=C2=A0 CR3 =3D 0x00000=\n00001000\nGUEST_CR0=3D0x20 &lt;b>\xc2\xa0GUEST_CR4: 2020\n";
+
+    (void)state;
+    words_split(&words, clean, words_clean(text, strlen(text), clean, sizeof clean));
+    dump_parse(&dump, &words, 1);
+    assert_int_equal(dump.value[FIELD_GUEST_CR0], 0x20);
+    assert_int_equal(dump.value[FIELD_GUEST_CR4], 0x2020);
+    assert_true(word_is(&words, 0, "CR3") && word_is(&words, 2, "0x0000000001000"));
+    text = "GUEST_CR0=3D0\nGUEST_CR3 = 1\n"; /* 3D0 in hexadecimal: nothing is encoded here */
+    words_split(&words, clean, words_clean(text, strlen(text), clean, sizeof clean));
+    dump_parse(&dump, &words, 1);
+    assert_int_equal(dump.value[FIELD_GUEST_CR0], 0x3d0);
+    assert_int_equal(words_clean("abc", 3, clean, 2), 2);
 }
 
 static void test_several_dumps(void **state)
@@ -306,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_encodings),
         cmocka_unit_test(test_what_is_told_around),
+        cmocka_unit_test(test_what_mailers_and_pages_do),
         cmocka_unit_test(test_several_dumps),
         cmocka_unit_test(test_what_is_not_understood),
         cmocka_unit_test(test_values_that_no_field_has),
