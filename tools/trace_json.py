@@ -106,6 +106,9 @@ class Writer:
                 self.exit(track, done)
         for sleep in self.model.sleeps[cpu]:
             self.span(track, sleep, "asleep", "sleep", colour="thread_state_sleeping")
+        for work in filter(self.selection.has_work, self.model.works[cpu]):
+            self.span(track, work, f"{trace_model.work_words(work)} VM {self.trace.vm_name(work.vm)}", "vm",
+                      colour="terrible")
         if self.model.blank[cpu]:
             self.span(track, self.model.blank[cpu], "records lost", "lost")
 

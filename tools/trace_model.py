@@ -14,6 +14,7 @@ STATE_AFTER = {0: READY, 1: BLOCKED, 2: None}  # by the detail of leave; no leav
 Span = collections.namedtuple("Span", "start end")
 Exit = collections.namedtuple("Exit", "start end record whole")  # whole: its end is on record
 State = collections.namedtuple("State", "start end name cpu")
+Work = collections.namedtuple("Work", "start end cause vm")  # a CPU creates or ends a VM: VM_CREATE or VM_END
 
 
 @dataclasses.dataclass
@@ -45,6 +46,9 @@ class Selection:
     def has_cpu(self, cpu):
         return self.cpus is None or cpu in self.cpus
 
+    def has_work(self, work):
+        return self.vms is None or work.vm in self.vms
+
     def has(self, record):
         """With vms=, the records that are about no VM (a CPU sleeps) are left out."""
         return self.start <= record.tsc <= self.end and self.has_vcpu(record.vcpu) and self.has_cpu(record.cpu)
@@ -55,13 +59,28 @@ class Selection:
         return Span(start, end) if start <= end else None
 
 
+def work_words(work):
+    return "creates" if work.cause == rec.VM_CREATE else "ends"
+
+
 class CpuPass:
-    """Goes through one CPU's records in order and collects its runs and sleeps."""
+    """Goes through one CPU's records in order and collects its runs and sleeps, and its work on VMs as wholes."""
 
     def __init__(self, cpu, known_from, until):
         self.cpu, self.known_from, self.until = cpu, known_from, until
         self.runs, self.sleeps, self.run, self.kept, self.asleep_since = [], [], None, [], None
         self.slept = False
+        self.works, self.work = [], None
+
+    def begin_work(self, record):
+        self.close(record.tsc, None)
+        self.end_work(record.tsc)
+        self.work = record
+
+    def end_work(self, tsc):
+        if self.work is not None:
+            self.works.append(Work(self.work.tsc, tsc, self.work.cause, self.work.detail))
+        self.work = None
 
     def open(self, record):
         """The record belongs to the run that is open, or begins a new one."""
@@ -104,24 +123,31 @@ class CpuPass:
 
     def take(self, record):
         if record.is_exit or record.cause == rec.ENTER:
+            self.end_work(record.tsc)  # that it was done is lost
             self.open(record)
+        elif record.cause in (rec.VM_CREATE, rec.VM_END):
+            self.begin_work(record)
+        elif record.cause == rec.VM_DONE:
+            self.end_work(record.tsc)
         elif record.cause == rec.LEAVE:
             self.leave(record)
         elif record.cause == rec.SLEEP:
             self.close(record.tsc, None)
+            self.end_work(record.tsc)
             self.asleep_since, self.slept = record.tsc, True
         elif record.cause == rec.AWAKE:
             self.wake(record.tsc)
 
     def finish(self):
         self.close(self.until, None)
+        self.end_work(self.until)
         if self.asleep_since is not None:
             self.wake(self.until)
 
 
 class Model:
-    """start, end; for each CPU: runs, sleeps, blank (the time of which nothing is left, or None), known_from (all that
-    came later is on record); for each vCPU: runs, states."""
+    """start, end; for each CPU: runs, sleeps, works, blank (the time of which nothing is left, or None), known_from
+    (all that came later is on record); for each vCPU: runs, states."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -129,7 +155,7 @@ class Model:
         self.start = self.records[0].tsc
         left = [r.tsc + r.ticks for r in self.records if r.action in (rec.LEFT, rec.STOP) and r.ticks < trace.tsc_hz]
         self.end = max(left + [self.records[-1].tsc])
-        self.runs, self.sleeps, self.blank, self.known_from = {}, {}, {}, {}
+        self.runs, self.sleeps, self.works, self.blank, self.known_from = {}, {}, {}, {}, {}
         for cpu in range(trace.cpus):
             self.read_cpu(cpu)
         self.vcpus = sorted({vm << 4 | index for vm, (_, cpus) in trace.vms.items() for index in range(cpus)}
@@ -151,7 +177,8 @@ class Model:
         for record in sorted((r for ring in rings for r in ring.records), key=lambda r: r.tsc):
             pass_over.take(record)
         pass_over.finish()
-        self.runs[cpu], self.sleeps[cpu], self.known_from[cpu] = pass_over.runs, pass_over.sleeps, known_from
+        self.runs[cpu], self.sleeps[cpu], self.works[cpu] = pass_over.runs, pass_over.sleeps, pass_over.works
+        self.known_from[cpu] = known_from
         first = min((ring.records[0].tsc for ring in rings if ring.records), default=self.end)
         self.blank[cpu] = Span(self.start, first) if first > self.start and any(ring.lost for ring in rings) else None
 

@@ -31,11 +31,11 @@ EXIT_NAMES = {
 
 FIRST_EVENT = 128
 (ENTER, LEAVE, WAKE, MIGRATE, INJECT, KICK, SLEEP, AWAKE, VM_START, VM_STOP,
- INIT, SIPI, NMI, ENTRY_FAILED) = range(FIRST_EVENT, 142)
+ INIT, SIPI, NMI, ENTRY_FAILED, VM_CREATE, VM_END, VM_DONE) = range(FIRST_EVENT, 145)
 EVENT_NAMES = {
     ENTER: "enter", LEAVE: "leave", WAKE: "wake", MIGRATE: "migrate", INJECT: "inject", KICK: "kick", SLEEP: "sleep",
     AWAKE: "awake", VM_START: "vm-start", VM_STOP: "vm-stop", INIT: "init", SIPI: "sipi", NMI: "nmi",
-    ENTRY_FAILED: "entry-failed",
+    ENTRY_FAILED: "entry-failed", VM_CREATE: "vm-create", VM_END: "vm-end", VM_DONE: "vm-done",
 }
 
 SKIP, RESUME, SKIP_DECODED, STOP, LEFT, DELIVER_LOW = range(6)
@@ -182,13 +182,14 @@ FORMS = {
     "cpu": lambda cpu: f"CPU {cpu}",
     "wake-up": lambda tsc: "no wake-up due" if tsc == (1 << 64) - 1 else f"until tsc {tsc}",
     "stop": lambda reason: listed(STOP_NAMES, reason),
+    "vm": lambda number: f"VM {number}",
     "error": lambda error: f"error {error}" if error else "VMfailInvalid",
 }
 DETAIL_FORMS = {
     0: "event", 1: "event", 10: "leaf", 18: "hypercall", 28: "cr", 29: "dr", 30: "io", 31: "msr", 32: "msr",
     33: "qualification", 34: "qualification", 44: "apic-access", 45: "vector", 48: "address", 56: "offset",
     ENTER: "limit", LEAVE: "leave", MIGRATE: "to-cpu", INJECT: "event", KICK: "cpu", SLEEP: "wake-up", VM_STOP: "stop",
-    SIPI: "vector", ENTRY_FAILED: "error",
+    SIPI: "vector", ENTRY_FAILED: "error", VM_CREATE: "vm", VM_END: "vm", VM_DONE: "vm",
 }
 
 

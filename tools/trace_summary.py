@@ -49,7 +49,7 @@ def cost_table(title, exits):
     if len(found) > 1:
         values = sorted(done.record.ticks for done in exits if done.whole) or [0]
         rows.append(["all", len(exits), rank(values, 50), rank(values, 99), values[-1], total, share(total, total)])
-    return table([title, "count", "median", "99 %", "maximum", "total", "share"], rows)
+    return table([title, "count", "median ticks", "99 % ticks", "maximum ticks", "total ticks", "share"], rows)
 
 
 def delivered(record):
@@ -75,11 +75,12 @@ def cpu_rows(model, selection):
         runs = [run for run in model.runs[cpu] if part.has_vcpu(run.vcpu)]
         guest = time_in(part, [span for run in runs for span in run.guest])
         exits = time_in(part, [done for run in runs for done in run.exits])
+        works = time_in(part, filter(part.has_work, model.works[cpu]))
         asleep = time_in(part, model.sleeps[cpu])
         whole = max(0, part.end - part.start)
         records = [record for record in model.records if part.has(record)]
-        yield [f"CPU {cpu}", whole, share(guest, whole), share(exits, whole),
-               share(whole - guest - exits - asleep, whole), share(asleep, whole), sum(map(entered, records)),
+        yield [f"CPU {cpu}", whole, share(guest, whole), share(exits, whole), share(works, whole),
+               share(whole - guest - exits - works - asleep, whole), share(asleep, whole), sum(map(entered, records)),
                sum(map(delivered, records))]
 
 
@@ -113,8 +114,8 @@ def text(model, selection):
         for vcpu in vcpus:
             lines += ["",
                       *cost_table(f"of {trace.vcpu_name(vcpu)}", [done for done in exits if done.record.vcpu == vcpu])]
-    header = ["CPUs", "recorded", "guest", "exits", "other", "asleep", "entries", "deliveries"]
+    header = ["CPUs", "recorded ticks", "guest", "exits", "VMs", "other", "asleep", "entries", "deliveries"]
     lines += ["", *table(header, list(cpu_rows(model, selection)))]
-    header = ["vCPUs", "running", "ready", "blocked", "exits", "deliveries", "migrations"]
+    header = ["vCPUs", "running ticks", "ready ticks", "blocked ticks", "exits", "deliveries", "migrations"]
     lines += ["", *table(header, list(vcpu_rows(model, selection)))]
     return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ LABEL_CHARACTERS = 18
 VM_COLOURS = ("#3b6fd4", "#c2500f", "#2c8a57", "#a044b3", "#a87914", "#0f7f92", "#c0306f", "#6a58d6", "#5b7f1c",
               "#8f5a3c", "#1f86c0", "#b23b3b")
 ASLEEP_COLOUR = "#8b949e"
+WORK_COLOUR = "#57606a"  # of no VM, and no class of exits
 # Classes of exits: colour and causes; all other causes are "other".
 CLASSES = {
     "interrupt, timer": ("#e3a008", {0, 1, 7, 8, 52}),
@@ -204,6 +205,9 @@ class Picture:
         for vcpu, path in self.strip(columns, run).items():
             self.fill(path, self.colour(vcpu >> 4))
         self.label_runs(columns, run)
+        works = filter(self.selection.has_work, self.model.works[cpu])
+        for path in self.strip(self.shares((work.start, work.end, 0) for work in works), run).values():
+            self.fill(path, WORK_COLOUR, "work")
         asleep = self.shares((sleep.start, sleep.end, 0) for sleep in self.model.sleeps[cpu])
         self.line([column.get(0, 0) >= 0.5 for column in asleep] + [False], run, ASLEEP_COLOUR)
         blank = self.model.blank[cpu]
@@ -277,32 +281,41 @@ class Picture:
             lines.append(f"M{number(x)} {TOP - 12}V{bottom}")
             self.text(x, TOP - 18, time_words(at * step, step), "small mid")
             at += 1
+        self.text(16, TOP - 18, "since the first record", "small")
         self.add(f'<path class="grid" d="{"".join(lines)}"/>')
 
-    def legend(self):
-        self.y += 10
+    def legend_row(self, signs):
+        """Signs with their words: (path of a sign that is 14 columns wide at x, colour, style, words)."""
         x = 16
-        vm = VM_COLOURS[0]
-        for words, colour, style in (("running", vm, ""), ("ready", vm, "ready"), ("blocked", vm, "blocked"),
-                                     ("CPU asleep", ASLEEP_COLOUR, "blocked")):
-            box = (x, self.y + 4, 14, 2) if style == "blocked" else (x, self.y, 14, 10)
-            self.fill([rect(*box)], colour, style)
+        for sign, colour, style, words in signs:
+            self.fill([sign(x)], colour, style)
             self.text(x + 20, self.y + 9, words, "small")
-            x += 34 + 6.5 * len(words)
-        self.add(f'<path class="mark" d="M{number(x)} {self.y + 2}h8l-4 7z"/>')
-        self.text(x + 14, self.y + 9, "on a CPU: kicks another; on a vCPU: moved to another CPU, INIT, SIPI, NMI",
-                  "small")
+            x += 38 + 5.6 * len(words)
         self.y += 20
-        x = 16
-        self.text(x, self.y + 9, "exits:", "small")
-        x += 40
-        for name, (colour, _) in CLASSES.items():
-            self.fill([rect(x, self.y, 10, 10)], colour)
-            self.text(x + 15, self.y + 9, name, "small")
-            x += 32 + 6.5 * len(name)
+
+    def legend(self):
+        def box(x):
+            return rect(x, self.y, 14, 10)
+
+        def line(x):
+            return rect(x, self.y + 4, 14, 2)
+
+        def triangle(x):
+            return f"M{number(x + 3)} {self.y + 2}h8l-4 7z"
+
+        self.y += 10
+        vm = VM_COLOURS[0]
+        self.legend_row([(box, vm, "", "a vCPU runs, in its VM's colour"), (box, vm, "ready", "it waits for a CPU"),
+                         (line, vm, "blocked", "it is blocked: waits for an event"),
+                         (line, ASLEEP_COLOUR, "blocked", "the CPU sleeps"),
+                         (box, WORK_COLOUR, "work", "the CPU creates or ends a VM"),
+                         (box, "url(#lost)", "", "records are lost")])
+        self.legend_row([(triangle, "#1f2328", "mark", "above a CPU: it interrupts another CPU; above a vCPU: it has "
+                          "moved to another CPU, or was sent INIT, SIPI or an NMI")])
+        self.legend_row([(box, colour, "", f"{name} exits") for name, (colour, _) in CLASSES.items()])
         seconds = BIN * self.ticks / PLOT / self.trace.tsc_hz
-        self.text(x, self.y + 9, f"height: logarithm of the number in {time_words(seconds, seconds)}, "
-                  f"at most {self.most:,}", "small")
+        self.text(16, self.y + 9, "The height of these bars is the logarithm of the number of exits in "
+                  f"{time_words(seconds, seconds)}; the highest stands for {self.most:,} exits.", "small")
         self.y += 22
 
     def head(self):

@@ -40,8 +40,9 @@ static const struct trace_record *peek(u32 ring, const struct place *place)
 
 /* ---- the last records as words ---- */
 
-static const char *const event_names[] = {"enter", "leave",    "wake",    "migrate", "inject", "kick", "sleep",
-                                          "awake", "vm-start", "vm-stop", "init",    "sipi",   "nmi",  "entry-failed"};
+static const char *const event_names[] = {"enter", "leave",        "wake",      "migrate", "inject", "kick",
+                                          "sleep", "awake",        "vm-start",  "vm-stop", "init",   "sipi",
+                                          "nmi",   "entry-failed", "vm-create", "vm-end",  "vm-done"};
 static const char *const action_names[] = {"skip", "resume", "skip-decoded", "stop", "left", "deliver-low"};
 
 /* What a detail is, by event; NULL: nothing. */
@@ -49,7 +50,8 @@ static const char *const event_details[] = {
     [TRACE_ENTER - TRACE_ENTER] = "budget",       [TRACE_MIGRATE - TRACE_ENTER] = "to",
     [TRACE_INJECT - TRACE_ENTER] = "info",        [TRACE_KICK - TRACE_ENTER] = "target",
     [TRACE_SLEEP - TRACE_ENTER] = "until",        [TRACE_SIPI - TRACE_ENTER] = "vector",
-    [TRACE_ENTRY_FAILED - TRACE_ENTER] = "error",
+    [TRACE_ENTRY_FAILED - TRACE_ENTER] = "error", [TRACE_VM_CREATE - TRACE_ENTER] = "number",
+    [TRACE_VM_END - TRACE_ENTER] = "number",      [TRACE_VM_DONE - TRACE_ENTER] = "number",
 };
 static const char *const leave_names[] = {"preempted", "blocked", "stopped"};
 

@@ -51,6 +51,9 @@ enum trace_cause {
     TRACE_SIPI = 139,         /* the vCPU is sent SIPI; detail: vector */
     TRACE_NMI = 140,          /* the vCPU is sent an NMI */
     TRACE_ENTRY_FAILED = 141, /* VMLAUNCH or VMRESUME failed; detail: VM-instruction error, 0: VMfailInvalid */
+    TRACE_VM_CREATE = 142,    /* this CPU begins to make a VM; vcpu: 0; detail: its number */
+    TRACE_VM_END = 143,       /* this CPU begins to report and take down a VM, or one of its vCPUs; likewise */
+    TRACE_VM_DONE = 144,      /* it has done either; likewise */
 };
 
 enum trace_action {
@@ -65,9 +68,14 @@ enum trace_action {
 enum trace_leave { TRACE_LEAVE_PREEMPTED, TRACE_LEAVE_BLOCKED, TRACE_LEAVE_STOPPED };
 
 /* Who it is: `tag` with cause and action 0. VMs are numbered from 1; those beyond 4095 share numbers. */
+static inline u32 trace_number_of_id(u32 id)
+{
+    return (id + 1) & 0xfff;
+}
+
 static inline u32 trace_vm_number(const struct vm *vm)
 {
-    return (vm->id + 1) & 0xfff;
+    return trace_number_of_id(vm->id);
 }
 
 static inline u32 trace_tag(const struct vm *vm, u32 index)

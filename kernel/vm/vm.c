@@ -182,8 +182,8 @@ static enum status build(struct vm *vm, const struct load_request *request, stru
     return STATUS_OK;
 }
 
-enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
-                      struct vm **out, struct refusal *why)
+static enum status create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
+                          struct vm **out, struct refusal *why)
 {
     u64 online = smp_cpu_count() == 64 ? ~0ull : BIT(smp_cpu_count()) - 1;
     hpa_t frame;
@@ -218,6 +218,17 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
         guest_memory_release(&vm->memory);
     }
     vm_destroy(vm);
+    return status;
+}
+
+enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
+                      struct vm **out, struct refusal *why)
+{
+    u32 number = trace_number_of_id(next_id);
+
+    trace_event(TRACE_VM_CREATE, NULL, number);
+    enum status status = create(spec, request, board, out, why);
+    trace_event(TRACE_VM_DONE, NULL, number);
     return status;
 }
 
@@ -428,6 +439,7 @@ static void dump_screen(struct vm *vm)
 
 static void finish(struct vm *vm)
 {
+    trace_event(TRACE_VM_END, NULL, trace_vm_number(vm));
     vm_lock(vm);
     vm_console_flush(vm);
     vm_unlock(vm);
@@ -443,17 +455,20 @@ static void finish(struct vm *vm)
     log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
-    vm->board->ended(vm->clean);
+    trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));
+    vm->board->ended(vm->clean); /* with the last one, the boot CPU frees the objects */
 }
 
 void vm_retire_vcpu(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
 
+    trace_event(TRACE_VM_END, NULL, trace_vm_number(vm));
     if (wants_report(vm))
         virt_vcpu_report(vcpu);
     virt_vcpu_detach(vcpu);
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_STOPPED);
+    trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));
     if (__atomic_sub_fetch(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST) == 0)
         finish(vm);
 }

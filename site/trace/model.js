@@ -19,6 +19,10 @@ class Selection {
     return this.vm === null || vcpu >> 4 === this.vm;
   }
 
+  hasWork(work) {
+    return this.vm === null || work.vm === this.vm;
+  }
+
   has(record) {
     return this.start <= record.at && record.at <= this.end && this.hasVcpu(record.vcpu);
   }
@@ -30,7 +34,7 @@ class Selection {
   }
 }
 
-/* Goes through one CPU's records in order and collects its runs and sleeps. */
+/* Goes through one CPU's records in order and collects its runs and sleeps, and its work on VMs as wholes. */
 class CpuPass {
   constructor(cpu, knownFrom, until) {
     Object.assign(this, { cpu, knownFrom, until });
@@ -40,6 +44,21 @@ class CpuPass {
     this.kept = [];
     this.asleepSince = null;
     this.slept = false;
+    this.works = [];
+    this.work = null;
+  }
+
+  beginWork(record) {
+    this.close(record.at, null);
+    this.endWork(record.at);
+    this.work = record;
+  }
+
+  endWork(at) {
+    if (this.work) {
+      this.works.push({ start: this.work.at, end: at, cause: this.work.cause, vm: Number(this.work.detail) });
+    }
+    this.work = null;
   }
 
   open(record) {
@@ -98,11 +117,17 @@ class CpuPass {
 
   take(record) {
     if (record.isPassage) {
+      this.endWork(record.at); // that it was done is lost
       this.open(record);
+    } else if (record.cause === EVENT["vm-create"] || record.cause === EVENT["vm-end"]) {
+      this.beginWork(record);
+    } else if (record.cause === EVENT["vm-done"]) {
+      this.endWork(record.at);
     } else if (record.cause === EVENT.leave) {
       this.leave(record);
     } else if (record.cause === EVENT.sleep) {
       this.close(record.at, null);
+      this.endWork(record.at);
       this.asleepSince = record.at;
       this.slept = true;
     } else if (record.cause === EVENT.awake) {
@@ -112,17 +137,22 @@ class CpuPass {
 
   finish() {
     this.close(this.until, null);
+    this.endWork(this.until);
     if (this.asleepSince !== null) {
       this.wake(this.until);
     }
   }
 }
 
+function workWords(work) {
+  return work.cause === EVENT["vm-create"] ? "creates" : "ends";
+}
+
 function byTime(records) {
   return records.sort((one, other) => one.at - other.at);
 }
 
-/* records; end; for each CPU: runs, sleeps, blank, knownFrom; for each vCPU: runs, states, marks. */
+/* records; end; for each CPU: runs, sleeps, works, blank, knownFrom; for each vCPU: runs, states, marks. */
 class Model {
   constructor(trace) {
     this.trace = trace;
@@ -174,7 +204,7 @@ class Model {
     const firsts = rings.filter((ring) => ring.records.length).map((ring) => ring.records[0].at);
     const first = firsts.length ? Math.min(...firsts) : this.end;
     const blank = first > 0 && rings.some((ring) => ring.lost) ? { start: 0, end: first } : null;
-    return { cpu, runs: pass.runs, sleeps: pass.sleeps, knownFrom, blank };
+    return { cpu, runs: pass.runs, sleeps: pass.sleeps, works: pass.works, knownFrom, blank };
   }
 
   /* From here on no record of any CPU is lost. */

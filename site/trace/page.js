@@ -65,10 +65,12 @@ function showLegend() {
     + `<rect y="${y}" width="14" height="${height}" fill="${colour}" class="${style}"/></svg>`;
   const vm = PALETTE.vms[0];
   const mark = '<svg width="10" height="9" aria-hidden="true"><path fill="currentColor" d="M0 1h9l-4.5 7z"/></svg>';
-  const words = [[box(vm, ""), "running"], [box(vm, "ready"), "ready, waits for a CPU"],
-    [box(vm, "blocked", 4, 2), "blocked"], [box(PALETTE.asleep, "blocked", 4, 2), "CPU asleep"],
-    [mark, "on a CPU: kicks another; on a vCPU: moved to another CPU, INIT, SIPI, NMI"]];
-  const classes = PALETTE.classes.map(([name, colour]) => [box(colour, ""), `exits: ${name}`]);
+  const words = [[box(vm, ""), "a vCPU runs, in its VM's colour"], [box(vm, "ready"), "it waits for a CPU"],
+    [box(vm, "blocked", 4, 2), "it is blocked: waits for an event"],
+    [box(PALETTE.asleep, "blocked", 4, 2), "the CPU sleeps"], [box(PALETTE.work, ""), "the CPU creates or ends a VM"],
+    [mark, "above a CPU: it interrupts another CPU; above a vCPU: it has moved to another CPU, or was sent INIT, SIPI "
+      + "or an NMI"]];
+  const classes = PALETTE.classes.map(([name, colour]) => [box(colour, ""), `${name} exits`]);
   byId("legend").innerHTML = [...words, ...classes].map(([sign, text]) => `<span>${sign}${escapeMarkup(text)}</span>`)
     .join("");
 }

@@ -225,6 +225,8 @@ class Picture {
     const columns = this.shares(runs.map((one) => ({ start: one.start, end: one.end, key: one.vcpu })));
     this.strip(columns, run, (vcpu) => [this.colour(vcpu >> 4)]);
     this.labelRuns(columns, run);
+    const works = cpu.works.filter((work) => this.selection.hasWork(work));
+    this.strip(this.shares(works.map((work) => ({ ...work, key: 0 }))), run, () => [PALETTE.work]);
     this.line(this.shares(cpu.sleeps.map((sleep) => ({ ...sleep, key: 0 }))), 0, run, PALETTE.asleep);
     const blank = cpu.blank && this.selection.clip(cpu.blank);
     if (blank && blank.end > blank.start) {

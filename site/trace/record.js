@@ -137,6 +137,7 @@ const FORMS = {
   cpu: (cpu) => `CPU ${cpu}`,
   "wake-up": (tsc) => (tsc === (1n << 64n) - 1n ? "no wake-up due" : `until tsc ${tsc}`),
   stop: (reason) => listed(FORMAT.stop_names, reason),
+  vm: (number) => `VM ${number}`,
   error: (error) => (error ? `error ${error}` : "VMfailInvalid"),
 };
 

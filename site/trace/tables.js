@@ -38,7 +38,7 @@ function costTable(title, exits) {
     rows.push(costRow("all", exits));
   }
   return {
-    title, head: ["cause", "count", "median", "99 %", "maximum", "total", "share"],
+    title, head: ["cause", "count", "median ticks", "99 % ticks", "maximum ticks", "total ticks", "share"],
     rows: rows.map((row) => [...row, share(row[5], all)]),
   };
 }
@@ -64,15 +64,17 @@ function cpuTable(model, selection) {
     const runs = cpu.runs.filter((run) => part.hasVcpu(run.vcpu));
     const guest = timeIn(part, runs.flatMap((run) => run.guest));
     const exits = timeIn(part, runs.flatMap((run) => run.exits));
+    const works = timeIn(part, cpu.works.filter((work) => part.hasWork(work)));
     const asleep = timeIn(part, cpu.sleeps);
     const whole = Math.max(0, part.end - part.start);
     const records = model.records.filter((record) => record.cpu === cpu.cpu && part.has(record));
-    return [`CPU ${cpu.cpu}`, whole, share(guest, whole), share(exits, whole),
-      share(whole - guest - exits - asleep, whole), share(asleep, whole), records.filter(enters).length,
+    return [`CPU ${cpu.cpu}`, whole, share(guest, whole), share(exits, whole), share(works, whole),
+      share(whole - guest - exits - works - asleep, whole), share(asleep, whole), records.filter(enters).length,
       records.filter(delivers).length];
   });
   return {
-    title: "CPUs", head: ["CPU", "recorded", "guest", "exits", "other", "asleep", "entries", "deliveries"], rows,
+    title: "CPUs",
+    head: ["CPU", "recorded ticks", "guest", "exits", "VMs", "other", "asleep", "entries", "deliveries"], rows,
   };
 }
 
@@ -91,7 +93,10 @@ function vcpuTable(model, selection) {
     return [model.trace.vcpuName(vcpu), spent.running, spent.ready, spent.blocked, exits.length,
       [...exits, ...others].filter(delivers).length, moves];
   });
-  return { title: "vCPUs", head: ["vCPU", "running", "ready", "blocked", "exits", "deliveries", "migrations"], rows };
+  return {
+    title: "vCPUs",
+    head: ["vCPU", "running ticks", "ready ticks", "blocked ticks", "exits", "deliveries", "migrations"], rows,
+  };
 }
 
 function traceTables(model, selection) {

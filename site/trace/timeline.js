@@ -66,6 +66,7 @@ class TimelineWriter {
       [...run.enters, ...run.exits].forEach((done) => this.exit(track, done));
     }
     cpu.sleeps.forEach((sleep) => this.span(track, sleep, "asleep", "sleep"));
+    cpu.works.forEach((work) => this.span(track, work, `${workWords(work)} VM ${this.trace.vmName(work.vm)}`, "vm"));
     if (cpu.blank) {
       this.span(track, cpu.blank, "records lost", "lost");
     }

@@ -136,16 +136,16 @@ def test_summary_counts_and_adds_up(seed):
     for cause, name in ((CPUID, "cpuid"), (HLT, "hlt"), (IO, "io")):
         ticks = sorted(t for c, t in every if c == cause)
         row = costs[name]
-        assert (row["count"], row["total"], row["maximum"]) == (len(ticks), sum(ticks), ticks[-1])
-    assert costs["all"]["count"] == len(every) and costs["all"]["total"] == sum(t for _, t in every)
-    running = {name: row["running"] for name, row in table(text, "vCPUs").items()}
+        assert (row["count"], row["total ticks"], row["maximum ticks"]) == (len(ticks), sum(ticks), ticks[-1])
+    assert costs["all"]["count"] == len(every) and costs["all"]["total ticks"] == sum(t for _, t in every)
+    running = {name: row["running ticks"] for name, row in table(text, "vCPUs").items()}
     assert running == {f"vm{v >> 4}" if (v >> 4) % 2 == 0 else f"vm{v >> 4}/{v & 15}": ticks
                        for v, ticks in played.running.items()}
     cpus = table(text, "CPUs")
     for cpu, asleep in enumerate(played.asleep):
         row = cpus[f"CPU {cpu}"]
-        assert abs(row["asleep"] - 100 * asleep / row["recorded"]) < 0.06
-        assert abs(sum(row[key] for key in ("guest", "exits", "other", "asleep")) - 100) < 0.3
+        assert abs(row["asleep"] - 100 * asleep / row["recorded ticks"]) < 0.06
+        assert abs(sum(row[key] for key in ("guest", "exits", "VMs", "other", "asleep")) - 100) < 0.3
 
 
 def test_percentiles_and_wrapping_clock():
@@ -158,7 +158,8 @@ def test_percentiles_and_wrapping_clock():
         log.exit(0, base + 1000 * (n + 1), CPUID, 0x10, 1 + n * 67 % 200)
     log.event(0, base + 300_000, LEAVE, 0x10, STOPPED)
     row = table(output(log), "exits by cause")["cpuid"]
-    assert row == {"count": 200, "median": 100, "99 %": 198, "maximum": 200, "total": 20100, "share": 100.0}
+    assert row == {"count": 200, "median ticks": 100, "99 % ticks": 198, "maximum ticks": 200, "total ticks": 20100,
+                   "share": 100.0}
 
 
 def one_vm():
@@ -186,9 +187,9 @@ def one_vm():
 
 def test_states_of_a_vcpu():
     row = table(output(one_vm()), "vCPUs")
-    assert row["hello"] == {"running": 10_000, "ready": 2000, "blocked": 3000, "exits": 4, "deliveries": 1,
-                            "migrations": 1}
-    assert row["other/0"]["running"] == row["other/1"]["exits"] == 0
+    assert row["hello"] == {"running ticks": 10_000, "ready ticks": 2000, "blocked ticks": 3000, "exits": 4,
+                            "deliveries": 1, "migrations": 1}
+    assert row["other/0"]["running ticks"] == row["other/1"]["exits"] == 0
     cpu = table(output(one_vm()), "CPUs")
     assert cpu["CPU 0"]["entries"] == 2 and cpu["CPU 1"]["entries"] == 2 and cpu["CPU 1"]["deliveries"] == 1
 
@@ -203,7 +204,8 @@ def test_leave_and_the_next_enter_at_the_same_time():
     log.enter(0, T0 + 500, 0x20, 0)
     log.event(0, T0 + 900, LEAVE, 0x20, BLOCKED)
     rows = table(output(log), "vCPUs")
-    assert (rows["first"]["running"], rows["first"]["ready"], rows["second"]["running"]) == (500, 400, 400)
+    first, second = rows["first"], rows["second"]
+    assert (first["running ticks"], first["ready ticks"], second["running ticks"]) == (500, 400, 400)
 
 
 def test_without_leave_a_run_ends_where_the_guest_was_left():
@@ -213,7 +215,7 @@ def test_without_leave_a_run_ends_where_the_guest_was_left():
         log.enter(0, start, 0x10, 5)
         log.exit(0, start + 100, HLT, 0x10, 50, action=LEFT)
     text = output(log)
-    assert table(text, "vCPUs")["hello"]["running"] == 300 and table(text, "CPUs")["CPU 0"]["guest"] < 2.0
+    assert table(text, "vCPUs")["hello"]["running ticks"] == 300 and table(text, "CPUs")["CPU 0"]["guest"] < 2.0
     assert '"away"' in output(log, "--json", "-")
 
 
@@ -454,10 +456,10 @@ def test_lost_records(seed, drops):
         assert f"note: cpu {cpu}: older {kind} were overwritten" in text
     for row in table(text, "CPUs").values():
         assert min(row.values()) >= 0
-        assert abs(sum(row[key] for key in ("guest", "exits", "other", "asleep")) - 100) < 0.3
+        assert abs(sum(row[key] for key in ("guest", "exits", "VMs", "other", "asleep")) - 100) < 0.3
     document = json.loads(output(log, "--json", "-"))
     check_events(document)
-    assert all(row["ready"] >= 0 and row["blocked"] >= 0 for row in table(text, "vCPUs").values())
+    assert all(row["ready ticks"] >= 0 and row["blocked ticks"] >= 0 for row in table(text, "vCPUs").values())
     xml.etree.ElementTree.fromstring(output(log, "--svg", "-"))
 
 
@@ -489,8 +491,9 @@ def test_a_record_without_an_end_is_not_timed():
     log.exit(0, T0 + 100, CPUID, 0x10, 90)
     log.exit(0, T0 + 500, CPUID, 0x10, -70_000)
     text = output(log)
-    assert table(text, "exits by cause")["cpuid"] == {"count": 2, "median": 90, "99 %": 90, "maximum": 90, "total": 90,
-                                                      "share": 100.0}
+    row = table(text, "exits by cause")["cpuid"]
+    assert row == {"count": 2, "median ticks": 90, "99 % ticks": 90, "maximum ticks": 90, "total ticks": 90,
+                   "share": 100.0}
     assert "note: 1 exits have no end on record" in text
     check_events(json.loads(output(log, "--json", "-")))
     log.exit(0, T0 + 900, HLT, 0x10, 10)  # it was not the last one, after all
@@ -534,6 +537,77 @@ def test_svg_draws_where_things_are():
     lanes = [re.fullmatch(r"M(\d+) [\d.]+h(\d+)v26h-\d+z", path.get("d")) for path in paths if path.get("fill")]
     (x1, width1), (x2, width2) = [tuple(map(int, match.groups())) for match in lanes if match]
     assert abs(width1 - width2) <= 1 and x2 == x1 + width1 and x1 + width1 + width2 == 1200 - 24
+
+
+def vm_work():
+    """CPU 0 makes two VMs in 3 of 10 ms and ends one in another; 50 ticks are 1 us. hello runs in between."""
+    log = Log()
+    log.vm(1, "hello")
+    log.vm(2, "second")
+    log.event(0, T0, trace_log.VM_CREATE, 0, 1)
+    log.event(0, T0 + 100_000, trace_log.VM_DONE, 0, 1)
+    log.event(0, T0 + 100_000, VM_START, 0x10)
+    log.event(0, T0 + 100_000, trace_log.VM_CREATE, 0, 2)
+    log.event(0, T0 + 150_000, trace_log.VM_DONE, 0, 2)
+    log.enter(0, T0 + 200_000, 0x10, 0)
+    log.exit(0, T0 + 300_000, trace_log.VMCALL, 0x10, 1000, detail=5, action=trace_log.STOP)
+    log.event(0, T0 + 301_000, trace_log.VM_END, 0, 1)
+    log.event(0, T0 + 310_000, LEAVE, 0x10, STOPPED)
+    log.event(0, T0 + 320_000, VM_STOP, 0x10, 4)
+    log.event(0, T0 + 351_000, trace_log.VM_DONE, 0, 1)
+    log.event(0, T0 + 499_000, SLEEP)
+    log.event(0, T0 + 500_000, trace_log.AWAKE)
+    return log
+
+
+def test_work_on_vms_has_a_class_of_its_own():
+    """Neither the guest's time, nor an exit's, nor lost among the others'."""
+    row = table(output(vm_work()), "CPUs")["CPU 0"]
+    assert (row["guest"], row["exits"], row["VMs"], row["asleep"]) == (20.0, 0.2, 40.0, 0.2)
+    assert abs(row["other"] - 39.6) < 0.01
+    assert table(output(vm_work(), "--vm", "hello"), "CPUs")["CPU 0"]["VMs"] == 30.0
+    assert table(output(vm_work(), "--from", 1, "--to", 3), "CPUs")["CPU 0"]["VMs"] == 100.0
+    assert table(output(vm_work()), "vCPUs")["hello"]["running ticks"] == 101_000
+    assert "vm-create (VM 2)" in output(vm_work(), "--list")
+    document = json.loads(output(vm_work(), "--json", "-"))
+    check_events(document)
+    assert [(event["name"], event["ts"], event["dur"]) for event in document["traceEvents"] if event.get("cat") == "vm"
+            ] == [("creates VM hello", 0.0, 2000.0), ("creates VM second", 2000.0, 1000.0),
+                  ("ends VM hello", 6020.0, 1000.0)]
+
+
+def test_work_whose_end_is_lost_ends_with_what_comes_next():
+    log = Log()
+    log.vm(1, "hello")
+    log.event(0, T0, trace_log.VM_CREATE, 0, 1)
+    log.enter(0, T0 + 1000, 0x10, 0)
+    log.exit(0, T0 + 3000, HLT, 0x10, 0, action=LEFT)
+    log.event(0, T0 + 3000, LEAVE, 0x10, BLOCKED)
+    log.event(0, T0 + 3000, trace_log.VM_END, 0, 1)
+    log.event(0, T0 + 4000, SLEEP)
+    log.event(0, T0 + 5000, trace_log.AWAKE)
+    log.event(0, T0 + 9000, trace_log.VM_END, 0, 1)
+    log.event(0, T0 + 10_000, trace_log.AWAKE)
+    row = table(output(log), "CPUs")["CPU 0"]
+    assert (row["guest"], row["VMs"], row["asleep"], row["other"]) == (20.0, 30.0, 10.0, 40.0)
+
+
+def test_svg_shows_work_on_vms_and_says_what_is_what():
+    text = output(vm_work(), "--svg", "-")
+    paths = xml.etree.ElementTree.fromstring(text).iter(f"{SVG}path")
+    work = [path.get("d") for path in paths if path.get("class") == "work"]
+    spans = [tuple(map(int, match)) for match in re.findall(r"M(\d+) [\d.]+h(\d+)v26h-\d+z", work[0])]
+    plot = 1200 - 148 - 24
+    assert [(round((x - 148) / plot, 2), round(width / plot, 2)) for x, width in spans] == [(0, 0.3), (0.6, 0.1)]
+    words = svg_texts(text)
+    for sentence in ("the CPU creates or ends a VM", "a vCPU runs, in its VM's colour", "it waits for a CPU",
+                     "since the first record", "hypercall exits"):
+        assert sentence in words, words
+
+
+def test_tables_name_their_units():
+    heads = [line for line in output(one_vm()).splitlines() if re.match(r"(exits by cause|CPUs|vCPUs)  ", line)]
+    assert [head.count(" ticks") for head in heads] == [4, 1, 3]
 
 
 def test_svg_stays_small():
@@ -580,7 +654,7 @@ def test_trace_costs_are_what_the_guest_measured(recorded):
     line = next(line for line in recorded.output("bench") if line.startswith("bench cpuid "))
     measured = int(re.search(r"median=(\d+)", line).group(1))
     cost = table(output(log_of(recorded), "--vm", "bench"), "exits by cause")["cpuid"]
-    assert cost["count"] >= 200 and measured / 3 < cost["median"] < measured, (cost, line)
+    assert cost["count"] >= 200 and measured / 3 < cost["median ticks"] < measured, (cost, line)
 
 
 def test_trace_of_a_machine_is_valid(recorded):
@@ -604,10 +678,23 @@ def test_trace_times_are_those_of_the_statistics(recorded):
     for name, vcpus in (("bench", 1), ("timer", 1), ("smp", 2)):
         stats = recorded.event("vm stats", name=name)
         mine = [row for vcpu, row in rows.items() if vcpu.split("/")[0] == name]
-        running_us = sum(row["running"] for row in mine) / 50
+        running_us = sum(row["running ticks"] for row in mine) / 50
         assert len(mine) == vcpus
         most = FIRST_LOAD_US * vcpus + 50 * int(stats["slices"])
         assert 0 <= int(stats["run_us"]) + 1 - running_us < most, (name, mine, stats)
+
+
+def test_making_and_ending_vms_is_on_record(recorded):
+    """CPU 0 makes them all, from the first record on; each is ended once, where its last vCPU was."""
+    text = output(log_of(recorded))
+    assert table(text, "CPUs")["CPU 0"]["VMs"] > 5, text
+    lines = output(log_of(recorded), "--list").splitlines()
+    first = next(line for line in lines if " cpu=0 " in line)
+    assert first.split()[1:] == ["cpu=0", "vcpu=-", "vm-create", "(VM", "1)"], first
+    assert [line.split(" vm-create ")[1] for line in lines if " vm-create " in line] == ["(VM 1)", "(VM 2)", "(VM 3)"]
+    # Each of the four vCPUs, and each of the three VMs as a whole.
+    ends = [line for line in lines if " vm-end " in line]
+    assert len(ends) == 4 + 3 and len(ends) + 3 == sum(" vm-done " in line for line in lines), ends
 
 
 def test_trace_has_what_the_scheduler_did(recorded):
@@ -620,7 +707,7 @@ def test_trace_has_what_the_scheduler_did(recorded):
     lines = output(log_of(recorded), "--list", "--vm", "timer").splitlines()
     blocks = sum("leave (blocked)" in line for line in lines)
     assert blocks >= 5 and blocks - 1 <= sum(" wake" in line for line in lines) <= blocks
-    assert rows["timer"]["blocked"] > 0 and "away" not in output(log_of(recorded), "--json", "-")
+    assert rows["timer"]["blocked ticks"] > 0 and "away" not in output(log_of(recorded), "--json", "-")
 
 
 def test_trace_by_the_second_serial_port(boot, tmp_path):
