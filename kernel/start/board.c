@@ -184,20 +184,22 @@ static u8 apic_acknowledge(void *device)
 
 static bool apic_read_msr(void *device, u32 index, u64 *value)
 {
-    if (index == MSR_IA32_TSC_DEADLINE) {
-        *value = vlapic_timer_read_deadline(device);
-        return true;
-    }
     return vlapic_read_msr(device, index - MSR_IA32_X2APIC_BASE, value);
 }
 
 static bool apic_write_msr(void *device, u32 index, u64 value)
 {
-    if (index == MSR_IA32_TSC_DEADLINE) {
-        vlapic_timer_write_deadline(device, value);
-        return true;
-    }
     return vlapic_write_msr(device, index - MSR_IA32_X2APIC_BASE, value);
+}
+
+static u64 apic_read_deadline(void *device)
+{
+    return vlapic_timer_read_deadline(device);
+}
+
+static void apic_write_deadline(void *device, u64 tsc)
+{
+    vlapic_timer_write_deadline(device, tsc);
 }
 
 static bool apic_write_base(void *device, u64 value)
@@ -247,6 +249,8 @@ static const struct cpu_apic_ops apic_ops = {
     .write = vlapic_write,
     .read_msr = apic_read_msr,
     .write_msr = apic_write_msr,
+    .read_deadline = apic_read_deadline,
+    .write_deadline = apic_write_deadline,
     .write_base = apic_write_base,
     .read_cr8 = apic_read_cr8,
     .write_cr8 = apic_write_cr8,

@@ -29,6 +29,8 @@ struct cpu_apic_ops {
     void (*write)(void *device, u64 offset, u8 bytes, u64 value);
     bool (*read_msr)(void *device, u32 index, u64 *value); /* x2APIC; false: #GP */
     bool (*write_msr)(void *device, u32 index, u64 value);
+    u64 (*read_deadline)(void *device); /* IA32_TSC_DEADLINE */
+    void (*write_deadline)(void *device, u64 tsc);
     bool (*write_base)(void *device, u64 value);
     u64 (*read_cr8)(void *device);
     void (*write_cr8)(void *device, u64 value);

@@ -50,6 +50,22 @@ bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value)
     return good;
 }
 
+u64 vm_apic_read_deadline(struct vcpu *vcpu)
+{
+    vm_lock(vcpu->vm);
+    u64 tsc = vcpu->apic.ops->read_deadline(vcpu->apic.device);
+    vm_unlock(vcpu->vm);
+    return tsc;
+}
+
+void vm_apic_write_deadline(struct vcpu *vcpu, u64 tsc)
+{
+    vm_lock(vcpu->vm);
+    vcpu->apic.ops->write_deadline(vcpu->apic.device, tsc);
+    vm_unlock(vcpu->vm);
+    note_own_timers(vcpu);
+}
+
 bool vm_apic_write_base(struct vcpu *vcpu, u64 value)
 {
     vm_lock(vcpu->vm);

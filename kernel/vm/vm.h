@@ -166,6 +166,8 @@ u64 vm_apic_read(struct vcpu *vcpu, u64 offset, u8 bytes);
 void vm_apic_write(struct vcpu *vcpu, u64 offset, u8 bytes, u64 value);
 bool vm_apic_read_msr(struct vcpu *vcpu, u32 index, u64 *value) MUST_CHECK;
 bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value) MUST_CHECK;
+u64 vm_apic_read_deadline(struct vcpu *vcpu);
+void vm_apic_write_deadline(struct vcpu *vcpu, u64 tsc);
 bool vm_apic_write_base(struct vcpu *vcpu, u64 value) MUST_CHECK;
 void vm_apic_write_cr8(struct vcpu *vcpu, u64 value);
 /* As struct cpu_apic_ops. */

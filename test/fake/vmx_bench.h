@@ -43,6 +43,8 @@ static struct {
     u32 ended; /* the vector of the last vm_apic_end_level() */
     u64 apic_base;
     u64 apic_written;
+    u64 apic_deadline;
+    u32 apic_deadline_writes;
     u64 cr8;
     u32 flushes; /* of the TLB */
     struct cpu_local local;
@@ -155,6 +157,19 @@ bool vm_apic_write_msr(struct vcpu *vcpu, u32 index, u64 value)
     (void)vcpu;
     bench.apic_written = (u64)index << 32 | (u32)value;
     return bench.apic_base & BIT(10);
+}
+
+u64 vm_apic_read_deadline(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    return bench.apic_deadline;
+}
+
+void vm_apic_write_deadline(struct vcpu *vcpu, u64 tsc)
+{
+    (void)vcpu;
+    bench.apic_deadline = tsc;
+    bench.apic_deadline_writes++;
 }
 
 /* The bits that a local APIC could have; modes are its own affair. */

@@ -133,16 +133,22 @@ static enum outcome give(struct vmx_vcpu *v, u64 value)
     return OUTCOME_SKIP;
 }
 
-/* The x2APIC's registers, and the deadline of its timer. SDM 3A 10.12.1.2 "x2APIC Register Address Space" */
+/* The x2APIC's registers. SDM 3A 10.12.1.2 "x2APIC Register Address Space" */
 static bool is_apic(u32 index)
 {
-    return (index >= MSR_IA32_X2APIC_BASE && index <= MSR_IA32_X2APIC_BASE + 0xff) || index == MSR_IA32_TSC_DEADLINE;
+    return index >= MSR_IA32_X2APIC_BASE && index <= MSR_IA32_X2APIC_BASE + 0xff;
 }
 
 static NOINLINE enum outcome read_apic(struct vmx_vcpu *v, u32 index)
 {
     u64 value;
     return vm_apic_read_msr(&v->base, index, &value) ? give(v, value) : vmx_inject_gp(v);
+}
+
+static NOINLINE enum outcome write_deadline(struct vmx_vcpu *v, u64 tsc)
+{
+    vm_apic_write_deadline(&v->base, tsc);
+    return OUTCOME_SKIP;
 }
 
 /* No row: counted, so that what a system looks for in vain can be found. */
@@ -173,6 +179,8 @@ static NOINLINE enum outcome read_msr(struct vmx_vcpu *v, u32 index)
 {
     if (is_apic(index))
         return read_apic(v, index);
+    if (index == MSR_IA32_TSC_DEADLINE)
+        return give(v, vm_apic_read_deadline(&v->base));
 
     const struct msr_row *row = find(index);
     if (!row)
@@ -245,14 +253,13 @@ static bool value_is_valid(u32 index, u64 value)
  */
 static COLD enum outcome move_tsc(struct vmx_vcpu *v, u64 ticks)
 {
-    u64 deadline = 0;
-    bool armed = vm_apic_read_msr(&v->base, MSR_IA32_TSC_DEADLINE, &deadline) && deadline;
+    u64 deadline = vm_apic_read_deadline(&v->base);
 
     v->tsc_adjust += ticks;
     v->base.tsc_offset += ticks;
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
-    if (armed && !vm_apic_write_msr(&v->base, MSR_IA32_TSC_DEADLINE, deadline))
-        return vmx_inject_gp(v);
+    if (deadline)
+        vm_apic_write_deadline(&v->base, deadline);
     return OUTCOME_SKIP;
 }
 
@@ -300,6 +307,8 @@ static NOINLINE enum outcome write_msr(struct vmx_vcpu *v, u32 index)
 {
     u64 value = (v->gpr[GPR_RDX] << 32) | (u32)v->gpr[GPR_RAX];
 
+    if (index == MSR_IA32_TSC_DEADLINE)
+        return write_deadline(v, value);
     if (is_apic(index))
         return vm_apic_write_msr(&v->base, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
     const struct msr_row *row = find(index);

@@ -488,15 +488,14 @@ static void test_terminal(void **state)
 static void test_deadline_is_of_the_vcpus_own_tsc(void **state)
 {
     const struct cpu_apic *apic = &vcpus[2].apic;
-    u64 value, before = vcpus[1].timers.next_ns;
+    u64 before = vcpus[1].timers.next_ns;
 
     (void)state;
     apic_write(2, APIC_LVT_TIMER, APIC_LVT_TSC_DEADLINE | 0xef);
-    assert_true(apic->ops->write_msr(apic->device, MSR_IA32_TSC_DEADLINE, 5000));
+    apic->ops->write_deadline(apic->device, 5000);
     assert_int_equal(vcpus[2].timers.next_ns, 7000);
     assert_int_equal(vcpus[1].timers.next_ns, before);
-    assert_true(apic->ops->read_msr(apic->device, MSR_IA32_TSC_DEADLINE, &value));
-    assert_int_equal(value, 5000);
+    assert_int_equal(apic->ops->read_deadline(apic->device), 5000);
 }
 
 /* SDM 3A 10.12.1.2 "x2APIC Register Address Space" */

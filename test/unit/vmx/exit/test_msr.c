@@ -21,7 +21,7 @@ static const u32 direct[] = {0x174,      0x175,      0x176,      0x277,      0xc
 static const u32 answered[] = {0x0,   0x1,   0x179, 0x17a, 0x10,  0x17,  0x1b,  0x3b,  0x8b,  0xfe,  0x1a0,
                                0x1d9, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209,
                                0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269,
-                               0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0xda0};
+                               0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0x6e0, 0xda0};
 static const u32 switched[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103};
 
 static u8 bitmap[FRAME_BYTES];
@@ -282,9 +282,16 @@ static void test_apic_registers(void **state)
     assert_reads(0x808, 0x808);
     assert_int_equal(wrmsr(0x830, 0x1234), OUTCOME_SKIP);
     assert_int_equal(bench.apic_written, 0x83000001234);
-    assert_int_equal(wrmsr(MSR_IA32_TSC_DEADLINE, 7), OUTCOME_SKIP);
-    assert_int_equal(bench.apic_written, (u64)MSR_IA32_TSC_DEADLINE << 32 | 7);
     assert_read_refused(0x900);
+}
+
+/* Whatever the APIC's mode. */
+static void test_tsc_deadline(void **state)
+{
+    (void)state;
+    assert_int_equal(wrmsr(MSR_IA32_TSC_DEADLINE, 0x123456789a), OUTCOME_SKIP);
+    assert_int_equal(bench.apic_deadline, 0x123456789a);
+    assert_reads(MSR_IA32_TSC_DEADLINE, 0x123456789a);
 }
 
 static void test_tsc(void **state)
@@ -320,17 +327,19 @@ static void test_tsc_adjust(void **state)
     assert_reads(MSR_IA32_TSC, 600000);
 }
 
-/* A deadline is a value of the guest's TSC: when that moves, the timer is armed anew. The bench's deadline reads as the
- * MSR's number. */
+/* A deadline is a value of the guest's TSC: when that moves, the timer is armed anew. */
 static void test_deadline_follows_the_tsc(void **state)
 {
     (void)state;
-    bench.apic_base |= BIT(10);
+    bench.apic_deadline = 0x123456789a;
     assert_int_equal(wrmsr(MSR_IA32_TSC, 5), OUTCOME_SKIP);
-    assert_int_equal(bench.apic_written, (u64)MSR_IA32_TSC_DEADLINE << 32 | MSR_IA32_TSC_DEADLINE);
-    bench.apic_written = 0;
+    assert_int_equal(bench.apic_deadline_writes, 1);
     assert_int_equal(wrmsr(MSR_IA32_TSC_ADJUST, 5), OUTCOME_SKIP);
-    assert_int_equal(bench.apic_written, (u64)MSR_IA32_TSC_DEADLINE << 32 | MSR_IA32_TSC_DEADLINE);
+    assert_int_equal(bench.apic_deadline_writes, 2);
+    assert_int_equal(bench.apic_deadline, 0x123456789a);
+    bench.apic_deadline = 0; /* it is not armed */
+    assert_int_equal(wrmsr(MSR_IA32_TSC, 7), OUTCOME_SKIP);
+    assert_int_equal(bench.apic_deadline_writes, 2);
 }
 
 /* Only what can be switched may be enabled in IA32_XSS: nothing. */
@@ -436,6 +445,7 @@ int main(void)
         cmocka_unit_test_setup(test_efer, set_up),
         cmocka_unit_test_setup(test_apic_base, set_up),
         cmocka_unit_test_setup(test_apic_registers, set_up),
+        cmocka_unit_test_setup(test_tsc_deadline, set_up),
         cmocka_unit_test_setup(test_tsc, set_up),
         cmocka_unit_test_setup(test_tsc_adjust, set_up),
         cmocka_unit_test_setup(test_deadline_follows_the_tsc, set_up),
