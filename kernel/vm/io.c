@@ -113,7 +113,7 @@ u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc)
         return 0;
     if (tsc - guest_now > FAR_TSC)
         return VTIMER_NEVER;
-    return clock_ns_from_tsc(now - vcpu->vm->start_tsc + (tsc - guest_now)) + 1;
+    return clock_elapsed_ns(now - vcpu->vm->start_tsc + (tsc - guest_now)) + 1;
 }
 
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
