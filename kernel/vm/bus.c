@@ -2,8 +2,8 @@
 /*
  * The buses: from an address to the device that answers it. A port costs two table look-ups, whether a device answers
  * it or none; the memory ranges are few and cost a linear scan. The common access (within one range, no wider than the
- * device takes) is the first branch of each function; everything else is split in a function of its own, off that path.
- * Runs in VMX root operation under the VM's device lock; also on the host in tests.
+ * device takes) is in bus.h; everything else is split here. Runs in VMX root operation under the VM's device lock; also
+ * on the host in tests.
  */
 #include "kernel/vm/bus.h"
 #include "kernel/lib/bits.h"
@@ -71,20 +71,6 @@ enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes
     return STATUS_OK;
 }
 
-/* The range that answers `port`, or NULL. */
-static ALWAYS_INLINE const struct bus_port_range *find_port(const struct bus *bus, u32 port)
-{
-    size_t index = bus->pages[bus->page_of[port / BUS_PAGE_PORTS]][port % BUS_PAGE_PORTS];
-
-    return index ? &bus->ports[index - 1] : NULL;
-}
-
-/* True if the device takes the access whole. */
-static ALWAYS_INLINE bool takes_port(const struct bus_port_range *range, u32 offset, u8 bytes)
-{
-    return bytes <= range->max_bytes && offset + bytes <= range->count;
-}
-
 /* The widest piece of `bytes` bytes that one device, limited to max_bytes and `room` bytes, takes at once. */
 static u8 piece_size(u8 bytes, u8 max_bytes, u64 room)
 {
@@ -94,14 +80,13 @@ static u8 piece_size(u8 bytes, u8 max_bytes, u64 room)
     return piece;
 }
 
-/* An access of which no one device takes the whole: piece by piece at ascending ports. */
-static COLD u32 read_port_split(const struct bus *bus, u16 port, u8 bytes)
+u32 bus_read_port_split(const struct bus *bus, u16 port, u8 bytes)
 {
     u32 value = 0xffffffffu;
 
     for (u8 done = 0; done < bytes;) {
         u32 at = (u32)port + done;
-        const struct bus_port_range *range = at < PORTS ? find_port(bus, at) : NULL;
+        const struct bus_port_range *range = at < PORTS ? bus_find_port(bus, at) : NULL;
         if (!range) {
             done++;
             continue;
@@ -115,11 +100,11 @@ static COLD u32 read_port_split(const struct bus *bus, u16 port, u8 bytes)
     return value & (u32)bits_mask_of_bytes(bytes);
 }
 
-static COLD void write_port_split(const struct bus *bus, u16 port, u8 bytes, u32 value)
+void bus_write_port_split(const struct bus *bus, u16 port, u8 bytes, u32 value)
 {
     for (u8 done = 0; done < bytes;) {
         u32 at = (u32)port + done;
-        const struct bus_port_range *range = at < PORTS ? find_port(bus, at) : NULL;
+        const struct bus_port_range *range = at < PORTS ? bus_find_port(bus, at) : NULL;
         if (!range) {
             done++;
             continue;
@@ -129,39 +114,6 @@ static COLD void write_port_split(const struct bus *bus, u16 port, u8 bytes, u32
         range->ops->write(range->device, offset, piece, (value >> (8 * done)) & bits_mask_of_bytes(piece));
         done = (u8)(done + piece);
     }
-}
-
-static const u32 mask_of_bytes[5] = {0, 0xff, 0xffff, 0, 0xffffffff};
-
-u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes)
-{
-    const struct bus_port_range *range = find_port(bus, port);
-
-    if (!range)
-        return bytes == 1 ? 0xff : read_port_split(bus, port, bytes);
-    u32 offset = (u32)port - range->first;
-    if (LIKELY(bytes == 1))
-        return (u8)range->ops->read(range->device, offset, 1);
-    if (UNLIKELY(!takes_port(range, offset, bytes)))
-        return read_port_split(bus, port, bytes);
-    return (u32)range->ops->read(range->device, offset, bytes) & mask_of_bytes[bytes];
-}
-
-void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value)
-{
-    const struct bus_port_range *range = find_port(bus, port);
-
-    if (!range) {
-        if (bytes != 1)
-            write_port_split(bus, port, bytes, value);
-        return;
-    }
-    u32 offset = (u32)port - range->first;
-    if (UNLIKELY(bytes != 1 && !takes_port(range, offset, bytes))) {
-        write_port_split(bus, port, bytes, value);
-        return;
-    }
-    range->ops->write(range->device, offset, bytes, value & mask_of_bytes[bytes]);
 }
 
 static const struct bus_memory_range *find_memory(const struct bus *bus, u64 address)

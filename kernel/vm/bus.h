@@ -7,6 +7,7 @@
 #define ROOTLET_KERNEL_VM_BUS_H
 
 #include "kernel/lib/addr.h"
+#include "kernel/lib/bits.h"
 #include "kernel/lib/status.h"
 
 struct bus_ops {
@@ -58,9 +59,58 @@ enum status bus_add_ports(struct bus *bus, u16 first, u16 count, u8 max_bytes, c
                           void *device) MUST_CHECK;
 enum status bus_add_memory(struct bus *bus, gpa_t first, u64 count, u8 max_bytes, const struct bus_ops *ops,
                            void *device) MUST_CHECK;
+/* The range that answers `port`, or NULL. */
+static ALWAYS_INLINE const struct bus_port_range *bus_find_port(const struct bus *bus, u32 port)
+{
+    size_t index = bus->pages[bus->page_of[port / BUS_PAGE_PORTS]][port % BUS_PAGE_PORTS];
+
+    return index ? &bus->ports[index - 1] : NULL;
+}
+
+/* True if the device takes the access whole. */
+static ALWAYS_INLINE bool bus_takes_port(const struct bus_port_range *range, u32 offset, u8 bytes)
+{
+    return bytes <= range->max_bytes && offset + bytes <= range->count;
+}
+
+/* An access of which no one device takes the whole: piece by piece at ascending ports. */
+COLD u32 bus_read_port_split(const struct bus *bus, u16 port, u8 bytes);
+COLD void bus_write_port_split(const struct bus *bus, u16 port, u8 bytes, u32 value);
+
 /* bytes: 1, 2 or 4. An access that runs past port 0xFFFF reads ones there. The result has zeros above `bytes`. */
-u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes);
-void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value);
+static ALWAYS_INLINE u32 bus_read_port(const struct bus *bus, u16 port, u8 bytes)
+{
+    const struct bus_port_range *range = bus_find_port(bus, port);
+
+    if (!range)
+        return bytes == 1 ? 0xff : bus_read_port_split(bus, port, bytes);
+    u32 offset = (u32)port - range->first;
+    if (LIKELY(bytes == 1))
+        return (u8)range->ops->read(range->device, offset, 1);
+    if (UNLIKELY(!bus_takes_port(range, offset, bytes)))
+        return bus_read_port_split(bus, port, bytes);
+    return (u32)range->ops->read(range->device, offset, bytes) & (u32)bits_mask_of_bytes(bytes);
+}
+
+/* What `value` has above `bytes` does not count. */
+static ALWAYS_INLINE void bus_write_port(const struct bus *bus, u16 port, u8 bytes, u32 value)
+{
+    const struct bus_port_range *range = bus_find_port(bus, port);
+
+    if (!range) {
+        if (bytes != 1)
+            bus_write_port_split(bus, port, bytes, value);
+        return;
+    }
+    u32 offset = (u32)port - range->first;
+    if (LIKELY(bytes == 1))
+        range->ops->write(range->device, offset, 1, (u8)value);
+    else if (LIKELY(bus_takes_port(range, offset, bytes)))
+        range->ops->write(range->device, offset, bytes, value & bits_mask_of_bytes(bytes));
+    else
+        bus_write_port_split(bus, port, bytes, value);
+}
+
 /* The range that takes an access whole, or NULL; bytes: 1, 2, 4 or 8. */
 static ALWAYS_INLINE const struct bus_memory_range *bus_find_memory(const struct bus *bus, gpa_t address, u8 bytes)
 {

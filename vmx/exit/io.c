@@ -97,12 +97,10 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
     return v->gpr[GPR_RCX] & mask ? OUTCOME_RESUME : OUTCOME_SKIP;
 }
 
-/* By size in bytes: what goes out, and what of RAX an IN leaves (a 32-bit result clears the upper half: SDM 1 3.4.1.1).
- */
-static const u32 size_masks[] = {[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff};
+/* What of RAX an IN leaves, by size in bytes (a 32-bit result clears the upper half: SDM 1 3.4.1.1). */
 static const u64 kept_masks[] = {[1] = ~0xffull, [2] = ~0xffffull, [4] = 0};
 
-static NOINLINE enum outcome in_exit(struct vmx_vcpu *v, u64 qualification)
+static NOINLINE enum outcome in_exit(struct vmx_vcpu *v, u32 qualification)
 {
     u8 size = IO_SIZE(qualification);
     u32 value = vm_port_read(&v->base, IO_PORT(qualification), size);
@@ -111,17 +109,17 @@ static NOINLINE enum outcome in_exit(struct vmx_vcpu *v, u64 qualification)
     return OUTCOME_SKIP;
 }
 
-static NOINLINE enum outcome out_exit(struct vmx_vcpu *v, u64 qualification)
+static NOINLINE enum outcome out_exit(struct vmx_vcpu *v, u32 qualification)
 {
     u8 size = IO_SIZE(qualification);
 
-    vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX] & size_masks[size]);
+    vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX]);
     return OUTCOME_SKIP;
 }
 
 enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    u32 qualification = (u32)vmcs_read(EXIT_QUALIFICATION); /* the upper half is not used */
 
     record->detail = qualification;
     if (UNLIKELY(qualification & IO_STRING))
