@@ -145,12 +145,6 @@ static NOINLINE enum outcome read_apic(struct vmx_vcpu *v, u32 index)
     return vm_apic_read_msr(&v->base, index, &value) ? give(v, value) : vmx_inject_gp(v);
 }
 
-static NOINLINE enum outcome write_deadline(struct vmx_vcpu *v, u64 tsc)
-{
-    vm_apic_write_deadline(&v->base, tsc);
-    return OUTCOME_SKIP;
-}
-
 /* No row: counted, so that what a system looks for in vain can be found. */
 static COLD enum outcome refuse_unknown(struct vmx_vcpu *v, u32 index)
 {
@@ -303,14 +297,28 @@ static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
     }
 }
 
-static NOINLINE enum outcome write_msr(struct vmx_vcpu *v, u32 index)
+static NOINLINE enum outcome write_apic(struct vmx_vcpu *v, u32 index, u64 value)
 {
-    u64 value = (v->gpr[GPR_RDX] << 32) | (u32)v->gpr[GPR_RAX];
+    return vm_apic_write_msr(&v->base, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
+}
 
-    if (index == MSR_IA32_TSC_DEADLINE)
-        return write_deadline(v, value);
-    if (is_apic(index))
-        return vm_apic_write_msr(&v->base, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
+/* EOI, which is written as 0, comes from each interrupt handler where the CPU does not virtualise it. */
+static NOINLINE enum outcome write_eoi(struct vmx_vcpu *v)
+{
+    if (UNLIKELY(!(*v->base.apic.base & APIC_BASE_EXTD)))
+        return vmx_inject_gp(v);
+    vm_apic_end_interrupt(&v->base);
+    return OUTCOME_SKIP;
+}
+
+static NOINLINE enum outcome write_deadline(struct vmx_vcpu *v, u64 tsc)
+{
+    vm_apic_write_deadline(&v->base, tsc);
+    return OUTCOME_SKIP;
+}
+
+static NOINLINE enum outcome write_row(struct vmx_vcpu *v, u32 index, u64 value)
+{
     const struct msr_row *row = find(index);
     if (!row)
         return refuse_unknown(v, index);
@@ -336,15 +344,15 @@ static NOINLINE enum outcome write_msr(struct vmx_vcpu *v, u32 index)
     }
 }
 
-/* EOI comes from each interrupt handler, where the CPU does not virtualise it. */
 enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 index = (u32)v->gpr[GPR_RCX];
+    u64 value = v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX];
 
     record->detail = index;
-    if (UNLIKELY(index != MSR_X2APIC_EOI) || UNLIKELY((u32)v->gpr[GPR_RDX] | (u32)v->gpr[GPR_RAX]) ||
-        UNLIKELY(!(*v->base.apic.base & APIC_BASE_EXTD)))
-        return write_msr(v, index);
-    vm_apic_end_interrupt(&v->base);
-    return OUTCOME_SKIP;
+    if (index == MSR_X2APIC_EOI && value == 0)
+        return write_eoi(v);
+    if (index == MSR_IA32_TSC_DEADLINE)
+        return write_deadline(v, value);
+    return is_apic(index) ? write_apic(v, index, value) : write_row(v, index, value);
 }

@@ -282,6 +282,8 @@ static void test_apic_registers(void **state)
     assert_reads(0x808, 0x808);
     assert_int_equal(wrmsr(0x830, 0x1234), OUTCOME_SKIP);
     assert_int_equal(bench.apic_written, 0x83000001234);
+    assert_int_equal(wrmsr(0x80b, 1), OUTCOME_SKIP); /* no EOI: the registers refuse it */
+    assert_int_equal(bench.apic_written, 0x80b00000001);
     assert_read_refused(0x900);
 }
 
