@@ -171,34 +171,24 @@ static void send_ipi(struct vlapic *v, u32 command, u32 destination)
 
 /* ---- registers ---- */
 
-/* The bits that a write can change. */
-static u32 writable_bits(u32 offset)
-{
-    static const u32 lvt[6] = {0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
-
-    if (offset >= APIC_LVT_TIMER && offset <= APIC_LVT_ERROR)
-        return lvt[(offset - APIC_LVT_TIMER) / 16];
-    switch (offset) {
-    case APIC_TPR:
-    case APIC_SELF_IPI:
-        return 0xff;
-    case APIC_SVR:
-        return 0x3ff;
-    case APIC_LDR:
-    case APIC_ICR_HIGH:
-        return 0xff000000;
-    case APIC_DFR:
-        return ~DFR_ONES;
-    case APIC_ICR:
-        return ICR_WRITABLE;
-    case APIC_TIMER_INITIAL:
-        return 0xffffffff;
-    case APIC_TIMER_DIVIDE:
-        return 0xb;
-    default: /* EOI and ESR: the value does not matter, but x2APIC mode wants 0 */
-        return 0;
-    }
-}
+/* The bits that a write can change, by offset / 16. EOI and ESR have none: in x2APIC mode 0 alone is written. */
+static const u32 writable_bits[REGISTERS] = {
+    [APIC_TPR >> 4] = 0xff,
+    [APIC_LDR >> 4] = 0xff000000,
+    [APIC_DFR >> 4] = ~DFR_ONES,
+    [APIC_SVR >> 4] = 0x3ff,
+    [APIC_ICR >> 4] = ICR_WRITABLE,
+    [APIC_ICR_HIGH >> 4] = 0xff000000,
+    [APIC_LVT_TIMER >> 4] = 0x700ff,
+    [APIC_LVT_THERMAL >> 4] = 0x107ff,
+    [APIC_LVT_PMC >> 4] = 0x107ff,
+    [APIC_LVT_LINT0 >> 4] = 0x1a7ff,
+    [APIC_LVT_LINT1 >> 4] = 0x1a7ff,
+    [APIC_LVT_ERROR >> 4] = 0x100ff,
+    [APIC_TIMER_INITIAL >> 4] = 0xffffffff,
+    [APIC_TIMER_DIVIDE >> 4] = 0xb,
+    [APIC_SELF_IPI >> 4] = 0xff,
+};
 
 static void write_lvt(struct vlapic *v, u32 offset, u32 value)
 {
@@ -285,7 +275,7 @@ void vlapic_write(void *device, u64 offset, u8 bytes, u64 value)
     }
     if (!(XAPIC_WRITE >> (at >> 4) & 1))
         return;
-    u32 kept = (u32)value & writable_bits(at);
+    u32 kept = (u32)value & writable_bits[at >> 4];
     if (at == APIC_ICR) {
         u32 destination = *vlapic_register(v, APIC_ICR_HIGH) >> 24;
         *vlapic_register(v, APIC_ICR) = kept;
@@ -340,12 +330,12 @@ bool vlapic_write_msr(struct vlapic *v, u32 index, u64 value)
         return write_x2apic_icr(v, value);
     if (!(v->base & APIC_BASE_EXTD) || index >= REGISTERS || !(X2APIC_WRITE >> index & 1))
         return false;
-    u64 known = writable_bits(at);
+    u64 known = writable_bits[index];
     if (LVT_REGISTERS >> index & 1)
         known |= LVT_STATUS | (at == APIC_LVT_LINT0 || at == APIC_LVT_LINT1 ? LVT_REMOTE_IRR : 0);
     if (value & ~known)
         return false;
-    write_register(v, at, (u32)value & writable_bits(at));
+    write_register(v, at, (u32)value & writable_bits[index]);
     return true;
 }
 
