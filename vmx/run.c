@@ -157,17 +157,17 @@ static enum outcome handle_exit(struct vmx_vcpu *v)
 {
     struct trace_record *record = trace_begin(v->base.trace_tag);
     u64 reason = vmcs_read(EXIT_REASON);
+    u64 rip = record->rip = vmcs_read(GUEST_RIP);
 
-    record->rip = vmcs_read(GUEST_RIP);
     record->cause = (u8)reason;
     enum outcome outcome = vmx_exit_handle(v, record, reason);
     if (outcome == OUTCOME_SKIP) {
-        skip_instruction(record->rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
+        skip_instruction(rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
         return outcome;
     }
     record->action = (u8)outcome; /* of a new record it is that of OUTCOME_SKIP */
     if (outcome == OUTCOME_SKIP_DECODED)
-        skip_instruction(record->rip + v->skip_bytes);
+        skip_instruction(rip + v->skip_bytes);
     return outcome;
 }
 
