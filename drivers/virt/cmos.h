@@ -24,8 +24,8 @@ struct cmos {
     s64 phase_ns; /* guest time of an update; the others are whole seconds away */
     s64 updates;  /* updates since phase_ns that the registers already show */
     s64 periods;  /* periodic edges that register C already shows */
-    u8 periodic_timer;
-    u8 update_timer;
+    struct vtimer *periodic_timer;
+    struct vtimer *update_timer;
     u8 index;
     bool nmi_masked;
     u8 ram[CMOS_BYTES];

@@ -47,7 +47,7 @@ struct pit {
                     */
     u32 edge_rest;
     u32 period_rest;
-    u8 timer;
+    struct vtimer *timer;
     u8 port61; /* the writable bits 0 to 3 */
 };
 

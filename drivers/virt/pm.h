@@ -23,8 +23,8 @@
 
 struct pm {
     u16 enable;
-    u64 timer_epoch; /* the timer's bits from 31 on when PM_TIMER_EVENT was last cleared */
-    u8 timer;        /* the vtimer; armed while the timer's event can interrupt */
+    u64 timer_epoch;      /* the timer's bits from 31 on when PM_TIMER_EVENT was last cleared */
+    struct vtimer *timer; /* armed while the timer's event can interrupt */
     struct vtimer_set *timers;
     struct line sci;
 };

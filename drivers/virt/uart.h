@@ -23,7 +23,7 @@ struct uart {
     struct line irq;
     struct vtimer_set *timers;
     struct uart_peer peer;
-    u8 timer; /* the receive FIFO's timeout */
+    struct vtimer *timer; /* the receive FIFO's timeout */
     u8 fifo[UART_FIFO_BYTES];
     u8 head;
     u8 received; /* bytes in the FIFO; without FIFO mode at most one */

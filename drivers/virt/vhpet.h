@@ -43,7 +43,7 @@ struct vhpet {
     u64 base_count; /* while halted: the counter */
     u8 config;
     u8 status;
-    u8 timer; /* the vtimer */
+    struct vtimer *timer;
     struct vtimer_set *timers;
     struct vhpet_wiring wiring;
 };

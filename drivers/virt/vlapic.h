@@ -56,9 +56,9 @@ struct vlapic {
     bool extint;  /* LINT0 passes the 8259A's INTR on to the CPU */
     u8 irr_words; /* bit n: word n of IRR is not zero */
     u8 isr_words;
-    u8 lint1;              /* its level */
-    u8 errors;             /* since the last write to ESR */
-    u8 timer;              /* the vtimer */
+    u8 lint1;  /* its level */
+    u8 errors; /* since the last write to ESR */
+    struct vtimer *timer;
     bool lint0_in_service; /* remote IRR of LINT0, level-triggered */
     /* The CPU delivers interrupts out of the page itself ("virtual-interrupt delivery"), and changes TPR, PPR, IRR, ISR
      * and EOI there while the guest runs: nothing is ever `pending`, the word caches are stale, each new request is

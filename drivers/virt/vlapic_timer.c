@@ -29,7 +29,7 @@ static void set_deadline(struct vlapic *v, u64 deadline_ns)
     u64 alarm_ns = lvt(v) & APIC_LVT_MASKED ? VTIMER_NEVER : deadline_ns;
 
     v->deadline_ns = deadline_ns;
-    if (v->setup.timers->timers[v->timer].deadline_ns != alarm_ns) /* one that fires is disarmed already */
+    if (v->timer->deadline_ns != alarm_ns) /* one that fires is disarmed already */
         vtimer_arm(v->setup.timers, v->timer, alarm_ns);
 }
 

@@ -17,16 +17,16 @@ void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void 
     set->clock = clock;
 }
 
-u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), void *device)
+struct vtimer *vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), void *device)
 {
     CHECK(set->count < VTIMER_MAX);
-    set->timers[set->count] = (struct vtimer){.deadline_ns = VTIMER_NEVER, .fire = fire, .device = device};
-    return set->count++;
+    struct vtimer *timer = &set->timers[set->count++];
+    *timer = (struct vtimer){.deadline_ns = VTIMER_NEVER, .fire = fire, .device = device};
+    return timer;
 }
 
-void vtimer_arm(struct vtimer_set *set, u8 index, u64 deadline_ns)
+void vtimer_arm(struct vtimer_set *set, struct vtimer *timer, u64 deadline_ns)
 {
-    struct vtimer *timer = &set->timers[index];
     struct vtimer **at = &set->first;
 
     if (timer->deadline_ns != VTIMER_NEVER) {

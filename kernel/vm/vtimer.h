@@ -29,15 +29,15 @@ struct vtimer_set {
 };
 
 void vtimer_set_init(struct vtimer_set *set, u64 (*clock_ns)(void *clock), void *clock);
-/* Adds an unarmed timer; returns its index, the handle for vtimer_arm. Panics when the table is full: a host bug. */
-u8 vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), void *device);
+/* Adds an unarmed timer. Panics when the table is full: a host bug. */
+struct vtimer *vtimer_add(struct vtimer_set *set, void (*fire)(void *device, u64 now_ns), void *device);
 /*
  * Disarms and fires each timer whose deadline has come, earliest first, each at most once unless it arms itself for the
  * past. A timer may arm itself and others. now_ns: below VTIMER_NEVER.
  */
 void vtimer_run(struct vtimer_set *set, u64 now_ns);
 /* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
-void vtimer_arm(struct vtimer_set *set, u8 index, u64 deadline_ns);
+void vtimer_arm(struct vtimer_set *set, struct vtimer *timer, u64 deadline_ns);
 
 static inline u64 vtimer_now(const struct vtimer_set *set)
 {

@@ -599,7 +599,7 @@ static void act(struct cpu *self, struct guest *guest)
         sched_notify_posted(vcpu->vm->vcpus[step->value]);
         break;
     case SIM_ARM_OWN:
-        vtimer_arm(&vcpu->timers, 0, vtimer_now(&vcpu->timers) + step->value);
+        vtimer_arm(&vcpu->timers, &vcpu->timers.timers[0], vtimer_now(&vcpu->timers) + step->value);
         break;
     case SIM_RESTART:
         (void)vm_init_vcpu(vcpu->vm->vcpus[step->value]);
@@ -692,7 +692,7 @@ static void timer_write(void *device, u64 offset, u8 bytes, u64 value)
     (void)offset;
     (void)bytes;
     guest_of(vm->vcpus[0])->timer_due = now + value;
-    vtimer_arm(timers, 0, vtimer_now(timers) + value);
+    vtimer_arm(timers, &timers->timers[0], vtimer_now(timers) + value);
 }
 
 enum status guest_acpi_install(const struct guest_memory *memory, u32 cpus, gpa_t *root)

@@ -7,7 +7,7 @@
 
 struct recorder {
     char id;
-    u8 timer;
+    struct vtimer *timer;
     u64 rearm_ns; /* added to now at each fire; 0: not armed again */
 };
 
