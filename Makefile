@@ -50,8 +50,8 @@ help:
 	@echo "make qemu      the demo in QEMU with KVM and nested VMX, where the machine has them"
 	@echo "make kvm       the same on any machine: QEMU and KVM run in a Linux that runs in Bochs (minutes)"
 	@echo "make bench     speed and size, each figure beside its bound"
-	@echo "make site      the pages with a search, and the trace viewer, for a browser without a server:" \
-		"build/site/"
+	@echo "make site      for a browser, without a server: a page that explains VMCS dumps, a viewer of traces," \
+		"the docs with a search"
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
 		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -207,12 +207,22 @@ do-kvm: do-iso
 		"minutes" >&2
 	tools/run-kvm $(ISO) --cpus $(CPUS) --memory $(MEMORY)
 
+# The explainer of failed VM entries as WebAssembly: the same sources, with what stands for a C library. Its long is 32
+# bits wide, which the formats of the kernel do not care about: their l means 64 bits (kernel/lib/format.c).
+WASM := build/site-pages/explain.wasm
+WASM_C := site/explain/wasm.c $(filter-out %_main.c,$(EXPLAIN_TOOL_C))
+$(WASM): $(WASM_C) $(wildcard kernel/lib/*.h arch/x86/*.h vmx/*.h vmx/check/*.h tools/vmx_explain/*.h)
+	@mkdir -p $(@D)
+	clang --target=wasm32 -std=gnu11 -O2 -ffreestanding -nostdlib -Wall -Wextra -Wno-format -I. -Wl,--no-entry \
+		-Wl,--strip-all -Wl,--export=page_answer -Wl,--export=explain_model_name -Wl,--export=__heap_base \
+		-o $@ $(WASM_C)
+
 SITE := build/site
-do-site:
+do-site: $(WASM)
 	rm -rf $(SITE)
-	site/build $(SITE)
+	site/build $(SITE) $(WASM)
 	mkdocs build --quiet --strict --config-file site/mkdocs.yml
-	@echo "make: open $(SITE)/docs/index.html and $(SITE)/trace.html in a browser" >&2
+	@echo "make: open $(SITE)/index.html in a browser" >&2
 
 do-bench: all
 	tools/bench

@@ -110,8 +110,24 @@ def on_page_markdown(markdown, page, config, files):
             target = "source:" + path
         return match.group(1) + target + match.group(3) if target else match.group(0)
 
-    text = LINK.sub(link, markdown)
-    return re.sub(r"(?m)^ {2,3}(?=(?:[-*]|\d+\.) )", "    ", text)
+    return "\n".join(indented(LINK.sub(link, markdown).split("\n")))
+
+
+def indented(lines):
+    """What belongs to an item of a list stands under its words in docs/, and Python's Markdown wants it four columns
+    in."""
+    inside, fenced, blank = 0, False, True  # inside: columns in which the item's words begin; 0: no item
+    for line in lines:
+        item = re.match(r"(?:[-*]|\d+\.) +", line)
+        fenced ^= not inside and line.startswith("```")
+        if not fenced and item:
+            inside = min(4, len(item.group()))
+        elif line and not line.startswith(" ") and blank:
+            inside = 0
+        elif inside and line.startswith(" " * inside):
+            line = " " * (4 - inside) + line
+        blank = not line
+        yield line
 
 
 def on_page_content(html, page, config, files):

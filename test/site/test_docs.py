@@ -122,11 +122,13 @@ def test_lists_within_lists_are_kept(page):
     """Python's Markdown wants them indented by four, the sources have two."""
     page.open("docs/hardware.html")
     assert page.all("article li li")
+    page.open("docs/vmx-explain.html")
+    assert len(page.all("article li pre")) >= 2
     page.open("docs/running.html")
     assert not [item for item in page.all("article li") if re.search(r"\n- |^- ", item.text)]
 
 
-@pytest.mark.parametrize("name", ["index", "entry-checks", "entry-rules", "design", "sdm-map"])
+@pytest.mark.parametrize("name", ["index", "entry-checks", "entry-rules", "vmx-explain", "design", "sdm-map"])
 def test_a_narrow_screen_needs_no_scrolling_to_the_side(page, name):
     page.look(width=400)
     page.open(f"docs/{name}.html")
