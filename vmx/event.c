@@ -107,6 +107,19 @@ void vmx_event_end_blocking(void)
 }
 
 /*
+ * A fault's return address is its instruction, which a breakpoint at it must not meet again: the flags that a fault
+ * pushes have RF. VM entry pushes RF as the guest has it. Not for traps, nor for #DB and aborts. SDM 3B 17.3.1.1
+ * "Instruction-Breakpoint Exception Condition", 3C 26.5.1.1 "Details of Vectored-Event Injection".
+ */
+static void set_resume_flag(const struct vmx_event *event)
+{
+    const u64 others = BIT(VECTOR_DB) | BIT(VECTOR_BP) | BIT(VECTOR_OF) | BIT(VECTOR_DF) | BIT(VECTOR_MC);
+
+    if (EVENT_TYPE(event->info) == EVENT_TYPE_EXCEPTION && !(others >> (event->info & 0x1f) & 1))
+        vmcs_write(GUEST_RFLAGS, vmcs_read(GUEST_RFLAGS) | RFLAGS_RF);
+}
+
+/*
  * An entry that delivers an event ends the blocking by itself (SDM 3C 26.6.1 "Interruptibility State"), but is refused
  * with RFLAGS.TF set, blocking and no single-step trap pending: as after a #DB in the shadow of MOV SS.
  */
@@ -121,6 +134,7 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
         v->exception.info = 0; /* it comes again when its instruction runs again */
         break;
     case EVENT_EXCEPTION:
+        set_resume_flag(&v->exception);
         write_event(v, &v->exception);
         v->exception.info = 0;
         break;

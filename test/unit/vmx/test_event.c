@@ -96,6 +96,36 @@ static void test_exception_goes_in_once(void **state)
     assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x00000b0e);
 }
 
+/* Faults push RF; traps, #DB and aborts leave it as it is: SDM 3B 17.3.1.1. */
+static void test_a_fault_pushes_rf(void **state)
+{
+    static const struct {
+        u8 vector;
+        bool sets;
+    } vectors[] = {
+        {0,  true },
+        {1,  false},
+        {3,  false},
+        {4,  false},
+        {5,  true },
+        {6,  true },
+        {8,  false},
+        {11, true },
+        {13, true },
+        {14, true },
+        {17, true },
+        {18, false}
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        VMCS_SET(GUEST_RFLAGS, RFLAGS_IF);
+        vmx_inject_exception(&bench.v, vectors[i].vector, 0);
+        vmx_event_prepare(&bench.v);
+        assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_IF | (vectors[i].sets ? RFLAGS_RF : 0));
+    }
+}
+
 static void test_interrupt_waits_for_its_window(void **state)
 {
     u32 closed = vmcs_read(PROC_CONTROLS);
