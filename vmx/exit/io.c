@@ -65,13 +65,25 @@ static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, u64 lin
     return access;
 }
 
+/*
+ * TF asks for a trap behind each iteration; the flags that it pushes have RF but behind the last. SDM 3B 17.3.1.4
+ * "Single-Step Exception Condition", 17.3.1.1 "Instruction-Breakpoint Exception Condition".
+ */
+static COLD void trap_behind_iteration(u64 rflags)
+{
+    vmcs_write(GUEST_RFLAGS, rflags | RFLAGS_RF);
+    vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
+    vmx_event_end_blocking();
+}
+
 static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
 {
     unsigned index = qualification & IO_IN ? GPR_RDI : GPR_RSI;
     u64 mask = address_mask();
     u64 linear = vmcs_read(GUEST_LINEAR_ADDRESS);
     u64 linear_mask = guest_is_code64(v) ? ~0ull : UINT32_MAX;
-    s64 step = vmcs_read(GUEST_RFLAGS) & RFLAGS_DF ? -(s64)IO_SIZE(qualification) : (s64)IO_SIZE(qualification);
+    u64 rflags = vmcs_read(GUEST_RFLAGS);
+    s64 step = rflags & RFLAGS_DF ? -(s64)IO_SIZE(qualification) : (s64)IO_SIZE(qualification);
     bool repeat = qualification & IO_REP;
 
     for (u32 i = 0; i < STRING_BURST; i++) {
@@ -91,6 +103,10 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
         if (!repeat)
             return OUTCOME_SKIP;
         step_register(v, GPR_RCX, mask, -1);
+        if (UNLIKELY(rflags & RFLAGS_TF) && v->gpr[GPR_RCX] & mask) {
+            trap_behind_iteration(rflags);
+            return OUTCOME_RESUME;
+        }
         if (v->base.requests)
             break;
     }
