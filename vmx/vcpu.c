@@ -320,10 +320,10 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
 
     if (sipi < VCPU_HAS_SIPI || /* or INIT comes again */
         !__atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-        vcpu->halted = vcpu->halted_forever = true;
+        vcpu->halted = vcpu->halted_masked = true;
         return false;
     }
-    vcpu->halted = vcpu->halted_forever = false;
+    vcpu->halted = vcpu->halted_masked = false;
     vcpu->sleep_until_tsc = 0;
     v->start = (struct start_state){.mode = START_REAL16};
     v->reinject.info = v->exception.info = 0;

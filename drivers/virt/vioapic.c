@@ -5,6 +5,7 @@
  * on the host in tests.
  */
 #include "drivers/virt/vioapic.h"
+#include "kernel/lib/apic.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
 
@@ -82,6 +83,14 @@ void vioapic_pulse_line(void *device, u8 pin)
 
     ioapic->lines |= 1u << pin;
     evaluate(ioapic, pin, true);
+}
+
+bool vioapic_has_nmi(const struct vioapic *ioapic)
+{
+    for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
+        if (!(ioapic->entries[pin] & ENTRY_MASKED) && bits_field(ioapic->entries[pin], 10, 8) == APIC_NMI)
+            return true;
+    return false;
 }
 
 void vioapic_end_interrupt(struct vioapic *ioapic, u8 vector)

@@ -49,6 +49,8 @@ static ALWAYS_INLINE bool vioapic_pulse_masked(struct vioapic *ioapic, u8 pin)
     ioapic->lines |= 1u << pin;
     return true;
 }
+/* True if a pin is open whose interrupts are NMIs. */
+bool vioapic_has_nmi(const struct vioapic *ioapic);
 /* The EOI broadcast of a local APIC. */
 void vioapic_end_interrupt(struct vioapic *ioapic, u8 vector);
 

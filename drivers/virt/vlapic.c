@@ -89,6 +89,12 @@ void vlapic_raise_lint0(struct vlapic *v)
     evaluate_lint(v, 0, true);
 }
 
+bool vlapic_has_nmi_on_lint0(const struct vlapic *v)
+{
+    u32 lvt = *vlapic_register(v, APIC_LVT_LINT0);
+    return v->base & APIC_BASE_EN && !(lvt & APIC_LVT_MASKED) && (lvt >> 8 & 7) == APIC_NMI;
+}
+
 void vlapic_set_lint1(struct vlapic *v, bool level)
 {
     bool rises = level && !v->lint1;

@@ -86,6 +86,8 @@ bool vlapic_accept(struct vlapic *v, u8 vector, bool level);
 /* LINT0, the 8259A's INTR, has risen; its level is read where it matters, so that nobody tells of its fall. Levels are
  * logical: LVT polarity has no effect. */
 void vlapic_raise_lint0(struct vlapic *v);
+/* True if what the 8259A requests becomes an NMI here. */
+bool vlapic_has_nmi_on_lint0(const struct vlapic *v);
 /* LINT1 is NMI. */
 void vlapic_set_lint1(struct vlapic *v, bool level);
 /* Moves the pending vector into service and returns it; with none pending, the spurious vector. */

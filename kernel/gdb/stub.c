@@ -241,7 +241,7 @@ static const char *describe(u32 thread)
     if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)
         return "waits for SIPI";
     if (vcpu->halted)
-        return vcpu->halted_forever ? "in HLT, interrupts off" : "in HLT";
+        return vcpu->halted_masked ? "in HLT, interrupts off" : "in HLT";
     return vcpu->sleep_until_tsc ? "asleep by hypercall" : "in the guest";
 }
 
@@ -282,7 +282,7 @@ static void resume_thread(u32 index, const struct debug_step *step, const struct
     struct vcpu *vcpu = stub.vm->vcpus[index];
 
     if (thread->saved && thread->registers.rip != thread->rip) /* sent elsewhere, it waits no longer */
-        vcpu->halted = vcpu->halted_forever = false;
+        vcpu->halted = vcpu->halted_masked = false;
     thread->saved = false;
     thread->stepping = step->on;
     virt_debug_prepare(vcpu, &thread->registers, points, step);
@@ -373,6 +373,7 @@ void gdb_stub_connect(struct vm *vm, const struct host_options *options)
     ops.threads = vm->spec.cpus;
     stub.vm = vm;
     vm->watcher = &watcher;
+    vm->has_debugger = true;
     stub.line = (struct serial_line){SERIAL_COM2, OUT_BYTES, IN_BYTES, out, in, 0, 0, 0, 0};
     gdb_points_begin(vm);
     stub.bits = options->gdb_bits;

@@ -337,7 +337,7 @@ static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
     const struct vm *vm = vcpu->vm;
 
-    return !cpu->ready && !vcpu->halted_forever && !vcpu->sleep_until_tsc && vcpu->timer_tsc != UINT64_MAX &&
+    return !cpu->ready && !vcpu->halted_masked && !vcpu->sleep_until_tsc && vcpu->timer_tsc != UINT64_MAX &&
            vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
 

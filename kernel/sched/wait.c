@@ -34,18 +34,21 @@ static u64 wake_time(const struct vcpu *vcpu)
 
 static bool event_waiting(const struct vcpu *vcpu)
 {
-    return vm_interrupt_waiting(vcpu) || vcpu->nmi_waiting;
+    return vcpu->nmi_waiting || (!vcpu->halted_masked && vm_interrupt_waiting(vcpu));
 }
 
 /*
- * Interrupts off; or on, but no timer runs, nobody can type, and no device can speak by itself: final, unless another
- * vCPU changes it.
+ * Interrupts off, and no device can raise an NMI; or one could, but no timer runs, nobody can type or debug, and no
+ * device can speak by itself: final, unless another vCPU changes it. SDM 2A 3.2 "HLT - Halt"
  */
 static bool is_halted_for_good(const struct vcpu *vcpu)
 {
     if (!vcpu->halted || vcpu->sleep_until_tsc)
         return false;
-    return vcpu->halted_forever || (vcpu->timer_tsc == UINT64_MAX && !vcpu->vm->has_terminal && !event_waiting(vcpu));
+    if (vcpu->halted_masked && !vm_may_raise_nmi(vcpu->vm))
+        return true;
+    const struct vm *vm = vcpu->vm;
+    return vcpu->timer_tsc == UINT64_MAX && !vm->has_terminal && !vm->has_debugger && !event_waiting(vcpu);
 }
 
 static void count_halted(struct vcpu *vcpu, bool for_good)
@@ -95,10 +98,10 @@ static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     }
     u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
     if (sipi != VCPU_RUNS) {
-        vcpu->halted = vcpu->halted_forever = true;
+        vcpu->halted = vcpu->halted_masked = true;
         return sipi >= VCPU_HAS_SIPI;
     }
-    return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_forever && vm_interrupt_waiting(vcpu));
+    return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_masked && vm_interrupt_waiting(vcpu));
 }
 
 /* The running vCPU gives way if the one that woke is behind it. */

@@ -52,6 +52,17 @@ static void take_input(void *devices)
     pc_take_input(&board->pc);
 }
 
+/* No lock: an entry that changes meanwhile is another vCPU's, which runs. */
+static bool may_raise_nmi(const void *devices)
+{
+    const struct board *board = devices;
+
+    for (u32 i = 0; i < board->vm->spec.cpus; i++)
+        if (vlapic_has_nmi_on_lint0(&board->cpus[i].apic))
+            return true;
+    return vioapic_has_nmi(&board->pc.ioapic);
+}
+
 /* A device may not stop its VM inside an access: vm_port_write does it once the lock is free. */
 static void request(void *context, enum pc_request what)
 {
@@ -301,6 +312,7 @@ static enum status attach(struct vm *vm, void *room)
     board->host = (struct pc_host){board, console_put, request, interrupt_raised, message, console_get};
     vm->devices = board;
     vm->take_input = take_input;
+    vm->may_raise_nmi = may_raise_nmi;
     vm->intc = pc_interrupt_controller(&board->pc);
     for (u32 i = 0; i < vm->spec.cpus; i++)
         attach_apic(board, i, vm->apic_pages + i * VLAPIC_PAGE_BYTES);

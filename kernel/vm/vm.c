@@ -387,8 +387,10 @@ static bool is_about_to_wake(const struct vcpu *vcpu)
     u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
     if (sipi != VCPU_RUNS)
         return sipi >= VCPU_HAS_SIPI;
-    return vcpu->nmi_waiting ||
-           (!vcpu->halted_forever && (vcpu->timers.next_ns != VTIMER_NEVER || vm_interrupt_waiting(vcpu)));
+    bool by_timer = vcpu->timers.next_ns != VTIMER_NEVER;
+    if (vcpu->nmi_waiting || (vcpu->halted_masked && by_timer && vm_may_raise_nmi(vcpu->vm)))
+        return true;
+    return !vcpu->halted_masked && (by_timer || vm_interrupt_waiting(vcpu));
 }
 
 void vm_note_halted_forever(struct vcpu *vcpu)

@@ -64,8 +64,10 @@ struct vm {
     struct intc intc;
     u8 *apic_pages; /* a 4 KiB page for each vCPU's local APIC */
     void *devices;
-    void (*take_input)(void *devices); /* the devices fetch what was typed, with console_read() */
+    void (*take_input)(void *devices);          /* the devices fetch what was typed, with console_read() */
+    bool (*may_raise_nmi)(const void *devices); /* an interrupt controller would make an interrupt an NMI */
     bool has_terminal;  /* console.input=: its bytes go to and come from the host's console as they are */
+    bool has_debugger;  /* gdb=: whoever debugs it may change what it waits for */
     bool input_waiting; /* atomic: take_input is due */
     u32 halted_count;   /* atomic: vCPUs halted for good or never started */
 
@@ -85,6 +87,11 @@ struct vm {
     struct vcpu *vcpus[VM_MAX_VCPUS];
     struct vm *next;
 };
+
+static inline bool vm_may_raise_nmi(const struct vm *vm)
+{
+    return vm->may_raise_nmi && vm->may_raise_nmi(vm->devices);
+}
 
 struct load_request;
 

@@ -498,7 +498,7 @@ static bool serve_requests(struct guest *guest, u32 requests)
 
     if (requests & VCPU_REQUEST_DEADLINE)
         sched_update_deadline(vcpu);
-    if ((requests & VCPU_REQUEST_EVENT) && guest->pending && !vcpu->halted_forever)
+    if ((requests & VCPU_REQUEST_EVENT) && guest->pending && !vcpu->halted_masked)
         take_event(guest);
     if ((requests & VCPU_REQUEST_EVENT) && __atomic_exchange_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST))
         take_nmi(guest);
@@ -572,7 +572,7 @@ static void act(struct cpu *self, struct guest *guest)
     case SIM_HLT:
     case SIM_CLI_HLT:
         vcpu->halted = true;
-        vcpu->halted_forever = step->act == SIM_CLI_HLT;
+        vcpu->halted_masked = step->act == SIM_CLI_HLT;
         vcpu_request(vcpu, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
         break;
     case SIM_SLEEP:
@@ -631,7 +631,7 @@ static bool take_sipi(struct guest *guest)
     bool has = sipi >= VCPU_HAS_SIPI &&
                __atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 
-    vcpu->halted = vcpu->halted_forever = !has;
+    vcpu->halted = vcpu->halted_masked = !has;
     if (!has)
         return false;
     guest->step = 0;

@@ -167,7 +167,7 @@ static enum outcome hlt_exit(struct vmx_vcpu *v, struct trace_record *record)
     if (vmcs_read(GUEST_RFLAGS) & RFLAGS_TF) /* the trap behind it ends the HLT at once */
         return OUTCOME_SKIP;
     v->base.halted = true;
-    v->base.halted_forever = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
+    v->base.halted_masked = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
     return OUTCOME_SKIP;
 }

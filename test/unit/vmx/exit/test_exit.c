@@ -469,16 +469,16 @@ static void test_hlt(void **state)
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
     assert_int_equal(exit_with(12), OUTCOME_SKIP);
     assert_true(bench.v.base.halted);
-    assert_false(bench.v.base.halted_forever);
+    assert_false(bench.v.base.halted_masked);
     assert_true(bench.v.base.requests & VCPU_REQUEST_EVENT);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
     assert_int_equal(exit_with(12), OUTCOME_SKIP);
-    assert_true(bench.v.base.halted_forever);
-    bench.v.base.halted = bench.v.base.halted_forever = false;
+    assert_true(bench.v.base.halted_masked);
+    bench.v.base.halted = bench.v.base.halted_masked = false;
     bench.v.base.requests = 0;
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF); /* its trap ends it at once */
     assert_int_equal(exit_with(12), OUTCOME_SKIP);
-    assert_false(bench.v.base.halted || bench.v.base.halted_forever || bench.v.base.requests);
+    assert_false(bench.v.base.halted || bench.v.base.halted_masked || bench.v.base.requests);
 }
 
 static void test_interrupts_and_deadlines(void **state)
