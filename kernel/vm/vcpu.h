@@ -65,7 +65,7 @@ struct vcpu {
     u64 timer_tsc;     /* ... and as a host TSC value */
 
     bool halted;         /* in HLT: an interrupt makes it ready */
-    bool halted_masked; /* in HLT with interrupts off: only an NMI ends it */
+    bool halted_masked;  /* in HLT with interrupts off: only an NMI ends it */
     bool halted_counted; /* counted in its VM's halted_count: blocked, and nothing of its own could wake it */
     bool yielded;
     u64 sleep_until_tsc; /* blocked at least so long: sleep hypercall or console backlog; 0: no */

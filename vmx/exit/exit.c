@@ -160,7 +160,7 @@ static enum outcome external_interrupt_exit(struct vmx_vcpu *v, struct trace_rec
     return OUTCOME_RESUME;
 }
 
-/* Interrupts off and none pending: for good, unless another vCPU restarts it, which nothing can do. */
+/* With interrupts off an NMI alone ends it, or another vCPU by INIT. */
 static enum outcome hlt_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     (void)record;

@@ -387,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup(test_choice_over_all_inputs, set_up),
         cmocka_unit_test_setup(test_error_codes, set_up),
         cmocka_unit_test_setup(test_exception_goes_in_once, set_up),
+        cmocka_unit_test_setup(test_a_fault_pushes_rf, set_up),
         cmocka_unit_test_setup(test_interrupt_waits_for_its_window, set_up),
         cmocka_unit_test_setup(test_second_interrupt_arms_the_window, set_up),
         cmocka_unit_test_setup(test_withdrawn_interrupt_closes_the_window, set_up),

@@ -93,7 +93,7 @@ static void test_edges(void **state)
     assert_false(vioapic_has_nmi(&ioapic));
     put(0x18, 0x10400);
     assert_false(vioapic_has_nmi(&ioapic)); /* masked */
-    put(0x18, 0x0400); /* NMI */
+    put(0x18, 0x0400);                      /* NMI */
     assert_true(vioapic_has_nmi(&ioapic));
     vioapic_pulse_line(&ioapic, 4);
     assert_int_equal(last.destination, VIOAPIC_BROADCAST);
