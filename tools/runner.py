@@ -21,6 +21,7 @@ TREE = os.path.dirname(TOOLS)
 STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT, STATUS_CUT_SHORT = 1, 2, 124, 130
 END = "rootlet: end status="
 FAILED = "rootlet: failed "
+IN_WORDS = {"status": "status", "function": "in", "caller": "called from"}
 PAIR = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 # A machine that said its last word and does not power off has failed; no need to wait for the time limit.
 POWER_OFF_GRACE_SECONDS = 10
@@ -250,17 +251,17 @@ def boot(args, command, folder, send=b"", serial=None):
 
 
 def failure_words(line):
-    """What a line "rootlet: failed ..." says, in words."""
+    """What a line "rootlet: failed ..." says, in words; what is behind a semicolon is the cure, or a list."""
     pairs = {key: quoted or plain for key, quoted, plain in PAIR.findall(line)}
     if "option" in pairs:
-        return f"option refused: {pairs['option']}"
+        return f"option refused: {pairs['option'].split('; ')[0]}"
     if "vm" not in pairs:
         return line[len(FAILED) :]
     if "refused" in pairs:
-        return f"{pairs['vm']}: refused: {pairs['refused']}"
-    status = f" status {pairs['status']}" if "status" in pairs else ""
-    where = f" in {pairs['function']}" if "function" in pairs else ""
-    return f"{pairs['vm']}: {pairs.get('reason')}{status}{where}"
+        return f"{pairs['vm']}: refused: {pairs['refused'].split('; ')[0]}"
+    words = [f"{pairs['vm']}:", pairs.get("reason", "")]
+    words += [f"{word} {pairs[key]}" for key, word in IN_WORDS.items() if key in pairs]
+    return " ".join(words)
 
 
 def judge(cut, serial, crash, powered_off):

@@ -278,7 +278,8 @@ static void report(const struct vm *vm)
         migrations += vm->vcpus[i]->migrations;
     }
     if (!vm->clean)
-        vms_note_failed("vm=%s reason=%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->where, vm->detail);
+        vms_note_failed("vm=%s reason=%s%s%s%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->where,
+                        vm->detail, vm->remark[0] ? " remark=\"" : "", vm->remark, vm->remark[0] ? "\"" : "");
     u64 entries = virt_vm_entries(vm);
     log_event("vm stats name=%s run_us=%lu wall_us=%lu slices=%lu entries=%lu exits=%lu migrations=%lu", vm->spec.name,
               clock_ns_from_tsc(run_tsc) / 1000, clock_ns_from_tsc(vm->stop_tsc - vm->start_tsc) / 1000, slices,

@@ -36,6 +36,7 @@ enum vm_stop_reason {
 #define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       160
 #define VM_WHERE_BYTES        80
+#define VM_REMARK_BYTES       200
 
 struct vm_board;
 struct vm_watcher;
@@ -50,6 +51,7 @@ struct vm {
     u32 exit_status;
     char detail[VM_DETAIL_BYTES]; /* key=value pairs for the stop line */
     char where[VM_WHERE_BYTES];   /* " function=..." of the vCPU that stopped it, as far as known */
+    char remark[VM_REMARK_BYTES]; /* what explains its end, "" if nothing is known */
     bool clean;                   /* ended by its own will or its limit */
 
     const struct vm_board *board;

@@ -55,6 +55,7 @@ rootlet: failed vm=wrong refused="multiboot header at offset 0x1004 has checksum
 rootlet: failed vm=triple reason=triple-fault function=kmain+0x55 what="an exception in=it" rip=0x1000 first=#UD
 rootlet: failed vm=seven reason=exit status=7
 rootlet: failed vm=reset reason=reset
+rootlet: failed vm=wild reason=triple-fault caller=kmain+0x10 what="" rip=0x40000000
 rootlet: failed more=3
 rootlet: end status=fail
 """
@@ -63,9 +64,10 @@ rootlet: end status=fail
     status, words, log_helps = runner.judge(None, serial, None, True)
     assert (status, log_helps) == (1, False)
     assert words == (
-        "option refused: unknown key 'foo='; known keys: log=; "
+        "option refused: unknown key 'foo='; "
         "wrong: refused: multiboot header at offset 0x1004 has checksum 0x0; "
-        "triple: triple-fault in kmain+0x55; seven: exit status 7; reset: reset; more=3"
+        "triple: triple-fault in kmain+0x55; seven: exit status 7; reset: reset; "
+        "wild: triple-fault called from kmain+0x10; more=3"
     )
     assert runner.judge("time-limit", serial, None, True)[0] == 124
     assert runner.judge(None, serial, "triple fault", True)[1] == "triple fault"

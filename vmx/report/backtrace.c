@@ -28,9 +28,36 @@ void guest_backtrace_name(const struct vmx_vcpu *v, u64 address, char out[GUEST_
         format_text(out, GUEST_BACKTRACE_WHERE_BYTES, " function=%s+0x%lx", symbol.name, symbol.offset);
 }
 
+/* After a CALL to nowhere: it has left its return address on top of the stack. */
+static bool find_caller(struct vmx_vcpu *v, u8 bytes, u64 *caller, struct guest_symbol *out)
+{
+    u64 stack = vmcs_read(GUEST_RSP);
+
+    if (bytes != 8)
+        stack = (u32)(vmcs_read(GUEST_SS_BASE) + stack);
+    if (stack % bytes || !guest_peek(v, stack, bytes, caller) || !find(v, *caller - 1, out))
+        return false;
+    out->offset++;
+    return true;
+}
+
+/* Of code whose frames are known; 0: 16-bit code keeps no such chain. */
+static u8 frame_bytes(const struct vmx_vcpu *v)
+{
+    if (guest_is_code64(v))
+        return 8;
+    return vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG ? 4 : 0;
+}
+
 void guest_backtrace_where(struct vmx_vcpu *v, char out[GUEST_BACKTRACE_WHERE_BYTES])
 {
+    u8 bytes = frame_bytes(v);
+    struct guest_symbol symbol;
+    u64 caller;
+
     guest_backtrace_name(v, guest_linear_rip(v), out);
+    if (!out[0] && bytes && find_caller(v, bytes, &caller, &symbol))
+        format_text(out, GUEST_BACKTRACE_WHERE_BYTES, " caller=%s+0x%lx", symbol.name, symbol.offset);
 }
 
 static void print_frame(const struct vmx_vcpu *v, u32 depth, u64 address, const struct guest_symbol *symbol)
@@ -41,16 +68,21 @@ static void print_frame(const struct vmx_vcpu *v, u32 depth, u64 address, const 
 
 void guest_backtrace_print(struct vmx_vcpu *v)
 {
-    bool code64 = guest_is_code64(v);
-    u8 bytes = code64 ? 8 : 4;
-    u64 frame = v->gpr[GPR_RBP] & bits_mask_of_bytes(bytes);
+    u8 bytes = frame_bytes(v);
+    u64 address = guest_linear_rip(v);
     struct guest_symbol symbol;
+    u32 depth = 0;
 
-    /* 16-bit code keeps no such chain. */
-    if (!(code64 || vmcs_read(GUEST_CS_ACCESS) & SEGMENT_BIG) || !find(v, guest_linear_rip(v), &symbol))
+    if (!bytes)
         return;
-    print_frame(v, 0, guest_linear_rip(v), &symbol);
-    for (u32 depth = 1; depth <= MAX_CALLERS; depth++) {
+    if (!find(v, address, &symbol)) {
+        if (!find_caller(v, bytes, &address, &symbol))
+            return;
+        depth = 1;
+    }
+    u64 frame = v->gpr[GPR_RBP] & bits_mask_of_bytes(bytes);
+    print_frame(v, depth, address, &symbol);
+    while (++depth <= MAX_CALLERS) {
         u64 next, caller;
         if (frame % bytes || !guest_peek(v, frame, bytes, &next) || !guest_peek(v, frame + bytes, bytes, &caller))
             return;

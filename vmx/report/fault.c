@@ -203,14 +203,23 @@ bool fault_is_of(const struct vmx_vcpu *v)
     return last && last->action == TRACE_STOP;
 }
 
-void fault_explain(struct vmx_vcpu *v)
+static void explain_instruction(struct vmx_vcpu *v)
+{
+    char *remark = v->base.vm->remark;
+
+    fault_remark_stack(v, remark);
+    if (remark[0])
+        log_event("vm fault name=%s vcpu=%u rip=0x%lx remark=\"%s\"", v->base.vm->spec.name, v->base.index,
+                  vmcs_read(GUEST_RIP), remark);
+}
+
+static void explain_triple_fault(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
-    char first[24], details[48], remark[FAULT_REMARK_BYTES];
+    char first[24], details[48];
+    char *remark = vm->remark;
     u64 rip = vmcs_read(GUEST_RIP);
 
-    if (vm->reason != VM_STOP_TRIPLE_FAULT || !fault_is_of(v) || v->debug)
-        return;
     struct story story = recall(v);
     struct fault fault = find_first(v, &story);
     put_first(&fault, first, sizeof first);
@@ -220,4 +229,14 @@ void fault_explain(struct vmx_vcpu *v)
               remark[0] ? " remark=\"" : "", remark, remark[0] ? "\"" : "");
     size_t used = string_length(vm->detail);
     format_text(vm->detail + used, sizeof vm->detail - used, "%s", first);
+}
+
+void fault_explain(struct vmx_vcpu *v)
+{
+    if (!fault_is_of(v) || v->debug)
+        return;
+    if (v->base.vm->reason == VM_STOP_TRIPLE_FAULT)
+        explain_triple_fault(v);
+    else if (v->base.vm->reason == VM_STOP_UNSUPPORTED_INSTRUCTION)
+        explain_instruction(v);
 }

@@ -10,17 +10,20 @@
 
 /* This vCPU's last exit has stopped the VM. */
 bool fault_is_of(const struct vmx_vcpu *v);
-/* If it was this vCPU: prints "rootlet: vm fault ..." and adds first= to the VM's stop line. Its VMCS is current. */
+/* If it was this vCPU, prints "rootlet: vm fault ..."; of a triple fault the VM's stop line gets first=. Its VMCS is
+ * current. */
 void fault_explain(struct vmx_vcpu *v);
 
 /* ---- remark.c ---- */
 
-#define FAULT_REMARK_BYTES 200u
+#define FAULT_REMARK_BYTES VM_REMARK_BYTES
 
 /*
  * What explains that the exception with this vector, or the double fault after it, has not reached its handler; "" if
  * no rule knows. Only reads guest memory.
  */
 void fault_remark(struct vmx_vcpu *v, u8 vector, char out[FAULT_REMARK_BYTES]);
+/* Likewise of an instruction that cannot be emulated: whether it pushes where there is no RAM. */
+void fault_remark_stack(struct vmx_vcpu *v, char out[FAULT_REMARK_BYTES]);
 
 #endif

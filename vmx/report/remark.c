@@ -100,7 +100,9 @@ static bool check_code_segment(struct delivery *d)
 
     if (d->selector & SELECTOR_LDT)
         return false; /* no rule for that */
-    if (!(d->selector & ~SELECTOR_RPL))
+    if (gdt == 0 && limit == 0xffff)
+        SAY(d, "GDTR is as at the start: the guest has loaded no GDT");
+    else if (!(d->selector & ~SELECTOR_RPL))
         SAY(d, "the IDT's gate of %s has a null code segment", d->name);
     else if (index + 7u > limit)
         SAY(d, "the IDT's gate of %s has code segment 0x%x, behind the GDT's limit 0x%x", d->name, d->selector, limit);
@@ -168,6 +170,18 @@ static void follow(struct delivery *d, u8 vector)
         return;
     if (check_gate(d) && check_code_segment(d) && check_handler(d))
         check_stack(d);
+}
+
+void fault_remark_stack(struct vmx_vcpu *v, char out[FAULT_REMARK_BYTES])
+{
+    struct delivery d = {.v = v, .mode = mode_of(v), .ram = "RAM", .out = out};
+    u64 stack = vmcs_read(GUEST_RSP), word;
+
+    if (d.mode != MODE_LONG)
+        stack = (u32)(vmcs_read(GUEST_SS_BASE) + stack);
+    out[0] = 0;
+    if (!read_linear(&d, stack - 4, 4, &word))
+        SAY(&d, "the stack points outside RAM: 0x%lx", stack);
 }
 
 void fault_remark(struct vmx_vcpu *v, u8 vector, char out[FAULT_REMARK_BYTES])

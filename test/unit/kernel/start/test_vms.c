@@ -144,6 +144,7 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
     (*out)->reason = VM_STOP_TRIPLE_FAULT;
     strcpy((*out)->where, " function=kmain+0x55");
     strcpy((*out)->detail, " rip=0x1000 first=#UD");
+    strcpy((*out)->remark, outcome->made_count == 1 ? "IDT limit 0" : "");
     for (u32 i = 0; i < 2; i++)
         (*out)->vcpus[i] = &vcpus[i];
     return STATUS_OK;
@@ -442,7 +443,8 @@ static void test_one_bad_end_is_the_machines(void **state)
     });
     assert_false(outcome->all_well);
     assert_null(strstr(outcome->log, "error"));
-    assert_end("migrations=1\nfailed vm=a reason=triple-fault function=kmain+0x55 rip=0x1000 first=#UD\n");
+    assert_end("migrations=1\nfailed vm=a reason=triple-fault function=kmain+0x55 rip=0x1000 first=#UD "
+               "remark=\"IDT limit 0\"\n");
 }
 
 /* The refused come first, as they did. All that went well is not said again. */
@@ -455,7 +457,7 @@ static void test_the_end_names_the_failures(void **state)
     });
     assert_non_null(strstr(outcome->log, "migrations=1\nfailed vm=b refused=\"mem=7"));
     assert_non_null(strstr(outcome->log, "\nfailed vm=module4 refused=\"module line 'quiet' has no vm="));
-    assert_end("\nfailed vm=a reason=triple-fault function=kmain+0x55 rip=0x1000 first=#UD\n");
+    assert_end("\nfailed vm=a reason=triple-fault function=kmain+0x55 rip=0x1000 first=#UD remark=\"IDT limit 0\"\n");
     run((struct machine){
         .lines = {"vm=a", "vm=b"}
     });

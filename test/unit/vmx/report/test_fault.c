@@ -329,6 +329,19 @@ static void test_jump_to_nowhere(void **state)
                 "limit 0: no handler can be reached\"");
 }
 
+/* PUSH to nowhere is not emulated; what is with a sound stack has no remark. */
+static void test_unsupported_instruction(void **state)
+{
+    (void)state;
+    bench.vm.reason = VM_STOP_UNSUPPORTED_INSTRUCTION;
+    fault_explain(&bench.v);
+    assert_int_equal(lines, 0);
+    VMCS_SET(GUEST_RSP, 0x40000000);
+    assert_says("vm fault name=test vcpu=0 rip=0x8000 remark=\"the stack points outside RAM: 0x40000000\"");
+    assert_string_equal(bench.vm.detail, " what=x");
+    assert_int_equal(entries, 0);
+}
+
 /* Only the vCPU that did it, only of that reason, and not under a debugger. */
 static void test_whose_fault(void **state)
 {
@@ -398,6 +411,10 @@ static void test_gates(void **state)
     put_gate(6, 8, HANDLER, 0x8f);
     VMCS_SET(GUEST_GDTR_BASE, 0x50000000);
     assert_remark(6, "the GDT, at 0x50000000, lies outside RAM");
+    VMCS_SET(GUEST_GDTR_BASE, GDT);
+    VMCS_SET(GUEST_GDTR_LIMIT, 0xffff);
+    VMCS_SET(GUEST_GDTR_BASE, 0);
+    assert_remark(6, "GDTR is as at the start: the guest has loaded no GDT");
     VMCS_SET(GUEST_GDTR_BASE, GDT);
     put_gate(8, 0, 0, 0); /* and of the double fault, if the first has one */
     assert_remark(6, "the IDT's gate of #DF is not present");
@@ -482,6 +499,7 @@ int main(void)
         cmocka_unit_test_setup(test_interrupt, set_up),
         cmocka_unit_test_setup(test_delivery_through_nothing, set_up),
         cmocka_unit_test_setup(test_jump_to_nowhere, set_up),
+        cmocka_unit_test_setup(test_unsupported_instruction, set_up),
         cmocka_unit_test_setup(test_whose_fault, set_up),
         cmocka_unit_test_setup(test_idt, set_up),
         cmocka_unit_test_setup(test_gates, set_up),

@@ -240,6 +240,31 @@ static void test_no_backtrace(void **state)
     assert_string_equal(where, " function=f0+0x10");
 }
 
+/* RIP is in no function, but who has called it there is known, and its own callers. */
+static void test_call_to_nowhere(void **state)
+{
+    char where[GUEST_BACKTRACE_WHERE_BYTES];
+
+    (void)state;
+    VMCS_SET(GUEST_RIP, 0x40000000);
+    VMCS_SET(GUEST_RSP, STACK - 0x10);
+    put(STACK - 0x10, CODE + 0x500, 4);
+    put_frame(STACK, 0, CODE + 0x345, 4);
+    print_from(STACK);
+    assert_int_equal(count, 2);
+    assert_string_equal(lines[0], "vm frame name=test vcpu=0 depth=1 address=0x8500 function=f4+0x100");
+    assert_string_equal(lines[1], "vm frame name=test vcpu=0 depth=2 address=0x8345 function=f3+0x45");
+    guest_backtrace_where(&bench.v, where);
+    assert_string_equal(where, " caller=f4+0x100");
+    put(STACK - 0x10, 0x1234, 4); /* a JMP: something else is there */
+    print_from(STACK);
+    guest_backtrace_where(&bench.v, where);
+    assert_string_equal(where, "");
+    VMCS_SET(GUEST_RSP, 0x40000000);
+    print_from(STACK);
+    assert_int_equal(count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup(test_wrong_chains_end, set_up),
         cmocka_unit_test_setup(test_depth_is_bounded, set_up),
         cmocka_unit_test_setup(test_no_backtrace, set_up),
+        cmocka_unit_test_setup(test_call_to_nowhere, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
