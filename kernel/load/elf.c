@@ -25,7 +25,7 @@ struct elf_class {
     u8 entry, phoff; /* words */
     u8 phentsize, phnum;
     u8 program_bytes;
-    u8 offset, vaddr, paddr, filesz, memsz, align; /* words of a program header */
+    u8 offset, vaddr, paddr, filesz, memsz; /* words of a program header */
 };
 
 /* The program headers of a file, all of them there. */
@@ -36,8 +36,8 @@ struct programs {
     u32 stride;
 };
 
-static const struct elf_class elf32 = {false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20, 28};
-static const struct elf_class elf64 = {true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40, 48};
+static const struct elf_class elf32 = {false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20};
+static const struct elf_class elf64 = {true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40};
 
 static u64 word(const struct elf_class *class, const u8 *at)
 {
@@ -141,7 +141,8 @@ enum status elf_plan(const struct image *image, struct plan *plan, struct refusa
 
 /*
  * Looks in one segment of notes: each has a header (bytes of the name, bytes of the value, type), the name and the
- * value, both padded to the alignment. gABI "Note Section".
+ * value, both padded to the alignment. gABI "Note Section". The program header's alignment does not tell it: linkers
+ * that put notes of both kinds into one segment write 8 there, and Xen's are padded to 4.
  */
 static bool find_in_segment(const u8 *notes, u64 bytes, u64 alignment, const struct elf_note_key *key, u64 *value)
 {
@@ -176,7 +177,8 @@ bool elf_find_note(const struct image *image, const struct elf_note_key *key, u6
         u64 offset = word(class, p + class->offset);
         u64 bytes = word(class, p + class->filesz);
         if (bytes_u32(p) == ELF_PT_NOTE && bytes_contain(image->size_bytes, offset, bytes) &&
-            find_in_segment(image->bytes + offset, bytes, word(class, p + class->align) == 8 ? 8 : 4, key, value))
+            (find_in_segment(image->bytes + offset, bytes, 4, key, value) ||
+             find_in_segment(image->bytes + offset, bytes, 8, key, value)))
             return true;
     }
     return false;

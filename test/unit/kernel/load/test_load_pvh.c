@@ -124,6 +124,13 @@ static void test_notes(void **state)
     put_note("Xen", 18, 0x100044, 4);
     assert_int_equal(load(), STATUS_OK);
     assert_int_equal(start.rip, 0x100044);
+    next_note = 0x2000; /* the same alignment, and notes that are padded to 4: a value of 20 bytes */
+    put_note("Xen", 6, 0x6f6d6564, 4);
+    image_put(file, 0x2004, 20, 4);
+    next_note = 0x2000 + 16 + 20;
+    put_note("Xen", 18, 0x100048, 4);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(start.rip, 0x100048);
     request.boot.size_bytes = 0;
     expect_refusal(STATUS_INVALID, "module is empty");
     request.boot.size_bytes = 63;
