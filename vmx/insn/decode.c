@@ -21,7 +21,8 @@ enum row_flag {
     GROUP = 1u << 10, /* `operation` is a row of groups[]; ModRM.reg selects within it */
     PREFIX = 1u << 11,
     SPECIAL = 1u << 12,  /* take_opcode looks at the byte itself; all prefixes, and few others */
-    UNDEFINED = 1u << 13 /* a memory operand here raises #UD */
+    UNDEFINED = 1u << 13, /* a memory operand here raises #UD */
+    PREFIXED = 1u << 14   /* 66, F2 and F3 make another instruction of it: check_prefixes() */
 };
 
 struct row {
@@ -30,7 +31,7 @@ struct row {
     u16 flags; /* 0: unsupported */
 };
 
-enum group { GROUP_ALU, GROUP_UNARY, GROUP_FE, GROUP_FF, GROUP_MOV, GROUP_BIT, GROUPS };
+enum group { GROUP_ALU, GROUP_UNARY, GROUP_FE, GROUP_FF, GROUP_MOV, GROUP_BIT, GROUP_FLUSH, GROUPS };
 
 #define MR DECODE_MEMORY_REGISTER
 #define RM DECODE_REGISTER_MEMORY
@@ -97,7 +98,15 @@ static const struct row two_byte[256] = {
     ROW(0xbb, DECODE_BTC, MR, MODRM | LOCKABLE),
     ROW(0xbe, DECODE_MOVSX, RM, MODRM | FROM_BYTE),
     ROW(0xbf, DECODE_MOVSX, RM, MODRM | FROM_WORD),
+    ROW(0xae, GROUP_FLUSH, M, GROUP | MODRM | BYTE_WIDTH),
     PAIR(0xc0, DECODE_XADD, MR, MODRM | LOCKABLE),
+    ROW(0xc3, DECODE_MOV, MR, MODRM | PREFIXED), /* MOVNTI */
+};
+
+/* Behind 0F 38. */
+static const struct row movbe[2] = {
+    ROW(0, DECODE_MOVBE, RM, MODRM | PREFIXED),
+    ROW(1, DECODE_MOVBE, MR, MODRM | PREFIXED),
 };
 
 /* The flags of a row here are added to the opcode's. Only supported rows carry MODRM: the others are all zeroes. */
@@ -127,6 +136,8 @@ static const struct row groups[GROUPS][8] = {
     GROUP_ROW(GROUP_BIT, 5, DECODE_BTS, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_BIT, 6, DECODE_BTR, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_BIT, 7, DECODE_BTC, MI, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_FLUSH, 6, DECODE_FLUSH, M, MODRM | PREFIXED), /* CLWB, with 66; else XSAVEOPT */
+    GROUP_ROW(GROUP_FLUSH, 7, DECODE_FLUSH, M, MODRM | PREFIXED), /* CLFLUSH; CLFLUSHOPT with 66 */
 };
 
 struct cursor {
@@ -221,7 +232,31 @@ static enum status take_special(struct cursor *c, u8 *byte, const struct decode_
         *byte = c->bytes[c->at++];
         *row = &two_byte[*byte];
     }
+    if (*row == &two_byte[0x38]) {
+        if (!has(c, 1))
+            return out_of_bytes(c, 1);
+        *byte = c->bytes[c->at++];
+        if ((*byte & 0xfe) != 0xf0)
+            return STATUS_UNSUPPORTED;
+        *row = &movbe[*byte & 1];
+    }
     return STATUS_OK;
+}
+
+/*
+ * Where a prefix makes another instruction: F2 and F3 always do. 66 before CLFLUSH and XSAVEOPT makes CLFLUSHOPT and
+ * CLWB, and MOVNTI has no form of 16 bits. SDM 2A 2.1.2 "Instruction Prefixes", 2D A.3 "Opcode Maps".
+ */
+static COLD enum status check_prefixes(const struct cursor *c, const struct row *row, struct decode_insn *out)
+{
+    if (out->repeat != DECODE_REPEAT_NONE)
+        return STATUS_UNSUPPORTED;
+    if (row == &two_byte[0xc3]) {
+        if (c->operand_override)
+            return STATUS_UNSUPPORTED;
+        out->width = out->register_width = c->rex & REX_W ? 8 : 4;
+    }
+    return row == &groups[GROUP_FLUSH][6] && !c->operand_override ? STATUS_UNSUPPORTED : STATUS_OK;
 }
 
 /* Consumes the prefixes and the opcode; *row becomes the opcode's row. */
@@ -422,6 +457,8 @@ enum status decode_instruction(const u8 *bytes, size_t count, enum decode_mode m
     if (status != STATUS_OK)
         return status;
 
+    if (UNLIKELY(flags & PREFIXED) && (status = check_prefixes(&c, row, out)) != STATUS_OK)
+        return status;
     out->immediate = 0;
     if (flags & (IMMEDIATE | IMMEDIATE_8)) {
         u32 width = flags & IMMEDIATE_8 ? 1 : out->width < 4 ? out->width : 4;

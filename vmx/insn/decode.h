@@ -44,6 +44,8 @@ enum decode_operation {
     DECODE_BTC,
     DECODE_SETCC,
     DECODE_CMOVCC,
+    DECODE_MOVBE,
+    DECODE_FLUSH, /* CLFLUSH, CLFLUSHOPT, CLWB */
     DECODE_MOVS,
     DECODE_CMPS,
     DECODE_STOS,

@@ -268,6 +268,25 @@ static enum emulate_outcome run_extension(const struct emulate_env *env, const s
     return EMULATE_OK;
 }
 
+/* The low `width` bytes in the other order. */
+static u64 swap_bytes(u64 value, u8 width)
+{
+    return __builtin_bswap64(value) >> (64 - 8 * width);
+}
+
+static SLOW_PATH enum emulate_outcome run_swapped(const struct emulate_env *env, const struct decode_insn *insn,
+                                                  u64 linear)
+{
+    u64 value;
+
+    if (insn->form == DECODE_MEMORY_REGISTER)
+        return store(env, insn, linear, swap_bytes(read_operand(env, insn), insn->width));
+    enum emulate_outcome outcome = load(env, insn, linear, &value);
+    if (outcome == EMULATE_OK)
+        write_operand(env, insn, swap_bytes(value, insn->width));
+    return outcome;
+}
+
 /* XCHG, XADD and CMPXCHG. The memory operand is written even if CMPXCHG's comparison fails, as the SDM says. */
 static SLOW_PATH enum emulate_outcome run_exchange(const struct emulate_env *env, const struct decode_insn *insn,
                                                    u64 linear)
@@ -422,6 +441,10 @@ static SLOW_PATH enum emulate_outcome run_other(const struct emulate_env *env, c
     case DECODE_MOVSX:
     case DECODE_CMOVCC:
         return run_extension(env, insn, linear);
+    case DECODE_FLUSH: /* a device has no cache line to flush */
+        return EMULATE_OK;
+    case DECODE_MOVBE:
+        return run_swapped(env, insn, linear);
     case DECODE_SETCC:
         return store(env, insn, linear, condition_holds(insn->condition, *env->rflags));
     case DECODE_XCHG:

@@ -125,6 +125,38 @@ static void test_unsupported_is_refused(void **state)
     assert_int_equal(decode(DECODE_64, BYTES(0x90)), STATUS_UNSUPPORTED);
 }
 
+/* A prefix, or its want, makes other instructions of these. */
+static void test_prefixes_that_are_part_of_the_opcode(void **state)
+{
+    static const struct {
+        u8 bytes[6];
+        enum status status;
+        u8 operation, width;
+    } rows[] = {
+        {{0x0f, 0xae, 0x38},             STATUS_OK,          DECODE_FLUSH, 1}, /* clflush [rax] */
+        {{0x66, 0x0f, 0xae, 0x38},       STATUS_OK,          DECODE_FLUSH, 1}, /* clflushopt */
+        {{0x66, 0x0f, 0xae, 0x30},       STATUS_OK,          DECODE_FLUSH, 1}, /* clwb */
+        {{0x0f, 0xae, 0x30},             STATUS_UNSUPPORTED, 0,            0}, /* xsaveopt */
+        {{0xf3, 0x0f, 0xae, 0x30},       STATUS_UNSUPPORTED, 0,            0}, /* clrssbsy */
+        {{0x0f, 0xc3, 0x08},             STATUS_OK,          DECODE_MOV,   4}, /* movnti [rax], ecx */
+        {{0x48, 0x0f, 0xc3, 0x08},       STATUS_OK,          DECODE_MOV,   8}, /* movnti [rax], rcx */
+        {{0x66, 0x0f, 0xc3, 0x08},       STATUS_UNSUPPORTED, 0,            0}, /* no such form */
+        {{0x0f, 0x38, 0xf0, 0x08},       STATUS_OK,          DECODE_MOVBE, 4}, /* movbe ecx, [rax] */
+        {{0x66, 0x0f, 0x38, 0xf1, 0x08}, STATUS_OK,          DECODE_MOVBE, 2}, /* movbe [rax], cx */
+        {{0xf2, 0x0f, 0x38, 0xf1, 0x08}, STATUS_UNSUPPORTED, 0,            0}, /* crc32 */
+        {{0x0f, 0x38, 0x00, 0x08},       STATUS_UNSUPPORTED, 0,            0}, /* pshufb */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(decode_instruction(rows[i].bytes, 6, DECODE_64, &insn), rows[i].status);
+        if (rows[i].status == STATUS_OK) {
+            assert_int_equal(insn.operation, rows[i].operation);
+            assert_int_equal(insn.width, rows[i].width);
+        }
+    }
+}
+
 static void test_16_bit_address_forms(void **state)
 {
     static const struct {
@@ -212,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_lock_only_where_the_cpu_allows_it),
         cmocka_unit_test(test_undefined_encodings),
         cmocka_unit_test(test_unsupported_is_refused),
+        cmocka_unit_test(test_prefixes_that_are_part_of_the_opcode),
         cmocka_unit_test(test_16_bit_address_forms),
         cmocka_unit_test(test_64_bit_address_forms),
         cmocka_unit_test(test_registers_and_widths),

@@ -65,7 +65,14 @@ static int operation_of(ZydisMnemonic mnemonic)
     case ZYDIS_MNEMONIC_CMP:
         return DECODE_CMP;
     case ZYDIS_MNEMONIC_MOV:
+    case ZYDIS_MNEMONIC_MOVNTI:
         return DECODE_MOV;
+    case ZYDIS_MNEMONIC_MOVBE:
+        return DECODE_MOVBE;
+    case ZYDIS_MNEMONIC_CLFLUSH:
+    case ZYDIS_MNEMONIC_CLFLUSHOPT:
+    case ZYDIS_MNEMONIC_CLWB:
+        return DECODE_FLUSH;
     case ZYDIS_MNEMONIC_MOVZX:
         return DECODE_MOVZX;
     case ZYDIS_MNEMONIC_MOVSX:
@@ -205,7 +212,8 @@ static bool same_memory(const struct decode_insn *d, const ZydisDecodedInstructi
 {
     u64 mask = ~0ull >> (64 - 8 * d->address_width);
 
-    SAME(d->width * 8u, m->size);
+    if (d->operation != DECODE_FLUSH) /* a cache line: the SDM calls it a byte, Zydis gives no size */
+        SAME(d->width * 8u, m->size);
     SAME(d->address_width * 8u, z->address_width);
     if (is_base_wrong_in_zydis(d, z)) {
         SAME(d->base, DECODE_NO_REGISTER);

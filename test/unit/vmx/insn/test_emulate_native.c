@@ -483,6 +483,7 @@ static const struct kind kinds[] = {
     K("dec", 0xfe, 1, SHAPE_BYTE | SHAPE_LOCK),
     K("dec", 0xff, 1, SHAPE_LOCK),
     K("movsxd", 0x63, 0, SHAPE_REGISTER | SHAPE_64),
+    K("movnti", 0x1c3, 0, SHAPE_REGISTER | SHAPE_64),
     K("movzx", 0x1b6, 0, SHAPE_REGISTER),
     K("movzx", 0x1b7, 0, SHAPE_REGISTER),
     K("movsx", 0x1be, 0, SHAPE_REGISTER),
