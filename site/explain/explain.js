@@ -372,9 +372,12 @@ function listen() {
   });
 }
 
-listen();
-Checker.start().then((started) => {
-  checker = started;
+async function begin() {
+  checker = await Checker.start();
   byId("model").append(...checker.models.map((name, number) => element("option", name, { value: number + 1 })));
   explainOrSay();
-});
+}
+
+listen();
+/* The page is painted first; then there is something to wait for. */
+requestAnimationFrame(() => setTimeout(begin));
