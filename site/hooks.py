@@ -27,7 +27,7 @@ the value of the field that they are about. [Why a VM entry failed](entry-checks
 numbers are those of the SDM's volume 3C around 2017; [the SDM's map](sdm-map.md#numbers-in-todays-edition) says what
 has moved since.
 """
-LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)]*)?\))")
+LINK = re.compile(r"\[([^\[\]]+)\]\(([^)#\s]+)(#[^)]*)?\)")
 SOURCE_STYLE = """\
 body{margin:0;font:15px system-ui,sans-serif;background:#fff;color:#1f2328}h1,p{font-size:1rem;margin:1rem}
 pre{margin:0 1rem 2rem;font:13px/1.45 ui-monospace,monospace;overflow-x:auto}ul{line-height:1.7}
@@ -101,14 +101,17 @@ def on_page_markdown(markdown, page, config, files):
     here = os.path.dirname(tree_path(page.file.src_path))
 
     def link(match):
-        if "://" in match.group(2):
+        words, address, anchor = match.groups()
+        if "://" in address:
             return match.group(0)
-        path = os.path.normpath(os.path.join(here, match.group(2)))
+        path = os.path.normpath(os.path.join(here, address))
         target = page_of(path)
         if target is None and os.path.exists(os.path.join(TREE, path)):
             linked_sources.add(path)
             target = "source:" + path
-        return match.group(1) + target + match.group(3) if target else match.group(0)
+        if path.endswith(words.rsplit("/", 1)[-1]) and words.endswith(".md"):
+            words = re.match(r"# (.*)", read(path)).group(1)  # a file's name means little on a page
+        return f"[{words}]({target or address}{anchor or ''})"
 
     return "\n".join(indented(LINK.sub(link, markdown).split("\n")))
 

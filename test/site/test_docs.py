@@ -70,6 +70,14 @@ def test_every_page_is_in_the_menu(page):
               for link in page.all(".md-nav--primary a[href]")}
     there = {os.path.basename(path) for path in glob.glob(f"{SITE}/docs/*.html")}
     assert there - linked == {"404.html"}
+    words = [link.get_attribute("textContent").strip() for link in page.all(".md-nav--primary .md-nav__item a[href]")]
+    assert "None" not in words and "" not in words
+
+
+def test_links_to_pages_have_their_titles(page):
+    page.open("docs/tour.html")
+    names = [link.text for link in page.all("article a") if link.text.endswith(".md")]
+    assert names == [] and "Your first guest has the guest" in page.one("article").text
 
 
 def test_links_lead_somewhere():
