@@ -625,6 +625,18 @@ static u32 take_brackets(const struct words *words, u32 i)
     return 0;
 }
 
+/* Rootlet says more in lines of the same form (vmx cap, vm regs, last cpu=): only these two are about a VMCS. */
+static u32 take_other_line(const struct words *words, u32 i)
+{
+    u32 end = i + 1;
+
+    if (!words->word[i].own || words_match(words, i, "vm vmcs") || words_match(words, i, "vm entry"))
+        return 0;
+    while (end < words->count && !words->word[end].first)
+        end++;
+    return end - i;
+}
+
 /* A pair beside others that were understood, which was not: it may be a field that matters. */
 static void doubt(struct parser *p, u32 i)
 {
@@ -664,7 +676,9 @@ void dump_parse(struct dump *dump, const struct words *words, u32 which)
     memset(dump, 0, sizeof *dump);
     dump->told_reason = dump->told_error = dump->told_qualification = dump->told_entry = ~0ull;
     for (u32 i = 0; i < words->count;) {
-        u32 taken = take(&p, i);
+        u32 taken = take_other_line(words, i);
+        if (!taken)
+            taken = take(&p, i);
         headings |= p.section != ANYWHERE;
         if (!taken)
             taken = take_brackets(words, i);

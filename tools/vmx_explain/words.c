@@ -211,6 +211,14 @@ static struct span skip_prefix(struct span s)
     return s;
 }
 
+static bool has_own_prefix(struct span s)
+{
+    for (; s.at < s.end; s.at++)
+        if (begins(s, "rootlet:"))
+            return true;
+    return false;
+}
+
 static void add(struct words *words, const char *text, size_t length, u32 line, bool first)
 {
     if (words->count == WORDS_MAX) {
@@ -244,7 +252,11 @@ void words_split(struct words *words, const char *text, size_t length)
         const char *stop = at;
         while (stop < end && *stop != '\n')
             stop++;
-        split_line(words, skip_prefix((struct span){at, stop}), line);
+        struct span rest = skip_prefix((struct span){at, stop});
+        u32 before = words->count;
+        split_line(words, rest, line);
+        if (words->count > before)
+            words->word[before].own = has_own_prefix((struct span){at, rest.at});
         at = stop + 1;
     }
 }

@@ -15,6 +15,7 @@ struct word {
     u32 length;
     u32 line;   /* counted from 1 */
     bool first; /* of its line */
+    bool own;   /* of a line that Rootlet printed: "rootlet:" stood before it */
 };
 
 struct words {

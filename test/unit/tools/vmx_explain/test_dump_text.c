@@ -248,6 +248,24 @@ static void test_what_is_told_around(void **state)
     assert_int_equal(dump.told_error, 8);
 }
 
+/* Its pairs look like fields, and a capability MSR's name like that of the controls. */
+static void test_what_else_rootlet_prints(void **state)
+{
+    (void)state;
+    parse("rootlet: info: vmx revision=0x2b pin=0x7f proc2=0x10ea exit=0x3fefff entry=0xd1ff\n"
+          "rootlet: info: vmx vpid=1 preemption-timer=1 timer-shift=0\n"
+          "rootlet: debug: vmx cap msr=0x481 name=IA32_VMX_PINBASED_CTLS value=0x0000007f00000016\n"
+          "rootlet: debug: vmx cap msr=0x48b name=IA32_VMX_PROCBASED_CTLS2 value=0x0000000000000020\n"
+          "Jun 24 17:25:51 host rootlet: vm vmcs name=a vcpu=0 guest: GUEST_CR3=0x1000 GUEST_CR4=0x2000\n"
+          "rootlet: vm regs name=a vcpu=0 exit=33(invalid-guest-state) qualification=0x0\n",
+          1);
+    assert_int_equal(dump.dumps, 1);
+    assert_int_equal(dump.fields, 2);
+    assert_int_equal(dump.strange_count, 0);
+    parse("rootlet: vm vmcs name=a vcpu=0 guest: GUEST_CR3=0x1000\nGUEST_CR4=0x2000\n", 1);
+    assert_int_equal(dump.fields, 2); /* a mailer broke the line */
+}
+
 static void test_what_mailers_and_pages_do(void **state)
 {
     static char clean[400];
@@ -324,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_encodings),
         cmocka_unit_test(test_what_is_told_around),
+        cmocka_unit_test(test_what_else_rootlet_prints),
         cmocka_unit_test(test_what_mailers_and_pages_do),
         cmocka_unit_test(test_several_dumps),
         cmocka_unit_test(test_what_is_not_understood),
