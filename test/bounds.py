@@ -16,21 +16,21 @@ CROWD_PERCENT = 5.0
 
 # guests/bench, on one vCPU.
 EXITS = (
-    ("cpuid", "CPUID exit", 130, 994),
-    ("hypercall", "null hypercall", 140, 1030),
+    ("cpuid", "CPUID exit", 125, 994),
+    ("hypercall", "null hypercall", 134, 1030),
     ("rdmsr", "RDMSR of IA32_APIC_BASE", 120, 1110),
     ("rdmsr-1a0", "RDMSR of IA32_MISC_ENABLE, which is emulated", 200, None),
-    ("wrmsr-deadline", "WRMSR of IA32_TSC_DEADLINE", 360, None),
-    ("in-pic", "IN from the virtual PIC", 190, 1254),
-    ("out-nothing", "OUT to a port that nothing answers", 170, 3435),
-    ("out-505", "OUT to such a port beside the power-management ports", 170, None),
+    ("wrmsr-deadline", "WRMSR of IA32_TSC_DEADLINE", 298, None),
+    ("in-pic", "IN from the virtual PIC", 175, 1254),
+    ("out-nothing", "OUT to a port that nothing answers", 158, 3435),
+    ("out-505", "OUT to such a port beside the power-management ports", 158, None),
     ("mmio-hpet", "read of the HPET's counter by MMIO", 400, 7178),
     ("mmio-nothing", "read of memory that nothing answers", 640, None),
     ("ioapic-read", "read of an I/O APIC register", 350, None),
     ("ioapic-write", "write of an I/O APIC register", 600, None),
     ("apic-count", "xAPIC timer's current count", 400, None),
-    ("deadline", "TSC deadline in a spinning guest to its handler", 510, None),
-    ("pit", "PIT expiry to the handler's first instruction", 380, 2165),
+    ("deadline", "TSC deadline in a spinning guest to its handler", 432, None),
+    ("pit", "PIT expiry to the handler's first instruction", 365, 2165),
 )
 # guests/benchapic, on two CPUs of its own; first the CPU's APIC virtualisation serves it, then software.
 APIC = (
@@ -38,13 +38,13 @@ APIC = (
     ("x2-eoi", "EOI in x2APIC mode", 20, 1184),
     ("self-ipi", "self-IPI in x2APIC mode to its handler", 20, 2440),
     ("deadline", "TSC deadline in HLT, CPU idle, to its handler", 620, 3045),
-    ("one-shot", "APIC timer one-shot in HLT to its handler", 780, None),
-    ("ipi", "IPI to a running vCPU on another CPU to its handler", 640, None),
+    ("one-shot", "APIC timer one-shot in HLT to its handler", 715, None),
+    ("ipi", "IPI to a running vCPU on another CPU to its handler", 620, None),
 )
 SOFT_APIC = (
-    ("x2-eoi", "EOI in x2APIC mode, apicv off", 200, 1184),
+    ("x2-eoi", "EOI in x2APIC mode, apicv off", 205, 1184),
     ("mmio-eoi", "EOI by xAPIC MMIO, apicv off", 420, 3849),
-    ("deadline", "TSC deadline in HLT, CPU idle, to its handler, apicv off", 650, 3045),
-    ("one-shot", "APIC timer one-shot in HLT to its handler, apicv off", 840, None),
-    ("ipi", "IPI to a running vCPU on another CPU to its handler, apicv off", 720, None),
+    ("deadline", "TSC deadline in HLT, CPU idle, to its handler, apicv off", 620, 3045),
+    ("one-shot", "APIC timer one-shot in HLT to its handler, apicv off", 720, None),
+    ("ipi", "IPI to a running vCPU on another CPU to its handler, apicv off", 635, None),
 )
