@@ -42,20 +42,26 @@ function tableElement({ title, head, rows }) {
   return wide;
 }
 
+function recordLine(record) {
+  const microseconds = (record.at / (model.trace.tscHz / 1e6)).toFixed(3).padStart(14);
+  return `${microseconds} ${recordWords(model.trace, record)}`;
+}
+
 function recordLines() {
   const wanted = byId("filter").value.trim().toLowerCase();
-  const perMicrosecond = model.trace.tscHz / 1e6;
-  return model.records.filter((record) => selection.has(record))
-    .map((record) => `${(record.at / perMicrosecond).toFixed(3).padStart(14)} ${recordWords(model.trace, record)}`)
+  return model.records.filter((record) => selection.has(record)).map(recordLine)
     .filter((line) => line.toLowerCase().includes(wanted));
 }
 
+/* Words for a long trace take a while: without a filter only those that are shown are made. */
 function showRecords() {
-  const lines = recordLines();
-  byId("records").textContent = lines.slice(0, shownRecords).join("\n");
-  byId("more").hidden = lines.length <= shownRecords;
-  byId("count").textContent = `${Math.min(lines.length, shownRecords).toLocaleString("en")} of `
-    + `${lines.length.toLocaleString("en")} records; the first column is microseconds`;
+  const filtered = byId("filter").value.trim() !== "";
+  const found = filtered ? recordLines() : model.records.filter((record) => selection.has(record));
+  const shown = found.slice(0, shownRecords);
+  byId("records").textContent = (filtered ? shown : shown.map(recordLine)).join("\n");
+  byId("more").hidden = found.length <= shownRecords;
+  byId("count").textContent = `${shown.length.toLocaleString("en")} of ${found.length.toLocaleString("en")} records; `
+    + "the first column is microseconds";
 }
 
 /* ---- The picture ---- */

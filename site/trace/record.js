@@ -167,6 +167,9 @@ function recordWords(trace, record) {
 
 /* ---- The text form ---- */
 
+/* By the bytes of a field. */
+const GETTERS = { 1: DataView.prototype.getUint8, 2: DataView.prototype.getUint16, 4: DataView.prototype.getUint32,
+  8: DataView.prototype.getBigUint64 };
 const TRACE_LINE = /^rootlet: (?:info: )?trace (version|vm|ring|data|end)\b *=?(.*)/;
 
 /* Takes the trace lines out of a serial console's text. What is damaged is left out, and told in the warnings. */
@@ -242,8 +245,7 @@ class TraceReader {
     const values = {};
     let at = start;
     for (const [name, size] of FORMAT.fields) {
-      values[name] = { 1: () => view.getUint8(at), 2: () => view.getUint16(at, true), 4: () => view.getUint32(at, true),
-        8: () => view.getBigUint64(at, true) }[size]();
+      values[name] = GETTERS[size].call(view, at, true);
       at += size;
     }
     return values;
