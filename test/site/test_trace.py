@@ -150,6 +150,16 @@ def test_keys_move_and_zoom(page):
     assert shown.text == whole
 
 
+def test_the_list_begins_short(page):
+    give(page, RECORDED)
+    shown = page.one("#records").get_attribute("textContent").split("\n")
+    everything = page.js("recordLines()")
+    assert 100 < len(shown) < len(everything) and shown == everything[: len(shown)]
+    page.one("#more").click()
+    shown = page.one("#records").get_attribute("textContent").split("\n")
+    assert shown == everything and not page.one("#more").is_displayed()
+
+
 def test_lines_can_be_chosen(page):
     give(page, RECORDED)
     page.one("#filter").send_keys("vm-stop")
