@@ -34,9 +34,9 @@ enum vm_stop_reason {
 };
 
 #define VM_CONSOLE_LINE_BYTES 512
-#define VM_DETAIL_BYTES       160
+#define VM_DETAIL_BYTES       128
 #define VM_WHERE_BYTES        80
-#define VM_REMARK_BYTES       200
+#define VM_REMARK_BYTES       160
 
 struct vm_board;
 struct vm_watcher;

@@ -129,7 +129,8 @@ static struct fault find_exception(struct vmx_vcpu *v)
     return (struct fault){0};
 }
 
-/* RIP and RSP are as before: what is said afterwards is of the fault. */
+/* The VM has been reported and is not entered again: of the guest's state only RIP and RSP, which the remark is about,
+ * are put back. */
 static struct fault try_again(struct vmx_vcpu *v)
 {
     u64 rip = vmcs_read(GUEST_RIP), rsp = vmcs_read(GUEST_RSP);
@@ -219,9 +220,9 @@ static void explain_triple_fault(struct vmx_vcpu *v)
     char first[24], details[48];
     char *remark = vm->remark;
     u64 rip = vmcs_read(GUEST_RIP);
-
     struct story story = recall(v);
     struct fault fault = find_first(v, &story);
+
     put_first(&fault, first, sizeof first);
     put_details(&fault, details, sizeof details);
     fault_remark(v, fault.info & EVENT_VALID ? (u8)fault.info : VECTOR_DF, remark);
