@@ -13,7 +13,6 @@
 #include "kernel/serial_line.h"
 
 #define RING_BYTES      65536u
-#define RESERVE_BYTES   (RING_BYTES / 2)
 #define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
 #define STALL_POLLS     1000000u /* a read of a UART takes about 1 us; at 9600 baud a FIFO takes 17 ms */
@@ -29,6 +28,7 @@ static struct serial_line line = {SERIAL_COM1, RING_BYTES, INPUT_BYTES, ring, in
 static bool line_open; /* raw bytes have gone out since the last newline */
 static bool interrupts;
 static void (*reader)(void);
+_Static_assert(CONSOLE_GUEST_BYTES == RING_BYTES / 2, "the other half is the hypervisor's");
 
 static void handle_interrupt(void)
 {
@@ -160,7 +160,7 @@ static void say_what_was_lost(void)
 {
     char note[80];
 
-    if (LIKELY(!lost) || line.out_head - line.out_tail > RESERVE_BYTES)
+    if (LIKELY(!lost) || line.out_head - line.out_tail > CONSOLE_GUEST_BYTES)
         return;
     size_t length = format_text(note, sizeof note, "rootlet: warn: console: %lu bytes were lost\n", lost);
     lost = 0;
@@ -196,23 +196,21 @@ void console_write_raw(const char *text, size_t length)
     spin_unlock(&lock);
 }
 
-/* A racy look at the fill is good enough: both calls are advice. */
-static u32 backlog(void)
+u32 console_position(void)
 {
-    return __atomic_load_n(&line.out_head, __ATOMIC_RELAXED) - __atomic_load_n(&line.out_tail, __ATOMIC_RELAXED);
+    return __atomic_load_n(&line.out_head, __ATOMIC_RELAXED);
 }
 
-s64 console_room(void)
+u32 console_waiting(u32 position)
 {
-    if (is_stalled())
-        return RING_BYTES - RESERVE_BYTES; /* nobody is held back for what will be dropped */
-    return (s64)(RING_BYTES - RESERVE_BYTES) - (s64)backlog();
+    s32 waiting = (s32)(position - __atomic_load_n(&line.out_tail, __ATOMIC_RELAXED));
+
+    return waiting > 0 && present && !is_stalled() ? (u32)waiting : 0;
 }
 
-u64 console_drain_estimate_ns(void)
+u64 console_send_time_ns(u32 bytes)
 {
-    s64 room = console_room();
-    return room < 0 ? (u64)-room * NS_A_BYTE : 0;
+    return bytes * NS_A_BYTE;
 }
 
 void console_flush(void)

@@ -29,13 +29,14 @@ void console_write(const char *text, size_t length);
  * begins on a line of its own.
  */
 void console_write_raw(const char *text, size_t length);
-/*
- * How many bytes of ring are free beyond a reserve: below 0 a guest should be held back until
- * console_drain_estimate_ns().
- */
-s64 console_room(void);
-/* Estimated time in ns until the backlog above the reserve has gone out. */
-u64 console_drain_estimate_ns(void);
+/* The part of the ring that is for guests; the rest is kept for the hypervisor's own lines. */
+#define CONSOLE_GUEST_BYTES 32768u
+/* A position in all that is ever sent (it wraps): that behind the last byte written. */
+u32 console_position(void);
+/* How many bytes before the position still wait; 0 if nobody will send them. A racy look: it is advice. */
+u32 console_waiting(u32 position);
+/* The time in ns that so many bytes take on the wire. */
+u64 console_send_time_ns(u32 bytes);
 /* Sends everything that is buffered, polling: before power-off. */
 void console_flush(void);
 /* For panic: takes no lock that another CPU may hold for ever, then writes directly. */

@@ -58,6 +58,35 @@ static u64 timer_clock(void *clock)
 
 /* ---- console ---- */
 
+#define CONSOLE_LEAST_BYTES 512u /* that a VM may have waiting, however many there are */
+
+static u32 sharing; /* atomic: VMs that have started and not ended: they share the guests' part of the console */
+
+/* How many of the VM's bytes still wait at the console: no more than it wrote, nor than stand before its last one. */
+static u32 console_queued(const struct vm *vm)
+{
+    u32 waiting = console_waiting(vm->console_position);
+    return waiting < vm->console_queued ? waiting : vm->console_queued;
+}
+
+static void console_charge(struct vm *vm, u32 queued_before, u32 bytes)
+{
+    vm->console_queued = queued_before + bytes;
+    vm->console_position = console_position();
+    vm->line_printed = true;
+    vm->write_effect = true;
+}
+
+u32 vm_console_excess(const struct vm *vm)
+{
+    u32 sharers = __atomic_load_n(&sharing, __ATOMIC_RELAXED);
+    u32 share = CONSOLE_GUEST_BYTES / (sharers ? sharers : 1);
+    u32 budget = share > CONSOLE_LEAST_BYTES ? share : CONSOLE_LEAST_BYTES;
+    u32 queued = console_queued(vm);
+
+    return queued >= budget ? queued - budget / 2 : 0;
+}
+
 void vm_console_flush(struct vm *vm)
 {
     char text[VM_NAME_BYTES + VM_CONSOLE_LINE_BYTES + 8];
@@ -65,10 +94,10 @@ void vm_console_flush(struct vm *vm)
     if (!vm->line_length)
         return;
     size_t n = format_text(text, sizeof text, "[%s] %.*s\n", vm->spec.name, (int)vm->line_length, vm->line);
+    u32 queued = console_queued(vm);
     console_write(text, n);
     vm->line_length = 0;
-    vm->line_printed = true;
-    vm->write_effect = true;
+    console_charge(vm, queued, (u32)n);
 }
 
 void vm_note_input(struct vm *vm)
@@ -88,9 +117,9 @@ void vm_take_input(struct vm *vm)
 /* The user has connected the terminal to this VM: it is a terminal's business what the bytes mean. */
 static void put_raw(struct vm *vm, u8 character)
 {
+    u32 queued = console_queued(vm);
     console_write_raw((const char *)&character, 1);
-    vm->line_printed = true;
-    vm->write_effect = true;
+    console_charge(vm, queued, 1);
 }
 
 /* A guest's bytes reach a terminal: nothing but printable characters and tabs gets there as it is. */
@@ -118,10 +147,12 @@ void vm_console_put(struct vm *vm, u8 character)
 
 void vm_console_throttle(struct vcpu *vcpu)
 {
+    u32 excess = vm_console_excess(vcpu->vm);
+
     vcpu->vm->line_printed = false;
-    if (LIKELY(console_room() >= 0))
+    if (LIKELY(!excess))
         return;
-    u64 until = cpu_tsc() + clock_tsc_from_ns(console_drain_estimate_ns());
+    u64 until = cpu_tsc() + clock_tsc_from_ns(console_send_time_ns(excess));
     if (until > vcpu->sleep_until_tsc)
         vcpu->sleep_until_tsc = until;
     vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
@@ -239,6 +270,7 @@ void vm_start(struct vm *vm)
     log_event("vm start name=%s kind=%s mem=%lu cpus=%u", vm->spec.name, image_kind_name(vm->spec.kind),
               vm->spec.mem_bytes, vm->spec.cpus);
     log_info("vm memory name=%s overhead_bytes=%lu", vm->spec.name, (u64)(vm->overhead_frames * FRAME_BYTES));
+    __atomic_fetch_add(&sharing, 1, __ATOMIC_RELAXED);
     vm->vcpus[0]->started = 1;
     sched_add(vm->vcpus[0]);
 }
@@ -455,6 +487,7 @@ static void finish(struct vm *vm)
     if (wants_records(vm))
         vm->board->explain(vm);
     log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
+    __atomic_fetch_sub(&sharing, 1, __ATOMIC_RELAXED);
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
     trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));

@@ -75,6 +75,8 @@ struct vm {
 
     char line[VM_CONSOLE_LINE_BYTES];
     u32 line_length;
+    u32 console_position;          /* behind its last byte at the console */
+    u32 console_queued;            /* its bytes there that waited when it wrote last */
     bool write_effect;             /* a port write has printed a line or asked for the VM's end */
     bool line_printed;             /* a line has gone out since the throttle last looked */
     enum vm_stop_reason requested; /* by a device: poweroff or reset, after the current access */
@@ -278,7 +280,12 @@ void vm_take_input(struct vm *vm);
 /* One character, or a block, for the VM's console; whole lines go out as "[name] text". VM lock held by the caller. */
 void vm_console_put(struct vm *vm, u8 character);
 void vm_console_flush(struct vm *vm);
-/* If the console lags behind, holds this vCPU back until it has caught up. */
+/*
+ * How many of the VM's bytes must leave the console before it should write again; 0: it may. Each VM has its share of
+ * the console's ring, so that a loud one waits for its own text only, and a quiet one for nobody's.
+ */
+u32 vm_console_excess(const struct vm *vm);
+/* If the VM has more waiting at the console than its share, holds this vCPU back until half of that has gone. */
 void vm_console_throttle(struct vcpu *vcpu);
 
 #endif

@@ -282,13 +282,20 @@ void console_write_raw(const char *text, size_t length)
     console_write(text, length);
 }
 
-s64 console_room(void)
+u32 console_position(void)
 {
     return 0;
 }
 
-u64 console_drain_estimate_ns(void)
+u32 console_waiting(u32 position)
 {
+    (void)position;
+    return 0;
+}
+
+u64 console_send_time_ns(u32 bytes)
+{
+    (void)bytes;
     return 0;
 }
 

@@ -28,6 +28,7 @@ static struct vcpu vcpu;
 static u64 registers[16];
 static char console[16384];
 static u32 console_bytes;
+static u32 console_limit = UINT32_MAX;
 static u32 throttled;
 static u32 exit_status, exits;
 static u32 started_index, started_count;
@@ -50,6 +51,12 @@ void vm_console_put(struct vm *which, u8 character)
     assert_ptr_equal(which, &vm);
     assert_true(console_bytes < sizeof console);
     console[console_bytes++] = (char)character;
+}
+
+u32 vm_console_excess(const struct vm *which)
+{
+    assert_ptr_equal(which, &vm);
+    return console_bytes >= console_limit;
 }
 
 void vm_console_throttle(struct vcpu *which)
@@ -162,12 +169,35 @@ static void test_console_write_copies_exactly(void **state)
             assert_int_equal(guest_memory_write(&vm.memory, gpa(address), text, sizeof text), STATUS_OK);
             console_bytes = 0;
             assert_int_equal(write_at(address, bytes), ROOTLET_OK);
-            assert_int_equal(registers[HYPERCALL_EBX], bytes);
-            assert_int_equal(console_bytes, bytes);
-            assert_memory_equal(console, text, bytes);
+            u32 printed = bytes < 1024 ? bytes : 1024; /* of one call */
+            assert_int_equal(registers[HYPERCALL_EBX], printed);
+            assert_int_equal(console_bytes, printed);
+            assert_memory_equal(console, text, printed);
         }
     }
     assert_true(throttled > 0);
+}
+
+/* No call holds its CPU for long, and none waits for the console: the count says how far it came. */
+static void test_console_write_is_short(void **state)
+{
+    static u8 newlines[FRAME_BYTES];
+
+    (void)state;
+    memset(newlines, '\n', sizeof newlines);
+    assert_int_equal(guest_memory_write(&vm.memory, gpa(0x8000), newlines, sizeof newlines), STATUS_OK);
+    assert_int_equal(write_at(0x8000, 4096), ROOTLET_OK);
+    assert_int_equal(registers[HYPERCALL_EBX], 16);
+    console_bytes = 0;
+    console_limit = 40; /* the VM has its share waiting from there on */
+    memset(newlines, 'x', sizeof newlines);
+    assert_int_equal(guest_memory_write(&vm.memory, gpa(0x8000), newlines, sizeof newlines), STATUS_OK);
+    assert_int_equal(write_at(0x8000, 4096), ROOTLET_OK);
+    assert_int_equal(registers[HYPERCALL_EBX], 48);
+    assert_int_equal(console_bytes, 48);
+    assert_int_equal(write_at(0x8000, 4096), ROOTLET_OK); /* who does not look at the count loses no short line */
+    assert_int_equal(registers[HYPERCALL_EBX], 16);
+    console_limit = UINT32_MAX;
 }
 
 static void test_console_write_up_to_the_edge_of_memory(void **state)
@@ -275,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup(test_every_number_has_a_call, set_up),
         cmocka_unit_test_setup(test_version_and_identity, set_up),
         cmocka_unit_test_setup(test_console_write_copies_exactly, set_up),
+        cmocka_unit_test_setup(test_console_write_is_short, set_up),
         cmocka_unit_test_setup(test_console_write_up_to_the_edge_of_memory, set_up),
         cmocka_unit_test_setup(test_console_write_wild_pointers, set_up),
         cmocka_unit_test_setup(test_console_write_sizes, set_up),
