@@ -15,6 +15,7 @@
 #define LOW_MEMORY_END MIB(1)
 #define NO_EXTENT      0ull /* frame 0 is never given to the allocator */
 #define MAX_OWNED      1024u
+#define PIECE_FRAMES   8u /* that are zeroed at a time */
 
 struct extent {
     u64 frames;
@@ -29,7 +30,8 @@ struct owned {
 
 static struct spinlock lock;
 static u64 first_extent = NO_EXTENT;
-static u64 free_frames;
+static u64 first_dirty = NO_EXTENT; /* extents that are free but for being zeroed, in no order */
+static u64 free_frames, dirty_frames;
 static struct owned owned[MAX_OWNED];
 static u32 owned_count;
 
@@ -108,12 +110,23 @@ static bool take_best(u64 count, u64 align_frames, u64 *out)
     return true;
 }
 
+static bool take_clean(u64 count, u64 align_frames, u64 *out)
+{
+    spin_lock(&lock);
+    bool found = take_best(count, align_frames, out);
+    spin_unlock(&lock);
+    return found;
+}
+
 enum status frames_allocate_dirty(u64 count, u64 align_frames, hpa_t *out)
 {
     CHECK(count && align_frames && bits_is_aligned(align_frames, align_frames & -align_frames));
-    spin_lock(&lock);
-    bool found = take_best(count, align_frames, &out->raw);
-    spin_unlock(&lock);
+    bool found = take_clean(count, align_frames, &out->raw);
+    if (!found && __atomic_load_n(&dirty_frames, __ATOMIC_RELAXED)) {
+        while (frames_clean_piece())
+            ;
+        found = take_clean(count, align_frames, &out->raw);
+    }
     return found ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
@@ -163,8 +176,10 @@ static bool insert(u64 base, u64 end)
         return false;
     free_frames += (end - base) / FRAME_BYTES;
     if (next != NO_EXTENT && next == end) {
+        struct extent *merged = extent_at(next);
         end = extent_end(next);
-        next = extent_at(next)->next;
+        next = merged->next;
+        *merged = (struct extent){0, 0}; /* no descriptor stays inside an extent */
     }
     if (previous != NO_EXTENT && extent_end(previous) == base) {
         *extent_at(previous) = (struct extent){(end - previous) / FRAME_BYTES, next};
@@ -190,6 +205,57 @@ void frames_free(hpa_t base, u64 count)
         panic("frames_free: double free of 0x%lx frames at 0x%lx", count, base.raw);
 }
 
+void frames_free_dirty(hpa_t base, u64 count)
+{
+    u64 end = base.raw + count * FRAME_BYTES;
+
+    CHECK(count && bits_is_aligned(base.raw, FRAME_BYTES));
+    spin_lock(&lock);
+    bool ours = is_owned(base.raw, end);
+    if (ours) {
+        *extent_at(base.raw) = (struct extent){count, first_dirty};
+        first_dirty = base.raw;
+        dirty_frames += count;
+    }
+    spin_unlock(&lock);
+    if (!ours)
+        panic("frames_free_dirty: 0x%lx frames at 0x%lx are not the allocator's", count, base.raw);
+}
+
+/* The last frames of the first dirty extent; *count: how many, 0 if there is none. */
+static u64 take_dirty(u64 *count)
+{
+    u64 base = first_dirty;
+
+    *count = 0;
+    if (base == NO_EXTENT)
+        return base;
+    struct extent *extent = extent_at(base);
+    *count = extent->frames < PIECE_FRAMES ? extent->frames : PIECE_FRAMES;
+    extent->frames -= *count;
+    base += extent->frames * FRAME_BYTES;
+    if (!extent->frames)
+        first_dirty = extent->next;
+    dirty_frames -= *count;
+    return base;
+}
+
+bool frames_clean_piece(void)
+{
+    u64 count;
+
+    if (!__atomic_load_n(&dirty_frames, __ATOMIC_RELAXED))
+        return false;
+    spin_lock(&lock);
+    u64 base = take_dirty(&count);
+    spin_unlock(&lock);
+    if (!count)
+        return false;
+    memset(phys_to_virt(hpa(base)), 0, count * FRAME_BYTES);
+    frames_free(hpa(base), count);
+    return true;
+}
+
 void frames_add(hpa_t base, u64 count)
 {
     u64 end = base.raw + count * FRAME_BYTES;
@@ -209,7 +275,7 @@ void frames_add(hpa_t base, u64 count)
 
 u64 frames_free_count(void)
 {
-    return __atomic_load_n(&free_frames, __ATOMIC_RELAXED);
+    return __atomic_load_n(&free_frames, __ATOMIC_RELAXED) + __atomic_load_n(&dirty_frames, __ATOMIC_RELAXED);
 }
 
 u64 frames_largest(u64 align_frames)

@@ -163,6 +163,8 @@ static void run_machines(enum trace_to trace)
         log_event("first entry ticks=%lu", first - boot_entry_tsc);
     selftest_at_end();
     vms_report_and_free(trace);
+    while (frames_clean_piece())
+        ;
     u64 frames_after = frames_free_count();
     log_event("frames before=%lu after=%lu lost=%ld", frames_before, frames_after, (s64)(frames_before - frames_after));
     if (frames_before != frames_after)

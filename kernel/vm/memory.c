@@ -113,8 +113,7 @@ void guest_memory_release(struct guest_memory *memory)
 {
     for (u32 i = 0; i < memory->region_count; i++) {
         const struct guest_region *r = &memory->regions[i];
-        memset(phys_to_virt(r->frames), 0, r->size_bytes);
-        frames_free(r->frames, r->size_bytes / FRAME_BYTES);
+        frames_free_dirty(r->frames, r->size_bytes / FRAME_BYTES);
     }
     memset(memory, 0, sizeof *memory);
 }

@@ -138,6 +138,17 @@ void frames_free(hpa_t base, u64 count)
     }
 }
 
+void frames_free_dirty(hpa_t base, u64 count)
+{
+    memset(phys_to_virt(base), 0, count * FRAME_BYTES);
+    frames_free(base, count);
+}
+
+bool frames_clean_piece(void)
+{
+    return false;
+}
+
 u64 frames_free_count(void)
 {
     u64 bytes = 0;

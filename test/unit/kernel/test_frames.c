@@ -97,6 +97,42 @@ static void test_gives_zeroed_aligned_frames_and_counts_them(void **state)
     assert_int_equal(frames_free_count(), 1000 - 9 * 3);
 }
 
+static bool is_zero(u64 base, u64 frames)
+{
+    for (u64 i = 0; i < frames * FRAME_BYTES; i++)
+        if (memory[base + i])
+            return false;
+    return true;
+}
+
+/* What a VM leaves counts as free at once, is zeroed in pieces, and is given to nobody before. */
+static void test_dirty_frames_are_cleaned_in_pieces(void **state)
+{
+    hpa_t out;
+
+    (void)state;
+    frames_add(hpa(MIB(8)), 100);
+    u64 base = allocate(90, 1);
+    memset(memory + base, 0xa5, 90 * FRAME_BYTES);
+    assert_false(frames_clean_piece());
+    frames_free_dirty(hpa(base), 50);
+    frames_free_dirty(hpa(base + 50 * FRAME_BYTES), 40);
+    assert_int_equal(frames_free_count(), 100);
+    assert_int_equal(frames_allocate(10, 1, &out), STATUS_OK); /* what is clean goes first */
+    assert_true(out.raw < base || out.raw >= base + 90 * FRAME_BYTES);
+    u32 pieces = 0;
+    while (frames_clean_piece())
+        pieces++;
+    assert_in_range(pieces, 10, 90);
+    assert_true(is_zero(base + FRAME_BYTES, 89)); /* the first has the free extent's descriptor */
+    assert_int_equal(allocate(90, 1), base);
+    memset(memory + base, 0xa5, 90 * FRAME_BYTES);
+    frames_free_dirty(hpa(base), 90);
+    assert_int_equal(frames_allocate_dirty(90, 1, &out), STATUS_OK); /* nothing else is left: cleaned for it */
+    assert_true(is_zero(out.raw + FRAME_BYTES, 89));
+    assert_int_equal(frames_free_count(), 0);
+}
+
 static void test_refuses_what_does_not_fit_and_changes_nothing(void **state)
 {
     hpa_t out = hpa(77);
@@ -253,6 +289,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_gives_zeroed_aligned_frames_and_counts_them, drain),
+        cmocka_unit_test_teardown(test_dirty_frames_are_cleaned_in_pieces, drain),
         cmocka_unit_test_teardown(test_refuses_what_does_not_fit_and_changes_nothing, drain),
         cmocka_unit_test_teardown(test_merges_in_every_order_of_freeing, drain),
         cmocka_unit_test_teardown(test_small_requests_leave_large_extents_whole, drain),
