@@ -3,7 +3,7 @@
  * vCPUs that wait: in HLT or asleep until an event or a time, throttled by cap=, or paused by the debugger. Only their
  * CPU touches them; it wakes them in its loop and in exits, at their time or when ATTEND_WAKE says that somebody has
  * something for one. A vCPU that slept rejoins at the queue's level, less one slice of credit, so that it answers
- * quickly and cannot hoard.
+ * quickly and cannot hoard. Looking at one costs whoever runs here an interrupt, so that it is the sleeper's own time.
  */
 #include "arch/x86/cpu.h"
 #include "kernel/panic.h"
@@ -16,6 +16,32 @@ void sched_update_next_wake(struct sched_cpu *cpu)
     cpu->next_wake_tsc = UINT64_MAX;
     for (const struct vcpu *v = cpu->blocked; v; v = v->next)
         cpu->next_wake_tsc = minimum(cpu->next_wake_tsc, v->wake_tsc);
+}
+
+#define LOOK_TICKS 1500u /* of the TSC: the interrupt, the exit of who runs, and the way back */
+
+/* The sleeper pays for the look that began at `since`. */
+static void charge_look(struct vcpu *vcpu, u64 since)
+{
+    u64 cost = cpu_tsc() - since + LOOK_TICKS;
+
+    vcpu->run_tsc += cost;
+    vcpu->period_used_tsc += cost;
+    vcpu->vruntime += weighted(vcpu, cost);
+}
+
+/*
+ * A sleeper that has had its share, by its timers alone or otherwise, is looked at when it would get its turn: it is as
+ * late as a vCPU that runs. If nobody else wants this CPU, it costs nobody anything.
+ */
+static u64 not_before_its_turn(const struct sched_cpu *cpu, const struct vcpu *vcpu, u64 wake, u64 now)
+{
+    u64 level = cpu->min_vruntime + sched_slice_tsc; /* who runs has not been charged for its slice yet */
+
+    if ((!cpu->current && !cpu->ready) || vcpu->vruntime <= level)
+        return wake;
+    u64 late = minimum(vcpu->vruntime - level, 10 * sched_slice_tsc);
+    return wake > now + late ? wake : now + late;
 }
 
 static u64 wake_time(const struct vcpu *vcpu)
@@ -67,7 +93,7 @@ void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
     vcpu->block_tsc = now;
     refresh_timer(vcpu);
-    vcpu->wake_tsc = wake_time(vcpu);
+    vcpu->wake_tsc = not_before_its_turn(cpu, vcpu, wake_time(vcpu), now);
     vcpu->next = cpu->blocked;
     cpu->blocked = vcpu;
     sched_update_next_wake(cpu);
@@ -161,12 +187,15 @@ void sched_wake_due(struct sched_cpu *cpu, u64 now)
         if (requested)
             __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
         take_input(v);
-        if (should_wake(cpu, v, now)) {
+        u64 since = cpu_tsc();
+        bool wakes = should_wake(cpu, v, now);
+        charge_look(v, since);
+        if (wakes) {
             wake(cpu, v, now);
             continue;
         }
         refresh_timer(v);
-        v->wake_tsc = wake_time(v);
+        v->wake_tsc = not_before_its_turn(cpu, v, wake_time(v), now);
         count_halted(v, is_halted_for_good(v));
     }
     sched_update_next_wake(cpu);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A neighbour that watches what others cost it: counts loops for a while and prints how many, and the longest time in
+ * which it did not run. Options: ms=<n> (3000) to watch.
+ */
+#include "guests/lib/guest.h"
+
+static u32 us_of(u64 tsc, u32 khz)
+{
+    u32 units = (u32)(tsc >> 4);
+    return units / (khz >> 4) * 1000 + units % (khz >> 4) * 1000 / (khz >> 4);
+}
+
+int guest_main(void)
+{
+    u32 khz = hypercall_tsc_khz(), loops = 0;
+    u64 span = (u64)guest_option_number("ms", 3000) * khz, worst = 0;
+    u64 start = cpu_rdtsc(), last = start;
+
+    while (last - start < span) {
+        u64 now = cpu_rdtsc();
+        if (now - last > worst)
+            worst = now - last;
+        last = now;
+        loops++;
+    }
+    print("gap worst_us=%u loops=%u\n", us_of(worst, khz), loops);
+    return 0;
+}
