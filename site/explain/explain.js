@@ -142,7 +142,7 @@ function openWords(item) {
   if (item.needs_memory) {
     words.push(`it depends on memory: ${item.needs_memory}`);
   }
-  return [item.words, ...words].map((one) => `${one.charAt(0).toUpperCase()}${one.slice(1)}. `).join("");
+  return [item.words, ...words].map((one) => `${capitalized(one)}. `).join("");
 }
 
 function openItem(item) {
@@ -207,7 +207,7 @@ function showAnswer() {
   byId("verdict").className = `verdict ${answer.verdict}`;
   byId("verdict").textContent = verdictWords();
   const first = about + (answer.cpu ? `The CPU says: ${answer.cpu}.` : "");
-  const lines = [first.charAt(0).toUpperCase() + first.slice(1), ...answer.remarks].filter((line) => line);
+  const lines = [capitalized(first), ...answer.remarks].filter((line) => line);
   byId("answer").replaceChildren(
     ...lines.map((line, index) => element("p", line, { className: index || !known ? "notice" : "quiet" })),
     ...answer.broken.map(brokenCard),
@@ -216,7 +216,7 @@ function showAnswer() {
     ...(known && answer.verdict !== "broken"
       ? list("What else makes a VM entry fail, and no VMCS shows", answer.also) : []),
     ...(known ? notUnderstood() : []));
-  byId("copy").hidden = !known;
+  byId("copy").hidden = !known || !navigator.clipboard; // a page of plain http has none
 }
 
 function fieldRow(field) {
@@ -249,16 +249,20 @@ function showFields() {
   }));
 }
 
-/* As tools/vmx-explain prints it: for an answer to a mail. */
+function capitalized(words) {
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
+}
+
+/* Much as tools/vmx-explain prints it: for an answer to a mail. */
 function answerText() {
-  const lines = [`${FORMAT_WORDS[answer.format]}, ${answer.fields.length} fields. ${verdictWords()}`];
+  const lines = [capitalized(`${FORMAT_WORDS[answer.format]}, ${answer.fields.length} fields. ${verdictWords()}`)];
   if (answer.cpu) {
     lines.push(`The CPU says: ${answer.cpu}.`);
   }
   answer.broken.forEach((item, index) => lines.push("", `${index + 1}. ${valueWords(item)}`, `   ${item.decoded}`,
     `   rule: ${item.words}`, `   SDM ${item.sdm}`, `   cause: ${item.cause}`));
   lines.push(...answer.remarks.flatMap((remark) => ["", remark]));
-  if (answer.unjudged.length) {
+  if (answer.unjudged.length && answer.verdict !== "broken") {
     lines.push("", "Not judged:", ...openItems().map((item) =>
       `- ${valueWords(item)}: ${openWords(item)}(SDM ${item.sdm})`));
   }

@@ -152,6 +152,17 @@ def test_a_line_is_shown_in_the_dump(page):
     assert page.js("document.activeElement.id") == "dump"
 
 
+def test_the_answer_can_be_copied_for_a_mail(page):
+    start(page)
+    answered(page, read(KVM_A))
+    page.one("#copy").click()
+    page.wait(lambda: page.one("#copy").text == "Copied")
+    text = page.js("answerText()")
+    assert text.startswith("KVM's dump, 110 fields. 1 rule is broken: GUEST_INTERRUPTIBILITY\nThe CPU says: exit ")
+    for part in ("GUEST_INTERRUPTIBILITY = 0x9", "rule: blocking by STI", "SDM 3C 26.3.1.5", "cause: "):
+        assert part in text
+
+
 def test_a_rule_leads_to_its_page(page):
     start(page)
     answered(page, read(KVM_A))
