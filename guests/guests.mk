@@ -4,7 +4,8 @@
 
 # 32-bit multiboot guests that use guests/lib.
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
-	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps gap hostile
+	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps \
+	gap hostile
 GUESTS64 := long64 apic pku
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) \
 	build/guests/bootsector.bin
