@@ -13,6 +13,13 @@ RECORDER_TICKS = 25
 FIRST_ENTRY_TICKS = 20_000_000
 SHARE_ERROR = 2.0
 CROWD_PERCENT = 5.0
+ATTACKER_SHARE = 100 / 101  # percent of a CPU: weight 1 beside weight 100
+ATTACK_LOSS = 3.0  # percent that a neighbour loses beyond that
+GAP_US = 12_000  # a slice is 10 ms
+OTHER_GAP_US = 1_000
+
+# guests/hostile: attack=, and keys of its line.
+ATTACKS = (("flood", "cpus=1"), ("timer", "cpus=1"), ("blocked", "cpus=1"), ("ipi", "cpus=2"))
 
 # guests/bench, on one vCPU.
 EXITS = (

@@ -4,21 +4,14 @@ import re
 
 import pytest
 
+import bounds
+
 pytestmark = pytest.mark.engines
 
 GAP = "build/guests/gap.elf vm={name} mem=4M affinity={cpu} limit=60000 -- ms=1000\n"
 HOSTILE = ("build/guests/hostile.elf vm=hostile-with-a-long-name mem=4M affinity=0 {keys} weight=1 "
            "-- attack={name} ms=900\n")
-ATTACKS = {
-    "flood": "cpus=1",    # console hypercalls: 7.1 s without a switch, once
-    "timer": "cpus=1",    # wakes every 20 us
-    "blocked": "cpus=1",  # a timer every 20 us whose interrupt is never taken
-    "ipi": "cpus=2",      # IPIs of all vectors to a vCPU that takes none
-}
-SHARE = 100 / 101  # of weight 100 beside weight 1
-LOSS = 0.03        # beyond that
-SLICE_US = 12000
-OTHER_CPU_US = 1000
+SHARE = 1 - bounds.ATTACKER_SHARE / 100
 
 
 def seen(run, name):
@@ -28,16 +21,16 @@ def seen(run, name):
     return int(found[1]), int(found[2])
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_time_is_contained(boot, attack):
+@pytest.mark.parametrize("attack,keys", bounds.ATTACKS)
+def test_time_is_contained(boot, attack, keys):
     lines = GAP.format(name="same", cpu=0) + GAP.format(name="other", cpu=1)
-    run = boot(lines + HOSTILE.format(keys=ATTACKS[attack], name=attack), cpus=2)
+    run = boot(lines + HOSTILE.format(keys=keys, name=attack), cpus=2)
     run.check_good_end()
     same_gap, same_loops = seen(run, "same")
     other_gap, other_loops = seen(run, "other")
-    assert same_loops >= (SHARE - LOSS) * other_loops, f"{same_loops} of {other_loops} loops\n{run}"
-    assert same_gap <= SLICE_US, run
-    assert other_gap <= OTHER_CPU_US, run
+    assert same_loops >= (SHARE - bounds.ATTACK_LOSS / 100) * other_loops, f"{same_loops} of {other_loops} loops\n{run}"
+    assert same_gap <= bounds.GAP_US, run
+    assert other_gap <= bounds.OTHER_GAP_US, run
 
 
 def test_the_end_of_a_large_vm_holds_up_nobody(boot):
@@ -46,5 +39,5 @@ def test_the_end_of_a_large_vm_holds_up_nobody(boot):
     run = boot(lines + "build/guests/hello.elf vm=large mem=300M affinity=0\n", cpus=2, memory=512)
     run.check_good_end()
     assert run.reasons()["large"] == "exit"
-    assert seen(run, "same")[0] <= SLICE_US, run
-    assert seen(run, "other")[0] <= OTHER_CPU_US, run
+    assert seen(run, "same")[0] <= bounds.GAP_US, run
+    assert seen(run, "other")[0] <= bounds.OTHER_GAP_US, run
