@@ -35,12 +35,21 @@ enum info_tag {
     INFO_LOADER_NAME = 2,
     INFO_MODULE = 3,
     INFO_MEMORY = 4,
+    INFO_BOOT_DEVICE = 5,
     INFO_MAP = 6,
+    INFO_VBE = 7,
     INFO_FRAMEBUFFER = 8,
     INFO_ELF_SECTIONS = 9,
+    INFO_APM = 10,
+    INFO_SMBIOS = 13,
+    INFO_ACPI_1 = 14,
+    INFO_ACPI_2 = 15,
+    INFO_NETWORK = 16,
     INFO_LOAD_BASE = 21,
-    INFO_LAST = 21,
 };
+
+#define RSDP_1_BYTES 20u
+#define RSDP_2_BYTES 36u
 
 enum preference { PREFER_NONE, PREFER_LOWEST, PREFER_HIGHEST };
 
@@ -75,15 +84,46 @@ bool multiboot2_find(const struct image *image, u64 *offset, u32 *bytes)
     return false;
 }
 
-/* The specification lets a loader boot without what the machine lacks: only what no PC gives, or we cannot, is refused.
- */
+/* What the tag would tell, for those that this loader does not give; NULL: it gives the tag. */
+static const char *what_is_missing(u32 type)
+{
+    switch (type) {
+    case INFO_COMMAND_LINE:
+    case INFO_LOADER_NAME:
+    case INFO_MODULE:
+    case INFO_MEMORY:
+    case INFO_MAP:
+    case INFO_FRAMEBUFFER:
+    case INFO_ACPI_1:
+    case INFO_ACPI_2:
+    case INFO_LOAD_BASE:
+        return NULL;
+    case INFO_BOOT_DEVICE:
+        return "BIOS boot device";
+    case INFO_VBE:
+        return "VBE";
+    case INFO_ELF_SECTIONS:
+        return "ELF sections";
+    case INFO_APM:
+        return "APM";
+    case INFO_SMBIOS:
+        return "SMBIOS";
+    case INFO_NETWORK:
+        return "network";
+    default:
+        return type < INFO_LOAD_BASE ? "EFI" : "unknown";
+    }
+}
+
+/* A kernel that says it cannot do without a tag would go wrong later, and less clearly. */
 static enum status check_requests(const u8 *tag, u32 tag_bytes, struct refusal *why)
 {
     for (u32 at = 8; bytes_contain(tag_bytes, at, 4); at += 4) {
         u32 type = bytes_u32(tag + at);
-        if (type == INFO_ELF_SECTIONS || type > INFO_LAST)
-            return refuse(why, STATUS_UNSUPPORTED, "multiboot2 header requires information tag %u, which is not given",
-                          type);
+        const char *what = what_is_missing(type);
+        if (what)
+            return refuse(why, STATUS_UNSUPPORTED,
+                          "multiboot2 header requires information tag %u (%s), which is not given", type, what);
     }
     return STATUS_OK;
 }
@@ -242,7 +282,6 @@ struct info {
     const struct load_request *request;
     const struct guest_memory *memory;
     const u64 *module_starts;
-    bool relocatable;
     u32 load_base;
 };
 
@@ -290,16 +329,27 @@ static void write_framebuffer_tag(struct layout_writer *writer)
     layout_append_u32(writer, 2 << 8 | 16);
 }
 
+/* Copies of the root pointer, as GRUB gives them: its first version's part, and the whole. */
+static void write_acpi_tags(struct layout_writer *writer, const struct guest_memory *memory, gpa_t root)
+{
+    u8 rsdp[RSDP_2_BYTES];
+
+    if (!root.raw || guest_memory_read(memory, root, rsdp, sizeof rsdp) != STATUS_OK)
+        return;
+    begin_tag(writer, INFO_ACPI_1, RSDP_1_BYTES);
+    layout_append(writer, rsdp, RSDP_1_BYTES);
+    begin_tag(writer, INFO_ACPI_2, RSDP_2_BYTES);
+    layout_append(writer, rsdp, RSDP_2_BYTES);
+}
+
 static void write_info(const struct info *info, u32 total_bytes, struct layout_writer *writer)
 {
     const struct load_request *request = info->request;
 
     layout_append_u32(writer, total_bytes);
     layout_append_u32(writer, 0);
-    if (info->relocatable) {
-        begin_tag(writer, INFO_LOAD_BASE, 4);
-        layout_append_u32(writer, info->load_base);
-    }
+    begin_tag(writer, INFO_LOAD_BASE, 4);
+    layout_append_u32(writer, info->load_base);
     write_string_tag(writer, INFO_COMMAND_LINE, request->boot.line);
     write_string_tag(writer, INFO_LOADER_NAME, MULTIBOOT_LOADER_NAME);
     for (u32 i = 0; i < request->module_count; i++) {
@@ -310,6 +360,7 @@ static void write_info(const struct info *info, u32 total_bytes, struct layout_w
     }
     write_memory_tags(writer, info->memory);
     write_framebuffer_tag(writer);
+    write_acpi_tags(writer, info->memory, request->acpi_root);
     begin_tag(writer, INFO_END, 0);
 }
 
@@ -332,7 +383,7 @@ enum status load_multiboot2(const struct load_request *request, const struct gue
         status = layout_place_modules(&layout, request, module_starts, why);
     if (status != STATUS_OK)
         return status;
-    struct info info = {request, memory, module_starts, header.relocatable, (u32)(plan.low + delta)};
+    struct info info = {request, memory, module_starts, (u32)(plan.low + delta)};
     struct layout_writer writer = {0};
     write_info(&info, 0, &writer);
     u32 total_bytes = (u32)writer.used_bytes;

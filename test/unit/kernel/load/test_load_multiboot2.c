@@ -111,7 +111,7 @@ static void test_information(void **state)
 
     (void)state;
     begin(MIB(8));
-    TAG(1, 0, 1, 3, 4, 6, 8, 15); /* what a PC may lack can be asked for */
+    TAG(1, 0, 1, 2, 3, 4, 6, 8, 14, 15, 21);
     TAG(4, 0, 3);
     TAG(5, 1, 1024, 768, 32);
     TAG(6, 0);
@@ -146,8 +146,29 @@ static void test_information(void **state)
     assert_int_equal(word(at + 4, 4), 32);
     assert_int_equal(word(at + 8, 8), 0xb8000);
     assert_int_equal(word(at + 28, 2), 0x0210);
-    assert_int_equal(find_tag(21, 0), 0);
+    assert_int_equal(word(find_tag(21, 0) + 8, 4), 0x200000);
+    assert_int_equal(find_tag(14, 0), 0); /* no root pointer in this VM */
     assert_int_equal(word(start.rbx + 4, 4), 0);
+}
+
+static void test_acpi_root(void **state)
+{
+    static u8 rsdp[36] = "RSD PTR ";
+
+    (void)state;
+    begin(MIB(8));
+    for (u32 i = 8; i < sizeof rsdp; i++)
+        rsdp[i] = (u8)(i * 5);
+    request.acpi_root = gpa(0xe0000);
+    assert_int_equal(guest_memory_write(&memory, request.acpi_root, rsdp, sizeof rsdp), STATUS_OK);
+    assert_int_equal(load(), STATUS_OK);
+    for (u32 tag_type = 14; tag_type <= 15; tag_type++) {
+        u32 bytes = tag_type == 14 ? 20 : 36;
+        u64 at = find_tag(tag_type, 0);
+        assert_int_equal(word(at + 4, 4), 8 + bytes);
+        for (u32 i = 0; i < bytes; i++)
+            assert_int_equal(word(at + 8 + i, 1), rsdp[i]);
+    }
 }
 
 static void test_memory_map(void **state)
@@ -278,7 +299,10 @@ static void test_required_tags(void **state)
     expect_refusal(STATUS_UNSUPPORTED, "requires information tag 22");
     begin(MIB(8));
     TAG(1, 0, 9);
-    expect_refusal(STATUS_UNSUPPORTED, "requires information tag 9");
+    expect_refusal(STATUS_UNSUPPORTED, "requires information tag 9 (ELF sections), which is not given");
+    begin(MIB(8));
+    TAG(1, 0, 4, 12);
+    expect_refusal(STATUS_UNSUPPORTED, "requires information tag 12 (EFI), which is not given");
     begin(MIB(8));
     TAG(1, 1, 9, 22);
     assert_int_equal(load(), STATUS_OK);
@@ -333,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_information),         cmocka_unit_test(test_memory_map),
+        cmocka_unit_test(test_acpi_root),           cmocka_unit_test(test_memory_map),
         cmocka_unit_test(test_entry_and_addresses), cmocka_unit_test(test_relocation),
         cmocka_unit_test(test_required_tags),       cmocka_unit_test(test_broken_headers),
     };
