@@ -32,7 +32,7 @@ static void check_version(void)
     expect(hypercall(&call) == ROOTLET_OK && call.ebx == ROOTLET_ABI_VERSION, "version");
     expect(call.ecx == MARK_ECX && call.edx == MARK_EDX, "version changed a register");
     struct cpuid leaf = cpu_cpuid(ROOTLET_CPUID_FEATURES, 0);
-    expect(leaf.eax == ROOTLET_ABI_VERSION && leaf.ebx == 0, "CPUID tells another version");
+    expect(leaf.eax == 0 && leaf.ebx == ROOTLET_ABI_VERSION, "CPUID tells another version");
     print("hypercalls version=%u\n", call.ebx);
 }
 

@@ -11,7 +11,7 @@
 
 /* Detection: CPUID.01H:ECX[31], then these leaves. EBX, ECX, EDX of the first spell "RootletRootl". */
 #define ROOTLET_CPUID_SIGNATURE 0x40000000 /* EAX: the highest leaf of this range */
-#define ROOTLET_CPUID_FEATURES  0x40000001 /* EAX: ABI version, EBX: features (none yet: 0) */
+#define ROOTLET_CPUID_FEATURES  0x40000001 /* EAX: 0 (KVM's features: none); EBX: ABI version */
 #define ROOTLET_SIGNATURE_EBX   0x746f6f52 /* "Root" */
 #define ROOTLET_SIGNATURE_ECX   0x5274656c /* "letR" */
 #define ROOTLET_SIGNATURE_EDX   0x6c746f6f /* "ootl" */

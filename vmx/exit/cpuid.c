@@ -374,7 +374,8 @@ static struct cpuid_result hypervisor(u32 leaf)
     if (leaf == ROOTLET_CPUID_SIGNATURE)
         return (struct cpuid_result){ROOTLET_CPUID_FEATURES, ROOTLET_SIGNATURE_EBX, ROOTLET_SIGNATURE_ECX,
                                      ROOTLET_SIGNATURE_EDX};
-    return (struct cpuid_result){ROOTLET_ABI_VERSION, 0, 0, 0};
+    /* EAX is 0: where KVM has its feature bits. Some guests look there without a look at the signature. */
+    return (struct cpuid_result){0, ROOTLET_ABI_VERSION, 0, 0};
 }
 
 /* The guest's own leaf 1; cr.c keeps OSXSAVE true to CR4. */
