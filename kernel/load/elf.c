@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The ELF reader: file header, program headers and notes, nothing else. Fields are read at their offsets through one
- * table for each class, since the two classes order and size them differently. System V ABI (gABI 4.1), "ELF Header"
- * and "Program Header".
+ * The ELF reader: file header, program headers, notes, and section headers as boot loaders hand them on. Fields are
+ * read at their offsets through one table for each class, since the two classes order and size them differently. System
+ * V ABI (gABI 4.1), "ELF Header", "Program Header" and "Sections".
  */
 #include "kernel/load/elf.h"
 #include "kernel/lib/bits.h"
@@ -16,6 +16,8 @@
 #define ELF_PT_LOAD        1u
 #define ELF_PT_NOTE        4u
 #define NOTE_HEADER_BYTES  12u
+#define ELF_SHT_NOBITS     8u
+#define SECTION_ALIGNMENT  16u
 
 /* Offsets of the fields; a word is 4 or 8 bytes by class. */
 struct elf_class {
@@ -26,6 +28,10 @@ struct elf_class {
     u8 phentsize, phnum;
     u8 program_bytes;
     u8 offset, vaddr, paddr, filesz, memsz; /* words of a program header */
+    u8 shoff;                               /* a word of the file header */
+    u8 shentsize, shnum, shstrndx;
+    u8 section_bytes;
+    u8 sh_addr, sh_offset, sh_size; /* words of a section header */
 };
 
 /* The program headers of a file, all of them there. */
@@ -36,8 +42,10 @@ struct programs {
     u32 stride;
 };
 
-static const struct elf_class elf32 = {false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20};
-static const struct elf_class elf64 = {true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40};
+static const struct elf_class elf32 = {
+    false, ELF_MACHINE_386, 52, 24, 28, 42, 44, 32, 4, 8, 12, 16, 20, 32, 46, 48, 50, 40, 12, 16, 20};
+static const struct elf_class elf64 = {
+    true, ELF_MACHINE_X86_64, 64, 24, 32, 54, 56, 56, 8, 16, 24, 32, 40, 40, 58, 60, 62, 64, 16, 24, 32};
 
 static u64 word(const struct elf_class *class, const u8 *at)
 {
@@ -182,4 +190,75 @@ bool elf_find_note(const struct image *image, const struct elf_note_key *key, u6
             return true;
     }
     return false;
+}
+
+bool elf_find_sections(const struct image *image, struct elf_sections *sections)
+{
+    const struct elf_class *class = NULL;
+
+    if (check_header(image, &class, NULL) != STATUS_OK)
+        return false;
+    u64 offset = word(class, image->bytes + class->shoff);
+    u32 stride = bytes_u16(image->bytes + class->shentsize);
+    u32 count = bytes_u16(image->bytes + class->shnum);
+    if (count == 0 || stride < class->section_bytes || !bytes_contain(image->size_bytes, offset, (u64)count * stride))
+        return false;
+    *sections = (struct elf_sections){
+        image, class, image->bytes + offset, count, stride, bytes_u16(image->bytes + class->shstrndx), 0};
+    return true;
+}
+
+/* True for contents that no segment brings into memory, as those of symbol tables: they have no address. */
+static bool is_apart(const struct elf_sections *sections, const u8 *header)
+{
+    const struct elf_class *class = sections->class;
+
+    return word(class, header + class->sh_addr) == 0 && word(class, header + class->sh_size) != 0 &&
+           bytes_u32(header + 4) != ELF_SHT_NOBITS &&
+           bytes_contain(sections->image->size_bytes, word(class, header + class->sh_offset),
+                         word(class, header + class->sh_size));
+}
+
+enum status elf_place_sections(struct elf_sections *sections, struct layout *layout, struct refusal *why)
+{
+    struct layout_writer contents = {0};
+    enum status status = STATUS_OK;
+
+    for (u32 pass = 0; status == STATUS_OK && pass < 2; pass++) {
+        for (u32 i = 0; i < sections->count; i++) {
+            const u8 *header = sections->headers + (u64)i * sections->header_bytes;
+            u64 bytes = word(sections->class, header + sections->class->sh_size);
+            if (!is_apart(sections, header))
+                continue;
+            contents.used_bytes = bits_align_up(contents.used_bytes, SECTION_ALIGNMENT);
+            layout_append(&contents,
+                          sections->image->bytes + word(sections->class, header + sections->class->sh_offset), bytes);
+        }
+        if (contents.used_bytes == 0)
+            return STATUS_OK;
+        if (pass == 0)
+            status = layout_place(layout, contents.used_bytes, "the ELF sections", &sections->base, why);
+        contents = (struct layout_writer){layout->memory, sections->base, 0};
+    }
+    return status;
+}
+
+void elf_write_sections(const struct elf_sections *sections, struct layout_writer *writer)
+{
+    u64 address_at = sections->class->sh_addr;
+    u64 word_bytes = sections->class->wide ? 8 : 4;
+    u64 used = 0;
+
+    for (u32 i = 0; i < sections->count; i++) {
+        const u8 *header = sections->headers + (u64)i * sections->header_bytes;
+        u64 address = word(sections->class, header + address_at);
+        if (is_apart(sections, header)) {
+            used = bits_align_up(used, SECTION_ALIGNMENT);
+            address = sections->base + used;
+            used += word(sections->class, header + sections->class->sh_size);
+        }
+        layout_append(writer, header, address_at);
+        layout_append(writer, &address, word_bytes);
+        layout_append(writer, header + address_at + word_bytes, sections->header_bytes - address_at - word_bytes);
+    }
 }

@@ -22,6 +22,7 @@
 #define INFO_MAP_BYTES    24u
 /* memory sizes, command line, modules, memory map, loader name */
 #define INFO_FLAGS       (BIT(0) | BIT(2) | BIT(3) | BIT(6) | BIT(9))
+#define INFO_SECTIONS    BIT(5)
 #define INFO_FRAMEBUFFER BIT(12)
 #define FRAMEBUFFER_TEXT 2u
 
@@ -73,6 +74,7 @@ struct info {
     const struct guest_memory *memory;
     const u64 *module_starts;
     bool video;
+    const struct elf_sections *sections; /* NULL: none */
 };
 
 static void fill_words(const struct info *info, u64 base, u32 *words)
@@ -80,7 +82,8 @@ static void fill_words(const struct info *info, u64 base, u32 *words)
     u32 map_count = layout_count_map_entries(info->memory);
     u64 modules = base + INFO_WORDS * 4;
     u64 map = modules + info->request->module_count * INFO_MODULE_BYTES;
-    u64 strings = map + map_count * INFO_MAP_BYTES;
+    u64 sections = map + map_count * INFO_MAP_BYTES;
+    u64 strings = sections + (info->sections ? (u64)info->sections->count * info->sections->header_bytes : 0);
     u64 high_bytes = guest_memory_low_top(info->memory);
 
     memset(words, 0, INFO_WORDS * 4);
@@ -90,6 +93,13 @@ static void fill_words(const struct info *info, u64 base, u32 *words)
     words[4] = (u32)strings + sizeof MULTIBOOT_LOADER_NAME;
     words[5] = info->request->module_count;
     words[6] = (u32)modules;
+    if (info->sections) {
+        words[0] |= (u32)INFO_SECTIONS;
+        words[7] = info->sections->count;
+        words[8] = info->sections->header_bytes;
+        words[9] = (u32)sections;
+        words[10] = info->sections->names;
+    }
     words[11] = map_count * INFO_MAP_BYTES;
     words[12] = (u32)map;
     words[16] = (u32)strings;
@@ -100,7 +110,7 @@ static void fill_words(const struct info *info, u64 base, u32 *words)
     words[27] = FRAMEBUFFER_TEXT << 8 | 16; /* type, bits of a character */
 }
 
-/* Appends the block: info, module entries, memory map, strings (loader name, command line, module lines). */
+/* Appends the block: info, modules, memory map, section headers, strings (loader name, command line, module lines). */
 static void write_info(const struct info *info, struct layout_writer *writer)
 {
     const struct load_request *request = info->request;
@@ -123,6 +133,8 @@ static void write_info(const struct info *info, struct layout_writer *writer)
         layout_append_u64(writer, entry.size_bytes);
         layout_append_u32(writer, entry.type);
     }
+    if (info->sections)
+        elf_write_sections(info->sections, writer);
     layout_append_string(writer, MULTIBOOT_LOADER_NAME);
     layout_append_string(writer, request->boot.line);
     for (u32 i = 0; i < request->module_count; i++)
@@ -145,12 +157,17 @@ enum status load_multiboot(const struct load_request *request, const struct gues
         status = layout_place_modules(&layout, request, module_starts, why);
     if (status != STATUS_OK)
         return status;
-    struct info info = {request, memory, module_starts, flags & FLAG_VIDEO};
+    struct elf_sections sections;
+    bool has_sections = !(flags & FLAG_ADDRESSES) && elf_find_sections(&request->boot, &sections);
+    struct info info = {request, memory, module_starts, flags & FLAG_VIDEO, has_sections ? &sections : NULL};
     struct layout_writer writer = {0};
     write_info(&info, &writer);
     status = layout_place(&layout, writer.used_bytes, "the multiboot information", &writer.base, why);
     if (status != STATUS_OK)
         return status;
+    /* Without room for them the kernel starts without: the flag tells it. */
+    if (has_sections && elf_place_sections(&sections, &layout, NULL) != STATUS_OK)
+        info.sections = NULL;
     writer = (struct layout_writer){memory, writer.base, 0};
     write_info(&info, &writer);
     *start = (struct start_state){

@@ -63,6 +63,7 @@ struct header {
     u32 entry;
     bool relocatable;
     u32 min_address, max_address, alignment, preference;
+    bool needs_sections;
 };
 
 bool multiboot2_find(const struct image *image, u64 *offset, u32 *bytes)
@@ -85,8 +86,10 @@ bool multiboot2_find(const struct image *image, u64 *offset, u32 *bytes)
 }
 
 /* What the tag would tell, for those that this loader does not give; NULL: it gives the tag. */
-static const char *what_is_missing(u32 type)
+static const char *what_is_missing(const struct image *image, u32 type)
 {
+    struct elf_sections sections;
+
     switch (type) {
     case INFO_COMMAND_LINE:
     case INFO_LOADER_NAME:
@@ -103,7 +106,7 @@ static const char *what_is_missing(u32 type)
     case INFO_VBE:
         return "VBE";
     case INFO_ELF_SECTIONS:
-        return "ELF sections";
+        return elf_find_sections(image, &sections) ? NULL : "ELF sections";
     case INFO_APM:
         return "APM";
     case INFO_SMBIOS:
@@ -116,14 +119,15 @@ static const char *what_is_missing(u32 type)
 }
 
 /* A kernel that says it cannot do without a tag would go wrong later, and less clearly. */
-static enum status check_requests(const u8 *tag, u32 tag_bytes, struct refusal *why)
+static enum status check_requests(struct header *header, const u8 *tag, u32 tag_bytes, struct refusal *why)
 {
     for (u32 at = 8; bytes_contain(tag_bytes, at, 4); at += 4) {
         u32 type = bytes_u32(tag + at);
-        const char *what = what_is_missing(type);
+        const char *what = what_is_missing(header->image, type);
         if (what)
             return refuse(why, STATUS_UNSUPPORTED,
                           "multiboot2 header requires information tag %u (%s), which is not given", type, what);
+        header->needs_sections |= type == INFO_ELF_SECTIONS;
     }
     return STATUS_OK;
 }
@@ -164,7 +168,7 @@ static enum status take_tag(struct header *header, const u8 *tag, u32 tag_bytes,
         return refuse(why, STATUS_TRUNCATED, "multiboot2 header: tag %u has only %u bytes", type, tag_bytes);
     switch (type) {
     case HEADER_INFO_REQUEST:
-        return optional ? STATUS_OK : check_requests(tag, tag_bytes, why);
+        return optional ? STATUS_OK : check_requests(header, tag, tag_bytes, why);
     case HEADER_ADDRESSES:
         take_addresses(header, tag);
         return STATUS_OK;
@@ -225,6 +229,9 @@ static enum status make_plan(struct header *header, struct plan *plan, struct re
         return status;
     if (header->has_addresses && !header->has_entry)
         return refuse(why, STATUS_INVALID, "multiboot2 header has an address tag but no entry address tag");
+    if (header->has_addresses && header->needs_sections)
+        return refuse(why, STATUS_UNSUPPORTED,
+                      "multiboot2 header requires the ELF sections and has an address tag, which loads without them");
     if (header->has_addresses) {
         header->addresses.entry = header->entry;
         return plan_from_addresses(plan, header->image, &header->addresses, why);
@@ -283,6 +290,7 @@ struct info {
     const struct guest_memory *memory;
     const u64 *module_starts;
     u32 load_base;
+    const struct elf_sections *sections; /* NULL: none */
 };
 
 static void begin_tag(struct layout_writer *writer, enum info_tag type, u64 payload_bytes)
@@ -342,6 +350,16 @@ static void write_acpi_tags(struct layout_writer *writer, const struct guest_mem
     layout_append(writer, rsdp, RSDP_2_BYTES);
 }
 
+/* Counts of 32 bits, as GRUB writes and multiboot2.h declares them. */
+static void write_sections_tag(struct layout_writer *writer, const struct elf_sections *sections)
+{
+    begin_tag(writer, INFO_ELF_SECTIONS, 12 + (u64)sections->count * sections->header_bytes);
+    layout_append_u32(writer, sections->count);
+    layout_append_u32(writer, sections->header_bytes);
+    layout_append_u32(writer, sections->names);
+    elf_write_sections(sections, writer);
+}
+
 static void write_info(const struct info *info, u32 total_bytes, struct layout_writer *writer)
 {
     const struct load_request *request = info->request;
@@ -359,9 +377,19 @@ static void write_info(const struct info *info, u32 total_bytes, struct layout_w
         layout_append_string(writer, request->modules[i].line);
     }
     write_memory_tags(writer, info->memory);
+    if (info->sections)
+        write_sections_tag(writer, info->sections);
     write_framebuffer_tag(writer);
     write_acpi_tags(writer, info->memory, request->acpi_root);
     begin_tag(writer, INFO_END, 0);
+}
+
+static u32 count_info(const struct info *info)
+{
+    struct layout_writer counter = {0};
+
+    write_info(info, 0, &counter);
+    return (u32)counter.used_bytes;
 }
 
 enum status load_multiboot2(const struct load_request *request, const struct guest_memory *memory,
@@ -383,19 +411,24 @@ enum status load_multiboot2(const struct load_request *request, const struct gue
         status = layout_place_modules(&layout, request, module_starts, why);
     if (status != STATUS_OK)
         return status;
-    struct info info = {request, memory, module_starts, (u32)(plan.low + delta)};
-    struct layout_writer writer = {0};
-    write_info(&info, 0, &writer);
-    u32 total_bytes = (u32)writer.used_bytes;
-    status = layout_place(&layout, total_bytes, "the multiboot2 information", &writer.base, why);
+    struct elf_sections sections;
+    bool has_sections = !header.has_addresses && elf_find_sections(&request->boot, &sections);
+    struct info info = {request, memory, module_starts, (u32)(plan.low + delta), has_sections ? &sections : NULL};
+    u64 base;
+    status = layout_place(&layout, count_info(&info), "the multiboot2 information", &base, why);
     if (status != STATUS_OK)
         return status;
-    writer = (struct layout_writer){memory, writer.base, 0};
-    write_info(&info, total_bytes, &writer);
+    if (has_sections && elf_place_sections(&sections, &layout, why) != STATUS_OK) {
+        if (header.needs_sections)
+            return STATUS_NO_MEMORY;
+        info.sections = NULL;
+    }
+    struct layout_writer writer = {memory, base, 0};
+    write_info(&info, count_info(&info), &writer);
     *start = (struct start_state){.mode = START_PROTECTED32,
                                   .rip = plan.entry + delta,
                                   .rax = BOOTED_MAGIC,
-                                  .rbx = writer.base,
+                                  .rbx = base,
                                   .rsp = LAYOUT_STACK_TOP};
     return STATUS_OK;
 }

@@ -53,6 +53,30 @@ static inline void image_put_elf(u8 *bytes, bool wide, u64 entry, const struct i
     }
 }
 
+struct image_section {
+    u32 type; /* 1: contents, 2: symbols, 3: strings, 8: no contents in the file */
+    u64 addr, offset, size;
+};
+
+/* Section headers at `at`, named by the last one, and the file header's fields that tell of them. */
+static inline void image_put_sections(u8 *bytes, bool wide, u64 at, const struct image_section *sections, u16 count)
+{
+    unsigned w = wide ? 8 : 4;
+
+    image_put(bytes, wide ? 40 : 32, at, w);
+    image_put(bytes, wide ? 58 : 46, wide ? 64 : 40, 2);
+    image_put(bytes, wide ? 60 : 48, count, 2);
+    image_put(bytes, wide ? 62 : 50, count - 1u, 2);
+    for (u16 i = 0; i < count; i++, at += wide ? 64 : 40) {
+        image_put(bytes, at, 0x100u + i, 4);
+        image_put(bytes, at + 4, sections[i].type, 4);
+        image_put(bytes, at + (wide ? 16 : 12), sections[i].addr, w);
+        image_put(bytes, at + (wide ? 24 : 16), sections[i].offset, w);
+        image_put(bytes, at + (wide ? 32 : 20), sections[i].size, w);
+        image_put(bytes, at + (wide ? 56 : 36), 0xe0u + i, w); /* the last field */
+    }
+}
+
 /* A multiboot header without address fields. */
 static inline void image_put_multiboot(u8 *bytes, u64 offset, u32 flags)
 {

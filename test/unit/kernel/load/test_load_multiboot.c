@@ -105,6 +105,61 @@ static void test_video_request_gets_the_text_page(void **state)
     assert_int_equal(word(start.rbx + 108, 2), 0x0210);
 }
 
+static const struct image_section sections[] = {
+    {0, 0,          0,      0    },
+    {1, 0xc0100000, 0x1000, 0x800},
+    {8, 0,          0x1900, 0x900}, /* no contents: nothing to place */
+    {2, 0,          0x1a00, 0x15 },
+    {3, 0,          0x1a20, 0x40 },
+};
+
+/* GRUB's way: every header is given; contents without an address are placed, and their header says where. */
+static void test_elf_sections(void **state)
+{
+    (void)state;
+    for (int wide = 0; wide < 2; wide++) {
+        u64 header_bytes = wide ? 64 : 40, width = wide ? 8 : 4, addr = wide ? 16 : 12;
+        begin(MIB(8));
+        build_elf(wide, 3);
+        image_put_sections(file, wide, 0x1b00, sections, ARRAY_SIZE(sections));
+        memset(file + 0x1a00, 0x5a, 0x15);
+        memset(file + 0x1a20, 0xa5, 0x40);
+        assert_int_equal(load(), STATUS_OK);
+        u64 info = start.rbx;
+        assert_int_equal(word(info, 4), 0x26d);
+        assert_int_equal(word(info + 28, 4), ARRAY_SIZE(sections));
+        assert_int_equal(word(info + 32, 4), header_bytes);
+        assert_int_equal(word(info + 40, 4), ARRAY_SIZE(sections) - 1);
+        u64 at = word(info + 36, 4);
+        for (u32 i = 0; i < ARRAY_SIZE(sections); i++) {
+            assert_int_equal(word(at + i * header_bytes, 4), 0x100 + i);
+            assert_int_equal(word(at + (i + 1) * header_bytes - width, (unsigned)width), 0xe0 + i);
+            if (i < 3)
+                assert_int_equal(word(at + i * header_bytes + addr, (unsigned)width), sections[i].addr);
+        }
+        u64 symbols = word(at + 3 * header_bytes + addr, (unsigned)width);
+        u64 strings = word(at + 4 * header_bytes + addr, (unsigned)width);
+        assert_true(symbols >= 0x113000);
+        for (u32 i = 0; i < 0x15; i++)
+            assert_int_equal(word(symbols + i, 1), 0x5a);
+        for (u32 i = 0; i < 0x40; i++)
+            assert_int_equal(word(strings + i, 1), 0xa5);
+        assert_true(strings >= symbols + 0x15);
+        assert_string_equal(text(word(info + 64, 4)), "Rootlet"); /* the headers did not run into the strings */
+    }
+}
+
+static void test_elf_sections_that_are_not_there(void **state)
+{
+    (void)state;
+    begin(MIB(2));
+    build_elf(false, 3);
+    image_put_sections(file, false, 0x1b00, sections, ARRAY_SIZE(sections));
+    request.boot.size_bytes = 0x1b00 + 40 * ARRAY_SIZE(sections) - 1; /* the last header is not all there */
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(word(start.rbx, 4), 0x24d);
+}
+
 static void build_address_form(u64 offset)
 {
     static const u32 fields[] = {0x100004, 0x100000, 0x101000, 0x104000, 0x100030};
@@ -287,6 +342,8 @@ int main(void)
         cmocka_unit_test(test_elf_guest_with_modules),
         cmocka_unit_test(test_memory_map),
         cmocka_unit_test(test_video_request_gets_the_text_page),
+        cmocka_unit_test(test_elf_sections),
+        cmocka_unit_test(test_elf_sections_that_are_not_there),
         cmocka_unit_test(test_address_form),
         cmocka_unit_test(test_header_search),
         cmocka_unit_test(test_wrong_header),

@@ -171,6 +171,68 @@ static void test_acpi_root(void **state)
     }
 }
 
+static void test_elf_sections(void **state)
+{
+    static const struct image_section sections[] = {
+        {1, 0x200000, 0x1000, 0x1000},
+        {2, 0,        0x1f00, 0x33  },
+    };
+
+    (void)state;
+    begin(MIB(8));
+    image_put_sections(file, false, 0x400, sections, 2);
+    memset(file + 0x1f00, 0x5a, 0x33);
+    TAG(1, 0, 9);
+    assert_int_equal(load(), STATUS_OK);
+    u64 at = find_tag(9, 0);
+    assert_int_equal(word(at + 4, 4), 8 + 12 + 2 * 40);
+    assert_int_equal(word(at + 8, 4), 2);
+    assert_int_equal(word(at + 12, 4), 40);
+    assert_int_equal(word(at + 16, 4), 1);
+    assert_int_equal(word(at + 20 + 12, 4), 0x200000);
+    u64 symbols = word(at + 60 + 12, 4);
+    for (u32 i = 0; i < 0x33; i++)
+        assert_int_equal(word(symbols + i, 1), 0x5a);
+    assert_int_equal(find_tag(9, 1), 0);
+}
+
+static void test_elf_sections_and_addresses(void **state)
+{
+    static const struct image_section section = {1, 0x200000, 0x1000, 0x1000};
+
+    (void)state;
+    begin(MIB(8));
+    image_put_sections(file, false, 0x400, &section, 1);
+    TAG(2, 0, 0x200000, 0x200000, 0, 0);
+    TAG(3, 0, 0x200100);
+    assert_int_equal(load(), STATUS_OK);
+    assert_int_equal(find_tag(9, 0), 0);
+    TAG(1, 0, 9);
+    expect_refusal(STATUS_UNSUPPORTED, "has an address tag, which loads without them");
+}
+
+static void test_elf_sections_without_room(void **state)
+{
+    static const struct image_section big = {3, 0, 0, 0x2000};
+    struct image_section many[200];
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(many); i++)
+        many[i] = big; /* 1.6 MiB in all */
+    for (int needed = 0; needed < 2; needed++) {
+        begin(MIB(3));
+        request.boot.size_bytes = 0x8000;
+        image_put_sections(file, false, 0x3000, many, ARRAY_SIZE(many));
+        if (needed) {
+            TAG(1, 0, 9);
+            expect_refusal(STATUS_NO_MEMORY, "the ELF sections of 1638400 bytes does not fit");
+        } else {
+            assert_int_equal(load(), STATUS_OK);
+            assert_int_equal(find_tag(9, 0), 0);
+        }
+    }
+}
+
 static void test_memory_map(void **state)
 {
     static const u64 wanted[][3] = {
@@ -356,10 +418,16 @@ static void test_broken_headers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_information),         cmocka_unit_test(test_memory_map),
-        cmocka_unit_test(test_acpi_root),           cmocka_unit_test(test_memory_map),
-        cmocka_unit_test(test_entry_and_addresses), cmocka_unit_test(test_relocation),
-        cmocka_unit_test(test_required_tags),       cmocka_unit_test(test_broken_headers),
+        cmocka_unit_test(test_information),
+        cmocka_unit_test(test_elf_sections),
+        cmocka_unit_test(test_elf_sections_and_addresses),
+        cmocka_unit_test(test_elf_sections_without_room),
+        cmocka_unit_test(test_acpi_root),
+        cmocka_unit_test(test_memory_map),
+        cmocka_unit_test(test_entry_and_addresses),
+        cmocka_unit_test(test_relocation),
+        cmocka_unit_test(test_required_tags),
+        cmocka_unit_test(test_broken_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
