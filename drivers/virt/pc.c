@@ -10,6 +10,7 @@
  */
 #include "drivers/virt/pc.h"
 #include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
 
 #define IRQ_PIT   0
 #define IRQ_I8042 1
@@ -17,6 +18,8 @@
 #define IRQ_CMOS  8
 
 #define IOAPIC_PIN_OF_IRQ0 2
+
+#define PORT_PAGES 0x80u
 
 static ALWAYS_INLINE u8 ioapic_pin(u8 irq)
 {
@@ -107,6 +110,26 @@ static struct line isa_line(struct pc *pc, u8 irq)
     return (struct line){set_isa, pulse_isa, pc, irq};
 }
 
+/*
+ * The DMA controllers' page registers. There is no DMA, but each can be read back: firmware and kernels write progress
+ * codes to the first, and some keep a value there.
+ */
+static u64 read_page(void *device, u64 offset, u8 bytes)
+{
+    const struct pc *pc = device;
+    (void)bytes;
+    return pc->page_registers[offset];
+}
+
+static void write_page(void *device, u64 offset, u8 bytes, u64 value)
+{
+    struct pc *pc = device;
+    (void)bytes;
+    pc->page_registers[offset] = (u8)value;
+}
+
+static const struct bus_ops page_ops = {read_page, write_page};
+
 /* ---- the devices ---- */
 
 /* What they are made from. */
@@ -183,9 +206,15 @@ static enum status add_pm(struct pc *pc, const struct parts *p)
     return pm_init(&pc->pm, p->bus, p->timers, isa_line(pc, PM_SCI_IRQ));
 }
 
+static enum status add_pages(struct pc *pc, const struct parts *p)
+{
+    return bus_add_ports(p->bus, PORT_PAGES, PC_PAGE_REGISTERS, 1, &page_ops, pc);
+}
+
 /* A device stands behind those whose lines or state it uses. */
 static enum status (*const devices[])(struct pc *pc, const struct parts *p) = {
-    add_pic, add_ioapic, add_hpet, add_pit, add_uart, add_cmos, add_power, add_i8042, add_crtc, add_pci, add_pm,
+    add_pic,   add_ioapic, add_hpet, add_pit, add_uart, add_cmos,
+    add_power, add_i8042,  add_crtc, add_pci, add_pm,   add_pages,
 };
 
 enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,
@@ -197,6 +226,7 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
     pc->host = host;
     pc->legacy_replaced = false;
     pc->replaced_lines = 0;
+    memset(pc->page_registers, 0, sizeof pc->page_registers);
     for (u32 i = 0; i < ARRAY_SIZE(devices) && status == STATUS_OK; i++)
         status = devices[i](pc, &parts);
     return status;

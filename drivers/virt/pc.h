@@ -21,6 +21,8 @@
 #include "kernel/vm/irq.h"
 #include "kernel/vm/vtimer.h"
 
+#define PC_PAGE_REGISTERS 16u
+
 struct pc_host {
     void *context;
     void (*console_put)(void *context, u8 character);        /* a byte that the guest sent on COM1 */
@@ -47,6 +49,7 @@ struct pc {
     struct vhpet hpet;
     bool legacy_replaced; /* the HPET drives IRQ 0 and IRQ 8 */
     u16 replaced_lines;   /* levels of the PIT's and the CMOS clock's outputs, which it then cuts off */
+    u8 page_registers[PC_PAGE_REGISTERS];
 };
 
 /*

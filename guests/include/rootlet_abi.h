@@ -59,6 +59,7 @@
 #define ROOTLET_PORT_KEYBOARD       0x0064 /* 8042: status and command; command 0xFE resets */
 #define ROOTLET_PORT_CMOS_INDEX     0x0070
 #define ROOTLET_PORT_CMOS_DATA      0x0071
+#define ROOTLET_PORT_DMA_PAGES      0x0080 /* 16 ports: kept and readable; there is no DMA */
 #define ROOTLET_PORT_CONTROL_A      0x0092 /* bit 0 resets when it rises; bit 1: A20, without effect */
 #define ROOTLET_PORT_PIC_SLAVE      0x00a0 /* 8259A, 2 ports */
 #define ROOTLET_PORT_VGA_MONO       0x03b4 /* 7 ports */

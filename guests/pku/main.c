@@ -13,7 +13,7 @@
 
 #define PAGE      0x400000ul   /* the user page with key 1 */
 #define IO_APIC   0xfec00000ul /* its index register: no RAM */
-#define TEST_PORT 0x80         /* writes to it have no effect */
+#define TEST_PORT 0x80         /* the first DMA page register: writes to it change nothing else */
 #define READ_PORT 0x61
 
 /* PKRU's bits. Key 0 is left alone: it is that of the supervisor's pages, which PKRU does not protect, but Bochs thinks

@@ -175,6 +175,17 @@ static void test_keyboard_and_clock(void **state)
     assert_int_equal(next_vector(), 0x28);
 }
 
+static void test_page_registers(void **state)
+{
+    (void)state;
+    assert_int_equal(in(0x80), 0);
+    for (u16 i = 0; i < 16; i++)
+        out((u16)(0x80 + i), (u8)(0xa1 + 3 * i));
+    for (u16 i = 0; i < 16; i++)
+        assert_int_equal(in((u16)(0x80 + i)), 0xa1 + 3 * i);
+    assert_int_equal(in(0x92), 2); /* control A keeps its place above them */
+}
+
 static void test_requests(void **state)
 {
     (void)state;
@@ -300,6 +311,7 @@ int main(void)
         cmocka_unit_test_setup(test_unacknowledged_ticks_are_one, start),
         cmocka_unit_test_setup(test_console, start),
         cmocka_unit_test_setup(test_keyboard_and_clock, start),
+        cmocka_unit_test_setup(test_page_registers, start),
         cmocka_unit_test_setup(test_requests, start),
         cmocka_unit_test_setup(test_every_port_in_every_size, start),
         cmocka_unit_test_setup(test_ioapic_pins, start),
