@@ -90,7 +90,7 @@ u64 clock_tsc_from_ns(u64 ns)
     return saturate(whole + rest);
 }
 
-u64 clock_wall_seconds_at_boot(void)
+u64 clock_wall_seconds(void)
 {
-    return wall_at_tsc_zero;
+    return wall_at_tsc_zero + cpu_tsc() / tsc_hz;
 }

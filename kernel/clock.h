@@ -44,8 +44,10 @@ static inline u64 clock_deadline_span(u64 ns)
         return UINT64_MAX;
     return (u64)((unsigned __int128)ns * clock_tsc_scale >> 60) + 1;
 }
-/* Seconds since 1970-01-01 UTC when the TSC was 0, by the CMOS clock: now is this plus the TSC in seconds. 0: no clock.
+/*
+ * Seconds since 1970-01-01 UTC, by the host's CMOS clock at boot and the TSC since: up to 2 s behind. Without a CMOS
+ * clock: seconds since the TSC was 0.
  */
-u64 clock_wall_seconds_at_boot(void);
+u64 clock_wall_seconds(void);
 
 #endif

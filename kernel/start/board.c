@@ -317,8 +317,7 @@ static enum status attach(struct vm *vm, void *room)
     for (u32 i = 0; i < vm->spec.cpus; i++)
         attach_apic(board, i, vm->apic_pages + i * VLAPIC_PAGE_BYTES);
     vlapic_set_virtual_wire(&board->cpus[0].apic);
-    return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds_at_boot(),
-                   vm->spec.mem_bytes);
+    return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds(), vm->spec.mem_bytes);
 }
 
 static enum status load(struct vm *vm, const struct load_request *request, gpa_t acpi_root, struct start_state *start,

@@ -83,17 +83,27 @@ static void large_values_saturate(void **state)
     assert_int_equal(clock_tsc_from_ns(UINT64_MAX / 3), UINT64_MAX);
 }
 
-static void wall_time_is_that_of_tsc_zero(void **state)
+static void wall_time_goes_on_from_the_clocks(void **state)
 {
     (void)state;
     wall_now = 1800000000;
-    clock_init(1000000); /* slow, so that the machine's TSC stands for a long time */
-    u64 up = __builtin_ia32_rdtsc() / 1000000;
-    if (up < wall_now)
-        assert_in_range(clock_wall_seconds_at_boot() + up, wall_now, wall_now + 1000000);
+    clock_init(1000000); /* slow, so that the machine's TSC stands for a long time, and a real second is thousands */
+    u64 first = clock_wall_seconds();
+    if (__builtin_ia32_rdtsc() / 1000000 < wall_now)
+        assert_in_range(first, wall_now, wall_now + 1000000);
+    u64 start = __builtin_ia32_rdtsc();
+    while (__builtin_ia32_rdtsc() - start < 5000000)
+        continue;
+    assert_in_range(clock_wall_seconds(), first + 5, first + 1000000);
+}
+
+static void without_a_clock_wall_time_is_that_of_the_tsc(void **state)
+{
+    (void)state;
     wall_now = 0;
     clock_init(1000000);
-    assert_int_equal(clock_wall_seconds_at_boot(), 0);
+    u64 up = __builtin_ia32_rdtsc() / 1000000;
+    assert_in_range(clock_wall_seconds(), up, up + 1000000);
 }
 
 /* Never early, at most two ticks late, and monotonous up to where it saturates. */
@@ -126,7 +136,8 @@ int main(void)
         cmocka_unit_test(a_deadline_is_never_early),
         cmocka_unit_test(whole_ratios_are_exact),
         cmocka_unit_test(large_values_saturate),
-        cmocka_unit_test(wall_time_is_that_of_tsc_zero),
+        cmocka_unit_test(wall_time_goes_on_from_the_clocks),
+        cmocka_unit_test(without_a_clock_wall_time_is_that_of_the_tsc),
         cmocka_unit_test(deadline_spans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,9 +115,9 @@ int console_read(void)
     return *typed ? *typed++ : -1;
 }
 
-u64 clock_wall_seconds_at_boot(void)
+u64 clock_wall_seconds(void)
 {
-    return 0;
+    return 946684799; /* 1999-12-31 23:59:59 */
 }
 
 bool virt_delivers_interrupts(const struct vm *asked)
@@ -267,6 +267,28 @@ static int stop(void **state)
     (void)state;
     free(room);
     return 0;
+}
+
+/* ---- from the machine ---- */
+
+/* The VM's clock begins with the wall time of its start, not of the machine's. */
+static void test_clock_has_the_time_of_now(void **state)
+{
+    static const u8 wanted[][2] = {
+        {0x32, 0x19},
+        {0x09, 0x99},
+        {0x08, 0x12},
+        {0x07, 0x31},
+        {0x04, 0x23},
+        {0x02, 0x59},
+        {0x00, 0x59}
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(wanted); i++) {
+        bus_write_port(&vm.bus, 0x70, 1, wanted[i][0]);
+        assert_int_equal(bus_read_port(&vm.bus, 0x71, 1), wanted[i][1]);
+    }
 }
 
 /* ---- between vCPUs ---- */
@@ -565,6 +587,7 @@ static void test_last_records(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_clock_has_the_time_of_now, start, stop),
         cmocka_unit_test_setup_teardown(test_physical_destination, start, stop),
         cmocka_unit_test_setup_teardown(test_logical_destination, start, stop),
         cmocka_unit_test_setup_teardown(test_lowest_priority, start, stop),
