@@ -62,7 +62,7 @@ struct boot_info {
  * before its start, entry size too small, no memory map at all). *out is complete only with STATUS_OK. ELF sections
  * that make no sense are no error: they only name functions in backtraces.
  */
-enum status boot_info_parse(const void *block, size_t size_bytes, struct boot_info *out,
-                            struct refusal *why) MUST_CHECK;
+COLD enum status boot_info_parse(const void *block, size_t size_bytes, struct boot_info *out,
+                                 struct refusal *why) MUST_CHECK;
 
 #endif

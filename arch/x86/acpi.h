@@ -98,7 +98,7 @@ struct acpi_info {
  * the EBDA and 0xE0000-0xFFFFF. STATUS_UNSUPPORTED: no RSDP or no root table; *out then describes a machine with one
  * CPU and no tables.
  */
-enum status acpi_parse(const struct acpi_reader *reader, const void *rsdp, size_t rsdp_bytes, struct acpi_info *out,
-                       struct refusal *why) MUST_CHECK;
+COLD enum status acpi_parse(const struct acpi_reader *reader, const void *rsdp, size_t rsdp_bytes,
+                            struct acpi_info *out, struct refusal *why) MUST_CHECK;
 
 #endif

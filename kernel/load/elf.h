@@ -13,7 +13,7 @@ bool elf_is(const struct image *image);
  * Fills an empty plan from the program headers; the entry point is made physical. STATUS_TRUNCATED, STATUS_INVALID,
  * STATUS_UNSUPPORTED (another machine or type): *why says which field.
  */
-enum status elf_plan(const struct image *image, struct plan *plan, struct refusal *why) MUST_CHECK;
+COLD enum status elf_plan(const struct image *image, struct plan *plan, struct refusal *why) MUST_CHECK;
 
 struct elf_note_key {
     const char *name; /* the owner */
@@ -21,7 +21,7 @@ struct elf_note_key {
 };
 
 /* The value, of 4 or 8 bytes, of the first such note in a program header of notes. False: none, or no ELF file. */
-bool elf_find_note(const struct image *image, const struct elf_note_key *key, u64 *value);
+COLD bool elf_find_note(const struct image *image, const struct elf_note_key *key, u64 *value);
 
 /* A file's section headers, all of them there. */
 struct elf_sections {
@@ -35,13 +35,14 @@ struct elf_sections {
 };
 
 /* False: no ELF file, or no section headers, or they are not all in the file. */
-bool elf_find_sections(const struct image *image, struct elf_sections *sections);
+COLD bool elf_find_sections(const struct image *image, struct elf_sections *sections);
 /*
  * Puts the contents that no segment loads (symbols, names, debugging information) into one free place, as GRUB does.
  * STATUS_NO_MEMORY: it does not fit; nothing was written.
  */
-enum status elf_place_sections(struct elf_sections *sections, struct layout *layout, struct refusal *why) MUST_CHECK;
+COLD enum status elf_place_sections(struct elf_sections *sections, struct layout *layout,
+                                    struct refusal *why) MUST_CHECK;
 /* Appends the headers; those of the contents above get the address where they are. */
-void elf_write_sections(const struct elf_sections *sections, struct layout_writer *writer);
+COLD void elf_write_sections(const struct elf_sections *sections, struct layout_writer *writer);
 
 #endif

@@ -27,18 +27,18 @@ void layout_init(struct layout *layout, const struct guest_memory *memory);
 /* True if all of [base, base + bytes) is RAM. */
 bool layout_is_ram(const struct guest_memory *memory, u64 base, u64 bytes);
 /* STATUS_NO_MEMORY if `end` lies above the RAM below 4 GiB; *why names the mem= that would do. */
-enum status layout_check_top(const struct guest_memory *memory, u64 end, struct refusal *why) MUST_CHECK;
+COLD enum status layout_check_top(const struct guest_memory *memory, u64 end, struct refusal *why) MUST_CHECK;
 /* Notes a part of the image. STATUS_OUT_OF_RANGE: it is not all RAM. Parts may overlap. */
-enum status layout_claim(struct layout *layout, u64 base, u64 bytes, struct refusal *why) MUST_CHECK;
+COLD enum status layout_claim(struct layout *layout, u64 base, u64 bytes, struct refusal *why) MUST_CHECK;
 /*
  * Finds and claims a page-aligned place in RAM below 4 GiB that overlaps nothing: after the image if possible, else
  * above 1 MiB, else in low memory. STATUS_NO_MEMORY: none is large enough; `what` is named in *why.
  */
-enum status layout_place(struct layout *layout, u64 bytes, const char *what, u64 *address,
-                         struct refusal *why) MUST_CHECK;
+COLD enum status layout_place(struct layout *layout, u64 bytes, const char *what, u64 *address,
+                              struct refusal *why) MUST_CHECK;
 /* Places and copies every module of the request; starts[i] is the address of module i. */
-enum status layout_place_modules(struct layout *layout, const struct load_request *request, u64 *starts,
-                                 struct refusal *why) MUST_CHECK;
+COLD enum status layout_place_modules(struct layout *layout, const struct load_request *request, u64 *starts,
+                                      struct refusal *why) MUST_CHECK;
 
 /* One entry of a PC's memory map, in the numbering that multiboot 1 and 2 share. */
 struct layout_map_entry {
@@ -48,7 +48,7 @@ struct layout_map_entry {
 };
 
 /* The next entry after *index regions, adjacent RAM joined; *index begins at 0. False at the end. */
-bool layout_next_map_entry(const struct guest_memory *memory, u32 *index, struct layout_map_entry *entry);
+COLD bool layout_next_map_entry(const struct guest_memory *memory, u32 *index, struct layout_map_entry *entry);
 u32 layout_count_map_entries(const struct guest_memory *memory);
 
 /* Appends to a block in guest memory; with memory NULL it only counts, so that one function sizes and writes a block.

@@ -23,7 +23,7 @@ struct load_request {
 };
 
 /* What the image is, by its contents; IMAGE_FLAT16 only for a boot sector (0x55AA at 510). STATUS_UNSUPPORTED: none. */
-enum status load_detect(const struct image *image, enum image_kind *kind, struct refusal *why) MUST_CHECK;
+COLD enum status load_detect(const struct image *image, enum image_kind *kind, struct refusal *why) MUST_CHECK;
 /*
  * Loads the image, its modules, command line and memory map into `memory` and fills *start. *kind is the kind that was
  * used. A refusal names what is wrong with the image and what would be accepted.
@@ -32,15 +32,15 @@ enum status load_image(const struct load_request *request, const struct guest_me
                        enum image_kind *kind, struct refusal *why) MUST_CHECK;
 
 /* One per kind; `load_image` is the only caller. */
-enum status load_flat16(const struct load_request *request, const struct guest_memory *memory,
-                        struct start_state *start, struct refusal *why) MUST_CHECK;
-enum status load_multiboot(const struct load_request *request, const struct guest_memory *memory,
-                           struct start_state *start, struct refusal *why) MUST_CHECK;
-enum status load_multiboot2(const struct load_request *request, const struct guest_memory *memory,
+COLD enum status load_flat16(const struct load_request *request, const struct guest_memory *memory,
+                             struct start_state *start, struct refusal *why) MUST_CHECK;
+COLD enum status load_multiboot(const struct load_request *request, const struct guest_memory *memory,
+                                struct start_state *start, struct refusal *why) MUST_CHECK;
+COLD enum status load_multiboot2(const struct load_request *request, const struct guest_memory *memory,
+                                 struct start_state *start, struct refusal *why) MUST_CHECK;
+COLD enum status load_linux(const struct load_request *request, const struct guest_memory *memory,
                             struct start_state *start, struct refusal *why) MUST_CHECK;
-enum status load_linux(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
-                       struct refusal *why) MUST_CHECK;
-enum status load_pvh(const struct load_request *request, const struct guest_memory *memory, struct start_state *start,
-                     struct refusal *why) MUST_CHECK;
+COLD enum status load_pvh(const struct load_request *request, const struct guest_memory *memory,
+                          struct start_state *start, struct refusal *why) MUST_CHECK;
 
 #endif

@@ -41,11 +41,11 @@ struct plan_address_form {
 
 void plan_init(struct plan *plan);
 /* STATUS_TRUNCATED: the file bytes are not all there. STATUS_INVALID: the invariant above or too many segments. */
-enum status plan_add(struct plan *plan, const struct image *image, const struct plan_segment *segment,
-                     struct refusal *why) MUST_CHECK;
+COLD enum status plan_add(struct plan *plan, const struct image *image, const struct plan_segment *segment,
+                          struct refusal *why) MUST_CHECK;
 /* Fills an empty plan. STATUS_INVALID: the fields contradict each other. */
-enum status plan_from_addresses(struct plan *plan, const struct image *image, const struct plan_address_form *form,
-                                struct refusal *why) MUST_CHECK;
+COLD enum status plan_from_addresses(struct plan *plan, const struct image *image, const struct plan_address_form *form,
+                                     struct refusal *why) MUST_CHECK;
 /* True if `address` lies in one of the segments. */
 bool plan_contains(const struct plan *plan, u64 address);
 /* True if every segment, moved up by delta, lies in RAM. */
@@ -54,7 +54,7 @@ bool plan_fits(const struct plan *plan, const struct guest_memory *memory, u64 d
  * Claims and writes every segment, moved by `delta` (modulo 2^64); later ones win where they overlap. STATUS_NO_MEMORY
  * and STATUS_OUT_OF_RANGE as layout_check_top and layout_claim.
  */
-enum status plan_load(const struct plan *plan, const struct image *image, struct layout *layout, u64 delta,
-                      struct refusal *why) MUST_CHECK;
+COLD enum status plan_load(const struct plan *plan, const struct image *image, struct layout *layout, u64 delta,
+                           struct refusal *why) MUST_CHECK;
 
 #endif

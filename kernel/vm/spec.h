@@ -44,7 +44,7 @@ struct vm_spec {
  * line has a usable one, so that the refusal can name the VM. With role other than boot, only vm= and role= may stand
  * before " -- ".
  */
-enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why) MUST_CHECK;
+COLD enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why) MUST_CHECK;
 
 enum trace_to { TRACE_TO_NOBODY, TRACE_TO_SERIAL, TRACE_TO_COM2 };
 
@@ -69,7 +69,7 @@ struct host_options {
  * mitigations=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the
  * machine can boot and report.
  */
-enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
+COLD enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
 
 const char *image_kind_name(enum image_kind kind);
 
