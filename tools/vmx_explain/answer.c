@@ -174,10 +174,10 @@ static void add_broken(struct json *j, bool the_cpus)
 }
 
 /* What SDM 3C 26.1 asks before the CPU looks into the VMCS: the error alone tells it. */
-#define B(...)                                                                                                         \
-    {                                                                                                                  \
-        __VA_ARGS__                                                                                                    \
-    }
+/* Releases of clang-format break this line differently. */
+/* clang-format off */
+#define B(...) {__VA_ARGS__}
+/* clang-format on */
 static const struct {
     u64 error;
     const char *rule, *field, *words, *cause;

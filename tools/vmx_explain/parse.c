@@ -114,7 +114,8 @@ static void set(struct parser *p, u32 row, u64 value, bool high, u32 at)
 
 /*
  * The labels of KVM and Xen. `pattern`: words and marks; its value stands behind it, with or without = before it.
- * need: the group that must be open; open: the group that it opens.
+ * need: the group that must be open; open: the group that it opens. NO_FIELD: no rule asks for it (the last rows:
+ * fields of newer CPUs).
  */
 #define NO_FIELD CHECK_FIELDS
 static const struct {
@@ -230,7 +231,6 @@ static const struct {
     {CONTROL, PLE,       PLE,       FIELD_PLE_WINDOW,                   "Window"              },
     {CONTROL, NO_GROUP,  NO_GROUP,  FIELD_VPID,                         "Virtual processor ID"},
     {CONTROL, NO_GROUP,  NO_GROUP,  FIELD_VM_FUNCTION_CONTROLS,         "VMfunc controls"     },
- /* Fields of newer CPUs, which no rule here asks for. */
     {CONTROL, NO_GROUP,  NO_GROUP,  NO_FIELD,                           "TertiaryExec"        },
     {GUEST,   NO_GROUP,  NO_GROUP,  NO_FIELD,                           "PKRS"                },
     {GUEST,   NO_GROUP,  NO_GROUP,  NO_FIELD,                           "S_CET"               },

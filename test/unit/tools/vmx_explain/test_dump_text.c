@@ -52,13 +52,13 @@ static void test_each_name_is_one_field(void **state)
     assert_int_equal(row_of("HOST"), CHECK_FIELDS);
 }
 
+/* The SDM's words, then the names of Linux and Xen, of HAXM and of VirtualBox. */
 static void test_spellings(void **state)
 {
     static const struct {
         const char *name;
         u32 row;
     } spellings[] = {
-  /* the SDM's words */
         {"Guest CR0",                                       FIELD_GUEST_CR0                   },
         {"guest_cr0",                                       FIELD_GUEST_CR0                   },
         {"VMCS_GUEST_CR0",                                  FIELD_GUEST_CR0                   },
@@ -79,7 +79,6 @@ static void test_spellings(void **state)
         {"CR0 guest/host mask",                             FIELD_CR0_MASK                    },
         {"VMX-preemption timer value",                      FIELD_PREEMPTION_TIMER_VALUE      },
         {"VM-instruction error",                            FIELD_INSTRUCTION_ERROR           },
- /* Linux and Xen */
         {"PIN_BASED_VM_EXEC_CONTROL",                       FIELD_PIN_CONTROLS                },
         {"CPU_BASED_VM_EXEC_CONTROL",                       FIELD_PROC_CONTROLS               },
         {"SECONDARY_VM_EXEC_CONTROL",                       FIELD_PROC2_CONTROLS              },
@@ -92,7 +91,6 @@ static void test_spellings(void **state)
         {"HOST_IA32_SYSENTER_ESP",                          FIELD_HOST_SYSENTER_ESP           },
         {"VIRTUAL_APIC_PAGE_ADDR",                          FIELD_VIRTUAL_APIC_ADDRESS        },
         {"PAGE_FAULT_ERROR_CODE_MASK",                      FIELD_PF_ERROR_MASK               },
- /* HAXM */
         {"VMX_PIN_CONTROLS",                                FIELD_PIN_CONTROLS                },
         {"VMX_PRIMARY_PROCESSOR_CONTROLS",                  FIELD_PROC_CONTROLS               },
         {"VMX_SECONDARY_PROCESSOR_CONTROLS",                FIELD_PROC2_CONTROLS              },
@@ -103,7 +101,6 @@ static void test_spellings(void **state)
         {"GUEST_PENDING_DBE",                               FIELD_GUEST_PENDING_DEBUG         },
         {"GUEST_VMCS_LINK_PTR",                             FIELD_VMCS_LINK_POINTER           },
         {"GUEST_ES_AR",                                     FIELD_GUEST_ES_ACCESS             },
- /* VirtualBox */
         {"VMX_VMCS32_CTRL_PIN_EXEC",                        FIELD_PIN_CONTROLS                },
         {"VMX_VMCS32_CTRL_PROC_EXEC",                       FIELD_PROC_CONTROLS               },
         {"VMX_VMCS32_CTRL_PROC_EXEC2",                      FIELD_PROC2_CONTROLS              },
