@@ -10,7 +10,7 @@ pytestmark = pytest.mark.engines
 
 CONTAINMENT = "guests/containment.vms"
 HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf", "spincli.elf", "vmxinsn.elf",
-           "wildcalls.elf", "ownpt.elf")
+           "wildcalls.elf", "ownpt.elf", "hostile.elf")
 
 
 @pytest.fixture(scope="module", params=(1, 2))

@@ -56,6 +56,7 @@ GUESTS = {
     "vmxinsn.elf": ("exit", r"vmxinsn ok"),
     "wildcalls.elf": ("exit", r"wildcalls ok"),
     "ownpt.elf": ("triple-fault", r"ownpt writing"),
+    "hostile.elf": ("exit", None),
 }
 
 
