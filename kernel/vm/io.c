@@ -8,7 +8,7 @@
 #include "kernel/sched/sched.h"
 #include "kernel/vm/vm.h"
 
-#define FAR_TSC (1ull << 55) /* years away: beyond it the conversion would overflow */
+#define FAR_TSC (1ull << 55) /* months away, even at 5 GHz: beyond it the conversion would overflow */
 
 /* The vCPU's own timers, which its local APIC has moved. */
 static void note_own_timers(struct vcpu *vcpu)
