@@ -15,6 +15,7 @@
 #define APIC_ICR_HIGH 0x310u
 #define ICR_ASSERT    0x4000u
 #define TICK_DIVISOR  24u /* of 1.193182 MHz: 20 us */
+#define SLOW_DIVISOR  0u  /* 65536: 55 ms */
 #define FLOOD_BYTES   4096u
 #define FIRST_VECTOR  0x20u
 
@@ -46,10 +47,13 @@ static void flood(void)
         hypercall_console_write((u32)newlines, FLOOD_BYTES, &written);
 }
 
+/* Where a tick costs more than its 20 us, only the handler runs: so it is the handler that ends the attack. */
 static void count_tick(struct interrupt_frame *frame)
 {
     (void)frame;
     ticks++;
+    if (is_over())
+        pit_set_periodic(SLOW_DIVISOR);
 }
 
 static void tick(void)
