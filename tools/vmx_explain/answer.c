@@ -440,22 +440,13 @@ static void add_remarks(struct json *j, bool caps_without_msrs)
 
 static void add_fields(struct json *j)
 {
-    static const struct {
-        u8 type;
-        const char *name;
-    } areas[] = {
-        {2, "guest"  },
-        {0, "control"},
-        {3, "host"   },
-        {1, "exit"   }
-    };
     char decoded[DECODED_BYTES];
 
     open(j, "fields", '[');
-    for (u32 a = 0; a < ARRAY_SIZE(areas); a++) {
+    for (u32 a = 0; a < CHECK_AREAS; a++) {
         for (u32 row = 0; row < CHECK_FIELDS; row++) {
             bool broken = false;
-            if (!dump.has[row] || (check_field_encoding(row) >> 10 & 3) != areas[a].type)
+            if (!dump.has[row] || (check_field_encoding(row) >> 10 & 3) != check_areas[a].type)
                 continue;
             for (u32 i = 0; i < judgement.findings; i++)
                 broken |= is_broken(&judgement.finding[i]) && judgement.finding[i].report.field == row;
@@ -464,7 +455,7 @@ static void add_fields(struct json *j)
             open(j, NULL, '{');
             add_string(j, "name", check_field_name(row));
             add_format(j, "encoding", "0x%x", check_field_encoding(row));
-            add_string(j, "area", areas[a].name);
+            add_string(j, "area", check_areas[a].name);
             add_format(j, "value", "0x%lx", dump.value[row]);
             add_string(j, "decoded", decoded);
             add_number(j, "line", dump.line[row]);

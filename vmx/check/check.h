@@ -87,6 +87,17 @@ u32 check_field_encoding(u32 row);
 u32 check_field_bits(u32 row);
 const char *check_field_name(u32 row);
 
+/*
+ * The kinds of fields, by encoding bits 11:10, in the order in which a reader wants them. SDM 3C 24.11.2 "VMREAD,
+ * VMWRITE, and Encodings of VMCS Fields".
+ */
+#define CHECK_AREAS 4u
+struct check_area {
+    u8 type;
+    const char *name;
+};
+extern const struct check_area check_areas[CHECK_AREAS];
+
 /* True if a CPU with these capabilities has the field: SDM 3D Appendix B "Field Encoding in VMCS". */
 bool check_field_exists(u32 row, const struct vmx_caps *caps);
 

@@ -206,18 +206,6 @@ void explain_rules(struct vmx_vcpu *v, enum explain_failure how)
 
 /* ---- dump ---- */
 
-/* Encoding bits 11:10, in the order in which a reader wants them. SDM 3C 24.11.2
- * "VMREAD, VMWRITE, and Encodings of VMCS Fields" */
-static const struct {
-    u8 type;
-    const char *name;
-} areas[] = {
-    {2, "guest"  },
-    {0, "control"},
-    {3, "host"   },
-    {1, "exit"   }
-};
-
 struct dump {
     const struct vmx_vcpu *v;
     const char *area;
@@ -251,10 +239,10 @@ void explain_dump(const struct vmx_vcpu *v)
 
     spin_lock(&lock);
     explain_read(v, &image, &caps);
-    for (u32 i = 0; i < ARRAY_SIZE(areas); i++) {
-        dump.area = areas[i].name;
+    for (u32 i = 0; i < CHECK_AREAS; i++) {
+        dump.area = check_areas[i].name;
         for (u32 row = 0; row < CHECK_FIELDS; row++)
-            if ((check_field_encoding(row) >> 10 & 3) == areas[i].type && check_field_exists(row, &caps))
+            if ((check_field_encoding(row) >> 10 & 3) == check_areas[i].type && check_field_exists(row, &caps))
                 dump_field(&dump, row);
         flush_line(&dump);
     }

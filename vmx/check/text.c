@@ -71,6 +71,13 @@ static const char *nth(const char *block, u32 n)
     return block;
 }
 
+const struct check_area check_areas[CHECK_AREAS] = {
+    {2, "guest"  },
+    {0, "control"},
+    {3, "host"   },
+    {1, "exit"   }
+};
+
 u32 check_field_encoding(u32 row)
 {
     return field_encodings[row];
