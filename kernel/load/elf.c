@@ -219,28 +219,33 @@ static bool is_apart(const struct elf_sections *sections, const u8 *header)
                          word(class, header + class->sh_size));
 }
 
+static void write_contents(const struct elf_sections *sections, struct layout_writer *writer)
+{
+    const struct elf_class *class = sections->class;
+
+    for (u32 i = 0; i < sections->count; i++) {
+        const u8 *header = sections->headers + (u64)i * sections->header_bytes;
+        if (!is_apart(sections, header))
+            continue;
+        writer->used_bytes = bits_align_up(writer->used_bytes, SECTION_ALIGNMENT);
+        layout_append(writer, sections->image->bytes + word(class, header + class->sh_offset),
+                      word(class, header + class->sh_size));
+    }
+}
+
 enum status elf_place_sections(struct elf_sections *sections, struct layout *layout, struct refusal *why)
 {
-    struct layout_writer contents = {0};
-    enum status status = STATUS_OK;
+    struct layout_writer counter = {0};
 
-    for (u32 pass = 0; status == STATUS_OK && pass < 2; pass++) {
-        for (u32 i = 0; i < sections->count; i++) {
-            const u8 *header = sections->headers + (u64)i * sections->header_bytes;
-            u64 bytes = word(sections->class, header + sections->class->sh_size);
-            if (!is_apart(sections, header))
-                continue;
-            contents.used_bytes = bits_align_up(contents.used_bytes, SECTION_ALIGNMENT);
-            layout_append(&contents,
-                          sections->image->bytes + word(sections->class, header + sections->class->sh_offset), bytes);
-        }
-        if (contents.used_bytes == 0)
-            return STATUS_OK;
-        if (pass == 0)
-            status = layout_place(layout, contents.used_bytes, "the ELF sections", &sections->base, why);
-        contents = (struct layout_writer){layout->memory, sections->base, 0};
-    }
-    return status;
+    write_contents(sections, &counter);
+    if (counter.used_bytes == 0)
+        return STATUS_OK;
+    enum status status = layout_place(layout, counter.used_bytes, "the ELF sections", &sections->base, why);
+    if (status != STATUS_OK)
+        return status;
+    struct layout_writer writer = {layout->memory, sections->base, 0};
+    write_contents(sections, &writer);
+    return STATUS_OK;
 }
 
 void elf_write_sections(const struct elf_sections *sections, struct layout_writer *writer)
