@@ -8,18 +8,10 @@
  * vmx/check/segments.c vmx/check/state.c vmx/check/msrs.c vmx/check/text.c vmx/controls.c
  */
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "test/fake/check_images.h"
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                                    \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "test/fake/must.h"
 
 struct seen {
     const struct check_image *image;

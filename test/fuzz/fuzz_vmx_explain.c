@@ -9,21 +9,13 @@
  * tools/vmx_explain/causes.c tools/vmx_explain/answer.c
  */
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/vmx_explain/dump.h"
 #include "tools/vmx_explain/explain.h"
 #include "tools/vmx_explain/facts.h"
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                                    \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "test/fake/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
