@@ -330,9 +330,10 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
 /* A CPU with nothing to run zeroes what ended VMs have left, a piece each time. */
 static void idle(struct sched_cpu *cpu)
 {
+    static const u32 none;
+
     if (frames_clean_piece())
         return;
-    static const u32 none;
     sleep_until(cpu, cpu->next_wake_tsc, &none);
 }
 
