@@ -24,6 +24,10 @@ EXPLAIN_C := $(wildcard vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) kernel/trac
 	kernel/load/wrong_header.c
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 
+# What serves whoever sits at the console is counted apart, too, likewise: .monitor.
+MONITOR_C := $(wildcard kernel/monitor/*.c)
+$(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
+
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
 build/%/offsets.inc: %/offsets.c kernel.mk
 	@mkdir -p $(@D)
