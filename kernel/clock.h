@@ -45,6 +45,15 @@ static inline u64 clock_deadline_span(u64 ns)
     return (u64)((unsigned __int128)ns * clock_tsc_scale >> 60) + 1;
 }
 /*
+ * The "crystal" of guests: what their local APIC timers count, and CPUID leaf 0x15 names. The TSC's frequency is a
+ * whole multiple of it, so that a system that divides in integers is right, and it is at most 1 GHz.
+ */
+#define CLOCK_CRYSTAL_HZ_MAX 1000000000ull
+static inline u32 clock_crystal_ratio(u64 hz)
+{
+    return (u32)((hz + CLOCK_CRYSTAL_HZ_MAX - 1) / CLOCK_CRYSTAL_HZ_MAX);
+}
+/*
  * Seconds since 1970-01-01 UTC, by the host's CMOS clock at boot and the TSC since: up to 2 s behind. Without a CMOS
  * clock: seconds since the TSC was 0.
  */

@@ -46,6 +46,8 @@ struct vlapic_setup {
     u8 physical_bits; /* of a guest-physical address: the rest of IA32_APIC_BASE is reserved */
     bool boot;        /* this is the boot processor */
     bool x2apic;      /* x2APIC mode is provided */
+    /* The timer's clock before the divider: ns of a tick * 2^54 and ticks in a ns * 2^60, both rounded up. */
+    u64 timer_ns_scale, timer_tick_scale;
     /* Not NULL: the CPU can deliver interrupts by itself, in x2APIC mode and in xAPIC mode at the usual address, while
      * the APIC is enabled by SVR too. */
     struct posted_requests *posted;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The local APIC timer: 32 bits at 1 GHz before the divider, or the TSC deadline. No counter runs: the one state is the
- * time of the next expiry, from which the current count follows. A masked timer is not armed in the vtimer set; what it
+ * The local APIC timer: 32 bits of the guest's crystal before the divider, or the TSC deadline. No counter runs: the one
+ * state is the time of the next expiry, from which the current count follows. A masked timer is not armed in the vtimer set; what it
  * missed is settled when the guest looks. Late periods cost one division and give one interrupt. Runs in VMX root
  * operation under the VM's device lock; also on the host in tests. SDM 3A 10.5.4 "APIC Timer".
  */
 #include "drivers/virt/vlapic_timer.h"
+#include "kernel/lib/bits.h"
 
 static u32 lvt(const struct vlapic *v)
 {
@@ -19,9 +20,28 @@ static unsigned divide_shift(const struct vlapic *v)
     return ((value >> 1 & 4) + (value & 3) + 1) & 7;
 }
 
+/*
+ * Rounded up, as the scales are: a result that is exact must not get one more for what the scale has too much, which is
+ * less than the slack for all counts (2^39 ticks, 2^49 ns).
+ */
+#define SCALE_UP(bits) (BIT(bits) - BIT((bits) - 10))
+
+static u64 ns_of_count(const struct vlapic *v, u32 count)
+{
+    u64 ticks = (u64)count << divide_shift(v);
+    return (u64)(((unsigned __int128)ticks * v->setup.timer_ns_scale + SCALE_UP(54)) >> 54);
+}
+
+static u32 count_of_ns(const struct vlapic *v, u64 ns)
+{
+    u64 ticks = (u64)(((unsigned __int128)ns * v->setup.timer_tick_scale + SCALE_UP(60)) >> 60);
+    u64 count = (ticks + (1u << divide_shift(v)) - 1) >> divide_shift(v);
+    return count < v->timer_initial ? (u32)count : v->timer_initial;
+}
+
 static u64 period_ns(const struct vlapic *v)
 {
-    return (u64)v->timer_initial << divide_shift(v);
+    return ns_of_count(v, v->timer_initial);
 }
 
 static void set_deadline(struct vlapic *v, u64 deadline_ns)
@@ -109,7 +129,7 @@ u32 vlapic_timer_read_current(struct vlapic *v)
     u64 left_ns = v->deadline_ns - now_ns;
     if (left_ns > period)
         left_ns = (left_ns - 1) % period + 1; /* the next interrupt is some periods away: they are short */
-    return (u32)((left_ns + (1u << divide_shift(v)) - 1) >> divide_shift(v));
+    return count_of_ns(v, left_ns);
 }
 
 void vlapic_timer_write_divide(struct vlapic *v, u32 value)
@@ -118,7 +138,7 @@ void vlapic_timer_write_divide(struct vlapic *v, u32 value)
 
     *vlapic_register(v, APIC_TIMER_DIVIDE) = v->timer_divide = value;
     if (left)
-        set_deadline(v, vtimer_now(v->setup.timers) + ((u64)left << divide_shift(v)));
+        set_deadline(v, vtimer_now(v->setup.timers) + ns_of_count(v, left));
 }
 
 u64 vlapic_timer_read_deadline(struct vlapic *v)

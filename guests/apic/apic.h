@@ -115,6 +115,8 @@ void clear_log(void);               /* of every vCPU */
 /* Time: the TSC by CPUID leaf 15H. */
 u64 tsc_of_ns(u64 ns);
 u64 ns_of_tsc(u64 tsc);
+/* Counts of the local APIC's timer. */
+u32 timer_of_ns(u64 ns);
 void wait_ns(u64 ns);
 /* Waits until *counter has reached `least`, for a second at most. */
 bool wait_for(const volatile u32 *counter, u32 least);

@@ -281,6 +281,14 @@ u64 ns_of_tsc(u64 tsc)
     return tsc / hz * 1000000000 + tsc % hz * 1000000000 / hz;
 }
 
+u32 timer_of_ns(u64 ns)
+{
+    static u64 hz;
+    if (!hz)
+        hz = cpu_cpuid(0x15, 0).ecx;
+    return (u32)(ns * hz / 1000000000);
+}
+
 void wait_ns(u64 ns)
 {
     u64 end = cpu_rdtsc() + tsc_of_ns(ns);

@@ -194,7 +194,7 @@ static void check_halt_masked(void)
     send_self(0x41);
     apic_write(APIC_LVT_TIMER, 0x71);
     u64 before = cpu_rdtsc();
-    apic_write(APIC_TIMER_INITIAL, 300000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(300000));
     cpu_wait_for_interrupt();
     u64 slept = cpu_rdtsc() - before;
     need(cpus[0].order_length == 1 && cpus[0].order[0] == 0x71, "HLT was ended by %x", cpus[0].order[0]);

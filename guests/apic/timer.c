@@ -23,15 +23,15 @@ static void check_oneshot(void)
 
     apic_write(APIC_LVT_TIMER, VECTOR);
     for (u32 shot = 1; shot <= 5; shot++) {
-        u64 ns = shot * 70001;
+        u64 ns = shot * 70020;
         u64 before = cpu_rdtsc();
-        apic_write(APIC_TIMER_INITIAL, (u32)ns);
+        apic_write(APIC_TIMER_INITIAL, timer_of_ns(ns));
         need(wait_for(&cpus[0].count[VECTOR], shot), "shot %u does not come", shot);
         u64 taken = cpus[0].tsc[VECTOR] - before;
         need(taken >= least_tsc(ns), "shot %u is early: %llu ticks instead of %llu", shot, taken, tsc_of_ns(ns));
         worst = taken - tsc_of_ns(ns) > worst ? taken - tsc_of_ns(ns) : worst;
         need(apic_read(APIC_TIMER_CURRENT) == 0, "the count is not 0 after the shot");
-        need(apic_read(APIC_TIMER_INITIAL) == ns, "the initial count is not kept");
+        need(apic_read(APIC_TIMER_INITIAL) == timer_of_ns(ns), "the initial count is not kept");
     }
     wait_ns(200000);
     need(cpus[0].count[VECTOR] == 5, "one-shot came %u times", cpus[0].count[VECTOR]);
@@ -45,13 +45,13 @@ static void check_periodic(void)
 
     apic_write(APIC_LVT_TIMER, LVT_PERIODIC | VECTOR);
     u64 before = cpu_rdtsc();
-    apic_write(APIC_TIMER_INITIAL, period_ns);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(period_ns));
     for (u32 i = 1; i <= PERIODS; i++) {
         need(wait_for(&cpus[0].count[VECTOR], i), "period %u does not come", i);
         u64 taken = cpus[0].tsc[VECTOR] - before;
         need(taken >= least_tsc((u64)cpus[0].count[VECTOR] * period_ns), "period %u after %llu ticks", i, taken);
         u32 current = apic_read(APIC_TIMER_CURRENT);
-        need(current > 0 && current <= period_ns, "the count is %u", current);
+        need(current > 0 && current <= timer_of_ns(period_ns), "the count is %u", current);
     }
     apic_write(APIC_TIMER_INITIAL, 0);
     u32 count = cpus[0].count[VECTOR];
@@ -76,9 +76,9 @@ static void check_divide(void)
         u64 t2 = cpu_rdtsc();
         u32 c1 = apic_read(APIC_TIMER_CURRENT);
         u64 t3 = cpu_rdtsc();
-        u64 least = ns_of_tsc(t2 - t1), most = ns_of_tsc(t3 - t0);
+        u64 least = timer_of_ns(ns_of_tsc(t2 - t1)), most = timer_of_ns(ns_of_tsc(t3 - t0));
         u64 fell = (u64)(c0 - c1) << power, one = (1u << power) + 50;
-        need(fell + one >= least && fell <= most + one, "divided by %u: %llu ns in %llu to %llu ns", 1u << power, fell,
+        need(fell + one >= least && fell <= most + one, "divided by %u: %llu counts, not %llu to %llu", 1u << power, fell,
              least, most);
     }
 }
@@ -86,7 +86,7 @@ static void check_divide(void)
 static void check_masked(void)
 {
     apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR);
-    apic_write(APIC_TIMER_INITIAL, 20000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(20000));
     wait_ns(100000);
     need(apic_read(APIC_TIMER_CURRENT) == 0, "a masked timer does not count");
     apic_write(APIC_LVT_TIMER, VECTOR);
@@ -94,7 +94,7 @@ static void check_masked(void)
     need(cpus[0].count[VECTOR] == 0, "what expired while masked came");
     apic_write(APIC_LVT_TIMER, LVT_PERIODIC | LVT_MASKED | VECTOR);
     u64 before = cpu_rdtsc();
-    apic_write(APIC_TIMER_INITIAL, 400000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(400000));
     wait_ns(1000000);
     need(cpus[0].count[VECTOR] == 0, "a masked periodic timer interrupts");
     apic_write(APIC_LVT_TIMER, LVT_PERIODIC | VECTOR);
@@ -106,9 +106,9 @@ static void check_masked(void)
 static void check_rewrite(void)
 {
     apic_write(APIC_LVT_TIMER, VECTOR);
-    apic_write(APIC_TIMER_INITIAL, 500000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(500000));
     u64 before = cpu_rdtsc();
-    apic_write(APIC_TIMER_INITIAL, 1000000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(1000000));
     apic_write(APIC_LVT_TIMER, VECTOR + 1);
     need(wait_for(&cpus[0].count[VECTOR + 1], 1), "it does not come by the new vector");
     need(cpus[0].tsc[VECTOR + 1] - before >= least_tsc(1000000), "the new count was not used");
@@ -118,10 +118,10 @@ static void check_rewrite(void)
 static void check_mode_change(void)
 {
     apic_write(APIC_LVT_TIMER, VECTOR);
-    apic_write(APIC_TIMER_INITIAL, 600000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(600000));
     apic_write(APIC_LVT_TIMER, LVT_DEADLINE | VECTOR);
     need(apic_read(APIC_TIMER_CURRENT) == 0, "the count reads %u in deadline mode", apic_read(APIC_TIMER_CURRENT));
-    apic_write(APIC_TIMER_INITIAL, 200000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(200000));
     need(apic_read(APIC_TIMER_INITIAL) == 0, "the initial count is written in deadline mode");
     wait_ns(1500000);
     need(cpus[0].order_length == 0, "a one-shot survives the change to deadline mode");
@@ -207,7 +207,7 @@ static void check_deadline_masked(void)
 static void arm_here(void)
 {
     apic_write(APIC_LVT_TIMER, VECTOR + cpu_index());
-    apic_write(APIC_TIMER_INITIAL, 200000);
+    apic_write(APIC_TIMER_INITIAL, timer_of_ns(200000));
 }
 
 static void check_timers_of_all(void)

@@ -294,6 +294,8 @@ static void attach_apic(struct board *board, u32 index, void *page)
         .physical_bits = (u8)cpu_cpuid(0x80000008, 0).eax,
         .boot = index == 0,
         .x2apic = true,
+        .timer_ns_scale = clock_ns_scale * clock_crystal_ratio(clock_tsc_hz()),
+        .timer_tick_scale = clock_tsc_scale / clock_crystal_ratio(clock_tsc_hz()) + 1,
         .posted = virt_delivers_interrupts(board->vm) ? vcpu->posted : NULL,
     };
 

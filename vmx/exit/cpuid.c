@@ -193,46 +193,17 @@ static COLD void build_states(void)
 }
 
 /*
- * The best fraction for `numerator` / `denominator` whose numerator stays within NUMERATOR_MAX: the last convergent of
- * its continued fraction that does.
- */
-#define NUMERATOR_MAX 4000u
-static void approximate(u64 numerator, u64 denominator, u32 *top, u32 *bottom)
-{
-    u64 before_top = 0, before_bottom = 1, now_top = 1, now_bottom = 0;
-
-    while (denominator) {
-        u64 whole = numerator / denominator;
-        u64 next_top = whole * now_top + before_top;
-        u64 next_bottom = whole * now_bottom + before_bottom;
-        u64 rest = numerator % denominator;
-
-        if (next_top > NUMERATOR_MAX)
-            break;
-        before_top = now_top, before_bottom = now_bottom;
-        now_top = next_top, now_bottom = next_bottom;
-        numerator = denominator, denominator = rest;
-    }
-    *top = (u32)now_top;
-    *bottom = (u32)now_bottom;
-}
-
-/*
  * The truth about the TSC: SDM 3B 18.7.3 "Determining the Processor Base Frequency". The "crystal" is the local APIC
- * timer's clock, 1 GHz: guests take the one from the other. The ratio's numerator is small because Linux multiplies it
- * by the crystal's kHz in 32 bits. A small numerator may be as far from the truth as one part in NUMERATOR_MAX; the
- * crystal takes that up, in whole kHz, since systems measure with the TSC and only pace with the timer. Leaf 0x16 in
- * MHz, rounded.
+ * timer's clock: guests take the one from the other. In whole kHz, in which systems count. Leaf 0x16 in MHz, rounded.
  */
 static COLD void build_clock(void)
 {
     u64 hz = clock_tsc_hz();
     u32 mhz = (u32)((hz + 500000) / 1000000);
-    struct cpuid_result ratio = {0};
+    u32 ratio = clock_crystal_ratio(hz);
+    u32 crystal_khz = (u32)((hz / ratio + 500) / 1000);
 
-    approximate(hz, 1000000000, &ratio.ebx, &ratio.eax);
-    ratio.ecx = (u32)((hz * ratio.eax / ratio.ebx + 500) / 1000 * 1000);
-    table.basic[0x15] = ratio;
+    table.basic[0x15] = (struct cpuid_result){1, ratio, crystal_khz * 1000, 0};
     table.basic[0x16] = (struct cpuid_result){mhz, mhz, 0, 0};
     table.basic[6] = (struct cpuid_result){BIT(2), 0, 0, 0}; /* the APIC timer never stops */
 }

@@ -70,9 +70,9 @@ static int start(void **state)
     (void)state;
     bench_start();
     intr = false;
-    struct vlapic_setup setup = {&host, &apic, page[0], &intr, &bench.timers, 3, 36, true, true, NULL};
+    struct vlapic_setup setup = {&host, &apic, page[0], &intr, &bench.timers, 3, 36, true, true, BIT(54), BIT(60), NULL};
     vlapic_init(&apic, &setup);
-    setup = (struct vlapic_setup){&host, &apic, page[1], &intr, &bench.timers, 0x12, 36, false, true, NULL};
+    setup = (struct vlapic_setup){&host, &apic, page[1], &intr, &bench.timers, 0x12, 36, false, true, BIT(54), BIT(60), NULL};
     vlapic_init(&other, &setup);
     notices = nmis = ipis = ends = 0;
     return 0;
@@ -849,6 +849,38 @@ static void test_timer_short_period(void **state)
     bench_run_until(SECOND_NS);
 }
 
+/*
+ * Other clocks than 1 GHz: a count lasts as long as so many ticks, rounded up to a ns (from 1/1024 ns on), and reads back as it was written
+ * as long as no tick has passed. The scales are made as those of kernel/clock.c.
+ */
+static void test_timer_clock(void **state)
+{
+    static const u64 rates[] = {50000000, 875000000, 693333333, 1000000, 24000000};
+    static const u32 counts[] = {1, 2, 3, 7, 1000, 123457, 0x7fffffff, 0xffffffff};
+
+    (void)state;
+    put(APIC_SVR, 0x1ff);
+    put(APIC_LVT_TIMER, 0x30);
+    for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+        apic.setup.timer_ns_scale = (u64)(((unsigned __int128)1000000000 << 54) / rates[i]) + 1;
+        apic.setup.timer_tick_scale = (u64)(((unsigned __int128)rates[i] << 60) / 1000000000) + 1;
+        for (size_t j = 0; j < ARRAY_SIZE(counts); j++) {
+            put(APIC_TIMER_DIVIDE, j % 2 ? 0xb : 0xa); /* by 1, by 128 */
+            put(APIC_TIMER_INITIAL, counts[j]);
+            unsigned __int128 ticks = (unsigned __int128)counts[j] * (j % 2 ? 1 : 128);
+            u64 ns = (u64)((ticks * 1000000000 + rates[i] - 1) / rates[i]);
+            assert_true(bench.timers.next_ns == bench.now_ns + ns);
+            assert_int_equal(get(APIC_TIMER_CURRENT), counts[j]);
+            bench_jump_to(bench.now_ns + ns - 1);
+            assert_int_equal(get(APIC_TIMER_CURRENT), 1);
+            bench_jump_to(bench.now_ns + 1);
+            assert_int_equal(get(APIC_TIMER_CURRENT), 0);
+            assert_int_equal(vlapic_acknowledge(&apic), 0x30);
+            vlapic_end_interrupt(&apic);
+        }
+    }
+}
+
 static void test_timer_deadline(void **state)
 {
     (void)state;
@@ -918,6 +950,7 @@ int main(void)
         cmocka_unit_test_setup(test_timer_divides, start),
         cmocka_unit_test_setup(test_timer_periodic, start),
         cmocka_unit_test_setup(test_timer_short_period, start),
+        cmocka_unit_test_setup(test_timer_clock, start),
         cmocka_unit_test_setup(test_timer_deadline, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,6 +115,13 @@ int console_read(void)
     return *typed ? *typed++ : -1;
 }
 
+u64 clock_ns_scale = BIT(54), clock_tsc_scale = BIT(60); /* 1 GHz */
+
+u64 clock_tsc_hz(void)
+{
+    return 1000000000;
+}
+
 u64 clock_wall_seconds(void)
 {
     return 946684799; /* 1999-12-31 23:59:59 */

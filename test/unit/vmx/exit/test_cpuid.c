@@ -307,8 +307,8 @@ static void test_leaf_d_sizes_for_every_xcr0(void **state)
 }
 
 /*
- * The CPU's own leaf 0x16 is not the TSC's frequency. Leaf 0x15: crystal * EBX / EAX, right to one part in a million;
- * the crystal is the APIC timer's 1 GHz, nearly; and Linux's product of its kHz and EBX fits in 32 bits.
+ * The CPU's own leaf 0x16 is not the TSC's frequency. Leaf 0x15: crystal * EBX / EAX, right to half a kHz of the
+ * crystal, also where a system divides EBX by EAX in integers; and Linux's product of its kHz and EBX fits in 32 bits.
  */
 static void assert_clock_leaves(u64 hz)
 {
@@ -318,12 +318,13 @@ static void assert_clock_leaves(u64 hz)
     build();
     r = cpuid(0x15, 0);
     assert_true(r.eax && r.ebx && r.ecx);
-    long double told = (long double)r.ecx * r.ebx / r.eax;
-    assert_true(told > hz * 0.999999L && told < hz * 1.000001L);
-    assert_true((u64)r.ebx * 1000000 < 1ull << 32);
+    u64 told = (u64)r.ecx * r.ebx / r.eax;
+    assert_true(told <= hz + 500 * r.ebx && told + 500 * r.ebx >= hz);
+    assert_int_equal((u64)r.ecx * (r.ebx / r.eax), told);
     assert_true((u64)(r.ecx / 1000) * r.ebx < 1ull << 32);
-    assert_true(r.ecx > 999700000 && r.ecx < 1000300000);
-    assert_int_equal(r.ecx % 1000, 0); /* systems count in kHz */
+    assert_true(r.ecx <= CLOCK_CRYSTAL_HZ_MAX);
+    assert_int_equal(r.ebx / r.eax, clock_crystal_ratio(hz)); /* what the APIC timer goes by */
+    assert_int_equal(r.ecx % 1000, 0);                        /* systems count in kHz */
     assert_int_equal(cpuid(0x16, 0).eax, (hz + 500000) / 1000000);
 }
 
@@ -341,7 +342,10 @@ static void test_clock_leaves_tell_the_truth(void **state)
     /* Frequencies that exist are told exactly. */
     tsc_hz = 2100000000;
     build();
-    assert_same(cpuid(0x15, 0), (struct cpuid_result){10, 21, 1000000000, 0});
+    assert_same(cpuid(0x15, 0), (struct cpuid_result){1, 3, 700000000, 0});
+    tsc_hz = 50000000;
+    build();
+    assert_same(cpuid(0x15, 0), (struct cpuid_result){1, 1, 50000000, 0});
 }
 
 /* Each vCPU is a core of one package, whatever their number. */
