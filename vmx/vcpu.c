@@ -54,7 +54,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->active_cpu = v->host_cpu = v->tlb_cpu = VCPU_NO_CPU;
     v->vmcs = vmcs;
     v->xsave_area = phys_to_virt(area);
-    v->xsave_frames = area_frames;
+    v->xsave_frames = (u16)area_frames;
     v->xcr0 = XCR0_X87;
     v->dr6 = 0xffff0ff0;
     if (vmx_features.has_vpid)

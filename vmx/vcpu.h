@@ -50,7 +50,9 @@ struct vmx_vcpu {
     u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
     bool nmi_in_service; /* with QUIRK_NMI_BLOCKING: event.c */
     u16 vpid;
-    u32 xsave_frames; /* of xsave_area */
+    u16 xsave_frames; /* of xsave_area */
+    u8 cpuid_direct;  /* leaves below are answered from the table of all vCPUs */
+    u32 strays;       /* accesses to memory that nobody has: guest_physical.c */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
     u64 efer;         /* as the guest wrote it last, without LMA: guest_efer() */
     u64 xcr0;
@@ -59,11 +61,11 @@ struct vmx_vcpu {
     u64 dr6;
     u64 msrs[VMX_SWITCHED_MSRS];
     struct mtrr mtrr;
+    u64 misc_enable;   /* IA32_MISC_ENABLE */
     u64 tsc_adjust;    /* IA32_TSC_ADJUST: what the guest has added to its TSC */
     u32 unknown_msrs;  /* accesses to MSRs that do not exist here */
     u32 unknown_msr;   /* the last of them */
-    u32 strays;        /* accesses to memory that nobody has: guest_physical.c */
-    u64 stray_address; /* of the first of them */
+    u64 stray_address; /* of the first of the strays */
     u64 stray_rip;
     hpa_t vmcs;
     void *xsave_area;

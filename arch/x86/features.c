@@ -19,16 +19,14 @@
 /* As after reset: WB, WT, UC-, UC, twice. paging.c's device mappings rely on entry 3. */
 #define PAT_AFTER_RESET 0x0007040600070406ull
 
-#define VENDOR_INTEL_EBX       0x756e6547u /* "Genu" */
-#define MISC_ENABLE_LIMIT      BIT(22)     /* CPUID has no leaf above 3 (once for Windows NT) */
-#define MISC_ENABLE_XD_DISABLE BIT(34)     /* CPUID has no NX */
+#define VENDOR_INTEL_EBX 0x756e6547u /* "Genu" */
 
 static struct features found;
 
 /* What firmware's setup may hide from old systems, each CPU on its own. SDM 4 2.1 "Architectural MSRs" */
 static void show_all_of_cpuid(void)
 {
-    u64 hiding = MISC_ENABLE_LIMIT | MISC_ENABLE_XD_DISABLE, value;
+    u64 hiding = MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_XD_DISABLE, value;
 
     if (cpu_cpuid(0, 0).ebx == VENDOR_INTEL_EBX && msr_read_safe(MSR_IA32_MISC_ENABLE, &value) && (value & hiding))
         msr_write(MSR_IA32_MISC_ENABLE, value & ~hiding);

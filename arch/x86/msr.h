@@ -13,6 +13,7 @@
 #define MSR_IA32_SPEC_CTRL               0x48u
 #define MSR_IA32_PRED_CMD                0x49u
 #define MSR_IA32_BIOS_SIGN_ID            0x8bu
+#define MSR_PLATFORM_INFO                0xceu
 #define MSR_IA32_MTRRCAP                 0xfeu
 #define MSR_IA32_ARCH_CAPABILITIES       0x10au
 #define MSR_IA32_SYSENTER_CS             0x174u

@@ -50,6 +50,12 @@
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
+/* IA32_MISC_ENABLE. */
+#define MISC_ENABLE_FAST_STRINGS BIT(0)
+#define MISC_ENABLE_FIXED        (BIT(11) | BIT(12)) /* read-only: no BTS, no PEBS */
+#define MISC_ENABLE_LIMIT_CPUID  BIT(22)             /* CPUID has no leaf above 2 (once for Windows NT) */
+#define MISC_ENABLE_XD_DISABLE   BIT(34)             /* CPUID has no NX */
+
 #define RFLAGS_CF  BIT(0)
 #define RFLAGS_ONE BIT(1)
 #define RFLAGS_PF  BIT(2)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The local APIC timer: 32 bits of the guest's crystal before the divider, or the TSC deadline. No counter runs: the one
- * state is the time of the next expiry, from which the current count follows. A masked timer is not armed in the vtimer set; what it
- * missed is settled when the guest looks. Late periods cost one division and give one interrupt. Runs in VMX root
- * operation under the VM's device lock; also on the host in tests. SDM 3A 10.5.4 "APIC Timer".
+ * The local APIC timer: 32 bits of the guest's crystal before the divider, or the TSC deadline. No counter runs: the
+ * one state is the time of the next expiry, from which the current count follows. A masked timer is not armed in the
+ * vtimer set; what it missed is settled when the guest looks. Late periods cost one division and give one interrupt.
+ * Runs in VMX root operation under the VM's device lock; also on the host in tests. SDM 3A 10.5.4 "APIC Timer".
  */
 #include "drivers/virt/vlapic_timer.h"
 #include "kernel/lib/bits.h"
@@ -24,7 +24,7 @@ static unsigned divide_shift(const struct vlapic *v)
  * Rounded up, as the scales are: a result that is exact must not get one more for what the scale has too much, which is
  * less than the slack for all counts (2^39 ticks, 2^49 ns).
  */
-#define SCALE_UP(bits) (BIT(bits) - BIT((bits) - 10))
+#define SCALE_UP(bits) (BIT(bits) - BIT((bits)-10))
 
 static u64 ns_of_count(const struct vlapic *v, u32 count)
 {
@@ -32,11 +32,10 @@ static u64 ns_of_count(const struct vlapic *v, u32 count)
     return (u64)(((unsigned __int128)ticks * v->setup.timer_ns_scale + SCALE_UP(54)) >> 54);
 }
 
-static u32 count_of_ns(const struct vlapic *v, u64 ns)
+static u64 count_of_ns(const struct vlapic *v, u64 ns)
 {
     u64 ticks = (u64)(((unsigned __int128)ns * v->setup.timer_tick_scale + SCALE_UP(60)) >> 60);
-    u64 count = (ticks + (1u << divide_shift(v)) - 1) >> divide_shift(v);
-    return count < v->timer_initial ? (u32)count : v->timer_initial;
+    return (ticks + (1u << divide_shift(v)) - 1) >> divide_shift(v);
 }
 
 static u64 period_ns(const struct vlapic *v)
@@ -119,17 +118,26 @@ void vlapic_timer_write_initial(struct vlapic *v, u32 count)
     set_deadline(v, count ? now_ns + period_ns(v) : VTIMER_NEVER);
 }
 
+/* The next interrupt is some periods away, since they are short; or the two roundings gave one too many. */
+static COLD u32 count_of_far(const struct vlapic *v, u64 left_ns)
+{
+    u64 period = period_ns(v);
+
+    if (period == 0)
+        return 0;
+    u64 count = count_of_ns(v, (left_ns - 1) % period + 1);
+    return count < v->timer_initial ? (u32)count : v->timer_initial;
+}
+
 u32 vlapic_timer_read_current(struct vlapic *v)
 {
     u64 now_ns = settle(v);
-    u64 period = period_ns(v);
 
-    if (v->deadline_ns == VTIMER_NEVER || period == 0)
+    if (v->deadline_ns == VTIMER_NEVER)
         return 0;
     u64 left_ns = v->deadline_ns - now_ns;
-    if (left_ns > period)
-        left_ns = (left_ns - 1) % period + 1; /* the next interrupt is some periods away: they are short */
-    return count_of_ns(v, left_ns);
+    u64 count = count_of_ns(v, left_ns);
+    return LIKELY(count <= v->timer_initial) ? (u32)count : count_of_far(v, left_ns);
 }
 
 void vlapic_timer_write_divide(struct vlapic *v, u32 value)

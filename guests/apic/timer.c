@@ -78,8 +78,8 @@ static void check_divide(void)
         u64 t3 = cpu_rdtsc();
         u64 least = timer_of_ns(ns_of_tsc(t2 - t1)), most = timer_of_ns(ns_of_tsc(t3 - t0));
         u64 fell = (u64)(c0 - c1) << power, one = (1u << power) + 50;
-        need(fell + one >= least && fell <= most + one, "divided by %u: %llu counts, not %llu to %llu", 1u << power, fell,
-             least, most);
+        need(fell + one >= least && fell <= most + one, "divided by %u: %llu counts, not %llu to %llu", 1u << power,
+             fell, least, most);
     }
 }
 

@@ -246,7 +246,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     vtimer_set_init(&timers, read_clock, NULL);
     require(vioapic_init(&ioapic, &bus, deliver, NULL) == STATUS_OK, "vioapic_init");
     for (u32 i = 0; i < CPUS; i++) {
-        const struct vlapic_setup setup = {&host, &apics[i], pages[i], &intr[i], &timers, i, 39, i == 0, true, BIT(54), BIT(60), NULL};
+        const struct vlapic_setup setup = {&host, &apics[i], pages[i], &intr[i], &timers, i,
+                                           39,    i == 0,    true,     BIT(54),  BIT(60), NULL};
         vlapic_init(&apics[i], &setup);
     }
     while (input.left)

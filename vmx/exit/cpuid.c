@@ -32,6 +32,7 @@
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF1_ECX_HYPERVISOR BIT(31)
 #define LEAF7_ECX_OSPKE      BIT(4)
+#define LEAFX1_EDX_NX        BIT(20)
 
 enum word { W1_ECX, W1_EDX, W7_EBX, W7_ECX, W7_EDX, WD_1_EAX, WX_1_ECX, WX_1_EDX, WORDS };
 
@@ -208,6 +209,26 @@ static COLD void build_clock(void)
     table.basic[6] = (struct cpuid_result){BIT(2), 0, 0, 0}; /* the APIC timer never stops */
 }
 
+/*
+ * The ratio of TSC and bus clock, as near as a whole number is; the CPU has no other. SDM 4 2.11 "MSRs in the
+ * Intel Microarchitecture Code Name Sandy Bridge", 2.8 "MSRs in the Processors Based on Intel Microarchitecture Code
+ * Name Nehalem": the bus clock was 133.33 MHz up to Westmere.
+ */
+COLD u64 vmx_cpuid_platform_info(void)
+{
+    static const u8 nehalem_and_westmere[] = {0x1a, 0x1e, 0x1f, 0x2e, 0x25, 0x2c, 0x2f};
+    u32 signature = table.basic[1].eax;
+    u32 model = (signature >> 4 & 0xf) | (signature >> 12 & 0xf0);
+    u64 bus_hz = 100000000;
+
+    for (size_t i = 0; i < ARRAY_SIZE(nehalem_and_westmere); i++)
+        if ((signature >> 8 & 0xf) == 6 && model == nehalem_and_westmere[i])
+            bus_hz = 133333333;
+    u64 ratio = (clock_tsc_hz() + bus_hz / 2) / bus_hz;
+    ratio = ratio ? ratio : 1; /* guests divide by it */
+    return ratio << 8 | ratio << 40;
+}
+
 static COLD void build_extended(void)
 {
     u32 max = host(0x80000000, 0).eax;
@@ -363,6 +384,28 @@ void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
     if (!v->base.vm->spec.stealth)
         r.ecx |= (u32)LEAF1_ECX_HYPERVISOR;
     v->cpuid_leaf1 = r;
+    v->cpuid_direct = BASIC_LEAVES;
+}
+
+bool vmx_cpuid_has_nx(void)
+{
+    return table.extended[1].edx & LEAFX1_EDX_NX;
+}
+
+COLD void vmx_cpuid_set_limited(struct vmx_vcpu *v, bool on)
+{
+    v->cpuid_direct = on ? 0 : BASIC_LEAVES;
+}
+
+/* SDM 4 2.1 "Architectural MSRs", IA32_MISC_ENABLE: only leaves up to 2 are there, and those beyond read as it. */
+#define LIMITED_LEAVES 3u
+static COLD struct cpuid_result limited(u32 leaf)
+{
+    struct cpuid_result r = table.basic[leaf < LIMITED_LEAVES ? leaf : LIMITED_LEAVES - 1];
+
+    if (leaf == 0)
+        r.eax = LIMITED_LEAVES - 1;
+    return r;
 }
 
 void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on)
@@ -377,8 +420,12 @@ void vmx_cpuid_set_osxsave(struct vmx_vcpu *v, bool on)
 
 static COLD struct cpuid_result other_range(const struct vmx_vcpu *v, u32 leaf)
 {
-    if (leaf >= 0x80000000 && leaf <= table.max_extended)
-        return table.extended[leaf - 0x80000000];
+    if (leaf >= 0x80000000 && leaf <= table.max_extended) {
+        struct cpuid_result r = table.extended[leaf - 0x80000000];
+        if (leaf == 0x80000001 && v->misc_enable & MISC_ENABLE_XD_DISABLE)
+            r.edx &= ~(u32)LEAFX1_EDX_NX;
+        return r;
+    }
     if ((leaf == ROOTLET_CPUID_SIGNATURE || leaf == ROOTLET_CPUID_FEATURES) && !v->base.vm->spec.stealth)
         return hypervisor(leaf);
     return table.basic[table.max_basic]; /* "the highest basic information leaf" */
@@ -387,6 +434,8 @@ static COLD struct cpuid_result other_range(const struct vmx_vcpu *v, u32 leaf)
 /* Leaves whose answer depends on the subleaf or on state that changes. */
 static COLD struct cpuid_result compute(const struct vmx_vcpu *v, u32 leaf, u32 subleaf)
 {
+    if (!v->cpuid_direct && leaf < ROOTLET_CPUID_SIGNATURE)
+        return limited(leaf);
     switch (leaf) {
     case 4:
         return cache(v, subleaf);
@@ -425,7 +474,7 @@ enum outcome vmx_cpuid_exit(struct vmx_vcpu *v, struct trace_record *record)
     record->detail = leaf;
     if (leaf == 1)
         return answer(v, &v->cpuid_leaf1);
-    if (UNLIKELY(leaf >= BASIC_LEAVES || BIT(leaf) & COMPUTED_LEAVES))
+    if (UNLIKELY(leaf >= v->cpuid_direct || BIT(leaf) & COMPUTED_LEAVES))
         return answer_computed(v, leaf);
     return answer(v, &table.basic[leaf]);
 }

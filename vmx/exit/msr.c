@@ -43,12 +43,13 @@ static const struct msr_row rows[] = {
     {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0                          },
     {MSR_IA32_TSC_ADJUST,     MSR_ANSWERED, 0                          },
     {MSR_IA32_BIOS_SIGN_ID,   MSR_ANSWERED, 0                          }, /* newer than any update: no erratum of the CPU's APIC is ours */
+    {MSR_PLATFORM_INFO,       MSR_ANSWERED, 0                          },
     {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    ENCODING_GUEST_SYSENTER_CS },
     {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    ENCODING_GUEST_SYSENTER_ESP},
     {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    ENCODING_GUEST_SYSENTER_EIP},
     {MSR_IA32_MCG_CAP,        MSR_ZERO,     0                          }, /* no error-reporting banks, no IA32_MCG_CTL */
     {MSR_IA32_MCG_STATUS,     MSR_ANSWERED, 0                          },
-    {MSR_IA32_MISC_ENABLE,    MSR_VALUE,    0x1801                     }, /* fast strings; BTS and PEBS unavailable */
+    {MSR_IA32_MISC_ENABLE,    MSR_ANSWERED, 0                          },
     {MSR_IA32_DEBUGCTL,       MSR_VALUE,    0                          },
     {MSR_IA32_PAT,            MSR_FIELD,    ENCODING_GUEST_PAT         },
     {MSR_IA32_XSS,            MSR_ZERO,     0                          }, /* no supervisor state */
@@ -155,6 +156,8 @@ static COLD enum outcome refuse_unknown(struct vmx_vcpu *v, u32 index)
 
 static u64 read_answered(const struct vmx_vcpu *v, u32 index)
 {
+    if (index == MSR_IA32_MISC_ENABLE) /* the one that systems read often */
+        return v->misc_enable;
     switch (index) {
     case MSR_IA32_TSC:
         return cpu_tsc() + v->base.tsc_offset;
@@ -164,6 +167,8 @@ static u64 read_answered(const struct vmx_vcpu *v, u32 index)
         return v->mcg_status;
     case MSR_IA32_BIOS_SIGN_ID:
         return 0xffffffffull << 32;
+    case MSR_PLATFORM_INFO:
+        return vmx_cpuid_platform_info();
     default:
         return mtrr_read(&v->mtrr, index);
     }
@@ -205,7 +210,8 @@ enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record)
 static enum outcome write_efer(struct vmx_vcpu *v, u64 value)
 {
     u64 old = guest_efer(v);
-    u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+    u64 nxe = v->misc_enable & MISC_ENABLE_XD_DISABLE ? 0 : EFER_NXE;
+    u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | nxe;
 
     if ((value & ~allowed) || ((value ^ old) & EFER_LME && vmcs_read(GUEST_CR0) & CR0_PG))
         return vmx_inject_gp(v);
@@ -264,6 +270,7 @@ static enum outcome write_mtrr(struct vmx_vcpu *v, u32 index, u64 value)
 
 void vmx_msr_init_vcpu(struct vmx_vcpu *v)
 {
+    v->misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_FIXED;
     mtrr_init(&v->mtrr, vmx_features.guest_physical_bits);
 }
 
@@ -276,6 +283,26 @@ static enum outcome write_mcg_status(struct vmx_vcpu *v, u64 value)
     return OUTCOME_SKIP;
 }
 
+/*
+ * Bits that CPUID has no feature for are reserved: thermal control, SpeedStep, MONITOR, xTPR. SDM 4 2.1 "Architectural
+ * MSRs", IA32_MISC_ENABLE.
+ */
+static COLD enum outcome write_misc_enable(struct vmx_vcpu *v, u64 value)
+{
+    u64 nx = vmx_cpuid_has_nx() ? MISC_ENABLE_XD_DISABLE : 0;
+    u64 writable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID | nx;
+
+    if (value & ~(writable | MISC_ENABLE_FIXED))
+        return vmx_inject_gp(v);
+    v->misc_enable = (value & writable) | MISC_ENABLE_FIXED;
+    vmx_cpuid_set_limited(v, value & MISC_ENABLE_LIMIT_CPUID);
+    if (value & MISC_ENABLE_XD_DISABLE) { /* the CPU is one without NX from now on */
+        v->efer &= ~EFER_NXE;
+        vmcs_write(GUEST_EFER, vmcs_read(GUEST_EFER) & ~EFER_NXE);
+    }
+    return OUTCOME_SKIP;
+}
+
 static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
 {
     switch (index) {
@@ -285,6 +312,10 @@ static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
         return move_tsc(v, value - v->tsc_adjust);
     case MSR_IA32_BIOS_SIGN_ID:
         return OUTCOME_SKIP;
+    case MSR_PLATFORM_INFO:
+        return vmx_inject_gp(v);
+    case MSR_IA32_MISC_ENABLE:
+        return write_misc_enable(v, value);
     case MSR_IA32_MCG_STATUS:
         return write_mcg_status(v, value);
     case MSR_IA32_APIC_BASE:

@@ -70,9 +70,11 @@ static int start(void **state)
     (void)state;
     bench_start();
     intr = false;
-    struct vlapic_setup setup = {&host, &apic, page[0], &intr, &bench.timers, 3, 36, true, true, BIT(54), BIT(60), NULL};
+    struct vlapic_setup setup = {&host, &apic, page[0], &intr,   &bench.timers, 3,
+                                 36,    true,  true,    BIT(54), BIT(60),       NULL};
     vlapic_init(&apic, &setup);
-    setup = (struct vlapic_setup){&host, &apic, page[1], &intr, &bench.timers, 0x12, 36, false, true, BIT(54), BIT(60), NULL};
+    setup = (struct vlapic_setup){&host, &apic, page[1], &intr,   &bench.timers, 0x12,
+                                  36,    false, true,    BIT(54), BIT(60),       NULL};
     vlapic_init(&other, &setup);
     notices = nmis = ipis = ends = 0;
     return 0;
@@ -850,8 +852,8 @@ static void test_timer_short_period(void **state)
 }
 
 /*
- * Other clocks than 1 GHz: a count lasts as long as so many ticks, rounded up to a ns (from 1/1024 ns on), and reads back as it was written
- * as long as no tick has passed. The scales are made as those of kernel/clock.c.
+ * Other clocks than 1 GHz: a count lasts as long as so many ticks, rounded up to a ns (from 1/1024 ns on), and reads
+ * back as it was written as long as no tick has passed. The scales are made as those of kernel/clock.c.
  */
 static void test_timer_clock(void **state)
 {

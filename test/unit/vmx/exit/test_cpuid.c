@@ -348,6 +348,70 @@ static void test_clock_leaves_tell_the_truth(void **state)
     assert_same(cpuid(0x15, 0), (struct cpuid_result){1, 1, 50000000, 0});
 }
 
+/* With the bus clock of the CPU's model: Skylake and all others since Sandy Bridge 100 MHz, Lynnfield 133.33 MHz. */
+static void test_platform_info(void **state)
+{
+    static const struct {
+        u32 signature;
+        u64 hz;
+        u8 ratio;
+    } cases[] = {
+        {0x50654, 2100000000, 21},
+        {0x50654, 2149999999, 21},
+        {0x50654, 2150000000, 22},
+        {0x50654, 50000000,   1 },
+        {0x50654, 1000000,    1 },
+        {0x106e5, 2666666666, 20},
+        {0x206c2, 3333333333, 25},
+        {0x206a7, 3400000000, 34},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        fake_cpuid_set(1, 0, (struct cpuid_result){cases[i].signature, 0, 0, 0});
+        tsc_hz = cases[i].hz;
+        vmx_cpuid_build();
+        assert_true(vmx_cpuid_platform_info() == ((u64)cases[i].ratio << 8 | (u64)cases[i].ratio << 40));
+    }
+}
+
+/* IA32_MISC_ENABLE bit 22: leaves up to 2, and what is beyond reads as the last; those above 0x40000000 stay. */
+static void test_limited_leaves(void **state)
+{
+    struct cpuid_result two, extended, hypervisor;
+
+    (void)state;
+    build();
+    two = cpuid(2, 0);
+    extended = cpuid(0x80000001, 0);
+    hypervisor = cpuid(0x40000000, 0);
+    vmx_cpuid_set_limited(&bench.v, true);
+    assert_int_equal(cpuid(0, 0).eax, 2);
+    assert_int_equal(cpuid(0, 0).ebx, 0x756e6547); /* "Genu" */
+    assert_same(cpuid(1, 0), bench.v.cpuid_leaf1);
+    assert_same(cpuid(2, 0), two);
+    for (u32 leaf = 3; leaf < 0x20; leaf++)
+        assert_same(cpuid(leaf, 0), two);
+    assert_same(cpuid(0x80000001, 0), extended);
+    assert_same(cpuid(0x40000000, 0), hypervisor);
+    vmx_cpuid_set_limited(&bench.v, false);
+    assert_int_equal(cpuid(0, 0).eax, 0x16);
+    assert_int_equal(cpuid(0x15, 0).eax, 1);
+}
+
+/* Bit 34: no NX. */
+static void test_nx_disabled(void **state)
+{
+    (void)state;
+    build();
+    assert_true(vmx_cpuid_has_nx());
+    u32 features = cpuid(0x80000001, 0).edx;
+    assert_true(features & BIT(20));
+    bench.v.misc_enable = MISC_ENABLE_XD_DISABLE;
+    assert_int_equal(cpuid(0x80000001, 0).edx, features & ~BIT(20));
+    bench.v.misc_enable = 0;
+}
+
 /* Each vCPU is a core of one package, whatever their number. */
 static void test_topology(void **state)
 {
@@ -413,6 +477,9 @@ int main(void)
         cmocka_unit_test_setup(test_vector_features_need_their_state, set_up),
         cmocka_unit_test_setup(test_leaf_d_sizes_for_every_xcr0, set_up),
         cmocka_unit_test_setup(test_clock_leaves_tell_the_truth, set_up),
+        cmocka_unit_test_setup(test_platform_info, set_up),
+        cmocka_unit_test_setup(test_limited_leaves, set_up),
+        cmocka_unit_test_setup(test_nx_disabled, set_up),
         cmocka_unit_test_setup(test_topology, set_up),
         cmocka_unit_test_setup(test_cpu_with_few_leaves, set_up),
     };

@@ -18,10 +18,10 @@
 /* What a guest may touch without an exit. Writes of EFER are checked first. */
 static const u32 direct[] = {0x174,      0x175,      0x176,      0x277,      0xc0000080, 0xc0000081, 0xc0000082,
                              0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103};
-static const u32 answered[] = {0x0,   0x1,   0x179, 0x17a, 0x10,  0x17,  0x1b,  0x3b,  0x8b,  0xfe,  0x1a0,
-                               0x1d9, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209,
-                               0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269,
-                               0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0x6e0, 0xda0};
+static const u32 answered[] = {0x0,   0x1,   0x179, 0x17a, 0x10,  0x17,  0x1b,  0x3b,  0x8b,  0xce,  0xfe,
+                               0x1a0, 0x1d9, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208,
+                               0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268,
+                               0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff, 0x6e0, 0xda0};
 static const u32 switched[] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103};
 
 static u8 bitmap[FRAME_BYTES];
@@ -34,10 +34,29 @@ void vmx_cpuid_set_apic(struct vmx_vcpu *v, bool on)
     apic_shown = on;
 }
 
+static bool has_nx, cpuid_limited;
+
+bool vmx_cpuid_has_nx(void)
+{
+    return has_nx;
+}
+
+void vmx_cpuid_set_limited(struct vmx_vcpu *v, bool on)
+{
+    (void)v;
+    cpuid_limited = on;
+}
+
+u64 vmx_cpuid_platform_info(void)
+{
+    return 0x170000001500;
+}
+
 static int set_up(void **state)
 {
     (void)state;
     bench_start();
+    has_nx = true;
     for (size_t i = 0; i < ARRAY_SIZE(switched); i++)
         fake_msr_set(switched[i], 0);
     return 0;
@@ -404,29 +423,69 @@ static void test_machine_check_architecture(void **state)
 
 static void test_constants_ignore_writes(void **state)
 {
-    static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_MISC_ENABLE,
-                                    MSR_IA32_DEBUGCTL,    MSR_IA32_P5_MC_ADDR,   MSR_IA32_P5_MC_TYPE};
+    static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_DEBUGCTL, MSR_IA32_P5_MC_ADDR,
+                                    MSR_IA32_P5_MC_TYPE};
 
     (void)state;
     assert_reads(MSR_IA32_P5_MC_ADDR, 0);
     assert_reads(MSR_IA32_P5_MC_TYPE, 0);
     assert_reads(MSR_IA32_PLATFORM_ID, 0);
     assert_reads(MSR_IA32_BIOS_SIGN_ID, 0xffffffff00000000);
-    assert_reads(MSR_IA32_MISC_ENABLE, 0x1801); /* fast strings; no BTS, no PEBS; no MONITOR */
     assert_reads(MSR_IA32_DEBUGCTL, 0);
     for (size_t i = 0; i < ARRAY_SIZE(constants); i++)
         assert_int_equal(wrmsr(constants[i], ~0ull), OUTCOME_SKIP);
     bench_assert_no_exception();
     assert_int_equal(fake_msr_write_count(), 0);
     assert_int_equal(fake_vmcs_write_count(), 0);
-    assert_reads(MSR_IA32_MISC_ENABLE, 0x1801);
+}
+
+static void test_platform_info_is_read_only(void **state)
+{
+    (void)state;
+    assert_reads(MSR_PLATFORM_INFO, 0x170000001500);
+    assert_write_refused(MSR_PLATFORM_INFO, 0x170000001500);
+}
+
+/*
+ * SDM 4 2.1 "Architectural MSRs", IA32_MISC_ENABLE: what CPUID has a feature for is kept; BTS and PEBS unavailable are
+ * read-only; the rest is reserved.
+ */
+static void test_misc_enable(void **state)
+{
+    const u64 fixed = BIT(11) | BIT(12), writable = BIT(0) | BIT(22) | BIT(34);
+
+    (void)state;
+    vmx_msr_init_vcpu(&bench.v);
+    bench.v.efer = EFER_LME | EFER_NXE;
+    fake_vmcs_set(ENCODING_GUEST_EFER, EFER_LME | EFER_LMA | EFER_NXE);
+    assert_reads(MSR_IA32_MISC_ENABLE, fixed | BIT(0)); /* fast strings; no BTS, no PEBS; no MONITOR */
+    for (unsigned bit = 0; bit < 64; bit++) {
+        u64 value = fixed ^ BIT(bit);
+        if (!((writable | fixed) & BIT(bit))) {
+            assert_write_refused(MSR_IA32_MISC_ENABLE, value);
+            continue;
+        }
+        assert_int_equal(wrmsr(MSR_IA32_MISC_ENABLE, value), OUTCOME_SKIP);
+        assert_reads(MSR_IA32_MISC_ENABLE, value | fixed);
+        assert_int_equal(cpuid_limited, bit == 22);
+        assert_int_equal(bench.v.efer, bit < 34 ? EFER_LME | EFER_NXE : EFER_LME);
+    }
+    /* With bit 34 the CPU has no NX, as its CPUID says; EFER.NXE is reserved. */
+    assert_int_equal(wrmsr(MSR_IA32_MISC_ENABLE, BIT(34)), OUTCOME_SKIP);
+    assert_int_equal(vmcs_read(GUEST_EFER), EFER_LME | EFER_LMA);
+    assert_write_refused(MSR_IA32_EFER, EFER_LME | EFER_NXE);
+    assert_int_equal(wrmsr(MSR_IA32_MISC_ENABLE, 0), OUTCOME_SKIP);
+    assert_int_equal(wrmsr(MSR_IA32_EFER, EFER_LME | EFER_NXE), OUTCOME_SKIP);
+    has_nx = false;
+    assert_write_refused(MSR_IA32_MISC_ENABLE, BIT(34));
+    assert_reads(MSR_IA32_MISC_ENABLE, fixed);
 }
 
 /* The statistics say how often a guest asked for what is not there, and for what last. */
 static void test_unknown_msrs_are_counted(void **state)
 {
     (void)state;
-    assert_read_refused(0xce);
+    assert_read_refused(0xcd);
     assert_write_refused(0x140, 0);
     assert_int_equal(bench.v.unknown_msrs, 2);
     assert_int_equal(bench.v.unknown_msr, 0x140);
@@ -455,6 +514,8 @@ int main(void)
         cmocka_unit_test_setup(test_mtrrs_are_state, set_up),
         cmocka_unit_test_setup(test_unknown_msrs_are_counted, set_up),
         cmocka_unit_test_setup(test_machine_check_architecture, set_up),
+        cmocka_unit_test_setup(test_platform_info_is_read_only, set_up),
+        cmocka_unit_test_setup(test_misc_enable, set_up),
         cmocka_unit_test_setup(test_constants_ignore_writes, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
