@@ -10,10 +10,11 @@
 #include "arch/x86/percpu.h"
 #include "kernel/sched/sched.h"
 
-#define ATTEND_WAKE    1u /* a blocked vCPU here has a request */
-#define ATTEND_REAP    2u /* a VM with vCPUs here is stopping */
-#define ATTEND_PUSH    4u /* an idle CPU asks for work */
-#define ATTEND_UNPAUSE 8u /* the debugger lets a paused vCPU here go on */
+#define ATTEND_WAKE    1u  /* a blocked vCPU here has a request */
+#define ATTEND_REAP    2u  /* a VM with vCPUs here is stopping */
+#define ATTEND_PUSH    4u  /* an idle CPU asks for work */
+#define ATTEND_UNPAUSE 8u  /* a paused vCPU here may go on */
+#define ATTEND_WORK    16u /* the boot CPU: sched_set_work()'s function has something to do */
 
 struct sched_cpu {
     struct spinlock lock; /* ready, ready_count */
@@ -23,11 +24,14 @@ struct sched_cpu {
     struct vcpu *blocked;        /* owner only */
     struct vcpu *paused;         /* owner only */
     struct vcpu *current;        /* owner writes */
+    bool sharing;                /* long work of this CPU waits while a guest runs */
     bool halted;                 /* current is in HLT, and this CPU sleeps until it wakes: sched_halt() */
     const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
     u64 current_since_tsc;
     u64 min_vruntime;
-    u64 next_wake_tsc; /* the earliest wake_tsc of blocked */
+    u64 next_wake_tsc; /* the earliest wake_tsc of blocked, or work_tsc */
+    u64 work_tsc;      /* owner only: when work is due again; UINT64_MAX: when somebody asks for it */
+    bool work_due;     /* owner only: the loop is to call sched_set_work()'s function */
     u32 attention;     /* atomic ATTEND_ bits */
 } ALIGNED(64);
 
@@ -82,10 +86,15 @@ static inline u64 limit_left_tsc(const struct vcpu *vcpu)
     return used < limit ? limit - used : 0;
 }
 
-static ALWAYS_INLINE bool wants_pause(const struct vcpu *vcpu)
+static ALWAYS_INLINE bool debugger_wants_pause(const struct vcpu *vcpu)
 {
     u8 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
     return UNLIKELY(pause) && (pause == VCPU_PAUSE_NOW || vcpu->halted);
+}
+
+static ALWAYS_INLINE bool wants_pause(const struct vcpu *vcpu)
+{
+    return debugger_wants_pause(vcpu) || UNLIKELY(__atomic_load_n(&vcpu->held, __ATOMIC_SEQ_CST));
 }
 
 /* What was typed for a VM goes into its devices on a CPU of its own: here. */
@@ -107,9 +116,9 @@ void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now);
 /* Looks at every blocked vCPU that is due or has a request. */
 void sched_wake_due(struct sched_cpu *cpu, u64 now);
 void sched_update_next_wake(struct sched_cpu *cpu);
-/* Its turn has come, but the debugger wants it: no vCPU of this CPU is in an exit, so its VMCS may be loaded. */
+/* Its turn has come, but it is wanted paused: no vCPU of this CPU is in an exit, so its VMCS may be loaded. */
 void sched_rest(struct sched_cpu *cpu, struct vcpu *vcpu);
-/* Those that the debugger lets go. */
+/* Those that may go on. */
 void sched_unrest(struct sched_cpu *cpu);
 
 #endif

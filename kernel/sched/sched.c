@@ -22,8 +22,11 @@ struct sched_cpu sched_cpus[CPU_MAX];
 u64 sched_idle_mask;
 u64 sched_slice_tsc, sched_cap_period_tsc;
 static bool finishing;
-static bool needs_host_timer; /* what virt_needs_host_timer() says */
-static u64 first_run_tsc;     /* atomic */
+static bool needs_host_timer;    /* what virt_needs_host_timer() says */
+static u64 (*work)(u64 now_tsc); /* the boot CPU's between guests */
+static bool working;             /* boot CPU: work() runs, and may share its CPU */
+static u64 working_since_tsc, work_piece_tsc, sharing_slice_tsc;
+static u64 first_run_tsc; /* atomic */
 
 /* ---- stopping ---- */
 
@@ -94,6 +97,11 @@ static NOINLINE void attend_now(struct sched_cpu *cpu)
         sched_wake_due(cpu, cpu_tsc());
     if (bits & ATTEND_PUSH)
         sched_push_work(cpu);
+    if (UNLIKELY(bits & ATTEND_WORK)) {
+        cpu->work_due = true;
+        if (cpu->current)
+            vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
+    }
     if (cpu->current && bits) /* a blocked vCPU may now be due earlier */
         vcpu_request(cpu->current, VCPU_REQUEST_DEADLINE);
     if (cpu->current && __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
@@ -181,7 +189,7 @@ static COLD void other_deadlines(struct vcpu *vcpu, u64 now)
 
     if (now >= cpu->next_wake_tsc)
         sched_wake_due(cpu, now);
-    if (now >= vcpu->slice_end_tsc)
+    if (now >= vcpu->slice_end_tsc || UNLIKELY(cpu->work_due))
         vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
 }
 
@@ -234,7 +242,8 @@ static void charge(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     u64 start = cpu_tsc();
-    u64 budget = minimum(minimum(sched_slice_tsc, limit_left_tsc(vcpu)), cap_budget(vcpu, start));
+    u64 slice = LIKELY(!cpu->sharing) ? sched_slice_tsc : minimum(sched_slice_tsc, sharing_slice_tsc);
+    u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), cap_budget(vcpu, start));
 
     if (budget == 0 && limit_left_tsc(vcpu)) {
         vcpu->throttled = true;
@@ -385,27 +394,79 @@ static void take_interrupts(void)
     cpu_interrupts_disable();
 }
 
+/* Kicks, sleepers and what ended VMs have left, then a slice for the next vCPU. False: nobody wants this CPU. */
+static ALWAYS_INLINE bool take_turn(struct sched_cpu *cpu)
+{
+    take_interrupts(); /* what a guest that never lets one in has held up */
+    smp_mailbox_run();
+    attend_here(cpu);
+    u64 now = cpu_tsc();
+    if (now >= cpu->next_wake_tsc)
+        sched_wake_due(cpu, now);
+    struct vcpu *vcpu = pick(cpu);
+    if (!vcpu)
+        return false;
+    if (vm_is_stopping(vcpu->vm))
+        retire(cpu, vcpu);
+    else if (UNLIKELY(wants_pause(vcpu)))
+        sched_rest(cpu, vcpu);
+    else
+        run(cpu, vcpu);
+    return true;
+}
+
+/* ---- the boot CPU's work ---- */
+
+static COLD void do_work(struct sched_cpu *cpu)
+{
+    u64 now = cpu_tsc();
+
+    cpu->work_due = false;
+    cpu->work_tsc = UINT64_MAX;
+    working = true;
+    working_since_tsc = now;
+    u64 again = work(now);
+    working = false;
+    cpu->work_tsc = again;
+    sched_update_next_wake(cpu);
+}
+
+/* On the work's own stack; what comes then finds `working` clear, so nothing of it works or shares again. */
+void sched_share_cpu(void)
+{
+    struct sched_cpu *cpu = here();
+
+    if (cpu_id() != 0 || !working || cpu_tsc() - working_since_tsc < work_piece_tsc)
+        return;
+    working = false;
+    cpu->sharing = true;
+    take_turn(cpu);
+    cpu->sharing = false;
+    working = true;
+    working_since_tsc = cpu_tsc();
+}
+
+void sched_request_work(void)
+{
+    if (work)
+        sched_attend(0, ATTEND_WORK);
+}
+
+void sched_set_work(u64 (*function)(u64 now_tsc))
+{
+    work = function;
+}
+
 void sched_run(void)
 {
     struct sched_cpu *cpu = here();
 
     needs_host_timer = virt_needs_host_timer();
     while (!__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
-        take_interrupts(); /* what a guest that never lets one in has held up */
-        smp_mailbox_run();
-        attend_here(cpu);
-        u64 now = cpu_tsc();
-        if (now >= cpu->next_wake_tsc)
-            sched_wake_due(cpu, now);
-        struct vcpu *vcpu = pick(cpu);
-        if (!vcpu)
+        if (UNLIKELY(cpu->work_due))
+            do_work(cpu);
+        if (!take_turn(cpu) && !cpu->work_due)
             idle(cpu);
-        else if (vm_is_stopping(vcpu->vm))
-            retire(cpu, vcpu);
-        else if (UNLIKELY(wants_pause(vcpu)))
-            sched_rest(cpu, vcpu);
-        else
-            run(cpu, vcpu);
     }
 }
 
@@ -423,8 +484,10 @@ void sched_init(void)
 {
     sched_slice_tsc = clock_tsc_from_ns(SCHED_SLICE_NS);
     sched_cap_period_tsc = clock_tsc_from_ns(SCHED_CAP_PERIOD_NS);
+    sharing_slice_tsc = clock_tsc_from_ns(SCHED_SHARED_NS);
+    work_piece_tsc = clock_tsc_from_ns(SCHED_WORK_PIECE_NS);
     for (u32 i = 0; i < CPU_MAX; i++)
-        sched_cpus[i].next_wake_tsc = UINT64_MAX;
+        sched_cpus[i].next_wake_tsc = sched_cpus[i].work_tsc = UINT64_MAX;
     irq_set_handler(IRQ_VECTOR_KICK, kick_interrupt);
     irq_set_handler(IRQ_VECTOR_TIMER, timer_interrupt);
     irq_set_handler(IRQ_VECTOR_POSTED, posted_interrupt);

@@ -13,6 +13,8 @@
 #define SCHED_SLICE_NS       10000000ull /* 10 ms */
 #define SCHED_DEBUG_SLICE_NS 1000000ull
 #define SCHED_CAP_PERIOD_NS  100000000ull /* 100 ms: cap= is kept over such periods */
+#define SCHED_WORK_PIECE_NS  500000ull    /* long work lets a guest run after so much of it ... */
+#define SCHED_SHARED_NS      2000000ull   /* ... for so long */
 
 /* Boot CPU, once, after the clock is known. */
 void sched_init(void);
@@ -36,6 +38,24 @@ void sched_notify_posted(struct vcpu *vcpu);
 void sched_pause(struct vcpu *vcpu);
 /* The vCPU goes on where it was; `then` is VCPU_PAUSE_NOT or VCPU_PAUSE_AT_HALT. Any CPU. */
 void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then);
+/*
+ * Likewise for whoever pauses a whole VM, beside a debugger: paused, a vCPU has left its guest and its VMCS is clear.
+ * The boot CPU's work function is asked for as each of them gets there.
+ */
+void sched_hold(struct vcpu *vcpu);
+void sched_release(struct vcpu *vcpu);
+/*
+ * What the boot CPU's loop does between guests: work() is called there with no lock held, after sched_request_work()
+ * and when the TSC has reached what it returned last (UINT64_MAX: only when asked). Before sched_run.
+ */
+void sched_set_work(u64 (*work)(u64 now_tsc));
+/* Any CPU, any context. */
+void sched_request_work(void);
+/*
+ * From work(), which may take long: after half a millisecond of it the CPU's other business gets a turn, a guest a
+ * slice of some milliseconds. From anywhere else it does nothing.
+ */
+void sched_share_cpu(void);
 /* From now on a slice is 1 ms: what a guest holds up (see docs/gdb-stub.md) waits no longer. Before the first vCPU
  * runs. */
 void sched_shorten_slices(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vCPUs that wait: in HLT or asleep until an event or a time, throttled by cap=, or paused by the debugger. Only their
+ * vCPUs that wait: in HLT or asleep until an event or a time, throttled by cap=, or paused. Only their
  * CPU touches them; it wakes them in its loop and in exits, at their time or when ATTEND_WAKE says that somebody has
  * something for one. A vCPU that slept rejoins at the queue's level, less one slice of credit, so that it answers
  * quickly and cannot hoard. Looking at one costs whoever runs here an interrupt, so that it is the sleeper's own time.
@@ -13,7 +13,7 @@
 
 void sched_update_next_wake(struct sched_cpu *cpu)
 {
-    cpu->next_wake_tsc = UINT64_MAX;
+    cpu->next_wake_tsc = cpu->work_tsc;
     for (const struct vcpu *v = cpu->blocked; v; v = v->next)
         cpu->next_wake_tsc = minimum(cpu->next_wake_tsc, v->wake_tsc);
 }
@@ -173,6 +173,10 @@ void sched_wake_due(struct sched_cpu *cpu, u64 now)
 {
     struct vcpu *next;
 
+    if (UNLIKELY(now >= cpu->work_tsc)) {
+        cpu->work_tsc = UINT64_MAX;
+        cpu->work_due = true;
+    }
     for (struct vcpu *v = cpu->blocked; v; v = next) {
         next = v->next;
         bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || wants_pause(v);
@@ -203,13 +207,45 @@ void sched_wake_due(struct sched_cpu *cpu, u64 now)
 
 /* ---- pausing ---- */
 
+/* The VMCS is clear, or nobody is in an exit: whoever holds the VM may read all of the vCPU from now on. */
+static void rest_for_holder(struct vcpu *vcpu)
+{
+    virt_vcpu_detach(vcpu);
+    __atomic_store_n(&vcpu->rests, true, __ATOMIC_SEQ_CST);
+    sched_request_work();
+}
+
 void sched_rest(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->state, VCPU_PAUSED, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vcpu->let_go, false, __ATOMIC_SEQ_CST);
     vcpu->next = cpu->paused;
     cpu->paused = vcpu;
-    vcpu->vm->watcher->paused(vcpu);
+    vcpu->debugged = debugger_wants_pause(vcpu);
+    if (vcpu->debugged)
+        vcpu->vm->watcher->paused(vcpu);
+    if (__atomic_load_n(&vcpu->held, __ATOMIC_SEQ_CST))
+        rest_for_holder(vcpu);
+    else /* whoever held it may have let go of it just before it was in the list */
+        __atomic_fetch_or(&cpu->attention, ATTEND_UNPAUSE, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * True: it goes on. One that is held, and that the debugger lets go or now wants, too, goes round once: only when its
+ * turn comes may its VMCS be loaded for the debugger.
+ */
+static bool ends_rest(struct vcpu *vcpu)
+{
+    bool new_pause = !vcpu->debugged && debugger_wants_pause(vcpu);
+    bool let_go = __atomic_exchange_n(&vcpu->let_go, false, __ATOMIC_SEQ_CST);
+    bool held = __atomic_load_n(&vcpu->held, __ATOMIC_SEQ_CST);
+
+    let_go |= new_pause || !wants_pause(vcpu);
+    if (!held || let_go)
+        __atomic_store_n(&vcpu->rests, false, __ATOMIC_SEQ_CST);
+    else if (!vcpu->rests)
+        rest_for_holder(vcpu);
+    return let_go;
 }
 
 void sched_unrest(struct sched_cpu *cpu)
@@ -219,7 +255,7 @@ void sched_unrest(struct sched_cpu *cpu)
 
     for (struct vcpu *v = cpu->paused; v; v = next) {
         next = v->next;
-        if (!__atomic_exchange_n(&v->let_go, false, __ATOMIC_SEQ_CST))
+        if (!ends_rest(v))
             continue;
         CHECK(remove_from(&cpu->paused, v));
         vcpu_request(v, VCPU_REQUEST_EVENT); /* whether something has come meanwhile is looked at now */
@@ -230,19 +266,37 @@ void sched_unrest(struct sched_cpu *cpu)
     }
 }
 
+static void tell_home(struct vcpu *vcpu, u32 bits)
+{
+    if (vcpu->home_cpu == VCPU_NO_CPU)
+        return;
+    if (bits & ATTEND_WAKE)
+        vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+    sched_attend(vcpu->home_cpu, bits);
+}
+
 void sched_pause(struct vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->pause, VCPU_PAUSE_NOW, __ATOMIC_SEQ_CST);
-    if (vcpu->home_cpu == VCPU_NO_CPU)
-        return;
-    vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
-    sched_attend(vcpu->home_cpu, ATTEND_WAKE);
+    tell_home(vcpu, ATTEND_WAKE | ATTEND_UNPAUSE);
 }
 
 void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then)
 {
     __atomic_store_n(&vcpu->pause, then, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vcpu->let_go, true, __ATOMIC_SEQ_CST);
-    if (vcpu->home_cpu != VCPU_NO_CPU)
-        sched_attend(vcpu->home_cpu, ATTEND_UNPAUSE);
+    tell_home(vcpu, ATTEND_UNPAUSE);
+}
+
+/* One that the debugger has paused rests already: its home CPU says so. */
+void sched_hold(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->held, true, __ATOMIC_SEQ_CST);
+    tell_home(vcpu, ATTEND_WAKE | ATTEND_UNPAUSE);
+}
+
+void sched_release(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->held, false, __ATOMIC_SEQ_CST);
+    tell_home(vcpu, ATTEND_UNPAUSE);
 }

@@ -5,7 +5,7 @@
  *
  *   waiting --start--> ready --pick--> running --slice ends--> ready
  *                        ^                |-- HLT, sleep, cap --> blocked --event, deadline--> ready
- *   ready --the debugger wants it--> paused --it lets go--> ready, blocked
+ *   ready --the debugger or the monitor wants it--> paused --nobody does--> ready, blocked
  *   any --its VM stops--> stopped (for good)
  *
  * Invariant: only the home CPU touches a vCPU's queue links, deadline and VMCS. Other CPUs set bits in `requests` and
@@ -77,8 +77,11 @@ struct vcpu {
     u64 period_tsc;    /* cap: start of the current period */
     u64 period_used_tsc;
     bool throttled;
-    u8 pause;    /* atomic, enum vcpu_pause: any CPU sets it, the home CPU obeys */
-    bool let_go; /* atomic: paused, and to go on; even if it is wanted again at once */
+    u8 pause;      /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
+    bool held;     /* atomic, likewise: its VM is paused as a whole */
+    bool rests;    /* atomic: held and paused, with its VMCS clear */
+    bool debugged; /* home CPU: paused, and the debugger knows */
+    bool let_go;   /* atomic: paused, and to go on; even if it is wanted again at once */
 
     u64 run_tsc;   /* total time in the guest and in its exits */
     u64 slept_tsc; /* total time blocked */

@@ -413,6 +413,32 @@ static void publish_stop(struct vm *vm, enum vm_stop_reason reason)
     sched_stop_vm(vm);
 }
 
+/* ---- pausing ---- */
+
+void vm_pause(struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sched_hold(vm->vcpus[i]);
+}
+
+void vm_resume(struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sched_release(vm->vcpus[i]);
+}
+
+/* A vCPU that another one has just started counts as soon as it is so marked. */
+bool vm_is_at_rest(const struct vm *vm)
+{
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        if (__atomic_load_n(&vm->vcpus[i]->started, __ATOMIC_SEQ_CST) &&
+            !__atomic_load_n(&vm->vcpus[i]->rests, __ATOMIC_SEQ_CST))
+            return false;
+    return true;
+}
+
+/* ---- the end ---- */
+
 /* Counted as halted, but what another vCPU has just done to it, or to the devices, is about to wake it. */
 static bool is_about_to_wake(const struct vcpu *vcpu)
 {

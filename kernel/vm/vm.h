@@ -137,6 +137,15 @@ void vm_destroy(struct vm *vm);
 void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...) PRINTF(3, 4);
 /* Stops the VM with reason=exit, as vm_stop; it ended well if status is 0. */
 void vm_exit(struct vm *vm, u32 status);
+/*
+ * Pauses the whole VM, beside any debugger: each vCPU leaves its guest and rests, with its VMCS clear; one that starts
+ * meanwhile rests before its first instruction. Guest time goes on, run time does not. Any CPU, no lock held. The boot
+ * CPU's work is asked for as they come to rest.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+/* All vCPUs that have started rest; none enters its guest until vm_resume(). */
+bool vm_is_at_rest(const struct vm *vm);
 static inline bool vm_is_stopping(const struct vm *vm)
 {
     return __atomic_load_n(&vm->stopping, __ATOMIC_ACQUIRE);

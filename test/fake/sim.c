@@ -80,6 +80,7 @@ static void (*handlers[256])(void);
 static struct {
     struct vm *vm;
     u64 tsc;
+    bool whole;
     enum vcpu_pause change;
 } pauses[2 * SIM_MAX_PAUSES];
 static u32 pause_count, pause_next;
@@ -158,6 +159,29 @@ static bool change_pause(struct vm *vm, enum vcpu_pause change)
     return true;
 }
 
+static bool request_work(struct vm *vm, enum vcpu_pause change)
+{
+    (void)vm;
+    (void)change;
+    sched_request_work();
+    return true;
+}
+
+/* The monitor's, which may let go before all rest. */
+static bool change_hold(struct vm *vm, enum vcpu_pause change)
+{
+    if (vm_is_stopping(vm))
+        return true;
+    if (change == VCPU_PAUSE_NOW) {
+        vm_pause(vm);
+        return true;
+    }
+    for (u32 i = 0; i < vm_count; i++)
+        result->vms[i].rests += vms[i] == vm && vm_is_at_rest(vm);
+    vm_resume(vm);
+    return true;
+}
+
 static void wait_until(struct cpu *self, u64 tsc)
 {
     self->wake_tsc = self->kicked || self->notified ? now : tsc;
@@ -170,7 +194,10 @@ static void wait_until(struct cpu *self, u64 tsc)
         now = self->wake_tsc;
     self->wake_tsc = now;
     while (pause_next < pause_count && now >= pauses[pause_next].tsc) {
-        if (change_pause(pauses[pause_next].vm, pauses[pause_next].change))
+        bool (*change)(struct vm *, enum vcpu_pause) = !pauses[pause_next].vm     ? request_work
+                                                       : pauses[pause_next].whole ? change_hold
+                                                                                  : change_pause;
+        if (change(pauses[pause_next].vm, pauses[pause_next].change))
             pause_next++;
         else
             pauses[pause_next].tsc = now + MS;
@@ -403,7 +430,7 @@ void virt_vcpu_detach(struct vcpu *vcpu)
     struct guest *guest = guest_of(vcpu);
 
     RULE(guest->on_cpu == VCPU_NO_CPU);
-    guest->detached = true;
+    guest->detached = vcpu->state != VCPU_PAUSED; /* in order to move */
     guest->movable_to = 0;
     for (u32 i = 0; i < cpu_count; i++)
         if (cpus[i].sleeping)
@@ -435,7 +462,7 @@ static void check_entry(struct guest *guest, u32 cpu)
 {
     const struct vcpu *vcpu = &guest->base;
 
-    RULE(vcpu->pause != VCPU_PAUSE_NOW);
+    RULE(vcpu->pause != VCPU_PAUSE_NOW && !vcpu->held && !vcpu->rests);
     RULE(guest->on_cpu == VCPU_NO_CPU);
     RULE(vcpu->state == VCPU_RUNNING);
     RULE(vcpu->home_cpu == cpu);
@@ -785,6 +812,30 @@ struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scr
     return vms[vm_count++];
 }
 
+static void add_change(struct vm *vm, u64 tsc, enum vcpu_pause change, bool whole)
+{
+    RULE(pause_count < ARRAY_SIZE(pauses));
+    pauses[pause_count].vm = vm;
+    pauses[pause_count].tsc = tsc;
+    pauses[pause_count].whole = whole;
+    pauses[pause_count++].change = change;
+}
+
+void sim_compute(u64 ticks)
+{
+    wait_until(here(), now + ticks);
+}
+
+void sim_request_work_at(u64 tsc)
+{
+    add_change(NULL, tsc, VCPU_PAUSE_NOT, false);
+}
+
+u64 *sim_notes(void)
+{
+    return result->notes;
+}
+
 void sim_end_at(u64 tsc)
 {
     end_tsc = tsc;
@@ -795,25 +846,32 @@ void sim_with_posted_interrupts(void)
     posts = true;
 }
 
-static void add_pause(struct vm *vm, u64 from_tsc, u64 to_tsc, enum vcpu_pause then)
-{
-    RULE(pause_count + 2 <= ARRAY_SIZE(pauses));
-    pauses[pause_count].vm = pauses[pause_count + 1].vm = vm;
-    pauses[pause_count].tsc = from_tsc;
-    pauses[pause_count + 1].tsc = to_tsc;
-    pauses[pause_count].change = VCPU_PAUSE_NOW;
-    pauses[pause_count + 1].change = then;
-    pause_count += 2;
-}
-
 void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
 {
-    add_pause(vm, from_tsc, to_tsc, VCPU_PAUSE_NOT);
+    add_change(vm, from_tsc, VCPU_PAUSE_NOW, false);
+    add_change(vm, to_tsc, VCPU_PAUSE_NOT, false);
 }
 
 void sim_step_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
 {
-    add_pause(vm, from_tsc, to_tsc, VCPU_PAUSE_AT_HALT);
+    add_change(vm, from_tsc, VCPU_PAUSE_NOW, false);
+    add_change(vm, to_tsc, VCPU_PAUSE_AT_HALT, false);
+}
+
+void sim_debug_at(struct vm *vm, u64 tsc, bool pause)
+{
+    add_change(vm, tsc, pause ? VCPU_PAUSE_NOW : VCPU_PAUSE_NOT, false);
+}
+
+void sim_hold_at(struct vm *vm, u64 tsc, bool pause)
+{
+    add_change(vm, tsc, pause ? VCPU_PAUSE_NOW : VCPU_PAUSE_NOT, true);
+}
+
+void sim_hold_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
+{
+    sim_hold_at(vm, from_tsc, true);
+    sim_hold_at(vm, to_tsc, false);
 }
 
 void sim_without_preemption_timer(void)

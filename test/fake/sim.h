@@ -64,10 +64,12 @@ struct sim_result {
     u64 kicks;
     u64 free_frames_before, free_frames_after;
     u32 ended_vms;
+    u64 notes[4]; /* the scenario's own: sim_notes() */
     struct {
         enum vm_stop_reason reason;
         u32 exit_status;
         u32 ends;      /* how often its end was announced */
+        u32 rests;     /* how often all its vCPUs rested when the monitor let go */
         u32 explained; /* how often its last records were printed */
         bool clean;
         u64 stop_tsc;
@@ -82,11 +84,21 @@ void sim_begin(u32 cpus);
 struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts);
 /* A spec with one vCPU, weight 100, all CPUs, no limit. */
 struct vm_spec sim_spec(void);
+u64 *sim_notes(void);
+/* From the boot CPU's work: time passes. */
+void sim_compute(u64 ticks);
+/* sched_request_work() comes at this time; in the order of the pauses. */
+void sim_request_work_at(u64 tsc);
 /* Stops every VM (reason=killed) at this time. */
 void sim_end_at(u64 tsc);
 /* A debugger pauses all vCPUs of the VM at a time, and lets them go on at another; at most SIM_MAX_PAUSES, in order. */
 #define SIM_MAX_PAUSES 8u
 void sim_pause_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
+/* The monitor pauses the VM and lets it go, at rest or not. */
+void sim_hold_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
+/* A half of the two, where they overlap: in the order of their times. */
+void sim_debug_at(struct vm *vm, u64 tsc, bool pause);
+void sim_hold_at(struct vm *vm, u64 tsc, bool pause);
 /* The same, but they shall pause again when they are in HLT: a step. */
 void sim_step_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
 /* Runs the machine until all VMs have ended. */

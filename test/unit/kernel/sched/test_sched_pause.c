@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * VMs that the debugger pauses, lets go and steps.
+ * VMs that the debugger pauses, lets go and steps, or the monitor as a whole; and the boot CPU's work between guests.
  *
  * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/vm/vm.c kernel/vm/spec.c
  * kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c
@@ -10,6 +10,9 @@
  * flags: -Itest/fake
  */
 #include "test/fake/sched_bench.h"
+
+#include "arch/x86/cpu.h"
+#include "kernel/sched/sched.h"
 
 static void paused_beside_another(void)
 {
@@ -153,6 +156,166 @@ static void test_a_vcpu_that_starts_into_a_pause(void **state)
     assert_in_range(r->vms[0].stop_tsc, 500 * MS, 502 * MS);
 }
 
+/* ---- whole VMs ---- */
+
+static const struct sim_step two_spin[] = {
+    {SIM_START, 1},
+    {SIM_SPIN,  0}
+};
+static const struct sim_step one_of_two[] = {
+    {SIM_SPIN, 0}
+};
+static const struct sim_step *const pair_of_spinners[] = {two_spin, one_of_two};
+
+static void held_pair(void)
+{
+    sim_begin(2);
+    sim_hold_between(add_vcpus(pair_of_spinners, 2), 100 * MS, 400 * MS);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_a_held_vm_rests_with_all_its_vcpus(void **state)
+{
+    (void)state;
+    r = sim_scenario(held_pair);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].rests, 1);
+    for (u32 i = 0; i < 2; i++) {
+        assert_int_equal(r->vms[0].vcpus[i].pauses, 0); /* that is the debugger's */
+        assert_in_range(r->vms[0].vcpus[i].run_tsc, 698 * MS, 702 * MS);
+    }
+}
+
+static void held_for_a_moment(void)
+{
+    sim_begin(2);
+    struct vm *vm = add_vcpus(pair_of_spinners, 2);
+    for (u32 i = 0; i < SIM_MAX_PAUSES; i++) /* before, while and after it comes to rest */
+        sim_hold_between(vm, (100 + 10 * i) * MS, (100 + 10 * i) * MS + 40 * i);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_let_go_before_it_rests(void **state)
+{
+    (void)state;
+    r = sim_scenario(held_for_a_moment);
+    assert_orderly_end(1);
+    for (u32 i = 0; i < 2; i++)
+        assert_in_range(r->vms[0].vcpus[i].run_tsc, 998 * MS, 1001 * MS);
+}
+
+static void held_while_debugged(void)
+{
+    sim_begin(1);
+    struct vm *vm = add(spin, 100, ~0ull);
+    sim_debug_at(vm, 100 * MS, true);
+    sim_hold_at(vm, 200 * MS, true);
+    sim_debug_at(vm, 300 * MS, false);
+    sim_hold_at(vm, 400 * MS, false); /* at rest, and goes on: 300 ms so far */
+    sim_hold_at(vm, 500 * MS, true);
+    sim_debug_at(vm, 600 * MS, true);
+    sim_hold_at(vm, 700 * MS, false); /* at rest, and stays so */
+    sim_debug_at(vm, 800 * MS, false);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+/*
+ * The debugger's pause and the monitor's are each for itself: the vCPU goes on when neither wants it. The debugger
+ * hears of its own once: what it has saved would be saved again.
+ */
+static void test_a_debugger_beside_it(void **state)
+{
+    (void)state;
+    r = sim_scenario(held_while_debugged);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].rests, 2);
+    assert_int_equal(r->vms[0].vcpus[0].pauses, 2);
+    assert_in_range(run_of(0), 398 * MS, 402 * MS);
+}
+
+static void held_sleepers(void)
+{
+    SCRIPT(sleeper, {SIM_SLEEP, 300 * MS}, {SIM_EXIT, 0});
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(2);
+    sim_hold_between(add(sleeper, 100, ~0ull), 100 * MS, 200 * MS);
+    spec.limit_ms = 100;
+    sim_hold_between(sim_add(&spec, spin), 250 * MS, 260 * MS); /* it is not there any more */
+    struct vm *timer = add(timer_loop, 100, ~0ull);
+    sim_hold_between(timer, 400 * MS, 900 * MS);
+    sim_hold_at(timer, 950 * MS, true);
+    sim_end_at(1000 * MS); /* while it is held */
+    sim_run();
+}
+
+static void test_held_in_sleep_and_ended(void **state)
+{
+    (void)state;
+    r = sim_scenario(held_sleepers);
+    assert_orderly_end(3);
+    assert_in_range(r->vms[0].stop_tsc, 300 * MS, 301 * MS);
+    assert_int_equal(r->vms[1].reason, VM_STOP_LIMIT);
+    assert_in_range(r->vms[2].vcpus[0].events, 430, 452);
+    assert_int_equal(r->vms[2].reason, VM_STOP_KILLED);
+    assert_in_range(r->vms[2].stop_tsc, 1000 * MS, 1002 * MS);
+}
+
+/* ---- the boot CPU's work ---- */
+
+#define LONG_WORK (20 * MS)
+
+/* Notes how often it is called, the last time, and how late that was; from 500 ms on one of its calls takes long. */
+static u64 work(u64 now_tsc)
+{
+    u64 *notes = sim_notes();
+    static u64 wanted;
+
+    notes[0]++;
+    notes[1] = now_tsc;
+    if (wanted && now_tsc > wanted && now_tsc - wanted > notes[2])
+        notes[2] = now_tsc - wanted;
+    wanted = now_tsc + 10 * MS;
+    if (now_tsc > 500 * MS && !notes[3]) {
+        for (u64 done = 0; done < LONG_WORK; done += 1000) {
+            sim_compute(1000);
+            sched_share_cpu();
+        }
+        notes[3] = cpu_tsc() - now_tsc;
+        wanted = 0;
+    }
+    return now_tsc > 900 * MS ? UINT64_MAX : cpu_tsc() + 10 * MS;
+}
+
+static void spinner_beside_work(void)
+{
+    sim_begin(2);
+    add(spin, 100, 1);
+    add(timer_loop, 100, 1);
+    add(spin, 100, 2);
+    sched_set_work(work);
+    sim_request_work_at(100 * MS);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+/* It is punctual beside a guest that spins, and its long piece keeps nobody waiting for long. */
+static void test_work_between_guests(void **state)
+{
+    (void)state;
+    r = sim_scenario(spinner_beside_work);
+    assert_orderly_end(3);
+    assert_in_range(r->notes[0], 70, 82);
+    assert_in_range(r->notes[1], 900 * MS, 912 * MS);
+    assert_true(r->notes[2] < MS);
+    assert_in_range(r->notes[3], 25 * MS, 110 * MS);       /* it shares the CPU with two */
+    assert_true(r->vms[1].vcpus[0].worst_event < 12 * MS); /* a slice, and what is left of a piece */
+    assert_in_range(r->vms[2].vcpus[0].run_tsc, 999 * MS, 1001 * MS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +325,11 @@ int main(void)
         cmocka_unit_test(test_a_step_ends_in_hlt),
         cmocka_unit_test(test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end),
         cmocka_unit_test(test_a_vcpu_that_starts_into_a_pause),
+        cmocka_unit_test(test_a_held_vm_rests_with_all_its_vcpus),
+        cmocka_unit_test(test_let_go_before_it_rests),
+        cmocka_unit_test(test_a_debugger_beside_it),
+        cmocka_unit_test(test_held_in_sleep_and_ended),
+        cmocka_unit_test(test_work_between_guests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
