@@ -116,7 +116,7 @@ kernel: build/rootlet.elf build/tools/vm-lines-check
 # The capability report as a host program, for tools/vmx-caps: the same sources as in the kernel.
 HOST_CC ?= gcc
 build/tools/vmx-caps-report: tools/vmx_caps_report.c vmx/report/caps.c vmx/caps.c vmx/controls.c \
-		$(wildcard kernel/lib/*.[ch] vmx/*.h vmx/report/*.h)
+		arch/x86/speculation.c $(wildcard kernel/lib/*.[ch] arch/x86/*.h vmx/*.h vmx/report/*.h)
 	@mkdir -p $(@D)
 	$(HOST_CC) -std=gnu11 -O1 -g -Wall -Wextra -I. -o $@ $(filter-out kernel/lib/%,$(filter %.c,$^)) \
 		kernel/lib/format.c kernel/lib/status.c kernel/lib/string.c

@@ -18,6 +18,9 @@ KERNEL_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -nostdinc -isystem $
 	-fno-stack-protector -fcf-protection=none -fno-omit-frame-pointer -fno-asynchronous-unwind-tables \
 	-fno-strict-aliasing -fno-common -ffunction-sections $(WARNINGS) -I. $(EXTRA_CFLAGS)
 
+# RETPOLINES=yes: no indirect branch that a predictor decides, for CPUs without IBRS (docs/security.md).
+KERNEL_CFLAGS += $(if $(RETPOLINES),-mindirect-branch=thunk -mindirect-branch-register)
+
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size):
 # all sections of these objects get the prefix .explain, which linker.ld collects.
 EXPLAIN_C := $(wildcard vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) kernel/trace/text.c kernel/vm/symbols.c \

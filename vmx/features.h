@@ -5,6 +5,7 @@
 #ifndef ROOTLET_VMX_FEATURES_H
 #define ROOTLET_VMX_FEATURES_H
 
+#include "arch/x86/speculation.h"
 #include "kernel/lib/addr.h"
 #include "vmx/caps.h"
 #include "vmx/controls.h"
@@ -21,10 +22,11 @@ struct vmx_features {
     bool has_timer;
     bool has_vpid;
     bool has_rdtscp;
-    bool has_apicv;          /* all that apicv.c needs */
-    bool has_posted;         /* and posted interrupts */
-    bool fetch_small;        /* guests run code in pages of 4 KiB only */
-    bool mitigates;          /* mitigations=auto */
+    bool has_apicv;   /* all that apicv.c needs */
+    bool has_posted;  /* and posted interrupts */
+    bool fetch_small; /* guests run code in pages of 4 KiB only */
+    bool mitigates;   /* mitigations=auto */
+    struct speculation speculation;
     bool spoils_entries;     /* virt_spoil_entries() */
     bool spoils_cpus;        /* virt_spoil_cpus() */
     u64 guest_cr4_allowed;   /* bits that a guest may set */

@@ -141,7 +141,13 @@ static void settle_mitigations(bool wanted)
 
     vmx_features.mitigates = wanted;
     vmx_features.fetch_small = needed && wanted;
-    log_info("mitigation page-size-change=%s", !needed ? "not-needed" : wanted ? "on" : "off");
+    struct speculation_cpu said = speculation_this_cpu();
+    speculation_decide(&said, wanted, &vmx_features.speculation);
+    log_info("mitigation page-size-change=%s speculation=%s",
+             !needed  ? "not-needed"
+             : wanted ? "on"
+                      : "off",
+             speculation_summary(&vmx_features.speculation, wanted));
 }
 
 void virt_spoil_entries(void)
@@ -176,6 +182,8 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
         char all[40];
         format_text(all, sizeof all, "%s%s%s", withheld, withheld[0] && lost_xsaves ? "," : "",
                     lost_xsaves ? "xsaves" : "");
+        struct speculation_cpu said = speculation_this_cpu();
+        speculation_report(&said, options->mitigations, print_capability);
         vmx_caps_report(&raw, options->vmx_disable, all, print_capability);
     }
     return status;

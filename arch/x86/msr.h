@@ -16,6 +16,7 @@
 #define MSR_PLATFORM_INFO                0xceu
 #define MSR_IA32_MTRRCAP                 0xfeu
 #define MSR_IA32_ARCH_CAPABILITIES       0x10au
+#define MSR_IA32_FLUSH_CMD               0x10bu
 #define MSR_IA32_SYSENTER_CS             0x174u
 #define MSR_IA32_SYSENTER_ESP            0x175u
 #define MSR_IA32_SYSENTER_EIP            0x176u

@@ -67,6 +67,12 @@ def test_plain_lines_and_two_boots(boot):
     run = boot(HELLO, "log=debug", model=vms.MODELS[2])  # nothing withheld there, which no MSR would say
     values = [line.split() for line in printed(run) if line.startswith("vmx cap msr=")]
     plain = "".join(f"{msr[len('msr=') :]}: {value[len('value=') :]}\n" for _, _, msr, _, value in values)
+    assert vmx_caps(plain).stdout.splitlines() == [line for line in printed(run) if "vmx speculation" not in line]
+    said = dict(pair.split("=") for line in printed(run) if "speculation cpu" in line for pair in line.split()[3:])
+    plain += ("   0x00000000 0x00: eax=0x00000016 ebx=0x756e6547 ecx=0x6c65746e edx=0x49656e69\n"
+              f"   0x00000001 0x00: eax={said['signature']} ebx=0x0 ecx=0x0 edx=0x0\n"
+              f"   0x00000007 0x00: eax=0x00000002 ebx={said['ebx7']} ecx=0x0 edx={said['edx7']}\n"
+              f"   0x00000007 0x02: eax=0x0 ebx=0x0 ecx=0x0 edx={said['edx7.2']}\n0x10a {said['capabilities']}\n")
     assert vmx_caps(plain).stdout.splitlines() == printed(run)
     other = boot(HELLO, "log=debug vmx.disable=vpid,ept-2m,apicv", model=vms.MODELS[0])
     assert vmx_caps("\n".join(other.lines + run.lines)).stdout.splitlines() == printed(run)

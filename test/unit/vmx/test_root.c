@@ -4,9 +4,9 @@
  * And what of VMX is used at all. SDM 3C 23.7 "Enabling and Entering VMX Operation", 24.11.3 "Initializing a
  * VMCS", 28.3.3 "Invalidating Cached Translation Information".
  *
- * links: arch/x86/errata.c arch/x86/quirks.c vmx/root.c vmx/features.c vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c
- * vmx/report/caps.c vmx/controls.c kernel/vm/memory.c links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
- * test/fake/host_memory.c
+ * links: arch/x86/errata.c arch/x86/speculation.c arch/x86/quirks.c kernel/lib/format.c vmx/root.c vmx/features.c
+ * links: vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/report/caps.c vmx/controls.c kernel/vm/memory.c
+ * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
