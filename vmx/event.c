@@ -28,6 +28,26 @@ void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code)
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
 }
 
+/* SDM 3A 6.15 "Exception and Interrupt Reference", table 6-4 "Interrupt and Exception Classes" */
+#define CONTRIBUTORY (BIT(VECTOR_DE) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP))
+
+/* Table 6-5 "Conditions for Generating a Double Fault" */
+bool vmx_inject_nested(struct vmx_vcpu *v, u32 first, u8 vector, u32 error_code)
+{
+    bool is_exception = first & EVENT_VALID && EVENT_TYPE(first) == EVENT_TYPE_EXCEPTION;
+    u64 in_delivery = is_exception ? BIT((u8)first & 31) : 0;
+    bool contributory = BIT(vector) & CONTRIBUTORY;
+    bool page_fault = vector == VECTOR_PF;
+
+    if (in_delivery & BIT(VECTOR_DF) && (contributory || page_fault))
+        return false;
+    if ((in_delivery & CONTRIBUTORY && contributory) || (in_delivery & BIT(VECTOR_PF) && (contributory || page_fault)))
+        vmx_inject_exception(v, VECTOR_DF, 0);
+    else
+        vmx_inject_exception(v, vector, error_code);
+    return true;
+}
+
 void vmx_event_save_interrupted(struct vmx_vcpu *v)
 {
     u32 info = vmcs_read(IDT_VECTORING_INFO);

@@ -76,6 +76,11 @@ void vmx_event_save_interrupted(struct vmx_vcpu *v);
 
 /* Queues an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
 void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);
+/*
+ * The same for an exception that came while the event `first`, as in the IDT-vectoring information, was being
+ * delivered: it may make a double fault of the two. False: that was one already, and the CPU shuts down.
+ */
+COLD bool vmx_inject_nested(struct vmx_vcpu *v, u32 first, u8 vector, u32 error_code) MUST_CHECK;
 static inline enum outcome vmx_inject_ud(struct vmx_vcpu *v)
 {
     vmx_inject_exception(v, 6, 0);

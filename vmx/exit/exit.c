@@ -47,8 +47,6 @@ static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_reco
     return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
 }
 
-/* SDM 3A 6.15 "Exception and Interrupt Reference", table 6-4 "Interrupt and Exception Classes": #DE #TS #NP #SS #GP. */
-#define CONTRIBUTORY (BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
 /* SDM 3C 27.2.2: IRET had ended the blocking by NMI, and is to be executed again. */
 #define INFO_NMI_UNBLOCKED BIT(12)
 
@@ -59,18 +57,13 @@ static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_reco
 static COLD enum outcome page_fault(struct vmx_vcpu *v, struct trace_record *record, u32 info)
 {
     u32 first = vmcs_read(IDT_VECTORING_INFO);
-    u64 in_delivery = first & EVENT_VALID && EVENT_TYPE(first) == EVENT_TYPE_EXCEPTION ? BIT((u8)first) : 0;
 
     check_deadline(v);
     cr2_write(vmcs_read(EXIT_QUALIFICATION));
-    if (in_delivery & BIT(VECTOR_DF))
-        return triple_fault_exit(v, record);
     if (!(first & EVENT_VALID) && info & INFO_NMI_UNBLOCKED)
         vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
-    if (in_delivery & (CONTRIBUTORY | BIT(VECTOR_PF)))
-        vmx_inject_exception(v, VECTOR_DF, 0);
-    else
-        vmx_inject_exception(v, VECTOR_PF, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE));
+    if (!vmx_inject_nested(v, first, VECTOR_PF, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE)))
+        return triple_fault_exit(v, record);
     return OUTCOME_RESUME;
 }
 
