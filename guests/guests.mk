@@ -5,7 +5,7 @@
 # 32-bit multiboot guests that use guests/lib.
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps \
-	gap hostile
+	gap hostile tasks
 GUESTS64 := long64 apic pku
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) \
 	build/guests/bootsector.bin

@@ -27,16 +27,27 @@ static u64 reserved_address_bits(void)
 
 /* SDM 3A 4.4.1 "PDPTE Registers": four entries, loaded with CR3 in PAE paging; reserved bits in a present one are #GP.
  */
-static bool load_pdptes(struct vmx_vcpu *v, u64 cr3)
+bool vmx_read_pdptes(const struct vmx_vcpu *v, u64 cr3, u64 pdpte[4])
 {
-    u64 pdpte[4];
+    u64 entries[4];
     u64 reserved = reserved_address_bits() | 0x1e6;
 
-    if (guest_memory_read(&v->base.vm->memory, gpa(cr3 & 0xffffffe0), pdpte, sizeof pdpte) != STATUS_OK)
+    if (guest_memory_read(&v->base.vm->memory, gpa(cr3 & 0xffffffe0), entries, sizeof entries) != STATUS_OK)
         return false;
     for (unsigned i = 0; i < 4; i++)
-        if ((pdpte[i] & 1) && (pdpte[i] & reserved))
+        if ((entries[i] & 1) && (entries[i] & reserved))
             return false;
+    for (unsigned i = 0; i < 4; i++)
+        pdpte[i] = entries[i];
+    return true;
+}
+
+static bool load_pdptes(const struct vmx_vcpu *v, u64 cr3)
+{
+    u64 pdpte[4];
+
+    if (!vmx_read_pdptes(v, cr3, pdpte))
+        return false;
     vmcs_write(GUEST_PDPTE0, pdpte[0]);
     vmcs_write(GUEST_PDPTE1, pdpte[1]);
     vmcs_write(GUEST_PDPTE2, pdpte[2]);

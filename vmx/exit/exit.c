@@ -21,6 +21,7 @@
 #include "vmx/exit/io.h"
 #include "vmx/exit/mmio.h"
 #include "vmx/exit/msr.h"
+#include "vmx/exit/task_switch.h"
 #include "vmx/insn/guest.h"
 #include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
@@ -41,10 +42,15 @@ static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason,
     return OUTCOME_STOP;
 }
 
+enum outcome vmx_exit_shut_down(struct vmx_vcpu *v)
+{
+    return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
+}
+
 static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     (void)record;
-    return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
+    return vmx_exit_shut_down(v);
 }
 
 /* SDM 3C 27.2.2: IRET had ended the blocking by NMI, and is to be executed again. */
@@ -263,10 +269,11 @@ static enum outcome skipped_exit(struct vmx_vcpu *v, struct trace_record *record
     return OUTCOME_SKIP;
 }
 
+/* A guest whose #DB is a task gate with the T bit in its TSS would keep the CPU, as above. */
 static COLD enum outcome task_switch_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    (void)record;
-    return stop_at(v, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"hardware task switch\"");
+    check_deadline(v);
+    return vmx_task_switch_exit(v, record);
 }
 
 /* No counter exists: SDM 2B "RDPMC". */
@@ -334,7 +341,7 @@ static const struct {
     [6] = {"other-smi",                  NULL,            unknown_exit           },
     [7] = {"interrupt-window",           NULL,            interrupt_window_exit  },
     [8] = {"nmi-window",                 NULL,            nmi_window_exit        },
-    [9] = {"task-switch",                NULL,            task_switch_exit       },
+    [9] = {"task-switch",                "qualification", task_switch_exit       },
     [10] = {"cpuid",                      "leaf",          vmx_cpuid_exit         },
     [11] = {"getsec",                     NULL,            undefined_exit         },
     [12] = {"hlt",                        NULL,            hlt_exit               },

@@ -12,4 +12,7 @@ struct trace_record;
  * whole field. */
 enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason);
 
+/* An exception during the delivery of #DF: stops the VM. */
+COLD enum outcome vmx_exit_shut_down(struct vmx_vcpu *v);
+
 #endif

@@ -35,7 +35,7 @@ static bool update_entry(void *context, gpa_t address, u8 bytes, u64 expected, u
     return __atomic_compare_exchange_n((u64 *)entry, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static void fill_context(struct vmx_vcpu *v, struct gva_context *context)
+void guest_fill_context(struct vmx_vcpu *v, struct gva_context *context)
 {
     *context = (struct gva_context){
         .cr0 = vmcs_read(GUEST_CR0),
@@ -66,7 +66,7 @@ static enum guest_access translate(struct vmx_vcpu *v, u64 linear, enum gva_acce
     struct gva_context context;
     u32 error = 0;
 
-    fill_context(v, &context);
+    guest_fill_context(v, &context);
     context.path = path;
     if ((context.efer & EFER_LMA) && !gva_is_canonical(linear, context.cr4)) {
         vmx_inject_exception(v, VECTOR_GP, 0);
@@ -101,7 +101,7 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
     u32 error;
     gpa_t where;
 
-    fill_context(v, &context);
+    guest_fill_context(v, &context);
     context.update_entry = NULL;
     context.cpl = 0;
     context.rflags |= RFLAGS_AC; /* SMAP is no matter */

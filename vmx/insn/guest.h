@@ -16,6 +16,8 @@ enum guest_access {
     GUEST_ACCESS_STOP   /* the guest's page tables cannot be walked */
 };
 
+/* What gva_translate() needs to translate as the guest would now; entries of its page tables are read and flagged. */
+void guest_fill_context(struct vmx_vcpu *v, struct gva_context *context);
 /* Translates; queues #PF (with CR2) on a fault, #GP for a non-canonical address. */
 enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_access access, gpa_t *out);
 /*
@@ -32,6 +34,8 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
  * zeros above them. */
 u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);
 void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
+/* RAM at a guest-physical address, good to the end of its page; NULL if something else answers there. */
+COLD u8 *guest_physical_ram(struct vmx_vcpu *v, gpa_t address);
 /* True if neither memory nor a device is there. The access of the instruction at the guest's RIP is then counted, and
  * the first one kept, for the statistics. */
 bool guest_physical_is_stray(struct vmx_vcpu *v, gpa_t address, u8 bytes);

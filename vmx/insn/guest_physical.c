@@ -48,6 +48,15 @@ static ALWAYS_INLINE bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
     return (*v->base.apic.base & ~0x3ffull) == ((address.raw & ~(FRAME_BYTES - 1)) | BIT(11));
 }
 
+u8 *guest_physical_ram(struct vmx_vcpu *v, gpa_t address)
+{
+    const struct guest_region *region = guest_memory_find(&v->base.vm->memory, address);
+
+    if (!region || region->kind == GUEST_REGION_ROM || is_apic_page(v, address))
+        return NULL;
+    return guest_memory_view(&v->base.vm->memory, address, 1);
+}
+
 /* Devices come first: their ranges do not lie in memory, and most accesses that come here are theirs. */
 static NOINLINE u64 read_device(struct vmx_vcpu *v, gpa_t address, u8 bytes)
 {

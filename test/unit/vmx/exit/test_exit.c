@@ -19,6 +19,7 @@
 #include "vmx/exit/io.h"
 #include "vmx/exit/mmio.h"
 #include "vmx/exit/msr.h"
+#include "vmx/exit/task_switch.h"
 #include "vmx/report/debug.h"
 
 static const char *called;
@@ -99,6 +100,7 @@ HANDLER(vmx_ept_violation_exit, "ept")
 HANDLER(vmx_msr_read_exit, "rdmsr")
 HANDLER(vmx_msr_write_exit, "wrmsr")
 HANDLER(vmx_xsetbv_exit, "xsetbv")
+HANDLER(vmx_task_switch_exit, "task")
 
 static bool debuggers;
 static u32 debug_info;
