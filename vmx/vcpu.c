@@ -32,7 +32,7 @@ struct vcpu_frame {
     struct vmx_vcpu vcpu;
 };
 _Static_assert(offsetof(struct vcpu_frame, posted.vectors) == 0, "the descriptor is at a page boundary");
-_Static_assert(sizeof(struct vcpu_frame) <= FRAME_BYTES, "a vCPU is one frame");
+#define VCPU_FRAMES ((u32)((sizeof(struct vcpu_frame) + FRAME_BYTES - 1) / FRAME_BYTES))
 
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
 static u32 next_vpid = 1;                /* atomic; 0 is the host's own */
@@ -42,7 +42,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     hpa_t first, vmcs, area;
     u32 area_frames = (vmx_features.xsave_bytes + (u32)FRAME_BYTES - 1) / (u32)FRAME_BYTES;
 
-    if (frames_allocate(1, 1, &first) != STATUS_OK)
+    if (frames_allocate(VCPU_FRAMES, 1, &first) != STATUS_OK)
         goto no_memory;
     if (frames_allocate(1, 1, &vmcs) != STATUS_OK)
         goto free_frame;
@@ -68,14 +68,14 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.timer_tsc = UINT64_MAX;
     v->base.posted = &frame->posted;
     v->base.posted->notification = vmx_features.has_posted && virt_delivers_interrupts(vm);
-    vm->overhead_frames += 2 + area_frames;
+    vm->overhead_frames += VCPU_FRAMES + 1 + area_frames;
     *out = &v->base;
     return STATUS_OK;
 
 free_vmcs:
     frames_free(vmcs, 1);
 free_frame:
-    frames_free(first, 1);
+    frames_free(first, VCPU_FRAMES);
 no_memory:
     return refuse(why, STATUS_NO_MEMORY, "no memory for vCPU %u: %lu frames are free", index, frames_free_count());
 }
@@ -87,7 +87,7 @@ void virt_vcpu_destroy(struct vcpu *vcpu)
     CHECK(v->active_cpu == VCPU_NO_CPU);
     frames_free(virt_to_phys(v->xsave_area), v->xsave_frames);
     frames_free(v->vmcs, 1);
-    frames_free(virt_to_phys(vcpu->posted), 1); /* the frame's first */
+    frames_free(virt_to_phys(vcpu->posted), VCPU_FRAMES); /* the frame's first */
 }
 
 void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
