@@ -10,18 +10,19 @@
 #include "arch/x86/percpu.h"
 #include "kernel/sched/sched.h"
 
-#define ATTEND_WAKE    1u  /* a blocked vCPU here has a request */
+#define ATTEND_WAKE    1u  /* `news` has a blocked vCPU */
 #define ATTEND_REAP    2u  /* a VM with vCPUs here is stopping */
 #define ATTEND_PUSH    4u  /* an idle CPU asks for work */
 #define ATTEND_UNPAUSE 8u  /* a paused vCPU here may go on */
 #define ATTEND_WORK    16u /* the boot CPU: sched_set_work()'s function has something to do */
 
 struct sched_cpu {
-    struct spinlock lock; /* ready, ready_count */
+    struct spinlock lock; /* ready, ready_count, news; and a vCPU is blocked here, or is not, for those who hold it */
     struct vcpu *ready;   /* sorted by vruntime */
     u32 ready_count;
     u32 load;                    /* sum of weights of the vCPUs whose home this is; atomic */
-    struct vcpu *blocked;        /* owner only */
+    struct vcpu *news;           /* blocked ones with a request; linked by vcpu->news */
+    struct heap blocked;         /* owner only; by vcpu->wake, the next one first */
     struct vcpu *paused;         /* owner only */
     struct vcpu *current;        /* owner writes */
     bool sharing;                /* long work of this CPU waits while a guest runs */
@@ -29,7 +30,7 @@ struct sched_cpu {
     const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
     u64 current_since_tsc;
     u64 min_vruntime;
-    u64 next_wake_tsc; /* the earliest wake_tsc of blocked, or work_tsc */
+    u64 next_wake_tsc; /* the least key of blocked, or work_tsc */
     u64 work_tsc;      /* owner only: when work is due again; UINT64_MAX: when somebody asks for it */
     bool work_due;     /* owner only: the loop is to call sched_set_work()'s function */
     u32 attention;     /* atomic ATTEND_ bits */
@@ -52,6 +53,11 @@ static inline u64 minimum(u64 a, u64 b)
 static inline u64 weighted(const struct vcpu *vcpu, u64 tsc)
 {
     return tsc * VM_DEFAULT_WEIGHT / vcpu->vm->spec.weight;
+}
+
+static inline struct vcpu *vcpu_of_wake(struct heap_node *node)
+{
+    return container_of(node, struct vcpu, wake);
 }
 
 static inline bool remove_from(struct vcpu **list, const struct vcpu *vcpu)
@@ -104,8 +110,16 @@ static inline void take_input(const struct vcpu *vcpu)
         vm_take_input(vcpu->vm);
 }
 
+/* sched.c. What the vCPU may still run in this period, by its VM's cap=; UINT64_MAX: there is none. */
+u64 sched_cap_budget(struct vcpu *vcpu, u64 now);
+
 /* queue.c. Wakes CPU `id` or makes it exit, and gives it a reason: ATTEND_ bits. */
 void sched_attend(u32 id, u32 bits);
+/*
+ * Somebody has something for a vCPU that does not run, a request or the debugger's wish: if it is blocked, its CPU
+ * looks at it soon.
+ */
+void sched_announce(struct vcpu *vcpu);
 /* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
 void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu);
 /* An idle CPU has asked: give it the first waiting vCPU that may run there. */
@@ -113,9 +127,12 @@ void sched_push_work(struct sched_cpu *cpu);
 
 /* wait.c. The vCPU has left its guest and cannot go on for now. */
 void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now);
-/* Looks at every blocked vCPU that is due or has a request. */
+/* Looks at the blocked vCPUs that are due or have news. */
 void sched_wake_due(struct sched_cpu *cpu, u64 now);
+/* The earliest of the blocked ones and of work_tsc has changed. */
 void sched_update_next_wake(struct sched_cpu *cpu);
+/* A vCPU of the CPU's blocked ones is among them no longer. */
+void sched_unblock(struct sched_cpu *cpu, struct vcpu *vcpu);
 /* Its turn has come, but it is wanted paused: no vCPU of this CPU is in an exit, so its VMCS may be loaded. */
 void sched_rest(struct sched_cpu *cpu, struct vcpu *vcpu);
 /* Those that may go on. */

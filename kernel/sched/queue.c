@@ -25,6 +25,27 @@ void sched_attend(u32 id, u32 bits)
         vcpu_request(sched_cpus[id].current, VCPU_REQUEST_RESCHEDULE);
 }
 
+/*
+ * The state is looked at under the lock of the home that was seen: a vCPU that has become another CPU's by then is not
+ * blocked (who blocks or moves one looks at its requests afterwards), or it is, and then that CPU has seen them.
+ */
+void sched_announce(struct vcpu *vcpu)
+{
+    u32 home = __atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST);
+    struct sched_cpu *cpu = &sched_cpus[home];
+
+    spin_lock(&cpu->lock);
+    bool blocked = __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) == VCPU_BLOCKED && vcpu->home_cpu == home;
+    if (blocked && !vcpu->has_news) {
+        vcpu->has_news = true;
+        vcpu->news = cpu->news;
+        cpu->news = vcpu;
+    }
+    spin_unlock(&cpu->lock);
+    if (blocked)
+        sched_attend(home, ATTEND_WAKE);
+}
+
 static void insert_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     struct vcpu **at = &cpu->ready;
@@ -141,7 +162,7 @@ static NOINLINE void notify_away(struct vcpu *vcpu, u32 requests)
     if (state == VCPU_RUNNING)
         kick(vcpu->home_cpu, vcpu);
     else
-        sched_attend(vcpu->home_cpu, ATTEND_WAKE);
+        sched_announce(vcpu);
 }
 
 /*
@@ -159,7 +180,7 @@ static COLD void notify_by_posting(struct vcpu *vcpu)
         if (posted_notify(vcpu->posted))
             smp_notify_posted(__atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST));
     } else if (state == VCPU_BLOCKED && !(before & VCPU_REQUEST_EVENT)) {
-        sched_attend(vcpu->home_cpu, ATTEND_WAKE);
+        sched_announce(vcpu);
     }
 }
 

@@ -49,6 +49,17 @@ static struct vcpu *take_stopping(struct vcpu **list)
     return NULL;
 }
 
+static struct vcpu *take_stopping_blocked(struct sched_cpu *cpu)
+{
+    for (struct heap_node *node = cpu->blocked.root; node; node = heap_next(node)) {
+        if (vm_is_stopping(vcpu_of_wake(node)->vm)) {
+            sched_unblock(cpu, vcpu_of_wake(node));
+            return vcpu_of_wake(node);
+        }
+    }
+    return NULL;
+}
+
 static void reap(struct sched_cpu *cpu)
 {
     struct vcpu *vcpu;
@@ -60,13 +71,12 @@ static void reap(struct sched_cpu *cpu)
             cpu->ready_count--;
         spin_unlock(&cpu->lock);
         if (!vcpu)
-            vcpu = take_stopping(&cpu->blocked);
+            vcpu = take_stopping_blocked(cpu);
         if (!vcpu)
             vcpu = take_stopping(&cpu->paused);
         if (vcpu)
             retire(cpu, vcpu);
     } while (vcpu);
-    sched_update_next_wake(cpu);
     if (cpu->current && vm_is_stopping(cpu->current->vm))
         vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
 }
@@ -155,7 +165,7 @@ void sched_finish(void)
 /* ---- running ---- */
 
 /* Room in this period under cap=, which is percent of one CPU for the whole VM: each vCPU has its share. */
-static u64 cap_budget(struct vcpu *vcpu, u64 now)
+u64 sched_cap_budget(struct vcpu *vcpu, u64 now)
 {
     const struct vm_spec *spec = &vcpu->vm->spec;
 
@@ -243,7 +253,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     u64 start = cpu_tsc();
     u64 slice = LIKELY(!cpu->sharing) ? sched_slice_tsc : minimum(sched_slice_tsc, sharing_slice_tsc);
-    u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), cap_budget(vcpu, start));
+    u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), sched_cap_budget(vcpu, start));
 
     if (budget == 0 && limit_left_tsc(vcpu)) {
         vcpu->throttled = true;

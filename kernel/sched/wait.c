@@ -13,9 +13,37 @@
 
 void sched_update_next_wake(struct sched_cpu *cpu)
 {
-    cpu->next_wake_tsc = cpu->work_tsc;
-    for (const struct vcpu *v = cpu->blocked; v; v = v->next)
-        cpu->next_wake_tsc = minimum(cpu->next_wake_tsc, v->wake_tsc);
+    cpu->next_wake_tsc = cpu->blocked.root ? minimum(cpu->blocked.root->key, cpu->work_tsc) : cpu->work_tsc;
+}
+
+static void set_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 tsc)
+{
+    vcpu->wake.key = tsc;
+    heap_insert(&cpu->blocked, &vcpu->wake);
+    sched_update_next_wake(cpu);
+}
+
+static void change_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 tsc)
+{
+    heap_remove(&cpu->blocked, &vcpu->wake);
+    set_wake(cpu, vcpu, tsc);
+}
+
+/* From now on nobody announces it: sched_announce(). */
+void sched_unblock(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    heap_remove(&cpu->blocked, &vcpu->wake);
+    sched_update_next_wake(cpu);
+    spin_lock(&cpu->lock);
+    __atomic_store_n(&vcpu->state, VCPU_READY, __ATOMIC_SEQ_CST);
+    if (vcpu->has_news) {
+        struct vcpu **at = &cpu->news;
+        while (*at != vcpu)
+            at = &(*at)->news;
+        *at = vcpu->news;
+        vcpu->has_news = false;
+    }
+    spin_unlock(&cpu->lock);
 }
 
 #define LOOK_TICKS 1500u /* of the TSC: the interrupt, the exit of who runs, and the way back */
@@ -34,23 +62,25 @@ static void charge_look(struct vcpu *vcpu, u64 since)
  * A sleeper that has had its share, by its timers alone or otherwise, is looked at when it would get its turn: it is as
  * late as a vCPU that runs. If nobody else wants this CPU, it costs nobody anything.
  */
-static u64 not_before_its_turn(const struct sched_cpu *cpu, const struct vcpu *vcpu, u64 wake, u64 now)
+static u64 not_before_its_turn(const struct sched_cpu *cpu, struct vcpu *vcpu, u64 wake, u64 now)
 {
     u64 level = cpu->min_vruntime + sched_slice_tsc; /* who runs has not been charged for its slice yet */
 
+    if (vcpu->throttled || sched_cap_budget(vcpu, now) == 0)
+        return wake > vcpu->period_tsc + sched_cap_period_tsc ? wake : vcpu->period_tsc + sched_cap_period_tsc;
     if ((!cpu->current && !cpu->ready) || vcpu->vruntime <= level)
         return wake;
     u64 late = minimum(vcpu->vruntime - level, 10 * sched_slice_tsc);
     return wake > now + late ? wake : now + late;
 }
 
-static u64 wake_time(const struct vcpu *vcpu)
+static u64 wake_time(const struct vcpu *vcpu, u64 now)
 {
     u64 wake = vcpu->timer_tsc;
     u64 left = limit_left_tsc(vcpu);
 
-    if (vcpu->throttled) /* its limit does not go on meanwhile */
-        return vcpu->period_tsc + sched_cap_period_tsc;
+    if (vcpu->throttled) /* until its next period; its limit does not go on meanwhile */
+        return now;
     if (vcpu->sleep_until_tsc)
         wake = minimum(wake, vcpu->sleep_until_tsc);
     if (left != UINT64_MAX)
@@ -93,16 +123,13 @@ void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
     vcpu->block_tsc = now;
     refresh_timer(vcpu);
-    vcpu->wake_tsc = not_before_its_turn(cpu, vcpu, wake_time(vcpu), now);
-    vcpu->next = cpu->blocked;
-    cpu->blocked = vcpu;
-    sched_update_next_wake(cpu);
+    set_wake(cpu, vcpu, not_before_its_turn(cpu, vcpu, wake_time(vcpu, now), now));
     count_halted(vcpu, is_halted_for_good(vcpu));
     /* Who still saw it running has only kicked this CPU; a SIPI's request may have been taken together with INIT's. */
     if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) >= VCPU_HAS_SIPI)
         vcpu_request(vcpu, VCPU_REQUEST_EVENT);
     if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) || wants_pause(vcpu))
-        __atomic_fetch_or(&cpu->attention, ATTEND_WAKE, __ATOMIC_SEQ_CST);
+        sched_announce(vcpu);
 }
 
 /* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
@@ -154,7 +181,7 @@ static void rejoin(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 
 static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    CHECK(remove_from(&cpu->blocked, vcpu));
+    sched_unblock(cpu, vcpu);
     trace_event(TRACE_WAKE, vcpu, 0);
     if (!vcpu->throttled)
         vcpu->slept_tsc += now - vcpu->block_tsc;
@@ -169,40 +196,78 @@ static bool limit_reached(struct vcpu *vcpu, u64 now)
     return left != UINT64_MAX && !vcpu->throttled && now - vcpu->block_tsc >= left;
 }
 
+/* One that is due or has news. It stays where it is for a while, or it wakes. */
+static void look_at(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+{
+    bool requested = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
+
+    if (vm_is_stopping(vcpu->vm)) {
+        change_wake(cpu, vcpu, UINT64_MAX); /* reap takes it */
+        return;
+    }
+    if (limit_reached(vcpu, now)) {
+        vm_stop(vcpu->vm, VM_STOP_LIMIT, "ms=%lu", vcpu->vm->spec.limit_ms);
+        change_wake(cpu, vcpu, UINT64_MAX);
+        return;
+    }
+    /* The request stands meanwhile, so that nobody kicks this CPU for another one. */
+    u64 turn = not_before_its_turn(cpu, vcpu, now, now);
+    if (turn > now && !wants_pause(vcpu)) {
+        change_wake(cpu, vcpu, turn);
+        return;
+    }
+    if (requested)
+        __atomic_store_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    take_input(vcpu);
+    u64 since = cpu_tsc();
+    bool wakes = should_wake(cpu, vcpu, now);
+    charge_look(vcpu, since);
+    if (wakes) {
+        wake(cpu, vcpu, now);
+        return;
+    }
+    refresh_timer(vcpu);
+    u64 next = not_before_its_turn(cpu, vcpu, wake_time(vcpu, now), now);
+    change_wake(cpu, vcpu, next > now ? next : now + 1); /* the others that are due come first */
+    count_halted(vcpu, is_halted_for_good(vcpu));
+}
+
+static struct vcpu *take_news(struct sched_cpu *cpu)
+{
+    spin_lock(&cpu->lock);
+    struct vcpu *vcpu = cpu->news;
+    if (vcpu) {
+        cpu->news = vcpu->news;
+        vcpu->has_news = false;
+    }
+    spin_unlock(&cpu->lock);
+    return vcpu;
+}
+
+#define MOST_NEWS 64u /* at once: other CPUs may go on announcing */
+
+/* The rest of the news comes with the next turn of the loop, or exit. */
+static void look_at_news(struct sched_cpu *cpu, u64 now)
+{
+    for (u32 n = 0; n < MOST_NEWS; n++) {
+        struct vcpu *vcpu = take_news(cpu);
+        if (!vcpu)
+            return;
+        look_at(cpu, vcpu, now);
+    }
+    sched_attend(cpu_id(), ATTEND_WAKE);
+}
+
 void sched_wake_due(struct sched_cpu *cpu, u64 now)
 {
-    struct vcpu *next;
-
     if (UNLIKELY(now >= cpu->work_tsc)) {
         cpu->work_tsc = UINT64_MAX;
         cpu->work_due = true;
+        sched_update_next_wake(cpu);
     }
-    for (struct vcpu *v = cpu->blocked; v; v = next) {
-        next = v->next;
-        bool requested = __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || wants_pause(v);
-        if (!requested && now < v->wake_tsc)
-            continue;
-        if (vm_is_stopping(v->vm))
-            continue; /* reap takes it */
-        if (limit_reached(v, now)) {
-            vm_stop(v->vm, VM_STOP_LIMIT, "ms=%lu", v->vm->spec.limit_ms);
-            continue;
-        }
-        if (requested)
-            __atomic_store_n(&v->requests, 0, __ATOMIC_SEQ_CST);
-        take_input(v);
-        u64 since = cpu_tsc();
-        bool wakes = should_wake(cpu, v, now);
-        charge_look(v, since);
-        if (wakes) {
-            wake(cpu, v, now);
-            continue;
-        }
-        refresh_timer(v);
-        v->wake_tsc = not_before_its_turn(cpu, v, wake_time(v), now);
-        count_halted(v, is_halted_for_good(v));
-    }
-    sched_update_next_wake(cpu);
+    look_at_news(cpu, now);
+    while (cpu->blocked.root && cpu->blocked.root->key <= now)
+        look_at(cpu, vcpu_of_wake(cpu->blocked.root), now);
 }
 
 /* ---- pausing ---- */
@@ -272,7 +337,9 @@ static void tell_home(struct vcpu *vcpu, u32 bits)
         return;
     if (bits & ATTEND_WAKE)
         vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
-    sched_attend(vcpu->home_cpu, bits);
+    sched_attend(vcpu->home_cpu, bits & ~ATTEND_WAKE);
+    if (bits & ATTEND_WAKE)
+        sched_announce(vcpu);
 }
 
 void sched_pause(struct vcpu *vcpu)

@@ -14,6 +14,7 @@
 #ifndef ROOTLET_KERNEL_VM_VCPU_H
 #define ROOTLET_KERNEL_VM_VCPU_H
 
+#include "kernel/lib/heap.h"
 #include "kernel/vm/apic_port.h"
 #include "kernel/vm/posted.h"
 #include "kernel/vm/vtimer.h"
@@ -70,11 +71,13 @@ struct vcpu {
     bool yielded;
     u64 sleep_until_tsc; /* blocked at least so long: sleep hypercall or console backlog; 0: no */
 
-    struct vcpu *next; /* run queue or sleeper queue of the home CPU */
-    u64 vruntime;      /* weighted run time, in TSC ticks at weight 100 */
-    u64 wake_tsc;      /* blocked: when to look again, UINT64_MAX for only by request */
-    u64 block_tsc;     /* when it blocked */
-    u64 period_tsc;    /* cap: start of the current period */
+    struct vcpu *next;     /* the home CPU's queue of ready vCPUs, or its list of paused ones */
+    struct vcpu *news;     /* its list of blocked vCPUs that somebody has something for */
+    bool has_news;         /* it is in that list */
+    struct heap_node wake; /* blocked; the key: TSC when to look again, UINT64_MAX for only by request */
+    u64 vruntime;          /* weighted run time, in TSC ticks at weight 100 */
+    u64 block_tsc;         /* when it blocked */
+    u64 period_tsc;        /* cap: start of the current period */
     u64 period_used_tsc;
     bool throttled;
     u8 pause;      /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
