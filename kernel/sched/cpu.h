@@ -39,6 +39,7 @@ struct sched_cpu {
 extern struct sched_cpu sched_cpus[CPU_MAX];
 extern u64 sched_idle_mask; /* atomic; bit n: CPU n sleeps or is about to */
 extern u64 sched_slice_tsc, sched_cap_period_tsc;
+extern u32 sched_window_shift; /* of the TSC: a window is a second or two */
 
 static inline struct sched_cpu *here(void)
 {
@@ -50,9 +51,29 @@ static inline u64 minimum(u64 a, u64 b)
     return a < b ? a : b;
 }
 
+/* How many vCPUs share the VM's weight: those that are busy. */
+static inline u32 weight_sharers(const struct vm *vm)
+{
+    u32 now = __atomic_load_n(&vm->busy_vcpus, __ATOMIC_RELAXED),
+        before = __atomic_load_n(&vm->busy_before, __ATOMIC_RELAXED);
+    u32 most = now > before ? now : before;
+    return most ? most : 1;
+}
+
 static inline u64 weighted(const struct vcpu *vcpu, u64 tsc)
 {
-    return tsc * VM_DEFAULT_WEIGHT / vcpu->vm->spec.weight;
+    return tsc * VM_DEFAULT_WEIGHT * weight_sharers(vcpu->vm) / vcpu->vm->spec.weight;
+}
+
+/*
+ * A light vCPU has a short slice: many of them, one after the other, hold up a heavier one no longer than another
+ * heavy one would. But not so short that the switching counts.
+ */
+static inline u64 slice_of(const struct vcpu *vcpu)
+{
+    u64 full = weighted(vcpu, sched_slice_tsc);
+    u64 slice = full > sched_slice_tsc ? sched_slice_tsc * sched_slice_tsc / full : sched_slice_tsc;
+    return slice > sched_slice_tsc / 20 ? slice : sched_slice_tsc / 20;
 }
 
 static inline struct vcpu *vcpu_of_wake(struct heap_node *node)
@@ -112,6 +133,8 @@ static inline void take_input(const struct vcpu *vcpu)
 
 /* sched.c. What the vCPU may still run in this period, by its VM's cap=; UINT64_MAX: there is none. */
 u64 sched_cap_budget(struct vcpu *vcpu, u64 now);
+/* The vCPU has used `used` of a CPU until now: it is charged for that. */
+void sched_charge(struct vcpu *vcpu, u64 used, u64 now);
 
 /* queue.c. Wakes CPU `id` or makes it exit, and gives it a reason: ATTEND_ bits. */
 void sched_attend(u32 id, u32 bits);

@@ -21,6 +21,8 @@
 struct sched_cpu sched_cpus[CPU_MAX];
 u64 sched_idle_mask;
 u64 sched_slice_tsc, sched_cap_period_tsc;
+u32 sched_window_shift;
+static u64 busy_tsc;
 static bool finishing;
 static bool needs_host_timer;    /* what virt_needs_host_timer() says */
 static u64 (*work)(u64 now_tsc); /* the boot CPU's between guests */
@@ -238,21 +240,54 @@ static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     sched_place_ready(cpu, vcpu);
 }
 
+#define BUSY_NS 1000000ull /* of a window */
+
+/*
+ * A vCPU that has used a millisecond of a window is busy in it and the next one; those that are share their VM's
+ * weight. So a VM gets no more by having more vCPUs, and what idles takes nothing from the one that works. Two CPUs
+ * that begin a window at once may lose a count of it: that of the window before still stands.
+ */
+static COLD void note_use(struct vcpu *vcpu, u64 used, u64 now)
+{
+    struct vm *vm = vcpu->vm;
+    u64 window = now >> sched_window_shift;
+    u64 last = __atomic_load_n(&vm->busy_window, __ATOMIC_RELAXED);
+
+    if (last != window &&
+        __atomic_compare_exchange_n(&vm->busy_window, &last, window, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        u32 count = __atomic_exchange_n(&vm->busy_vcpus, 0, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&vm->busy_before, last + 1 == window ? count : 0, __ATOMIC_SEQ_CST);
+    }
+    if (vcpu->window != window) {
+        vcpu->window = window;
+        vcpu->window_tsc = 0;
+    }
+    bool was_busy = vcpu->window_tsc >= busy_tsc;
+    vcpu->window_tsc += used;
+    if (!was_busy && vcpu->window_tsc >= busy_tsc)
+        __atomic_fetch_add(&vm->busy_vcpus, 1, __ATOMIC_SEQ_CST);
+}
+
+void sched_charge(struct vcpu *vcpu, u64 used, u64 now)
+{
+    vcpu->run_tsc += used;
+    vcpu->period_used_tsc += used;
+    if (vcpu->vm->spec.cpus > 1)
+        note_use(vcpu, used, now);
+    vcpu->vruntime += weighted(vcpu, used);
+}
+
 /* The current vCPU has run up to now. */
 static void charge(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    u64 ran = now - cpu->current_since_tsc;
-
-    vcpu->run_tsc += ran;
-    vcpu->period_used_tsc += ran;
-    vcpu->vruntime += weighted(vcpu, ran);
+    sched_charge(vcpu, now - cpu->current_since_tsc, now);
     cpu->current_since_tsc = now;
 }
 
 static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     u64 start = cpu_tsc();
-    u64 slice = LIKELY(!cpu->sharing) ? sched_slice_tsc : minimum(sched_slice_tsc, sharing_slice_tsc);
+    u64 slice = LIKELY(!cpu->sharing) ? slice_of(vcpu) : minimum(slice_of(vcpu), sharing_slice_tsc);
     u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), sched_cap_budget(vcpu, start));
 
     if (budget == 0 && limit_left_tsc(vcpu)) {
@@ -496,6 +531,8 @@ void sched_init(void)
     sched_cap_period_tsc = clock_tsc_from_ns(SCHED_CAP_PERIOD_NS);
     sharing_slice_tsc = clock_tsc_from_ns(SCHED_SHARED_NS);
     work_piece_tsc = clock_tsc_from_ns(SCHED_WORK_PIECE_NS);
+    sched_window_shift = 63 - (u32)__builtin_clzll(clock_tsc_from_ns(2000000000));
+    busy_tsc = clock_tsc_from_ns(BUSY_NS);
     for (u32 i = 0; i < CPU_MAX; i++)
         sched_cpus[i].next_wake_tsc = sched_cpus[i].work_tsc = UINT64_MAX;
     irq_set_handler(IRQ_VECTOR_KICK, kick_interrupt);

@@ -51,11 +51,8 @@ void sched_unblock(struct sched_cpu *cpu, struct vcpu *vcpu)
 /* The sleeper pays for the look that began at `since`. */
 static void charge_look(struct vcpu *vcpu, u64 since)
 {
-    u64 cost = cpu_tsc() - since + LOOK_TICKS;
-
-    vcpu->run_tsc += cost;
-    vcpu->period_used_tsc += cost;
-    vcpu->vruntime += weighted(vcpu, cost);
+    u64 now = cpu_tsc();
+    sched_charge(vcpu, now - since + LOOK_TICKS, now);
 }
 
 /*
@@ -169,7 +166,7 @@ static void preempt_for(struct sched_cpu *cpu, const struct vcpu *woken, u64 now
 /* It was away and is ready now. */
 static void rejoin(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    u64 credit = weighted(vcpu, sched_slice_tsc);
+    u64 credit = weighted(vcpu, slice_of(vcpu));
     u64 floor = cpu->min_vruntime > credit ? cpu->min_vruntime - credit : 0;
 
     if (vcpu->vruntime < floor)

@@ -79,6 +79,8 @@ struct vcpu {
     u64 block_tsc;         /* when it blocked */
     u64 period_tsc;        /* cap: start of the current period */
     u64 period_used_tsc;
+    u64 window;     /* which one `window_tsc` is of: note_use() in sched.c */
+    u64 window_tsc; /* run time in it */
     bool throttled;
     u8 pause;      /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
     bool held;     /* atomic, likewise: its VM is paused as a whole */

@@ -87,6 +87,9 @@ struct vm {
     u32 symbol_steps; /* atomic: what its functions' names have cost (kernel/vm/symbols.h) */
     u64 object_frames;
     u64 overhead_frames; /* all but guest memory and EPT */
+    u64 busy_window;     /* these three: note_use() in sched.c; atomic */
+    u32 busy_vcpus;      /* those that have used a part of this window */
+    u32 busy_before;     /* and of the one before */
     u64 stop_tsc;
     struct vcpu *vcpus[VM_MAX_VCPUS];
     struct vm *next;

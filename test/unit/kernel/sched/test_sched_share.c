@@ -95,6 +95,49 @@ static void test_hundred_vms_on_two_cpus(void **state)
     assert_true(close_to(r->busy_tsc[0] + r->busy_tsc[1], 20000 * MS, 2));
 }
 
+/* A VM's vCPUs share its weight: those that work, since one that does not takes nothing. */
+static void four_against_one(void)
+{
+    SCRIPT(boot, {SIM_START, 1}, {SIM_START, 2}, {SIM_START, 3}, {SIM_SPIN, 0});
+    static const struct sim_step *const four[] = {boot_steps, spin_steps, spin_steps, spin_steps};
+    (void)boot;
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.cpus = 4;
+    sim_add(&spec, four);
+    add(spin, 100, ~0ull);
+    sim_end_at(10000 * MS);
+    sim_run();
+}
+
+static void one_of_two_against_one(void)
+{
+    SCRIPT(sleeper, {SIM_SLEEP, 100 * MS}, {SIM_RUN, MS / 100}, {SIM_AGAIN, 0});
+    SCRIPT(boot, {SIM_START, 1}, {SIM_SPIN, 0});
+    static const struct sim_step *const two[] = {boot_steps, sleeper_steps};
+    (void)boot, (void)sleeper;
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.cpus = 2;
+    sim_add(&spec, two);
+    add(spin, 100, ~0ull);
+    sim_end_at(10000 * MS);
+    sim_run();
+}
+
+static void test_vcpus_share_the_weight(void **state)
+{
+    (void)state;
+    r = sim_scenario(four_against_one);
+    assert_orderly_end(2);
+    assert_true(close_to(run_of(1), 5000 * MS, 200));
+    r = sim_scenario(one_of_two_against_one);
+    assert_orderly_end(2);
+    assert_true(close_to(run_of(1), 5000 * MS, 200));
+}
+
 /* One that sleeps a lot gets its share when it comes, but no more than that for having slept. */
 static void sleeper_and_spinner(void)
 {
@@ -299,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_weights_1_to_3),
         cmocka_unit_test(test_weights_without_preemption_timer),
         cmocka_unit_test(test_ten_weights),
+        cmocka_unit_test(test_vcpus_share_the_weight),
         cmocka_unit_test(test_hundred_vms_on_two_cpus),
         cmocka_unit_test(test_sleep_is_not_hoarded),
         cmocka_unit_test(test_yield_hands_over_at_once),
