@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Exits that take long or come often, and vCPUs that only compete.
+ */
+#include "guests/hostile/hostile.h"
+
+#define FLOOD_BYTES    4096u
+#define STRING_BYTES   65536u
+#define MSR_MTRR_BASE0 0x200u
+#define NOWHERE        0xd0000000u
+
+static u8 newlines[FLOOD_BYTES];
+static u8 string[STRING_BYTES];
+
+static void flood(u32 self)
+{
+    u32 written;
+
+    (void)self;
+    while (!hostile_is_over())
+        hypercall_console_write((u32)newlines, FLOOD_BYTES, &written);
+    hypercall_exit(0);
+}
+
+static void uart(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over())
+        cpu_out8(ROOTLET_PORT_UART, '\n');
+    hypercall_exit(0);
+}
+
+/* 64 KiB of newlines in one instruction. */
+static void strings(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over()) {
+        const void *from = string;
+        u32 count = STRING_BYTES;
+        __asm__ volatile("rep outsb" : "+S"(from), "+c"(count) : "d"(ROOTLET_PORT_UART) : "memory");
+    }
+    hypercall_exit(0);
+}
+
+static void mtrr(u32 self)
+{
+    (void)self;
+    for (u32 i = 0; !hostile_is_over(); i++)
+        write_msr(MSR_MTRR_BASE0 + i % 8 * 2, (u64)i << 12 & 0xffffff000ull);
+    hypercall_exit(0);
+}
+
+/* Each kind of cheap exit. */
+static void exits(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over()) {
+        cpu_cpuid(0, 0);
+        cpu_out8(ROOTLET_PORT_DMA_PAGES, 0);
+        *(volatile u32 *)NOWHERE = 0;
+        cpu_write_cr4(cpu_read_cr4());
+        cpu_write_cr0(cpu_read_cr0());
+        __asm__ volatile("wbinvd");
+    }
+    hypercall_exit(0);
+}
+
+static void yields(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over())
+        hypercall_yield();
+    hypercall_exit(0);
+}
+
+static void pauses(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over())
+        for (u32 i = 0; i < 10000; i++)
+            cpu_pause();
+    hypercall_exit(0);
+}
+
+/* One instruction that copies from nothing to nothing, device memory on both sides. */
+static void copies(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over()) {
+        u32 from = NOWHERE, to = NOWHERE + 0x100000, count = 1000;
+        __asm__ volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(count) : : "memory");
+    }
+    hypercall_exit(0);
+}
+
+void hostile_storm(void);
+
+static void storm(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over())
+        hostile_storm();
+    hypercall_exit(0);
+}
+
+static void prepare(void)
+{
+    for (u32 i = 0; i < FLOOD_BYTES; i++)
+        newlines[i] = '\n';
+    for (u32 i = 0; i < STRING_BYTES; i++)
+        string[i] = '\n';
+}
+
+static void prepare_storm(void)
+{
+    interrupts_set_gate(1, hostile_nmi);
+}
+
+#define EACH(name)                                                                                                     \
+    static void first_##name(void)                                                                                     \
+    {                                                                                                                  \
+        name(0);                                                                                                       \
+    }
+EACH(flood)
+EACH(uart)
+EACH(strings)
+EACH(mtrr)
+EACH(exits)
+EACH(yields)
+EACH(pauses)
+EACH(copies)
+EACH(storm)
+
+const struct attack hostile_exits[] = {
+    {"flood",   prepare,       first_flood,   flood  },
+    {"uart",    NULL,          first_uart,    uart   },
+    {"strings", prepare,       first_strings, strings},
+    {"mtrr",    NULL,          first_mtrr,    mtrr   },
+    {"exits",   NULL,          first_exits,   exits  },
+    {"yields",  NULL,          first_yields,  yields },
+    {"pauses",  NULL,          first_pauses,  pauses },
+    {"copies",  NULL,          first_copies,  copies },
+    {"storm",   prepare_storm, first_storm,   storm  },
+    {NULL,      NULL,          NULL,          NULL   },
+};
