@@ -87,7 +87,7 @@ static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
 {
     u32 controls = vmcs_read(PROC_CONTROLS) & ~(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
 
-    vmcs_write(PROC_CONTROLS, controls | windows);
+    vmcs_write(PROC_CONTROLS, controls | (windows & ~(u32)EVENT_TRAP_FIRST));
     v->base.windows = windows;
 }
 
@@ -124,6 +124,12 @@ void vmx_event_end_blocking(void)
 
     if (blocking & INTERRUPTIBILITY_STI_MOV_SS)
         vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI_MOV_SS);
+}
+
+void vmx_event_trap_first(struct vmx_vcpu *v)
+{
+    v->base.windows |= EVENT_TRAP_FIRST;
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
 }
 
 /*
@@ -189,6 +195,7 @@ static NOINLINE void choose(struct vmx_vcpu *v, bool external)
         .exception = v->exception.info & EVENT_VALID,
         .nmi = v->base.nmi_waiting,
         .external = external,
+        .trap = v->base.windows & EVENT_TRAP_FIRST && vmcs_read(GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID,
         .interrupt_flag = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF,
         .interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY),
     };

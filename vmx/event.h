@@ -23,15 +23,22 @@
 #define INTERRUPTIBILITY_MOV_SS     0x2u
 #define INTERRUPTIBILITY_STI_MOV_SS 0x3u
 #define INTERRUPTIBILITY_NMI        0x8u
+#define PENDING_DEBUG_ENABLED       BIT(12)
 #define PENDING_DEBUG_SINGLE_STEP   BIT(14)
+#define PENDING_DEBUG_VALID         (PENDING_DEBUG_ENABLED | PENDING_DEBUG_SINGLE_STEP)
 #define SEGMENT_LONG                0x2000u /* access rights: CS.L */
 #define SEGMENT_BIG                 0x4000u /* CS.D, SS.B */
+#define SEGMENT_DPL                 0x60u   /* SS.DPL is the CPL */
+
+/* Among the windows, but no exit: a debug trap is pending, which an entry that injects something would lose. */
+#define EVENT_TRAP_FIRST BIT(0)
 
 struct event_inputs {
     bool reinject;  /* an event whose delivery an exit interrupted */
     bool exception; /* an exception that our emulation raises */
     bool nmi;
     bool external;        /* the interrupt controller asserts INTR */
+    bool trap;            /* a debug trap is pending */
     bool interrupt_flag;  /* RFLAGS.IF */
     u32 interruptibility; /* guest interruptibility state */
 };
@@ -40,7 +47,8 @@ enum event_kind { EVENT_NONE, EVENT_REINJECT, EVENT_EXCEPTION, EVENT_NMI, EVENT_
 
 struct event_choice {
     enum event_kind kind;
-    u32 windows; /* PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW: exit as soon as what waits could be taken */
+    u32 windows; /* PROC_INTERRUPT_WINDOW, PROC_NMI_WINDOW: exit as soon as what waits could be taken; EVENT_TRAP_FIRST
+                  */
 };
 
 /* Pure. One event per entry; what must wait arms its window. */
@@ -52,6 +60,8 @@ static inline struct event_choice vmx_event_choose(const struct event_inputs *in
         choice.kind = EVENT_REINJECT;
     else if (in->exception)
         choice.kind = EVENT_EXCEPTION;
+    else if (in->trap)
+        choice.windows = EVENT_TRAP_FIRST;
     else if (in->nmi && !(in->interruptibility & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_STI_MOV_SS)))
         choice.kind = EVENT_NMI;
     else if (in->external && in->interrupt_flag && !(in->interruptibility & INTERRUPTIBILITY_STI_MOV_SS))
@@ -64,6 +74,8 @@ static inline struct event_choice vmx_event_choose(const struct event_inputs *in
 }
 /* Blocking by STI or MOV SS ends with the instruction. SDM 3C 24.4.2 "Guest Non-Register State" */
 COLD void vmx_event_end_blocking(void);
+/* A debug trap is pending in the VMCS: it comes before NMIs and interrupts. SDM 3A 6.9, table 6-2. */
+COLD void vmx_event_trap_first(struct vmx_vcpu *v);
 /* Chooses and writes the VM-entry fields and the window controls of the current VMCS. */
 void vmx_event_prepare(struct vmx_vcpu *v);
 /*

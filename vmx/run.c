@@ -13,6 +13,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/exit.h"
 #include "vmx/load.h"
+#include "vmx/points.h"
 #include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
 
@@ -128,29 +129,27 @@ static bool prepare(struct vmx_vcpu *v, enum outcome last)
 }
 
 /*
- * TF asks for a debug trap after the instruction (SDM 3C 24.4.2 "Guest Non-Register State"). RF was for the instruction
- * that is done (SDM 3B 17.3.1.1 "Instruction-Breakpoint Exception Condition"); an exit in the middle of one has set it
- * (SDM 3C 27.3.3 "Saving RIP, RSP, and RFLAGS").
+ * TF asks for a debug trap after the instruction (SDM 3C 24.4.2 "Guest Non-Register State"), and so may breakpoints. RF
+ * was for the instruction that is done (SDM 3B 17.3.1.1 "Instruction-Breakpoint Exception Condition"); an exit in the
+ * middle of one has set it (SDM 3C 27.3.3 "Saving RIP, RSP, and RFLAGS").
  */
-static COLD void skip_flagged(u64 rflags)
+static COLD void skip_flagged(struct vmx_vcpu *v, u64 rflags)
 {
     if (rflags & RFLAGS_RF)
         vmcs_write(GUEST_RFLAGS, rflags & ~RFLAGS_RF);
-    if (rflags & RFLAGS_TF)
-        vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
-    vmx_event_end_blocking();
+    (void)vmx_points_finish(v, rflags & RFLAGS_TF);
 }
 
 /*
  * The instruction that caused the exit is done. SDM 3C 27.2.4 "Information for VM Exits Due to Instruction Execution".
  * Outside 64-bit mode RIP may leave 32 bits here: entry_failure() in exit.c wraps it.
  */
-static void skip_instruction(u64 next_rip)
+static void skip_instruction(struct vmx_vcpu *v, u64 next_rip)
 {
     vmcs_write(GUEST_RIP, next_rip);
     u64 rflags = vmcs_read(GUEST_RFLAGS);
-    if (UNLIKELY(rflags & (RFLAGS_TF | RFLAGS_RF)))
-        skip_flagged(rflags);
+    if (UNLIKELY(rflags & v->end_flags))
+        skip_flagged(v, rflags);
 }
 
 static enum outcome handle_exit(struct vmx_vcpu *v)
@@ -162,12 +161,12 @@ static enum outcome handle_exit(struct vmx_vcpu *v)
     record->cause = (u8)reason;
     enum outcome outcome = vmx_exit_handle(v, record, reason);
     if (outcome == OUTCOME_SKIP) {
-        skip_instruction(rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
+        skip_instruction(v, rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
         return outcome;
     }
     record->action = (u8)outcome; /* of a new record it is that of OUTCOME_SKIP */
     if (outcome == OUTCOME_SKIP_DECODED)
-        skip_instruction(rip + v->skip_bytes);
+        skip_instruction(v, rip + v->skip_bytes);
     return outcome;
 }
 

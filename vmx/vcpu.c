@@ -57,6 +57,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->xsave_frames = (u16)area_frames;
     v->xcr0 = XCR0_X87;
     v->dr6 = 0xffff0ff0;
+    v->end_flags = VMX_END_FLAGS;
     if (vmx_features.has_vpid)
         v->vpid = (u16)__atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED);
     xsave_area_init(v->xsave_area);

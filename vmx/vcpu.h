@@ -24,6 +24,9 @@ enum vmx_gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GP
 
 #define VMX_SWITCHED_MSRS 6u
 
+/* vmx_vcpu.end_flags of a vCPU without breakpoints; with them, a bit that is always set in RFLAGS is one more. */
+#define VMX_END_FLAGS (u32)(RFLAGS_TF | RFLAGS_RF)
+
 struct vmx_event {
     u32 info; /* as in the VM-entry interruption-information field; bit 31: valid */
     u32 error_code;
@@ -44,7 +47,7 @@ struct vmx_vcpu {
     struct vmx_event reinject; /* an event whose delivery an exit interrupted */
     struct vmx_event exception;
     u8 mcg_status;       /* IA32_MCG_STATUS */
-    bool debug_used;     /* DR0-DR3 and DR6 are switched with this vCPU */
+    bool debug_used;     /* there are breakpoints: DR0-DR3 and DR6 are switched with this vCPU */
     bool configured;     /* the VMCS has been written for the first time */
     u8 skip_bytes;       /* length of the instruction that mmio.c emulated */
     u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
@@ -52,7 +55,9 @@ struct vmx_vcpu {
     u16 vpid;
     u16 xsave_frames; /* of xsave_area */
     u8 cpuid_direct;  /* leaves below are answered from the table of all vCPUs */
+    u8 points_met;    /* bit n: the emulated instruction has met breakpoint n */
     u32 strays;       /* accesses to memory that nobody has: guest_physical.c */
+    u32 end_flags;    /* with one of these in RFLAGS the end of an emulated instruction is not a plain one: run.c */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
     u64 efer;         /* as the guest wrote it last, without LMA: guest_efer() */
     u64 xcr0;

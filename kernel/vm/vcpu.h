@@ -69,6 +69,7 @@ struct vcpu {
     bool halted_masked;  /* in HLT with interrupts off: only an NMI ends it */
     bool halted_counted; /* counted in its VM's halted_count: blocked, and nothing of its own could wake it */
     bool yielded;
+    u32 sipi;            /* atomic: VCPU_RUNS, VCPU_WAITS_FOR_SIPI or VCPU_HAS_SIPI */
     u64 sleep_until_tsc; /* blocked at least so long: sleep hypercall or console backlog; 0: no */
 
     struct vcpu *next;     /* the home CPU's queue of ready vCPUs, or its list of paused ones */
@@ -82,20 +83,19 @@ struct vcpu {
     u64 window;     /* which one `window_tsc` is of: note_use() in sched.c */
     u64 window_tsc; /* run time in it */
     bool throttled;
-    u8 pause;      /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
-    bool held;     /* atomic, likewise: its VM is paused as a whole */
-    bool rests;    /* atomic: held and paused, with its VMCS clear */
-    bool debugged; /* home CPU: paused, and the debugger knows */
-    bool let_go;   /* atomic: paused, and to go on; even if it is wanted again at once */
+    u8 pause;         /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
+    bool held;        /* atomic, likewise: its VM is paused as a whole */
+    bool rests;       /* atomic: held and paused, with its VMCS clear */
+    bool debugged;    /* home CPU: paused, and the debugger knows */
+    bool let_go;      /* atomic: paused, and to go on; even if it is wanted again at once */
+    bool nmi_waiting; /* atomic */
 
     u64 run_tsc;   /* total time in the guest and in its exits */
     u64 slept_tsc; /* total time blocked */
     u64 slices;
     u64 migrations;
 
-    bool nmi_waiting; /* atomic */
-    u32 sipi;         /* atomic: VCPU_RUNS, VCPU_WAITS_FOR_SIPI or VCPU_HAS_SIPI */
-    u64 tsc_offset;   /* what is added to the host's TSC */
+    u64 tsc_offset; /* what is added to the host's TSC */
 
     struct cpu_apic apic;
     struct posted_requests *posted;

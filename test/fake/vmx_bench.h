@@ -232,6 +232,7 @@ static inline void bench_start(void)
     bench.v.base.vm = &bench.vm;
     bench.v.xcr0 = 1;
     bench.v.dr6 = 0xffff0ff0;
+    bench.v.end_flags = VMX_END_FLAGS;
     for (u32 reason = VMX_PIN; reason < VMX_GROUPS; reason++) {
         static const u32 msrs[] = {MSR_IA32_VMX_TRUE_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
                                    MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_TRUE_EXIT_CTLS,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Any bytes through the decoder, and what it accepts through the executor with random registers and accesses that fail.
- * Checks the contracts: lengths, truncation, no change when an access fails, and no access wider than the operand.
+ * Checks the contracts: lengths, truncation, no change when an access fails, no access wider than the operand, and
+ * none before all checks.
  * Input: one byte of mode and failure, 8 of register seed, then the instruction.
  *
  * links: vmx/insn/decode.c vmx/insn/emulate.c
@@ -24,6 +25,8 @@ struct memory {
     u64 seed;
     unsigned accesses;
     unsigned failing; /* the nth access fails; 0: none */
+    unsigned checks;
+    unsigned refused; /* the nth check fails; 0: none */
 };
 
 static u64 next_random(u64 *seed)
@@ -60,18 +63,21 @@ static u64 segment_base(void *context, enum decode_segment segment)
     return next_random(&m->seed);
 }
 
-static void segment_bounds(void *context, enum decode_segment segment, u32 *limit, u32 *rights)
+static enum emulate_outcome check(void *context, enum decode_segment segment, u64 offset, u8 bytes, bool write)
 {
     struct memory *m = context;
-    REQUIRE(segment <= DECODE_GS && m->insn->mode != DECODE_64);
-    *limit = (u32)next_random(&m->seed);
-    *rights = (u32)next_random(&m->seed) & 0xffff;
+    (void)write;
+    REQUIRE(segment <= DECODE_GS && bytes == m->insn->width &&
+            (m->insn->address_width == 8 || offset >> (8 * m->insn->address_width) == 0));
+    REQUIRE(m->accesses == 0);
+    m->checks++;
+    return m->checks == m->refused ? EMULATE_FAULT : EMULATE_OK;
 }
 
-static void execute(const struct decode_insn *insn, u64 seed, unsigned failing)
+static void execute(const struct decode_insn *insn, u64 seed, unsigned failing, unsigned refused)
 {
-    static const struct emulate_calls calls = {read_memory, write_memory, segment_base, segment_bounds};
-    struct memory m = {insn, seed, 0, failing};
+    static const struct emulate_calls calls = {read_memory, write_memory, check, segment_base};
+    struct memory m = {insn, seed, 0, failing, 0, refused};
     u64 gpr[16], before[16];
     u64 rflags = 2 | (next_random(&seed) & 0xcd5);
     u64 rflags_before = rflags;
@@ -87,6 +93,8 @@ static void execute(const struct decode_insn *insn, u64 seed, unsigned failing)
         REQUIRE(memcmp(gpr, before, sizeof gpr) == 0 && rflags == rflags_before);
     else
         REQUIRE(advance == insn->length || (advance == 0 && insn->repeat != DECODE_REPEAT_NONE));
+    if (refused && m.checks >= refused)
+        REQUIRE(outcome == EMULATE_FAULT && m.accesses == 0);
     if (failing && m.accesses >= failing)
         REQUIRE(outcome == EMULATE_FAULT);
 }
@@ -109,7 +117,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         REQUIRE(insn.length >= 1 && insn.length <= count && insn.length <= DECODE_MAX_BYTES);
         for (size_t less = 0; less < insn.length; less++)
             REQUIRE(decode_instruction(bytes, less, mode, &shorter) == STATUS_TRUNCATED);
-        execute(&insn, seed, data[0] / 3 % 3);
+        execute(&insn, seed, data[0] / 3 % 3, data[0] / 9 % 3);
     } else if (status == STATUS_TRUNCATED) {
         REQUIRE(count < DECODE_MAX_BYTES);
     } else {

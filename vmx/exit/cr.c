@@ -12,7 +12,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
-#include "vmx/load.h"
+#include "vmx/points.h"
 #include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
@@ -200,17 +200,36 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record)
     }
 }
 
+#define DR7_GD BIT(13)
+
+/* A breakpoint, or DR7.GD, by which MOV DR itself raises #DB. */
+static bool is_to_enable(const struct vmx_vcpu *v, u64 qualification)
+{
+    return (qualification & 0x15) == 5 && /* to DR7, or DR5, which is the same */
+           vmx_vcpu_gpr(v, (unsigned)bits_field(qualification, 11, 8)) & (POINTS_DR7_ENABLES | DR7_GD);
+}
+
 /*
- * The first use of a debug register: from now on they are switched with this vCPU and its accesses no longer exit. CPL
- * and CR4.DE were checked before the exit. SDM 3C 25.1.3 "Instructions That Cause VM Exits Conditionally".
+ * Debug registers are plain memory until the guest enables a breakpoint: then it has the CPU's, which are switched with
+ * this vCPU, and its accesses no longer exit; the instruction runs again. SDM 3C 25.1.3 "Instructions That Cause VM
+ * Exits Conditionally".
  */
 enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    record->detail = vmcs_read(EXIT_QUALIFICATION);
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    u64 dr7 = vmcs_read(GUEST_DR7);
+    u64 before = dr7;
+
+    record->detail = qualification;
     if (UNLIKELY(v->debug) && v->debug->owns_registers)
         return vmx_debug_mov_dr(v);
-    v->debug_used = true;
-    vmx_load_debug_registers(v);
+    if (!is_to_enable(v, qualification)) {
+        enum outcome outcome = vmx_points_move(v, qualification, &(struct points_bank){v->dr, &v->dr6, &dr7});
+        if (dr7 != before)
+            vmcs_write(GUEST_DR7, dr7);
+        return outcome;
+    }
+    vmx_points_begin(v);
     vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     return OUTCOME_RESUME;
 }

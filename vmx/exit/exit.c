@@ -95,7 +95,7 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
         return page_fault(v, record, info);
     if (UNLIKELY(v->debug) && vmx_debug_exception(v, info))
         return OUTCOME_RESUME;
-    if (vector == VECTOR_DB) {
+    if (vector == VECTOR_DB && EVENT_TYPE(info) != EVENT_TYPE_PRIV_SOFT_EXC) {
         /* SDM 3C 27.1: the exit leaves DR6 alone; the qualification has what delivery would have set. */
         u64 qualification = vmcs_read(EXIT_QUALIFICATION);
         u64 dr6 = v->debug_used ? dr6_read() : v->dr6;
@@ -159,14 +159,22 @@ static enum outcome external_interrupt_exit(struct vmx_vcpu *v, struct trace_rec
     return OUTCOME_RESUME;
 }
 
+/* The trap of TF, or one that MOV SS has put off, ends the HLT at once. */
+static COLD bool ends_in_trap(const struct vmx_vcpu *v, u64 rflags)
+{
+    return rflags & RFLAGS_TF || (v->debug_used && vmcs_read(GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID);
+}
+
 /* With interrupts off an NMI alone ends it, or another vCPU by INIT. */
 static enum outcome hlt_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
+    u64 rflags = vmcs_read(GUEST_RFLAGS);
+
     (void)record;
-    if (vmcs_read(GUEST_RFLAGS) & RFLAGS_TF) /* the trap behind it ends the HLT at once */
+    if (UNLIKELY(rflags & v->end_flags) && ends_in_trap(v, rflags))
         return OUTCOME_SKIP;
     v->base.halted = true;
-    v->base.halted_masked = !(vmcs_read(GUEST_RFLAGS) & RFLAGS_IF);
+    v->base.halted_masked = !(rflags & RFLAGS_IF);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
     return OUTCOME_SKIP;
 }
@@ -204,8 +212,6 @@ static COLD enum outcome undefined_exit(struct vmx_vcpu *v, struct trace_record 
     (void)record;
     return vmx_inject_ud(v);
 }
-
-#define SEGMENT_DPL 0x60u /* access rights: SS.DPL is the CPL */
 
 static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
 {

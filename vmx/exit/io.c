@@ -8,6 +8,7 @@
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
+#include "vmx/points.h"
 #include "vmx/vcpu.h"
 
 /* SDM 3C 27.2.1, table "Exit Qualification for I/O Instructions". */
@@ -20,10 +21,13 @@
 /* So many iterations of a REP at most before events get their turn; RIP stays, and the guest comes back. */
 #define STRING_BURST 256u
 
-/* Instruction information of INS and OUTS: address size in bits 9:7 (0: 16, 1: 32, 2: 64). */
-static u64 address_mask(void)
+/* Instruction information of INS and OUTS: address size (0: 16, 1: 32, 2: 64); the segment register, of OUTS only. */
+#define INFO_ADDRESS_SIZE(info) ((info) >> 7 & 7)
+#define INFO_SEGMENT(info)      ((enum decode_segment)((info) >> 15 & 7))
+
+static u64 address_mask(u32 info)
 {
-    switch (vmcs_read(EXIT_INSTRUCTION_INFO) >> 7 & 7) {
+    switch (INFO_ADDRESS_SIZE(info)) {
     case 0:
         return 0xffff;
     case 1:
@@ -41,47 +45,36 @@ static void step_register(struct vmx_vcpu *v, unsigned index, u64 mask, s64 by)
     v->gpr[index] = mask == 0xffff ? (old & ~mask) | next : next;
 }
 
-static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, u64 linear)
+/* The port is read when nothing can fault any more: to read it may change the device. */
+static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, enum decode_segment segment, u64 offset)
 {
+    bool in = qualification & IO_IN;
     u8 size = IO_SIZE(qualification);
     u16 port = IO_PORT(qualification);
-    u64 value;
-    gpa_t probe;
-    enum guest_access access;
+    struct guest_operand operand;
+    enum guest_access access = guest_operand(v, segment, offset, size, in ? GVA_WRITE : GVA_READ, &operand);
 
-    if (qualification & IO_IN) {
-        /* All of the operand, before the port is read, which may change the device. */
-        u64 last_page = bits_align_down(linear + size - 1, FRAME_BYTES);
-        access = guest_translate(v, linear, GVA_WRITE, &probe);
-        if (access == GUEST_ACCESS_OK && last_page > linear)
-            access = guest_translate(v, last_page, GVA_WRITE, &probe);
-        if (access != GUEST_ACCESS_OK)
-            return access;
-        return guest_write(v, linear, size, vm_port_read(&v->base, port, size));
-    }
-    access = guest_read(v, linear, size, &value);
-    if (access == GUEST_ACCESS_OK)
-        vm_port_write(&v->base, port, size, (u32)value);
-    return access;
+    if (access != GUEST_ACCESS_OK)
+        return access;
+    if (in)
+        guest_operand_write(v, &operand, vm_port_read(&v->base, port, size));
+    else
+        vm_port_write(&v->base, port, size, (u32)guest_operand_read(v, &operand));
+    if (UNLIKELY(v->debug_used))
+        vmx_points_note(v, operand.linear, size, in);
+    return GUEST_ACCESS_OK;
 }
 
 /*
- * TF asks for a trap behind each iteration; the flags that it pushes have RF but behind the last. SDM 3B 17.3.1.4
- * "Single-Step Exception Condition", 17.3.1.1 "Instruction-Breakpoint Exception Condition".
+ * The CPU has left all checks of the memory operand to us, and need not know its linear address. SDM 3C 25.1.1
+ * "Relative Priority of Faults and VM Exits".
  */
-static COLD void trap_behind_iteration(u64 rflags)
-{
-    vmcs_write(GUEST_RFLAGS, rflags | RFLAGS_RF);
-    vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
-    vmx_event_end_blocking();
-}
-
 static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
 {
     unsigned index = qualification & IO_IN ? GPR_RDI : GPR_RSI;
-    u64 mask = address_mask();
-    u64 linear = vmcs_read(GUEST_LINEAR_ADDRESS);
-    u64 linear_mask = guest_is_code64(v) ? ~0ull : UINT32_MAX;
+    u32 info = vmcs_read(EXIT_INSTRUCTION_INFO);
+    u64 mask = address_mask(info);
+    enum decode_segment segment = qualification & IO_IN ? DECODE_ES : INFO_SEGMENT(info);
     u64 rflags = vmcs_read(GUEST_RFLAGS);
     s64 step = rflags & RFLAGS_DF ? -(s64)IO_SIZE(qualification) : (s64)IO_SIZE(qualification);
     bool repeat = qualification & IO_REP;
@@ -89,24 +82,19 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
     for (u32 i = 0; i < STRING_BURST; i++) {
         if (repeat && !(v->gpr[GPR_RCX] & mask))
             return OUTCOME_SKIP;
-        enum guest_access access = move_one(v, qualification, linear);
+        enum guest_access access = move_one(v, qualification, segment, v->gpr[index] & mask);
         if (access == GUEST_ACCESS_STOP) {
             vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"string I/O through unreadable page tables\"");
             return OUTCOME_STOP;
         }
         if (access == GUEST_ACCESS_FAULT)
             return OUTCOME_RESUME;
-        /* The linear address goes with the register: both wrap with the address size. */
-        u64 before = v->gpr[index] & mask;
         step_register(v, index, mask, step);
-        linear = (linear + ((v->gpr[index] & mask) - before)) & linear_mask;
         if (!repeat)
             return OUTCOME_SKIP;
         step_register(v, GPR_RCX, mask, -1);
-        if (UNLIKELY(rflags & RFLAGS_TF) && v->gpr[GPR_RCX] & mask) {
-            trap_behind_iteration(rflags);
+        if (UNLIKELY(rflags & v->end_flags) && v->gpr[GPR_RCX] & mask && vmx_points_finish_iteration(v))
             return OUTCOME_RESUME;
-        }
         if (v->base.requests)
             break;
     }

@@ -13,6 +13,7 @@
 #include "vmx/insn/emulate.h"
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
+#include "vmx/points.h"
 
 static enum emulate_outcome outcome_of(enum guest_access access)
 {
@@ -42,6 +43,8 @@ static enum emulate_outcome call_read(void *context, u64 linear, u8 bytes, u64 *
 {
     struct access *a = context;
 
+    if (UNLIKELY(a->v->debug_used))
+        vmx_points_note(a->v, linear, bytes, false);
     if (!is_translated(a, linear, bytes, VIOLATION_READ | VIOLATION_WRITE)) /* what may write may read */
         return outcome_of(guest_read(a->v, linear, bytes, value));
     *value = guest_physical_read(a->v, a->physical, bytes);
@@ -52,37 +55,32 @@ static enum emulate_outcome call_write(void *context, u64 linear, u8 bytes, u64 
 {
     struct access *a = context;
 
+    if (UNLIKELY(a->v->debug_used))
+        vmx_points_note(a->v, linear, bytes, true);
     if (!is_translated(a, linear, bytes, VIOLATION_WRITE))
         return outcome_of(guest_write(a->v, linear, bytes, value));
     guest_physical_write(a->v, a->physical, bytes, value);
     return EMULATE_OK;
 }
 
-/* In the order of segment register encodings, as enum decode_segment. */
-static const struct vmcs_nat_rw bases[] = {{ENCODING_GUEST_ES_BASE}, {ENCODING_GUEST_CS_BASE},
-                                           {ENCODING_GUEST_SS_BASE}, {ENCODING_GUEST_DS_BASE},
-                                           {ENCODING_GUEST_FS_BASE}, {ENCODING_GUEST_GS_BASE}};
-static const struct vmcs_32_rw limits[] = {{ENCODING_GUEST_ES_LIMIT}, {ENCODING_GUEST_CS_LIMIT},
-                                           {ENCODING_GUEST_SS_LIMIT}, {ENCODING_GUEST_DS_LIMIT},
-                                           {ENCODING_GUEST_FS_LIMIT}, {ENCODING_GUEST_GS_LIMIT}};
-static const struct vmcs_32_rw rights_of[] = {{ENCODING_GUEST_ES_ACCESS}, {ENCODING_GUEST_CS_ACCESS},
-                                              {ENCODING_GUEST_SS_ACCESS}, {ENCODING_GUEST_DS_ACCESS},
-                                              {ENCODING_GUEST_FS_ACCESS}, {ENCODING_GUEST_GS_ACCESS}};
-
 static u64 call_base(void *context, enum decode_segment segment)
 {
     (void)context;
-    return vmcs_read_nat_rw(bases[segment]);
+    return vmcs_read_nat_rw(guest_segment_bases[segment]);
 }
 
-static void call_bounds(void *context, enum decode_segment segment, u32 *limit, u32 *rights)
+static enum emulate_outcome call_check(void *context, enum decode_segment segment, u64 offset, u8 bytes, bool write)
 {
-    (void)context;
-    *limit = vmcs_read_32_rw(limits[segment]);
-    *rights = vmcs_read_32_rw(rights_of[segment]);
+    struct access *a = context;
+    struct guest_operand ignored;
+
+    if (is_translated(a, guest_linear(a->v, segment, offset), bytes,
+                      write ? VIOLATION_WRITE : VIOLATION_READ | VIOLATION_WRITE))
+        return EMULATE_OK;
+    return outcome_of(guest_operand(a->v, segment, offset, bytes, write ? GVA_WRITE : GVA_READ, &ignored));
 }
 
-static const struct emulate_calls calls = {call_read, call_write, call_base, call_bounds};
+static const struct emulate_calls calls = {call_read, call_write, call_check, call_base};
 
 static enum decode_mode mode(const struct vmx_vcpu *v)
 {
@@ -117,6 +115,7 @@ enum outcome mmio_run_decoded(struct vmx_vcpu *v, const struct decode_insn *insn
     u8 advance;
     struct emulate_env env = {&calls, &access, v->gpr, &flags, rip};
 
+    v->points_met = 0;
     v->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
     switch (emulate_instruction(&env, insn, &advance)) {
     case EMULATE_OK:
@@ -128,8 +127,10 @@ enum outcome mmio_run_decoded(struct vmx_vcpu *v, const struct decode_insn *insn
     }
     write_back_flags(old, flags);
     vmcs_write(GUEST_RSP, v->gpr[GPR_RSP]);
-    if (advance == 0)
+    if (advance == 0) {
+        (void)vmx_points_finish_iteration(v);
         return OUTCOME_RESUME;
+    }
     v->skip_bytes = advance;
     return OUTCOME_SKIP_DECODED;
 }
@@ -143,7 +144,7 @@ static void set_shortcut(struct vmx_vcpu *v, struct mmio_slot *slot)
     bool uses_rsp = insn->base == GPR_RSP || (insn->form != DECODE_MEMORY_IMMEDIATE && insn->register_index == GPR_RSP);
 
     slot->needs = MMIO_NO_SHORTCUT;
-    if (!plain || uses_rsp || insn->high_byte)
+    if (!plain || uses_rsp || insn->high_byte || v->debug_used)
         return;
     slot->needs = VIOLATION_LINEAR_VALID | VIOLATION_FINAL |
                   (insn->form == DECODE_REGISTER_MEMORY ? VIOLATION_READ : VIOLATION_WRITE);
@@ -154,7 +155,7 @@ static void set_shortcut(struct vmx_vcpu *v, struct mmio_slot *slot)
     slot->linear_mask = insn->mode == DECODE_64 ? ~0ull : 0xffffffff;
     slot->value_mask = bits_mask_of_bytes(insn->register_width);
     slot->kept_mask = insn->register_width < 4 ? ~slot->value_mask : 0;
-    slot->segment_base = bases[insn->segment];
+    slot->segment_base = guest_segment_bases[insn->segment];
     if (insn->mode == DECODE_64 && insn->segment < DECODE_FS)
         slot->segment_base.encoding = 0;
 }

@@ -68,6 +68,13 @@ static ALWAYS_INLINE enum emulate_outcome store(const struct emulate_env *env, c
     return env->calls->write(env->context, linear, insn->width, value & bits_mask_of_bytes(insn->width));
 }
 
+static enum emulate_outcome check(const struct emulate_env *env, const struct decode_insn *insn, u8 segment, u64 offset,
+                                  bool write)
+{
+    return env->calls->check(env->context, segment, offset & bits_mask_of_bytes(insn->address_width), insn->width,
+                             write);
+}
+
 /* segment:offset as a linear address; the offset wraps at the instruction's address width. */
 static ALWAYS_INLINE u64 to_linear(const struct emulate_env *env, const struct decode_insn *insn, u8 segment,
                                    u64 offset)
@@ -318,6 +325,27 @@ static SLOW_PATH enum emulate_outcome run_exchange(const struct emulate_env *env
     return EMULATE_OK;
 }
 
+/* The operand is read and then written: what may forbid the write must be known first. */
+static bool changes_memory(const struct decode_insn *insn)
+{
+    switch (insn->operation) {
+    case DECODE_CMP:
+    case DECODE_TEST:
+    case DECODE_BT:
+        return false;
+    case DECODE_ADD:
+    case DECODE_OR:
+    case DECODE_ADC:
+    case DECODE_SBB:
+    case DECODE_AND:
+    case DECODE_SUB:
+    case DECODE_XOR:
+        return insn->form != DECODE_REGISTER_MEMORY;
+    default:
+        return insn->operation >= DECODE_NOT && insn->operation <= DECODE_BTC;
+    }
+}
+
 /* BT, BTS, BTR, BTC. A bit offset in a register reaches beyond the operand: SDM 2A "BT-Bit Test", "Bit(BitBase,
  * BitOffset)". */
 static SLOW_PATH enum emulate_outcome run_bit(const struct emulate_env *env, const struct decode_insn *insn)
@@ -334,7 +362,11 @@ static SLOW_PATH enum emulate_outcome run_bit(const struct emulate_env *env, con
     }
     u64 linear = to_linear(env, insn, insn->segment, offset);
     u64 bit = 1ull << (index & (bits - 1));
-    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    enum emulate_outcome outcome = EMULATE_OK;
+    if (changes_memory(insn))
+        outcome = check(env, insn, insn->segment, offset, true);
+    if (outcome == EMULATE_OK)
+        outcome = load(env, insn, linear, &memory);
     if (outcome != EMULATE_OK)
         return outcome;
 
@@ -350,26 +382,6 @@ static SLOW_PATH enum emulate_outcome run_bit(const struct emulate_env *env, con
     return EMULATE_OK;
 }
 
-/* Whether `insn->width` bytes at `offset` may be accessed. SDM 3A 5.3 "Limit Checking", 5.4 "Type Checking". */
-static bool segment_allows(const struct emulate_env *env, const struct decode_insn *insn, u8 segment, u64 offset,
-                           bool write)
-{
-    u32 limit, rights;
-
-    env->calls->segment_bounds(env->context, segment, &limit, &rights);
-    offset &= bits_mask_of_bytes(insn->address_width);
-    u64 last = offset + insn->width - 1u;
-    bool unusable = rights & BIT(16);
-    bool code = rights & BIT(3);
-    bool permitted = rights & BIT(1); /* data: writable; code: readable */
-
-    if (unusable || (code && (write || !permitted)) || (write && !permitted))
-        return false;
-    if (!code && rights & BIT(2)) /* expand-down */
-        return offset > limit && last <= (rights & BIT(14) ? 0xffffffffull : 0xffffull);
-    return last <= limit;
-}
-
 /* The memory accesses of one iteration: *source is what rSI pointed to, *destination what rDI did (if read). */
 static enum emulate_outcome access_string(const struct emulate_env *env, const struct decode_insn *insn, u64 *source,
                                           u64 *destination)
@@ -380,10 +392,12 @@ static enum emulate_outcome access_string(const struct emulate_env *env, const s
     bool two = operation == DECODE_MOVS || operation == DECODE_CMPS;
     enum emulate_outcome outcome = EMULATE_OK;
 
-    if (two && insn->mode != DECODE_64 &&
-        !(segment_allows(env, insn, insn->segment, rsi, false) &&
-          segment_allows(env, insn, DECODE_ES, rdi, operation == DECODE_MOVS)))
-        return EMULATE_UNSUPPORTED;
+    if (two)
+        outcome = check(env, insn, insn->segment, rsi, false);
+    if (two && outcome == EMULATE_OK)
+        outcome = check(env, insn, DECODE_ES, rdi, operation == DECODE_MOVS);
+    if (outcome != EMULATE_OK)
+        return outcome;
     if (two || operation == DECODE_LODS)
         outcome = load(env, insn, to_linear(env, insn, insn->segment, rsi), source);
     if (outcome != EMULATE_OK || operation == DECODE_LODS)
@@ -435,7 +449,13 @@ static SLOW_PATH enum emulate_outcome run_other(const struct emulate_env *env, c
     if (insn->operation >= DECODE_BT && insn->operation <= DECODE_BTC)
         return run_bit(env, insn);
 
-    u64 linear = to_linear(env, insn, insn->segment, effective_offset(env, insn));
+    u64 offset = effective_offset(env, insn);
+    u64 linear = to_linear(env, insn, insn->segment, offset);
+    if (changes_memory(insn)) {
+        enum emulate_outcome outcome = check(env, insn, insn->segment, offset, true);
+        if (outcome != EMULATE_OK)
+            return outcome;
+    }
     switch (insn->operation) {
     case DECODE_MOVZX:
     case DECODE_MOVSX:

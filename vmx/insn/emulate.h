@@ -28,10 +28,13 @@ enum emulate_outcome {
 struct emulate_calls {
     enum emulate_outcome (*read)(void *context, u64 linear, u8 bytes, u64 *value);
     enum emulate_outcome (*write)(void *context, u64 linear, u8 bytes, u64 value);
+    /*
+     * All checks of an access that is to come: of its segment, of the address, of its pages. Called for operands that
+     * the CPU may not have checked, since another of the same instruction caused the exit. `offset` has wrapped.
+     */
+    enum emulate_outcome (*check)(void *context, enum decode_segment segment, u64 offset, u8 bytes, bool write);
     /* Called only for a segment that takes part: in 64-bit mode FS and GS alone. */
     u64 (*segment_base)(void *context, enum decode_segment segment);
-    /* The limit in bytes and the access rights in the VMCS's format. Called for MOVS and CMPS outside 64-bit mode. */
-    void (*segment_bounds)(void *context, enum decode_segment segment, u32 *limit, u32 *rights);
 };
 
 struct emulate_env {
@@ -47,8 +50,8 @@ struct emulate_env {
  * *advance: the instruction's length, or 0 while iterations remain. On any other outcome nothing has changed but what
  * callbacks did.
  *
- * Segment limits and types: the CPU has checked those of the access that caused the exit; the second operand of MOVS
- * and CMPS is checked here, and is EMULATE_UNSUPPORTED if it does not pass.
+ * The CPU has checked the access that caused the exit; those that it may not have come to go through check() first, in
+ * the order of the instruction's accesses.
  */
 enum emulate_outcome emulate_instruction(const struct emulate_env *env, const struct decode_insn *insn,
                                          u8 *advance) MUST_CHECK;

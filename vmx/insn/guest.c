@@ -118,49 +118,132 @@ static bool is_power(u8 bytes)
     return (bytes & (bytes - 1)) == 0;
 }
 
+/* Each page that the operand touches, in rising order. */
+static enum guest_access locate(struct vmx_vcpu *v, u64 linear, u8 bytes, enum gva_access access,
+                                struct guest_operand *out)
+{
+    out->linear = linear;
+    out->bytes = bytes;
+    out->boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
+    enum guest_access result = guest_translate(v, linear, access, &out->where[0]);
+    if (result == GUEST_ACCESS_OK && out->boundary > linear)
+        result = guest_translate(v, out->boundary, access, &out->where[1]);
+    return result;
+}
+
+u64 guest_operand_read(struct vmx_vcpu *v, const struct guest_operand *operand)
+{
+    u64 value = 0;
+
+    if (fits_page(operand->linear, operand->bytes) && is_power(operand->bytes))
+        return guest_physical_read(v, operand->where[0], operand->bytes);
+    for (u8 i = 0; i < operand->bytes; i++) {
+        u64 at = operand->linear + i;
+        u64 where =
+            at < operand->boundary ? operand->where[0].raw + i : operand->where[1].raw + (at - operand->boundary);
+        value |= guest_physical_read(v, gpa(where), 1) << 8 * i;
+    }
+    return value;
+}
+
+void guest_operand_write(struct vmx_vcpu *v, const struct guest_operand *operand, u64 value)
+{
+    if (fits_page(operand->linear, operand->bytes) && is_power(operand->bytes)) {
+        guest_physical_write(v, operand->where[0], operand->bytes, value & bits_mask_of_bytes(operand->bytes));
+        return;
+    }
+    for (u8 i = 0; i < operand->bytes; i++) {
+        u64 at = operand->linear + i;
+        u64 where =
+            at < operand->boundary ? operand->where[0].raw + i : operand->where[1].raw + (at - operand->boundary);
+        guest_physical_write(v, gpa(where), 1, value >> 8 * i & 0xff);
+    }
+}
+
 enum guest_access guest_read(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
 {
-    gpa_t where[2];
-    enum guest_access access = guest_translate(v, linear, GVA_READ, &where[0]);
+    struct guest_operand operand;
+    enum guest_access access = locate(v, linear, bytes, GVA_READ, &operand);
 
-    if (access != GUEST_ACCESS_OK)
-        return access;
-    if (fits_page(linear, bytes) && is_power(bytes)) {
-        *value = guest_physical_read(v, where[0], bytes);
-        return GUEST_ACCESS_OK;
-    }
-    u64 boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
-    access = guest_translate(v, boundary, GVA_READ, &where[1]);
-    if (access != GUEST_ACCESS_OK)
-        return access;
-    *value = 0;
-    for (u8 i = 0; i < bytes; i++) {
-        u64 at = linear + i < boundary ? where[0].raw + i : where[1].raw + (linear + i - boundary);
-        *value |= guest_physical_read(v, gpa(at), 1) << 8 * i;
-    }
-    return GUEST_ACCESS_OK;
+    if (access == GUEST_ACCESS_OK)
+        *value = guest_operand_read(v, &operand);
+    return access;
 }
 
 enum guest_access guest_write(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 value)
 {
-    gpa_t where[2];
-    enum guest_access access = guest_translate(v, linear, GVA_WRITE, &where[0]);
+    struct guest_operand operand;
+    enum guest_access access = locate(v, linear, bytes, GVA_WRITE, &operand);
 
-    if (access != GUEST_ACCESS_OK)
-        return access;
-    if (fits_page(linear, bytes) && is_power(bytes)) {
-        guest_physical_write(v, where[0], bytes, value & bits_mask_of_bytes(bytes));
-        return GUEST_ACCESS_OK;
+    if (access == GUEST_ACCESS_OK)
+        guest_operand_write(v, &operand, value);
+    return access;
+}
+
+const struct vmcs_nat_rw guest_segment_bases[6] = {{ENCODING_GUEST_ES_BASE}, {ENCODING_GUEST_CS_BASE},
+                                                   {ENCODING_GUEST_SS_BASE}, {ENCODING_GUEST_DS_BASE},
+                                                   {ENCODING_GUEST_FS_BASE}, {ENCODING_GUEST_GS_BASE}};
+static const struct vmcs_32_rw limits[] = {{ENCODING_GUEST_ES_LIMIT}, {ENCODING_GUEST_CS_LIMIT},
+                                           {ENCODING_GUEST_SS_LIMIT}, {ENCODING_GUEST_DS_LIMIT},
+                                           {ENCODING_GUEST_FS_LIMIT}, {ENCODING_GUEST_GS_LIMIT}};
+static const struct vmcs_32_rw rights_of[] = {{ENCODING_GUEST_ES_ACCESS}, {ENCODING_GUEST_CS_ACCESS},
+                                              {ENCODING_GUEST_SS_ACCESS}, {ENCODING_GUEST_DS_ACCESS},
+                                              {ENCODING_GUEST_FS_ACCESS}, {ENCODING_GUEST_GS_ACCESS}};
+
+u64 guest_linear(const struct vmx_vcpu *v, enum decode_segment segment, u64 offset)
+{
+    if (!guest_is_code64(v))
+        return (u32)(offset + vmcs_read_nat_rw(guest_segment_bases[segment]));
+    return segment < DECODE_FS ? offset : offset + vmcs_read_nat_rw(guest_segment_bases[segment]);
+}
+
+#define RIGHTS_ACCESSIBLE  BIT(1) /* data: writable; code: readable */
+#define RIGHTS_EXPAND_DOWN BIT(2) /* data only */
+#define RIGHTS_CODE        BIT(3)
+#define RIGHTS_UNUSABLE    BIT(16)
+
+/* Access rights and limit of a segment: SDM 3A 5.3 "Limit Checking", 5.4 "Type Checking"; 3C 24.4.1 for the format. */
+static bool segment_allows(enum decode_segment segment, u64 offset, u8 bytes, bool write)
+{
+    u32 limit = vmcs_read_32_rw(limits[segment]);
+    u32 rights = vmcs_read_32_rw(rights_of[segment]);
+    u64 last = offset + bytes - 1u;
+    bool code = rights & RIGHTS_CODE;
+
+    if (rights & RIGHTS_UNUSABLE || (code && write))
+        return false;
+    if ((code || write) && !(rights & RIGHTS_ACCESSIBLE))
+        return false;
+    if (!code && rights & RIGHTS_EXPAND_DOWN)
+        return offset > limit && last <= (rights & SEGMENT_BIG ? UINT32_MAX : UINT16_MAX);
+    return last <= limit || limit == UINT32_MAX; /* with that limit CPUs wrap, or not */
+}
+
+/* SDM 3A 6.15 "Interrupt 17-Alignment Check Exception (#AC)" */
+static bool is_misaligned(u64 linear, u8 bytes)
+{
+    return bytes <= 8 && linear & (bytes - 1u) && vmcs_read(GUEST_RFLAGS) & RFLAGS_AC &&
+           vmcs_read(GUEST_CR0) & CR0_AM && (vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) == SEGMENT_DPL;
+}
+
+enum guest_access guest_operand(struct vmx_vcpu *v, enum decode_segment segment, u64 offset, u8 bytes,
+                                enum gva_access access, struct guest_operand *out)
+{
+    u64 linear = guest_linear(v, segment, offset);
+    u64 cr4 = vmcs_read(GUEST_CR4);
+    bool allowed = guest_is_code64(v) ? gva_is_canonical(linear, cr4) && gva_is_canonical(linear + bytes - 1, cr4)
+                                      : segment_allows(segment, offset, bytes, access == GVA_WRITE);
+
+    if (!allowed) {
+        vmx_inject_exception(v, segment == DECODE_SS ? VECTOR_SS : VECTOR_GP, 0);
+        return GUEST_ACCESS_FAULT;
     }
-    u64 boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
-    access = guest_translate(v, boundary, GVA_WRITE, &where[1]);
-    if (access != GUEST_ACCESS_OK)
-        return access;
-    for (u8 i = 0; i < bytes; i++) {
-        u64 at = linear + i < boundary ? where[0].raw + i : where[1].raw + (linear + i - boundary);
-        guest_physical_write(v, gpa(at), 1, value >> 8 * i & 0xff);
+    enum guest_access result = locate(v, linear, bytes, access, out);
+    if (result == GUEST_ACCESS_OK && is_misaligned(linear, bytes)) {
+        vmx_inject_exception(v, VECTOR_AC, 0);
+        return GUEST_ACCESS_FAULT;
     }
-    return GUEST_ACCESS_OK;
+    return result;
 }
 
 enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out)

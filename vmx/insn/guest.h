@@ -7,6 +7,7 @@
 #define ROOTLET_VMX_INSN_GUEST_H
 
 #include "vmx/event.h"
+#include "vmx/insn/decode.h"
 #include "vmx/insn/gva.h"
 #include "vmx/vcpu.h"
 
@@ -20,6 +21,29 @@ enum guest_access {
 void guest_fill_context(struct vmx_vcpu *v, struct gva_context *context);
 /* Translates; queues #PF (with CR2) on a fault, #GP for a non-canonical address. */
 enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_access access, gpa_t *out);
+
+/* An operand that has passed its checks: to access it raises no fault any more. */
+struct guest_operand {
+    u64 linear;
+    u64 boundary;   /* bytes from here on are in the second page */
+    gpa_t where[2]; /* of the first byte, and of the boundary */
+    u8 bytes;
+};
+/*
+ * The operand of up to 32 bytes at segment:offset, as the guest's own access would be checked: limit and type of the
+ * segment, or a canonical address in 64-bit mode (#SS for the stack's segment, else #GP), pages (#PF), alignment (#AC).
+ * `offset` has wrapped at the address size.
+ */
+enum guest_access guest_operand(struct vmx_vcpu *v, enum decode_segment segment, u64 offset, u8 bytes,
+                                enum gva_access access, struct guest_operand *out);
+/* The linear address of segment:offset. In 64-bit mode only FS and GS have a base. */
+u64 guest_linear(const struct vmx_vcpu *v, enum decode_segment segment, u64 offset);
+/* Precondition: at most 8 bytes. */
+u64 guest_operand_read(struct vmx_vcpu *v, const struct guest_operand *operand);
+void guest_operand_write(struct vmx_vcpu *v, const struct guest_operand *operand, u64 value);
+/* The VMCS field of a segment's base, limit and access rights, by enum decode_segment. */
+extern const struct vmcs_nat_rw guest_segment_bases[6];
+
 /*
  * Reads or writes up to 8 bytes at a linear address; memory, devices and what nothing answers alike. Crosses pages.
  */

@@ -13,13 +13,13 @@
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
 #include "vmx/load.h"
+#include "vmx/points.h"
 
 #define QUALIFICATION_POINTS 0xfull /* B0 to B3: SDM 3C, table 27-1 "Exit Qualification for Debug Exceptions" */
 #define QUALIFICATION_OTHER  BIT(13)
 #define QUALIFICATION_STEP   BIT(14)
 #define DR6_INIT             0xffff0ff0ull
 #define DR7_FIXED            0x400ull
-#define DR7_WRITABLE         0xffff2bffull
 
 static struct vmx_debug states[VM_MAX_VCPUS];
 
@@ -215,7 +215,7 @@ static void write_debug_registers(struct vmx_vcpu *v, const u64 address[4], u64 
 {
     memcpy(v->dr, address, sizeof v->dr);
     v->dr6 = dr6;
-    vmx_load_debug_registers(v);
+    vmx_points_begin(v);
 }
 
 /* From now on MOV DR exits, and the guest has what it believes to have in guest_dr. */
@@ -227,7 +227,7 @@ static void take_registers(struct vmx_vcpu *v)
     d->guest_dr6 = v->dr6;
     d->guest_dr7 = vmcs_read(GUEST_DR7);
     d->guest_used = v->debug_used;
-    d->owns_registers = v->debug_used = true;
+    d->owns_registers = true;
     write_debug_registers(v, d->points.address, DR6_INIT);
     vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) | PROC_MOV_DR_EXITING);
 }
@@ -241,7 +241,8 @@ static void give_registers_back(struct vmx_vcpu *v)
     vmcs_write(GUEST_DR7, d->guest_dr7);
     if (d->guest_used)
         vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
-    v->debug_used = d->guest_used;
+    else
+        vmx_points_end(v);
     d->owns_registers = false;
 }
 
@@ -251,28 +252,12 @@ static void intercept_int3(bool on)
     vmcs_write(EXCEPTION_BITMAP, bitmap | (on ? (u32)BIT(VECTOR_BP) : 0));
 }
 
-/* SDM 3C 27.2.1, table "Exit Qualification for MOV DR" */
 enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
 {
     struct vmx_debug *d = v->debug;
-    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
-    unsigned dr = qualification & 7;
-    unsigned gpr = (unsigned)bits_field(qualification, 11, 8);
-    u64 *shadow = dr < 4 ? &d->guest_dr[dr] : dr & 1 ? &d->guest_dr7 : &d->guest_dr6;
+    const struct points_bank bank = {d->guest_dr, &d->guest_dr6, &d->guest_dr7};
 
-    if (qualification & BIT(4)) {
-        vmx_vcpu_set_gpr(v, gpr, *shadow);
-        return OUTCOME_SKIP;
-    }
-    u64 value = vmx_vcpu_gpr(v, gpr);
-    if (!guest_is_code64(v))
-        value = (u32)value;
-    if (dr >= 4 && value >> 32)
-        return vmx_inject_gp(v);
-    if (dr >= 4)
-        value = dr & 1 ? (value & DR7_WRITABLE) | DR7_FIXED : (value & 0xe00f) | DR6_INIT;
-    *shadow = value;
-    return OUTCOME_SKIP;
+    return vmx_points_move(v, vmcs_read(EXIT_QUALIFICATION), &bank);
 }
 
 static enum gdb_stop_kind kind_of(u64 dr7, unsigned point)

@@ -30,7 +30,8 @@ static bool nmi_is_possible(const struct event_inputs *in)
 
 /*
  * The rules, as statements about the result rather than as a way to get there:
- * - what hardware had begun to deliver comes before anything new, then exceptions, then NMI, then interrupts;
+ * - what hardware had begun to deliver comes before anything new, then exceptions, then a pending debug trap, with
+ *   which nothing is injected, then NMI, then interrupts;
  * - nothing is injected that is blocked, and something is if something is possible;
  * - whatever is pending and does not go in has its window armed, and no window is armed for nothing.
  */
@@ -38,8 +39,8 @@ static void check_choice(const struct event_inputs *in, const struct event_choic
 {
     bool may[] = {[EVENT_REINJECT] = in->reinject,
                   [EVENT_EXCEPTION] = in->exception,
-                  [EVENT_NMI] = in->nmi && nmi_is_possible(in),
-                  [EVENT_EXTERNAL] = in->external && external_is_possible(in)};
+                  [EVENT_NMI] = in->nmi && !in->trap && nmi_is_possible(in),
+                  [EVENT_EXTERNAL] = in->external && !in->trap && external_is_possible(in)};
 
     if (c->kind != EVENT_NONE)
         assert_true(may[c->kind]);
@@ -48,7 +49,8 @@ static void check_choice(const struct event_inputs *in, const struct event_choic
             assert_false(may[higher]);
     assert_int_equal(!!(c->windows & PROC_NMI_WINDOW), in->nmi && c->kind != EVENT_NMI);
     assert_int_equal(!!(c->windows & PROC_INTERRUPT_WINDOW), in->external && c->kind != EVENT_EXTERNAL);
-    assert_int_equal(c->windows & ~(PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW), 0);
+    assert_int_equal(c->windows & ~(PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW),
+                     in->trap && c->kind == EVENT_NONE ? EVENT_TRAP_FIRST : 0);
 }
 
 static void test_choice_over_all_inputs(void **state)
@@ -56,15 +58,16 @@ static void test_choice_over_all_inputs(void **state)
     unsigned count = 0;
 
     (void)state;
-    for (u32 flags = 0; flags < 32; flags++) {
+    for (u32 flags = 0; flags < 64; flags++) {
         for (u32 interruptibility = 0; interruptibility < 32; interruptibility++) {
-            struct event_inputs in = {flags & 1, flags & 2, flags & 4, flags & 8, flags & 16, interruptibility};
+            struct event_inputs in = {flags & 1,  flags & 2,  flags & 4,       flags & 8,
+                                      flags & 16, flags & 32, interruptibility};
             struct event_choice choice = vmx_event_choose(&in);
             check_choice(&in, &choice);
             count++;
         }
     }
-    assert_int_equal(count, 1024);
+    assert_int_equal(count, 2048);
 }
 
 /* SDM 3A 6.13 "Error Code", and the table of 6.15. */
@@ -81,6 +84,34 @@ static void test_error_codes(void **state)
         assert_int_equal(bench.v.exception.info, 0x80000300u | vector);
     }
     assert_int_equal(bench.v.base.requests, VCPU_REQUEST_EVENT);
+}
+
+/* A debug trap that is pending comes first; what waits follows when it has been delivered. SDM 3A 6.9, table 6-2 */
+static void test_a_debug_trap_comes_first(void **state)
+{
+    u32 closed = vmcs_read(PROC_CONTROLS);
+
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    VMCS_SET(GUEST_PENDING_DEBUG, PENDING_DEBUG_ENABLED | 1);
+    vmx_event_trap_first(&bench.v);
+    assert_int_equal(bench.v.base.requests, VCPU_REQUEST_EVENT);
+    bench.interrupt = true;
+    bench.vector = 0x20;
+    for (u32 i = 0; i < 2; i++) { /* also if the vCPU leaves its CPU before it enters */
+        vmx_event_prepare(&bench.v);
+        assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+        assert_int_equal(vmcs_read(PROC_CONTROLS), closed | PROC_INTERRUPT_WINDOW);
+    }
+    VMCS_SET(GUEST_PENDING_DEBUG, 0); /* it has exited, and is reflected */
+    vmx_inject_exception(&bench.v, VECTOR_DB, 0);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000301);
+    VMCS_SET(ENTRY_INTERRUPTION_INFO, 0);
+    vmx_event_prepare(&bench.v);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0x80000020);
+    assert_int_equal(bench.v.base.windows, 0);
+    assert_int_equal(vmcs_read(PROC_CONTROLS), closed);
 }
 
 static void test_exception_goes_in_once(void **state)
@@ -386,6 +417,7 @@ int main(void)
         cmocka_unit_test_setup(test_nmi_blocking_is_believed, set_up),
         cmocka_unit_test_setup(test_choice_over_all_inputs, set_up),
         cmocka_unit_test_setup(test_error_codes, set_up),
+        cmocka_unit_test_setup(test_a_debug_trap_comes_first, set_up),
         cmocka_unit_test_setup(test_exception_goes_in_once, set_up),
         cmocka_unit_test_setup(test_a_fault_pushes_rf, set_up),
         cmocka_unit_test_setup(test_interrupt_waits_for_its_window, set_up),

@@ -3,7 +3,7 @@
  * The circle's way back: what an outcome does to RIP, flags, blocking and pending events before the guest is entered
  * again, and when it is left instead.
  *
- * links: vmx/run.c vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * links: vmx/run.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
@@ -13,6 +13,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/exit.h"
 #include "vmx/load.h"
+#include "vmx/points.h"
 #include "vmx/report/debug.h"
 
 static enum outcome outcome;
@@ -187,6 +188,26 @@ static void test_tf_traps_behind_the_instruction(void **state)
     assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_ONE | RFLAGS_TF);
 }
 
+/* A breakpoint that MOV SS has met, and one that this instruction meets, with an interrupt that waits. */
+static void test_breakpoints_trap_behind_the_instruction(void **state)
+{
+    (void)state;
+    vmx_points_begin(&bench.v);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS);
+    VMCS_SET(GUEST_PENDING_DEBUG, PENDING_DEBUG_ENABLED | 2);
+    bench.v.points_met = 4;
+    bench.interrupt = true;
+    bench.v.base.requests = VCPU_REQUEST_EVENT;
+    assert_true(comes_back(OUTCOME_SKIP_DECODED));
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_ENABLED | 6);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
+    assert_true(vmcs_read(PROC_CONTROLS) & PROC_INTERRUPT_WINDOW);
+}
+
 /* Blocking by STI costs nothing where nothing waits for its end; what waits gets its turn behind the instruction. */
 static void test_blocking_ends_for_what_waits(void **state)
 {
@@ -297,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup(test_rip_by_outcome, set_up),
         cmocka_unit_test_setup(test_rf_ends_with_the_instruction, set_up),
         cmocka_unit_test_setup(test_tf_traps_behind_the_instruction, set_up),
+        cmocka_unit_test_setup(test_breakpoints_trap_behind_the_instruction, set_up),
         cmocka_unit_test_setup(test_blocking_ends_for_what_waits, set_up),
         cmocka_unit_test_setup(test_an_exception_ends_the_blocking, set_up),
         cmocka_unit_test_setup(test_reschedule_leaves, set_up),

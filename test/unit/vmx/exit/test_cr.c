@@ -4,7 +4,7 @@
  * effects. SDM 2B "MOV - Move to/from Control Registers", 3A 4.4.1 "PDPTE Registers", 9.8.5 "Initializing IA-32e Mode",
  * 1 13.3 "Enabling the XSAVE Feature Set and XSAVE-Enabled Features".
  *
- * links: vmx/exit/cr.c vmx/caps.c vmx/exit/cpuid.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
+ * links: vmx/exit/cr.c vmx/caps.c vmx/exit/cpuid.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
  * kernel/vm/memory.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
@@ -380,22 +380,72 @@ static void test_xcr0_over_all_combinations(void **state)
     bench_assert_exception(VECTOR_GP, 0);
 }
 
-/* The first access loads what the guest has there and lets all further ones through. */
+#define TO_DR(dr, gpr)   ((u64)(dr) | (u64)(gpr) << 8)
+#define FROM_DR(dr, gpr) (TO_DR(dr, gpr) | 1u << 4)
+
+static enum outcome mov_dr(u64 qualification)
+{
+    VMCS_SET(EXIT_QUALIFICATION, qualification);
+    return vmx_dr_exit(&bench.v, trace_last());
+}
+
+/* They are memory until a breakpoint is enabled; then all have what the guest wrote, and accesses exit no longer. */
 static void test_debug_registers(void **state)
 {
     (void)state;
-    bench.v.dr[0] = 0x10;
-    bench.v.dr[1] = 0x11;
-    bench.v.dr[2] = 0x12;
-    bench.v.dr[3] = 0x13;
+    bench.v.mmio[3].cs_access = 0xc09b;
+    for (u32 dr = 0; dr < 4; dr++) {
+        bench.v.gpr[GPR_RCX] = 0xffffffff00000010 + dr;
+        assert_int_equal(mov_dr(TO_DR(dr, GPR_RCX)), OUTCOME_SKIP);
+        assert_int_equal(mov_dr(FROM_DR(dr, GPR_RDX)), OUTCOME_SKIP);
+        assert_int_equal(bench.v.gpr[GPR_RDX], 0x10 + dr);
+    }
+    bench.v.gpr[GPR_RCX] = 0xffffffff;
+    assert_int_equal(mov_dr(TO_DR(6, GPR_RCX)), OUTCOME_SKIP);
+    assert_int_equal(bench.v.dr6, 0xffffeff0 | 0xf);
+    bench.v.gpr[GPR_RCX] = 0xffff0300;
+    assert_int_equal(mov_dr(TO_DR(7, GPR_RCX)), OUTCOME_SKIP);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0xffff0700);
+    assert_int_equal(mov_dr(FROM_DR(5, GPR_RSP)), OUTCOME_SKIP); /* DR5 is DR7 */
+    assert_int_equal(vmcs_read(GUEST_RSP), 0xffff0700);
     assert_true(vmcs_read(PROC_CONTROLS) & PROC_MOV_DR_EXITING);
-    assert_int_equal(vmx_dr_exit(&bench.v, trace_last()), OUTCOME_RESUME);
+    assert_int_equal(fake_cpu.dr0, 0);
+    assert_false(bench.v.debug_used);
+    assert_int_equal(bench.v.end_flags, VMX_END_FLAGS);
+
+    bench.v.gpr[GPR_RCX] = 1;
+    assert_int_equal(mov_dr(TO_DR(7, GPR_RCX)), OUTCOME_RESUME);
     assert_int_equal(fake_cpu.dr0, 0x10);
     assert_int_equal(fake_cpu.dr1, 0x11);
     assert_int_equal(fake_cpu.dr2, 0x12);
     assert_int_equal(fake_cpu.dr3, 0x13);
-    assert_int_equal(fake_cpu.dr6, 0xffff0ff0);
+    assert_int_equal(fake_cpu.dr6, 0xffffefff);
     assert_false(vmcs_read(PROC_CONTROLS) & PROC_MOV_DR_EXITING);
+    assert_true(bench.v.debug_used);
+    assert_int_equal(bench.v.end_flags, VMX_END_FLAGS | RFLAGS_ONE);
+    assert_int_equal(bench.v.mmio[3].cs_access, 0); /* its shortcut would not look for breakpoints */
+}
+
+/* The exit comes before these checks: SDM 3C 25.1.3. */
+static void test_debug_registers_refuse(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_SS_ACCESS, 0xc0f3);
+    assert_int_equal(mov_dr(FROM_DR(0, GPR_RDX)), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
+    VMCS_SET(GUEST_CR4, CR4_DE);
+    assert_int_equal(mov_dr(FROM_DR(4, GPR_RDX)), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_UD, 0);
+    VMCS_SET(GUEST_SS_ACCESS, 0xc093);
+    VMCS_SET(GUEST_CS_ACCESS, 0xa09b);
+    bench_set_efer(EFER_LME | EFER_LMA);
+    bench.v.gpr[GPR_RCX] = BIT(32);
+    assert_int_equal(mov_dr(TO_DR(7, GPR_RCX)), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
+    assert_false(bench.v.debug_used);
+    bench.v.gpr[GPR_RCX] = BIT(13); /* GD: the next MOV DR is the CPU's to refuse */
+    assert_int_equal(mov_dr(TO_DR(7, GPR_RCX)), OUTCOME_RESUME);
+    bench_assert_no_exception();
     assert_true(bench.v.debug_used);
 }
 
@@ -406,10 +456,11 @@ static void test_debug_registers_of_a_debugger(void **state)
 
     (void)state;
     bench.v.debug = &debug;
-    assert_int_equal(vmx_dr_exit(&bench.v, trace_last()), OUTCOME_SKIP);
+    bench.v.gpr[GPR_RCX] = 1;
+    assert_int_equal(mov_dr(TO_DR(7, GPR_RCX)), OUTCOME_SKIP);
     assert_false(bench.v.debug_used);
     debug.owns_registers = false;
-    assert_int_equal(vmx_dr_exit(&bench.v, trace_last()), OUTCOME_RESUME);
+    assert_int_equal(mov_dr(TO_DR(7, GPR_RCX)), OUTCOME_RESUME);
     assert_true(bench.v.debug_used);
 }
 
@@ -435,6 +486,7 @@ int main(void)
         cmocka_unit_test_setup(test_clts_and_lmsw, set_up),
         cmocka_unit_test_setup(test_xcr0_over_all_combinations, set_up),
         cmocka_unit_test_setup(test_debug_registers, set_up),
+        cmocka_unit_test_setup(test_debug_registers_refuse, set_up),
         cmocka_unit_test_setup(test_debug_registers_of_a_debugger, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

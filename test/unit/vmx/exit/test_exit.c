@@ -481,6 +481,15 @@ static void test_hlt(void **state)
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF); /* its trap ends it at once */
     assert_int_equal(exit_with(12), OUTCOME_SKIP);
     assert_false(bench.v.base.halted || bench.v.base.halted_masked || bench.v.base.requests);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+    VMCS_SET(GUEST_PENDING_DEBUG, PENDING_DEBUG_ENABLED | 1); /* so does the one that MOV SS has put off */
+    bench.v.debug_used = true;
+    bench.v.end_flags |= RFLAGS_ONE;
+    assert_int_equal(exit_with(12), OUTCOME_SKIP);
+    assert_false(bench.v.base.halted);
+    VMCS_SET(GUEST_PENDING_DEBUG, 0);
+    assert_int_equal(exit_with(12), OUTCOME_SKIP);
+    assert_true(bench.v.base.halted);
 }
 
 static void test_interrupts_and_deadlines(void **state)
@@ -539,7 +548,9 @@ static void test_reflected_exceptions(void **state)
 
     VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000501); /* INT1: a privileged software exception, with its length */
     VMCS_SET(EXIT_INSTRUCTION_LENGTH, 1);
+    VMCS_SET(EXIT_QUALIFICATION, 0x4000); /* it meets no condition of DR6, whatever an engine says */
     assert_int_equal(exit_with(0), OUTCOME_RESUME);
+    assert_int_equal(fake_cpu.dr6, 0xffff0ff8);
     assert_int_equal(bench.v.exception.info, 0x80000501);
     assert_int_equal(bench.v.exception.length, 1);
 }

@@ -4,8 +4,8 @@
  * is never used once code, page tables or mode have changed. SDM 3C 28.2.3.2 "EPT Violations".
  *
  * links: vmx/exit/mmio.c vmx/exit/mmio_general.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c
- * vmx/insn/decode.c vmx/insn/emulate.c vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c
- * test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * vmx/insn/decode.c vmx/insn/emulate.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c
+ * kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -16,6 +16,7 @@
 #include "vmx/fetch.h"
 #include "vmx/insn/guest.h"
 #include "vmx/exit/mmio.h"
+#include "vmx/points.h"
 
 #define DEVICE 0xfed00000ull
 #define CODE   0x8000ull /* where most tests put their instruction, linear and physical */
@@ -693,6 +694,98 @@ static void test_string_sets_accessed_and_dirty(void **state)
     assert_int_equal(reads, 3);
 }
 
+/* Read-only, not present, beyond a limit: RAM that a string's other operand lies in faults, and no device is asked. */
+static void test_string_whose_other_operand_faults(void **state)
+{
+    (void)state;
+    set_64_bit(0x10000);
+    build_4_levels(0x10000, CODE);
+    VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) | CR0_WP);
+    put_entry(0x13000 + 8 * 0x20, 0x20000 | 1);
+    CODE_AT(CODE, 0xf3, 0xa5); /* rep movsd */
+    bench.v.gpr[GPR_RSI] = DEVICE;
+    bench.v.gpr[GPR_RDI] = 0x20000;
+    bench.v.gpr[GPR_RCX] = 3;
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 3);
+    assert_int_equal(fake_cpu.cr2, 0x20000);
+    bench.v.gpr[GPR_RDI] = 0x21000;
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 2);
+    bench.v.gpr[GPR_RDI] = 0x7ffffffffffe;
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
+    assert_int_equal(bench.v.gpr[GPR_RCX], 3);
+
+    set_up(state);
+    VMCS_SET(GUEST_DS_ACCESS, 0xc093);
+    VMCS_SET(GUEST_DS_LIMIT, UINT32_MAX);
+    VMCS_SET(GUEST_ES_ACCESS, 0x4093);
+    VMCS_SET(GUEST_ES_LIMIT, 0x20002);
+    VMCS_SET(GUEST_SS_ACCESS, 0x4093);
+    VMCS_SET(GUEST_SS_LIMIT, 0x20002);
+    CODE_AT(CODE, 0xa5);
+    bench.v.gpr[GPR_RSI] = DEVICE;
+    bench.v.gpr[GPR_RDI] = 0x20000;
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
+    CODE_AT(CODE, 0x36, 0xa7); /* cmpsd from SS */
+    bench.v.gpr[GPR_RSI] = 0x20000;
+    bench.v.gpr[GPR_RDI] = DEVICE;
+    VMCS_SET(GUEST_ES_ACCESS, 0xc093);
+    VMCS_SET(GUEST_ES_LIMIT, UINT32_MAX);
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_SS, 0);
+    assert_int_equal(reads + writes + stops, 0);
+}
+
+/* A slot's shortcut does not look for breakpoints, so there is none; RAM and devices are watched alike. */
+static void test_breakpoints(void **state)
+{
+    (void)state;
+    CODE_AT(CODE, MOV_EBX);
+    assert_loads(GPR_RBX, 3);
+    vmx_points_begin(&bench.v);
+    fake_cpu.dr0 = DEVICE + 0x10;
+    fake_cpu.dr1 = 0x20004;
+    VMCS_SET(GUEST_DR7, 0x400 | 1 | 3 << 16 | 3 << 18 | 4 | 1 << 20); /* accesses to the device, writes to RAM */
+    for (u32 i = 0; i < 3; i++) {
+        assert_loads(GPR_RBX, 3);
+        assert_int_equal(bench.v.points_met, 1);
+    }
+    CODE_AT(CODE, 0xf3, 0xa5); /* rep movsd */
+    VMCS_SET(GUEST_DS_ACCESS, 0xc093);
+    VMCS_SET(GUEST_ES_ACCESS, 0xc093);
+    VMCS_SET(GUEST_DS_LIMIT, UINT32_MAX);
+    VMCS_SET(GUEST_ES_LIMIT, UINT32_MAX);
+    bench.v.gpr[GPR_RSI] = DEVICE;
+    bench.v.gpr[GPR_RDI] = 0x20000;
+    bench.v.gpr[GPR_RCX] = 3;
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_READ), OUTCOME_RESUME);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+    assert_int_equal(violate(DEVICE + 4, DEVICE + 4, VIOLATION_READ), OUTCOME_RESUME);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_ENABLED | 2);
+    assert_true(vmcs_read(GUEST_RFLAGS) & RFLAGS_RF);
+    assert_done(violate(DEVICE + 8, DEVICE + 8, VIOLATION_READ), 2);
+    assert_int_equal(bench.v.points_met, 0);
+}
+
+/* TF: a trap behind each iteration, here behind those that are not the last. SDM 3B 17.3.1.4 */
+static void test_steps_through_a_string(void **state)
+{
+    (void)state;
+    CODE_AT(CODE, 0xf3, 0xab); /* rep stosd */
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+    bench.v.gpr[GPR_RDI] = DEVICE;
+    bench.v.gpr[GPR_RCX] = 2;
+    assert_int_equal(violate(DEVICE, DEVICE, VIOLATION_WRITE), OUTCOME_RESUME);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_SINGLE_STEP);
+    assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_ONE | RFLAGS_TF | RFLAGS_RF);
+    VMCS_SET(GUEST_PENDING_DEBUG, 0);
+    assert_done(violate(DEVICE + 4, DEVICE + 4, VIOLATION_WRITE), 2);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0); /* run.c's */
+}
+
 static enum outcome execute(void)
 {
     trace_last()->rip = vmcs_read(GUEST_RIP);
@@ -890,6 +983,9 @@ int main(void)
         cmocka_unit_test_setup(test_store_where_the_cpu_checked_a_load, set_up),
         cmocka_unit_test_setup(test_read_modify_write_needs_no_walk, set_up),
         cmocka_unit_test_setup(test_string_sets_accessed_and_dirty, set_up),
+        cmocka_unit_test_setup(test_string_whose_other_operand_faults, set_up),
+        cmocka_unit_test_setup(test_breakpoints, set_up),
+        cmocka_unit_test_setup(test_steps_through_a_string, set_up),
         cmocka_unit_test_setup(test_exit_without_an_address, set_up),
         cmocka_unit_test_setup(test_apic_page, set_up),
         cmocka_unit_test_setup(test_rom_and_nothing, set_up),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What test_emulate_native cannot ask the CPU: 16- and 32-bit code, segment bases and bounds, accesses that fail.
+ * What test_emulate_native cannot ask the CPU: 16- and 32-bit code, segment bases, what is checked first, accesses that
+ * fail.
  *
  * links: vmx/insn/decode.c vmx/insn/emulate.c
  */
@@ -27,7 +28,13 @@ static u8 shadow[ARENA_BYTES];
 static unsigned fail_read, fail_write; /* the nth access of its kind fails; 0: none */
 static unsigned reads, writes;
 static u64 segment_bases[6];
-static u32 segment_limit, segment_rights;
+static struct checked {
+    enum decode_segment segment;
+    u64 offset;
+    u8 bytes;
+    bool write;
+} checked[4];
+static u32 checks, fail_check; /* the nth check fails; 0: none */
 static const struct machine zero_machine;
 
 static u8 *shadow_at(u64 linear, u8 bytes)
@@ -63,15 +70,15 @@ static u64 segment_base(void *context, enum decode_segment segment)
     return segment_bases[segment];
 }
 
-static void segment_bounds(void *context, enum decode_segment segment, u32 *limit, u32 *rights)
+static enum emulate_outcome check_access(void *context, enum decode_segment segment, u64 offset, u8 bytes, bool write)
 {
     (void)context;
-    (void)segment;
-    *limit = segment_limit;
-    *rights = segment_rights;
+    assert_true(checks < ARRAY_SIZE(checked));
+    checked[checks] = (struct checked){segment, offset, bytes, write};
+    return ++checks == fail_check ? EMULATE_FAULT : EMULATE_OK;
 }
 
-static const struct emulate_calls shadow_calls = {read_shadow, write_shadow, segment_base, segment_bounds};
+static const struct emulate_calls shadow_calls = {read_shadow, write_shadow, check_access, segment_base};
 
 static enum emulate_outcome run_in(enum decode_mode mode, const u8 *bytes, size_t count, struct machine *m, u8 *advance)
 {
@@ -91,8 +98,7 @@ static int reset(void **state)
     for (unsigned i = 0; i < ARENA_BYTES; i++)
         shadow[i] = (u8)i;
     fail_read = fail_write = reads = writes = 0;
-    segment_limit = 0xffffffff;
-    segment_rights = 0xc093;
+    checks = fail_check = 0;
     return 0;
 }
 
@@ -197,7 +203,7 @@ static void test_a_fault_changes_nothing(void **state)
             m.rflags = RFLAGS_ONE | STATUS_FLAGS;
             before = m;
             memcpy(memory, shadow, sizeof memory);
-            reads = writes = 0;
+            reads = writes = checks = 0;
             fail_read = n <= cases[i].reads ? n : 0;
             fail_write = fail_read ? 0 : n - cases[i].reads;
             assert_int_equal(run_in(DECODE_64, cases[i].bytes, cases[i].count, &m, &advance), EMULATE_FAULT);
@@ -207,40 +213,72 @@ static void test_a_fault_changes_nothing(void **state)
         }
 }
 
-/* MOVS outside 64-bit mode: the CPU has not checked the operand behind the one that caused the exit. */
-static void test_second_operand_stays_within_its_segment(void **state)
+static void assert_checked(u32 index, enum decode_segment segment, u64 offset, u8 bytes, bool write)
+{
+    assert_int_equal(checked[index].segment, segment);
+    assert_int_equal(checked[index].offset, offset);
+    assert_int_equal(checked[index].bytes, bytes);
+    assert_int_equal(checked[index].write, write);
+}
+
+/* MOVS and CMPS: both operands are checked, source first, before either is accessed. */
+static void test_both_operands_are_checked_first(void **state)
+{
+    (void)state;
+    for (u32 n = 0; n < 3; n++)
+        for (u32 movs = 0; movs < 2; movs++) {
+            struct machine m = zero_machine;
+            u8 advance;
+            segment_bases[DECODE_FS] = segment_bases[DECODE_ES] = ARENA;
+            m.gpr[6] = 0x10010;
+            m.gpr[7] = 0x20018;
+            reads = writes = checks = fail_read = fail_write = 0;
+            fail_check = n;
+            assert_int_equal(run_in(DECODE_16, movs ? (const u8 *)"\x64\xa5" : (const u8 *)"\x64\xa7", 2, &m, &advance),
+                             n ? EMULATE_FAULT : EMULATE_OK);
+            assert_int_equal(checks, n == 1 ? 1 : 2);
+            assert_checked(0, DECODE_FS, 0x10, 2, false);
+            if (checks == 2)
+                assert_checked(1, DECODE_ES, 0x18, 2, movs);
+            assert_int_equal(reads + writes, n ? 0 : 2);
+        }
+}
+
+/* What reads and then writes is checked for the write before it reads: the read may change the device. */
+static void test_read_modify_write_is_checked_first(void **state)
 {
     static const struct {
-        u32 limit, rights, offset;
-        enum emulate_outcome outcome;
+        u8 bytes[4];
+        u8 count;
+        bool writes;
     } cases[] = {
-        {0xffffffff, 0xc093,  0,      EMULATE_OK         },
-        {0x103,      0x4093,  0x100,  EMULATE_OK         },
-        {0x102,      0x4093,  0x100,  EMULATE_UNSUPPORTED},
-        {0xffffffff, 0x1c093, 0,      EMULATE_UNSUPPORTED},
-        {0xffffffff, 0xc091,  0,      EMULATE_UNSUPPORTED},
-        {0xffffffff, 0xc09b,  0,      EMULATE_UNSUPPORTED},
-        {0xff,       0x4097,  0x100,  EMULATE_OK         },
-        {0x100,      0x4097,  0x100,  EMULATE_UNSUPPORTED},
-        {0xff,       0x0097,  0x100,  EMULATE_OK         },
-        {0xff,       0x0097,  0xfffe, EMULATE_UNSUPPORTED},
+        {{0x01, 0x0a},             2, true }, /* add [rdx], ecx */
+        {{0x39, 0x0a},             2, false}, /* cmp */
+        {{0x03, 0x0a},             2, false}, /* add ecx, [rdx] */
+        {{0x85, 0x0a},             2, false}, /* test */
+        {{0xf7, 0x1a},             2, true }, /* neg */
+        {{0x87, 0x0a},             2, true }, /* xchg */
+        {{0x0f, 0xc1, 0x0a},       3, true }, /* xadd */
+        {{0x0f, 0xb1, 0x0a},       3, true }, /* cmpxchg */
+        {{0x0f, 0xba, 0x2a, 0x01}, 4, true }, /* bts */
+        {{0x0f, 0xba, 0x22, 0x01}, 4, false}, /* bt */
     };
+
     (void)state;
-    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
         struct machine m = zero_machine;
         u8 advance;
-        segment_limit = cases[i].limit;
-        segment_rights = cases[i].rights;
-        segment_bases[DECODE_DS] = segment_bases[DECODE_ES] = ARENA - cases[i].offset;
-        m.gpr[6] = m.gpr[7] = cases[i].offset;
-        assert_int_equal(run_in(DECODE_32, BYTES(0xa5), &m, &advance), cases[i].outcome);
+        m.gpr[2] = ARENA;
+        reads = writes = checks = 0;
+        fail_check = 1;
+        assert_int_equal(run_in(DECODE_64, cases[i].bytes, cases[i].count, &m, &advance),
+                         cases[i].writes ? EMULATE_FAULT : EMULATE_OK);
+        assert_int_equal(checks, cases[i].writes);
+        if (cases[i].writes) {
+            assert_checked(0, DECODE_DS, ARENA, 4, true);
+            assert_int_equal(reads + writes, 0);
+        }
     }
-    /* A segment's bounds do not matter in 64-bit mode. */
-    struct machine m = zero_machine;
-    u8 advance;
-    segment_rights = 0x10000;
-    m.gpr[6] = m.gpr[7] = ARENA;
-    assert_int_equal(run_in(DECODE_64, BYTES(0xa5), &m, &advance), EMULATE_OK);
 }
 
 static void test_failed_cmpxchg_writes_back(void **state)
@@ -261,7 +299,8 @@ int main(void)
         cmocka_unit_test_setup(test_32_bit_linear_addresses_wrap_at_4_gib, reset),
         cmocka_unit_test_setup(test_16_bit_strings_wrap_and_keep_upper_halves, reset),
         cmocka_unit_test_setup(test_a_fault_changes_nothing, reset),
-        cmocka_unit_test_setup(test_second_operand_stays_within_its_segment, reset),
+        cmocka_unit_test_setup(test_both_operands_are_checked_first, reset),
+        cmocka_unit_test_setup(test_read_modify_write_is_checked_first, reset),
         cmocka_unit_test_setup(test_failed_cmpxchg_writes_back, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

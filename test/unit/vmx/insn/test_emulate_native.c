@@ -140,8 +140,17 @@ static enum emulate_outcome write_shadow(void *context, u64 linear, u8 bytes, u6
     return EMULATE_OK;
 }
 
+static enum emulate_outcome check_shadow(void *context, enum decode_segment segment, u64 offset, u8 bytes, bool write)
+{
+    (void)context;
+    (void)segment;
+    (void)write;
+    (void)shadow_at(offset, bytes);
+    return EMULATE_OK;
+}
+
 /* No segment takes part in what is generated here. */
-static const struct emulate_calls shadow_calls = {.read = read_shadow, .write = write_shadow};
+static const struct emulate_calls shadow_calls = {.read = read_shadow, .write = write_shadow, .check = check_shadow};
 
 /* Runs until RIP moves on. */
 static void run_emulated(const u8 *bytes, size_t count, struct machine *m)

@@ -3,7 +3,8 @@
  * A debugger's hold on a vCPU: single steps and what they leave in flags and stack, the debug registers on loan, whose
  * exception is whose. The VMCS is the fake.
  *
- * links: vmx/report/debug.c vmx/insn/gva.c vmx/event.c vmx/apicv.c vmx/controls.c kernel/vm/memory.c test/fake/vmcs.c
+ * links: vmx/report/debug.c vmx/insn/gva.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c kernel/vm/memory.c
+ * test/fake/vmcs.c
  *
  * links: test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
