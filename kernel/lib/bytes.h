@@ -29,6 +29,17 @@ static inline u64 bytes_u64(const u8 *at)
     return value;
 }
 
+/* What a checksum field that is still 0 must become, for all bytes to add up to 0. */
+static inline u8 bytes_checksum(const void *data, u64 count)
+{
+    const u8 *bytes = data;
+    u8 sum = 0;
+
+    while (count--)
+        sum = (u8)(sum - bytes[count]);
+    return sum;
+}
+
 /* True if [offset, offset + bytes) lies within `total` bytes; for any values, without overflow. */
 static inline bool bytes_contain(u64 total, u64 offset, u64 bytes)
 {

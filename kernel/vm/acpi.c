@@ -9,6 +9,7 @@
 #include "kernel/vm/acpi.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/apic.h"
+#include "kernel/lib/bytes.h"
 #include "kernel/lib/string.h"
 #include "kernel/vm/spec.h"
 
@@ -202,16 +203,6 @@ struct PACKED facs {
 };
 _Static_assert(sizeof(struct facs) == 64, "the FACS of version 2");
 
-static u8 checksum(const void *data, u64 count)
-{
-    const u8 *bytes = data;
-    u8 sum = 0;
-
-    while (count--)
-        sum = (u8)(sum - bytes[count]);
-    return sum;
-}
-
 struct source {
     u32 at;
     char signature[5];
@@ -231,7 +222,7 @@ static enum status write_table(const struct guest_memory *memory, const struct s
 
     memcpy(table.signature, source->signature, sizeof table.signature);
     memcpy(table.body, source->body, source->bytes);
-    table.checksum = checksum(&table, table.length);
+    table.checksum = bytes_checksum(&table, table.length);
     return guest_memory_write(memory, gpa(source->at), &table, table.length);
 }
 
@@ -256,8 +247,8 @@ enum status guest_acpi_install(const struct guest_memory *memory, u32 cpus, gpa_
 
     for (u32 i = 0; i < cpus; i++)
         madt.cpus[i] = (struct cpu){0, sizeof(struct cpu), (u8)i, (u8)i, MADT_CPU_ENABLED};
-    root.checksum = checksum(&root, RSDP_V1_BYTES);
-    root.checksum_all = checksum(&root, sizeof root);
+    root.checksum = bytes_checksum(&root, RSDP_V1_BYTES);
+    root.checksum_all = bytes_checksum(&root, sizeof root);
     *rsdp = gpa(AT_RSDP);
     enum status status = guest_memory_write(memory, *rsdp, &root, sizeof root);
     for (u32 i = 0; status == STATUS_OK && i < ARRAY_SIZE(tables); i++)

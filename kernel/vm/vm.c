@@ -12,6 +12,8 @@
 #include "kernel/frames.h"
 #include "kernel/vm/acpi.h"
 #include "kernel/vm/firmware.h"
+#include "kernel/vm/mptable.h"
+#include "kernel/vm/smbios.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
@@ -197,6 +199,10 @@ static enum status build(struct vm *vm, const struct load_request *request, stru
 
     if (status == STATUS_OK)
         status = guest_acpi_install(&vm->memory, vm->spec.cpus, &acpi_root);
+    if (status == STATUS_OK)
+        status = guest_mptable_install(&vm->memory, vm->spec.cpus);
+    if (status == STATUS_OK)
+        status = guest_smbios_install(&vm->memory, &vm->spec);
     if (status != STATUS_OK)
         return refuse(why, status, "the firmware area cannot be written");
     status = vm->board->load(vm, request, acpi_root, &start, why);

@@ -26,7 +26,7 @@ SHELL_PROMPT = r"/ # "
 def linux(name, cpus, mem, kernel=KERNEL, keys="", words=""):
     """The two lines of a VM whose init checks that it has what it was given."""
     return (f"{kernel} vm={name} mem={mem}M cpus={cpus} {keys} "
-            f"-- console=ttyS0 panic=1 want_cpus={cpus} want_mem={mem} {words}\n"
+            f"-- console=ttyS0 panic=1 want_cpus={cpus} want_mem={mem} want_name={name} {words}\n"
             f"{INITRD} vm={name} role=initrd\n")
 
 
@@ -39,6 +39,8 @@ def check_linux(run, name, cpus, mem):
     found = dict(machine.PAIR.findall(look[0]))
     assert (found["cpus"], found["online"]) == (str(cpus), "0" if cpus == 1 else f"0-{cpus - 1}"), look
     assert (found["ram_mib"], found["clocksource"]) == (str(mem), "tsc"), look
+    dmi = next((line for line in output if line.startswith("init: dmi ")), "")
+    assert dmi.startswith(f"init: dmi vendor=Rootlet product={name} serial={name} uuid="), str(run)
     wrong = [line for line in output if line.startswith("init: wrong")]
     assert "init: result=ok" in output and not wrong, "\n".join(output)
     assert not [line for line in output if BAD_WORDS.search(line)], "\n".join(output)
@@ -63,6 +65,15 @@ def test_two_vcpus_on_two_cpus(boot):
     run = boot("guests/linux.vms", cpus=2, memory=512, limit=BOOT_SECONDS)
     run.check_good_end()
     check_linux(run, "debian", 2, 256)
+
+
+@pytest.mark.engines
+def test_a_cpu_goes_off_and_comes_back(boot):
+    """Linux takes it down by its own HLT loop, and starts it by INIT and SIPI."""
+    run = boot(linux("hotplug", 2, 160, words="hotplug"), cpus=2, limit=BOOT_SECONDS)
+    run.check_good_end()
+    check_linux(run, "hotplug", 2, 160)
+    assert "init: hotplug online=0-1" in run.output("hotplug"), str(run)
 
 
 def test_four_vcpus_on_two_cpus(boot):

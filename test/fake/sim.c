@@ -737,6 +737,23 @@ enum status guest_acpi_install(const struct guest_memory *memory, u32 cpus, gpa_
     return STATUS_OK;
 }
 
+const u8 guest_bios_code[] = {0xcf};
+asm(".globl guest_bios_code_end\n.set guest_bios_code_end, guest_bios_code + 1");
+
+enum status guest_mptable_install(const struct guest_memory *memory, u32 cpus)
+{
+    (void)memory;
+    (void)cpus;
+    return STATUS_OK;
+}
+
+enum status guest_smbios_install(const struct guest_memory *memory, const struct vm_spec *spec)
+{
+    (void)memory;
+    (void)spec;
+    return STATUS_OK;
+}
+
 static size_t device_bytes(u32 cpus)
 {
     (void)cpus;
