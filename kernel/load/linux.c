@@ -87,7 +87,9 @@ static enum status parse_header(struct kernel *kernel, struct refusal *why)
         return refuse(why, STATUS_TRUNCATED, "image is truncated: %lu bytes hold no setup header", image->size_bytes);
     u32 version = bytes_u16(h + VERSION);
     if (version < VERSION_OLDEST || !(h[LOADFLAGS] & LOADED_HIGH))
-        return refuse(why, STATUS_UNSUPPORTED, "kernel has boot protocol %u.%02u%s; needed: a bzImage of 2.06 or later",
+        return refuse(why, STATUS_UNSUPPORTED,
+                      "kernel has boot protocol %u.%02u%s; needed: a bzImage of 2.06 or later. This one only has a "
+                      "real-mode entry, and wants a PC's BIOS",
                       version >> 8, version & 0xff, h[LOADFLAGS] & LOADED_HIGH ? "" : " and loads low");
     kernel->setup_bytes = (1 + (h[SETUP_SECTS] ? h[SETUP_SECTS] : DEFAULT_SECTORS)) * SECTOR_BYTES;
     /* Paragraphs of 16 bytes, rounded up: memtest86+ ends within its last one. */
@@ -98,6 +100,11 @@ static enum status parse_header(struct kernel *kernel, struct refusal *why)
                       wanted);
     kernel->bytes = image->size_bytes - kernel->setup_bytes;
     kernel->long_mode = version >= VERSION_XLOAD && (bytes_u16(h + XLOADFLAGS) & KERNEL_64);
+    if (!kernel->long_mode && bytes_u32(h + CODE32_START) == 0)
+        return refuse(
+            why, STATUS_UNSUPPORTED,
+            "kernel only has a real-mode entry (code32_start is 0), and wants a PC's BIOS; take what it would "
+            "load as the VM's image");
     if (kernel->long_mode && kernel->bytes <= ENTRY_64)
         return refuse(why, STATUS_TRUNCATED, "image is truncated: its 64-bit entry point is missing");
     if (string_length(image->line) > bytes_u32(h + CMDLINE_SIZE) || string_length(image->line) > COMMAND_LINE_MAX)

@@ -217,6 +217,15 @@ static void test_broken_kernels(void **state)
     file[0x211] = 0;
     expect_refusal(STATUS_UNSUPPORTED, "2.15 and loads low");
     file[0x211] = 1;
+    /* As iPXE and memdisk have it: nothing to enter in protected mode. */
+    image_put(file, 0x236, 0, 2);
+    image_put(file, 0x214, 0, 4);
+    expect_refusal(STATUS_UNSUPPORTED, "kernel only has a real-mode entry (code32_start is 0)");
+    image_put(file, 0x236, 1, 2);
+    assert_int_equal(load(), STATUS_OK);
+    image_put(file, 0x206, 0x203, 2);
+    expect_refusal(STATUS_UNSUPPORTED, "2.03; needed: a bzImage of 2.06 or later. This one only has a real-mode entry");
+    image_put(file, 0x206, 0x20f, 2);
     request.boot.size_bytes -= 15; /* within the last paragraph */
     assert_int_equal(load(), STATUS_OK);
     request.boot.size_bytes--;
