@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The guests: small payloads, one behaviour each. `make guests` builds build/guests/<name>.elf and bootsector.bin.
+# The guests: small payloads, one behaviour each. `make guests` builds build/guests/<name>.elf and <name>.bin.
 # A new guest is a folder guests/<name>/ with .c and .asm files and its name in one of the lists below.
 
 # 32-bit multiboot guests that use guests/lib.
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps \
-	gap hostile tasks
+	gap hostile tasks mpkernel
 GUESTS64 := long64 apic pku
+# In real mode, raw.
+GUESTS16 := bootsector bios
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) \
-	build/guests/bootsector.bin
+	$(GUESTS16:%=build/guests/%.bin)
 
 GUEST_CC      := $(CROSS_COMPILE)gcc
 GUEST_LD      := $(CROSS_COMPILE)ld
@@ -80,8 +82,11 @@ build/guests/%.asm.o: guests/%.asm
 	@mkdir -p $(@D)
 	$(GUEST_NASM) -f elf$(GUEST_BITS) -MD $(@:.o=.d) -o $@ $<
 
-build/guests/bootsector.bin: guests/bootsector/bootsector.asm
-	@mkdir -p $(@D)
-	nasm -f bin -Iguests/include/ -Werror -MD $(@:.bin=.d) -o $@ $<
+define guest16_rule
+build/guests/$(1).bin: guests/$(1)/$(1).asm
+	@mkdir -p $$(@D)
+	nasm -f bin -Iguests/include/ -Werror -MD $$(@:.bin=.d) -o $$@ $$<
+endef
+$(foreach guest,$(GUESTS16),$(eval $(call guest16_rule,$(guest))))
 
 -include $(wildcard build/guests/*.d build/guests/*/*.d)

@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; A boot sector in real mode (kind=flat16): prints on the UART and on the text page, takes timer interrupts through the
 ; interrupt vector table, checks that a bad RDMSR gives #GP as real mode delivers it (no error code), and powers off.
-; There is no BIOS in the VM: no INT 10h, no INT 13h. Entered at 0:0x7C00 with all segments 0. In the end:
+; It needs no BIOS; guests/bios shows what there is. Entered at 0:0x7C00 with all segments 0. In the end:
 ; reason=poweroff.
 
 %include "rootlet_abi.inc"

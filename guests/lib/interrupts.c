@@ -55,12 +55,17 @@ void interrupts_init(void)
 {
     for (u32 vector = 0; vector < VECTORS; vector++)
         interrupts_set_gate((u8)vector, (void (*)(void))interrupt_stubs[vector]);
+    interrupts_load();
+    pic_init();
+}
+
+void interrupts_load(void)
+{
     struct {
         u16 limit;
         u32 base;
     } __attribute__((packed)) pointer = {sizeof(idt) - 1, (u32)idt};
     __asm__ volatile("lidt %0" : : "m"(pointer));
-    pic_init();
 }
 
 void interrupts_mask_irq(u8 irq)

@@ -25,6 +25,8 @@ struct interrupt_frame {
 
 /* Installs the IDT: an exception that nobody expects prints FAIL and ends the VM. All PIC lines are masked. */
 void interrupts_init(void);
+/* The same IDT on another vCPU. */
+void interrupts_load(void);
 /* Calls handler for a PIC line (0..15), unmasks it; the end of interrupt is sent after the handler. */
 void interrupts_set_irq(u8 irq, void (*handler)(struct interrupt_frame *frame));
 void interrupts_mask_irq(u8 irq);

@@ -237,14 +237,60 @@ static u32 word_at(u64 address, u64 bytes)
     return value;
 }
 
+/* What kernel/vm/bios.asm is in the kernel. */
+const u8 guest_bios_code[] = {0xde, 0xc0, 0x05, 0xb1};
+asm(".globl guest_bios_code_end\n.set guest_bios_code_end, guest_bios_code + 4");
+
+/* The memory as INT 15h tells of it: number of ranges, then the three older sizes, then the ranges. */
+static void test_firmware_memory_sizes(void **state)
+{
+    static const struct {
+        u64 mem_bytes;
+        u16 entries, kib_88, kib_low, blocks;
+        u64 last_base, last_bytes;
+    } cases[] = {
+        {MIB(1),    2, 0,         0,         0,         0xe0000, KIB(128)},
+        {KIB(1536), 3, 512,       512,       0,         MIB(1),  KIB(512)},
+        {MIB(20),   3, 19 * 1024, 15 * 1024, 4 * 16,    MIB(1),  MIB(19) },
+        {MIB(256),  3, 63 * 1024, 15 * 1024, 240 * 16,  MIB(1),  MIB(255)},
+        {GIB(4),    4, 63 * 1024, 15 * 1024, 3056 * 16, GIB(4),  GIB(1)  },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+        u64 allocated = cases[i].mem_bytes < MIB(2) ? cases[i].mem_bytes : MIB(2);
+        host_memory_init(MIB(1), MIB(4));
+        assert_int_equal(guest_memory_allocate(&memory, allocated, &why), STATUS_OK);
+        struct guest_memory map = memory;
+        map.mem_bytes = cases[i].mem_bytes;
+        /* Where there is more, the last piece of those 2 MiB stands for all of it: nothing is written there. */
+        struct guest_region *last_piece = &map.regions[map.region_count - 1];
+        if (allocated != cases[i].mem_bytes)
+            last_piece->size_bytes = (cases[i].mem_bytes < GIB(3) ? cases[i].mem_bytes : GIB(3)) - last_piece->base.raw;
+        assert_int_equal(guest_firmware_install(&map), STATUS_OK);
+        assert_int_equal(word_at(0xf9000, 2), cases[i].entries);
+        assert_int_equal(word_at(0xf9002, 2), cases[i].kib_88);
+        assert_int_equal(word_at(0xf9004, 2), cases[i].kib_low);
+        assert_int_equal(word_at(0xf9006, 2), cases[i].blocks);
+        u64 last = 0xf9008 + 20 * (cases[i].entries - 1u);
+        assert_true((word_at(last, 4) | (u64)word_at(last + 4, 4) << 32) == cases[i].last_base);
+        assert_true((word_at(last + 8, 4) | (u64)word_at(last + 12, 4) << 32) == cases[i].last_bytes);
+        assert_int_equal(word_at(last + 16, 4), cases[i].entries == 2 ? 2 : 1);
+        guest_memory_release(&memory);
+    }
+}
+
 static void test_firmware(void **state)
 {
     (void)state;
     host_memory_init(MIB(1), MIB(4));
     assert_int_equal(guest_memory_allocate(&memory, MIB(2), &why), STATUS_OK);
     assert_int_equal(guest_firmware_install(&memory), STATUS_OK);
-    for (u32 vector = 0; vector < 256; vector++)
-        assert_int_equal(word_at(vector * 4, 4), 0xf000ff53);
+    assert_int_equal(word_at(0xf8000, 4), 0xb105c0de);
+    for (u32 vector = 0; vector < 256; vector++) {
+        assert_int_equal(0xf800 - word_at(vector * 4 + 2, 2), vector); /* by which the code tells them apart */
+        assert_int_equal(word_at(vector * 4 + 2, 2) * 16 + word_at(vector * 4, 2), 0xf8000);
+    }
     assert_int_equal(word_at(0xfff53, 1), 0xcf);
     assert_int_equal(word_at(0x413, 2), 640);
     assert_int_equal(word_at(0x410, 2) & 0x30, 0x20);
@@ -277,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_check_finds_broken_tables),
         cmocka_unit_test(test_sizes_as_text),
         cmocka_unit_test(test_firmware),
+        cmocka_unit_test(test_firmware_memory_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

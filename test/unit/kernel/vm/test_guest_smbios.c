@@ -94,7 +94,7 @@ static void decode(const u8 *entry)
     bool three = entry[3] == '3';
     u8 dump[TABLE_IN_DUMP + 4096] = {0};
     u32 bytes = 0, address = 0;
-    char file[] = "/tmp/smbios.XXXXXX", command[128];
+    char command[128];
 
     memcpy(dump, entry, three ? 0x18 : 0x1f);
     memcpy(&bytes, entry + (three ? 0x0c : 0x16), three ? 4 : 2);
@@ -107,14 +107,15 @@ static void decode(const u8 *entry)
     if (!three)
         set_checksum(dump + 0x10, 0xf, 5);
     set_checksum(dump, three ? 0x18 : 0x1f, three ? 5 : 4);
-    int out = mkstemp(file);
-    assert_int_equal(write(out, dump, TABLE_IN_DUMP + bytes), TABLE_IN_DUMP + bytes);
-    close(out);
-    snprintf(command, sizeof command, "PATH=$PATH:/usr/sbin dmidecode --from-dump %s 2>&1", file);
+    FILE *out = tmpfile();
+    assert_int_equal(fwrite(dump, 1, TABLE_IN_DUMP + bytes, out), TABLE_IN_DUMP + bytes);
+    fflush(out);
+    snprintf(command, sizeof command, "PATH=$PATH:/usr/sbin dmidecode --from-dump /proc/%d/fd/%d 2>&1", getpid(),
+             fileno(out));
     FILE *in = popen(command, "r");
     text[fread(text, 1, sizeof text - 1, in)] = 0;
     assert_int_equal(pclose(in), 0);
-    unlink(file);
+    fclose(out);
 }
 
 static void expect(const char *words)
