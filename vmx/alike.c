@@ -10,6 +10,7 @@
 #include "kernel/virt.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/features.h"
+#include "vmx/speculation.h"
 
 /* The controls of the group that this row's feature turns on and off at run time, or none. */
 static bool is_switched(const struct vmx_caps *used, const struct vmx_control_row *row)
@@ -110,5 +111,7 @@ enum status virt_cpu_check(struct refusal *why)
         status = vmx_cpuid_check_alike(why);
     if (status == STATUS_OK)
         status = check_errata(why);
+    if (status == STATUS_OK)
+        status = vmx_speculation_check_alike(why);
     return status;
 }

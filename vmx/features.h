@@ -22,10 +22,11 @@ struct vmx_features {
     bool has_timer;
     bool has_vpid;
     bool has_rdtscp;
-    bool has_apicv;   /* all that apicv.c needs */
-    bool has_posted;  /* and posted interrupts */
-    bool fetch_small; /* guests run code in pages of 4 KiB only */
-    bool mitigates;   /* mitigations=auto */
+    bool has_apicv;            /* all that apicv.c needs */
+    bool has_posted;           /* and posted interrupts */
+    bool fetch_small;          /* guests run code in pages of 4 KiB only */
+    bool mitigates;            /* mitigations=auto */
+    bool switches_speculation; /* vmx_speculation_switch() has something to do */
     struct speculation speculation;
     bool spoils_entries;     /* virt_spoil_entries() */
     bool spoils_cpus;        /* virt_spoil_cpus() */

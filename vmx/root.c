@@ -20,6 +20,7 @@
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
 #include "vmx/report/caps.h"
+#include "vmx/speculation.h"
 #include "vmx/tlb.h"
 #include "vmx/vcpu.h"
 
@@ -141,8 +142,7 @@ static void settle_mitigations(bool wanted)
 
     vmx_features.mitigates = wanted;
     vmx_features.fetch_small = needed && wanted;
-    struct speculation_cpu said = speculation_this_cpu();
-    speculation_decide(&said, wanted, &vmx_features.speculation);
+    vmx_speculation_init(wanted);
     log_info("mitigation page-size-change=%s speculation=%s",
              !needed  ? "not-needed"
              : wanted ? "on"
@@ -208,6 +208,7 @@ enum status virt_cpu_enter(struct refusal *why)
         return refuse(why, STATUS_UNSUPPORTED, "VMXON failed (FEATURE_CONTROL 0x%lx, CR0 0x%lx, CR4 0x%lx)",
                       msr_read(MSR_IA32_FEATURE_CONTROL), cr0_read(), cr4_read());
     vmx_tlb_flush_all();
+    vmx_speculation_enter_cpu();
     return STATUS_OK;
 }
 

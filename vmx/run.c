@@ -102,7 +102,7 @@ static COLD void exit_at_once(void)
  * deadline to come is at most a slice away, so 32 bits hold that. One may have passed long ago: firmware, or a
  * hypervisor below us, may have had the CPU for seconds.
  */
-static void arm_preemption_timer(const struct vmx_vcpu *v)
+static inline void arm_preemption_timer(const struct vmx_vcpu *v)
 {
     u64 now = cpu_tsc();
     u64 left;
@@ -120,7 +120,7 @@ static void arm_preemption_timer(const struct vmx_vcpu *v)
  * Everything that the next entry needs; `last`: what the last exit came to. What is rare between two entries is a
  * request. False: leave the guest.
  */
-static bool prepare(struct vmx_vcpu *v, enum outcome last)
+static inline bool prepare(struct vmx_vcpu *v, enum outcome last)
 {
     if (UNLIKELY(v->base.requests_or_windows) && !prepare_with_requests(v, last))
         return false;
@@ -144,7 +144,7 @@ static COLD void skip_flagged(struct vmx_vcpu *v, u64 rflags)
  * The instruction that caused the exit is done. SDM 3C 27.2.4 "Information for VM Exits Due to Instruction Execution".
  * Outside 64-bit mode RIP may leave 32 bits here: entry_failure() in exit.c wraps it.
  */
-static void skip_instruction(struct vmx_vcpu *v, u64 next_rip)
+static inline void skip_instruction(struct vmx_vcpu *v, u64 next_rip)
 {
     vmcs_write(GUEST_RIP, next_rip);
     u64 rflags = vmcs_read(GUEST_RFLAGS);
@@ -152,7 +152,7 @@ static void skip_instruction(struct vmx_vcpu *v, u64 next_rip)
         skip_flagged(v, rflags);
 }
 
-static enum outcome handle_exit(struct vmx_vcpu *v)
+static inline enum outcome handle_exit(struct vmx_vcpu *v)
 {
     struct trace_record *record = trace_begin(v->base.trace_tag);
     u64 reason = vmcs_read(EXIT_REASON);
@@ -182,10 +182,37 @@ static COLD void entry_failed(struct vmx_vcpu *v)
             how == EXPLAIN_VMFAIL_VALID ? explain_error_name(error) : "VMfailInvalid: no current VMCS");
 }
 
+/*
+ * False: an entry failed. `guarded` is a constant in both uses, so that a CPU that needs no guards does not even ask.
+ */
+static ALWAYS_INLINE bool circle(struct vmx_vcpu *v, bool guarded)
+{
+    enum outcome outcome = OUTCOME_RESUME;
+
+    while (prepare(v, outcome)) {
+        if (guarded) {
+            if (UNLIKELY(!vmx_run_guarded(v)))
+                return false;
+        } else if (UNLIKELY(!vmx_run_guest(v))) {
+            return false;
+        }
+        v->launched = true;
+        outcome = handle_exit(v);
+        if (outcome == OUTCOME_STOP)
+            break;
+    }
+    return true;
+}
+
+static NOINLINE bool circle_guarded(struct vmx_vcpu *v)
+{
+    return circle(v, true);
+}
+
 void virt_vcpu_run(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
-    enum outcome outcome = OUTCOME_RESUME;
+    bool guarded = vmx_features.speculation.acts & SPECULATION_AT_ENTRY_OR_EXIT;
 
     if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)) {
         if (!vmx_vcpu_take_sipi(v))
@@ -195,22 +222,15 @@ void virt_vcpu_run(struct vcpu *vcpu)
     }
     vmx_load(v);
     if (!v->launched)
-        vmcs_write(HOST_RIP, (u64)(uintptr_t)vmx_exit_entry);
+        vmcs_write(HOST_RIP, (u64)(uintptr_t)(guarded ? vmx_exit_guarded : vmx_exit_entry));
     record_enter(v);
     vmx_event_take_back(v);
     if (UNLIKELY(v->debug))
         vmx_debug_enter(v);
     /* If it woke for an interrupt that is gone again, it is still in HLT. */
     vcpu_request(vcpu, vcpu->halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
-    while (prepare(v, outcome)) {
-        if (UNLIKELY(!vmx_run_guest(v))) {
-            entry_failed(v);
-            return;
-        }
-        v->launched = true;
-        outcome = handle_exit(v);
-        if (outcome == OUTCOME_STOP)
-            break;
-    }
-    record_leave();
+    if (UNLIKELY(guarded) ? circle_guarded(v) : circle(v, false))
+        record_leave();
+    else
+        entry_failed(v);
 }

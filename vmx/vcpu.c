@@ -21,6 +21,7 @@
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
 #include "vmx/load.h"
+#include "vmx/speculation.h"
 #include "vmx/tlb.h"
 
 /*
@@ -54,7 +55,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->active_cpu = v->host_cpu = v->tlb_cpu = VCPU_NO_CPU;
     v->vmcs = vmcs;
     v->xsave_area = phys_to_virt(area);
-    v->xsave_frames = (u16)area_frames;
+    v->xsave_frames = (u8)area_frames;
     v->xcr0 = XCR0_X87;
     v->dr6 = 0xffff0ff0;
     v->end_flags = VMX_END_FLAGS;
@@ -418,6 +419,8 @@ void vmx_load(struct vmx_vcpu *v)
             configure(v);
         if (v->host_cpu != cpu)
             write_host_cpu_state(v, cpu);
+        if (vmx_features.switches_speculation)
+            vmx_speculation_switch(v);
         restore_registers(v);
     }
     if (v->tlb_cpu != cpu) {

@@ -53,7 +53,8 @@ struct vmx_vcpu {
     u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
     bool nmi_in_service; /* with QUIRK_NMI_BLOCKING: event.c */
     u16 vpid;
-    u16 xsave_frames; /* of xsave_area */
+    u16 spec_ctrl;    /* the guest's IA32_SPEC_CTRL: its upper bits are reserved */
+    u8 xsave_frames;  /* of xsave_area */
     u8 cpuid_direct;  /* leaves below are answered from the table of all vCPUs */
     u8 points_met;    /* bit n: the emulated instruction has met breakpoint n */
     u32 strays;       /* accesses to memory that nobody has: guest_physical.c */

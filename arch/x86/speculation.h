@@ -47,6 +47,18 @@ struct speculation_cpu speculation_this_cpu(void);
 #define PRED_CMD_IBPB       BIT(0)
 #define FLUSH_CMD_L1D       BIT(0)
 
+/*
+ * SPECULATION_MASKS: `index` modulo `size`, a power of two. For a guest's index into a table of functions, behind the
+ * comparison that refuses one that is too large: a CPU may go on for a while as if it had not. The compiler must not
+ * see that this changes nothing. Intel, "Bounds Check Bypass" of "Speculative Execution Side Channel Mitigations".
+ */
+#define SPECULATION_MASK(index, size)                                                                                  \
+    ({                                                                                                                 \
+        __typeof__(index) masked = (index);                                                                            \
+        asm("and %1, %0" : "+r"(masked) : "i"((size)-1) : "cc");                                                       \
+        masked;                                                                                                        \
+    })
+
 /* What can be done: bits. */
 #define SPECULATION_ENHANCED_IBRS   1u    /* IA32_SPEC_CTRL.IBRS, set once */
 #define SPECULATION_IBRS            2u    /* set on each exit */

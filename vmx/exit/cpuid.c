@@ -34,7 +34,7 @@
 #define LEAF7_ECX_OSPKE      BIT(4)
 #define LEAFX1_EDX_NX        BIT(20)
 
-enum word { W1_ECX, W1_EDX, W7_EBX, W7_ECX, W7_EDX, WD_1_EAX, WX_1_ECX, WX_1_EDX, WORDS };
+enum word { W1_ECX, W1_EDX, W7_EBX, W7_ECX, W7_EDX, W7_2_EDX, WD_1_EAX, WX_1_ECX, WX_1_EDX, WORDS };
 
 /* What must be there besides the CPU's own bit. PROVIDED: by us, whatever the CPU has. */
 enum need {
@@ -75,8 +75,9 @@ static const struct {
     {W7_ECX,   NEEDS_AVX,     0x00000600}, /* VAES VPCLMUL */
     {W7_ECX,   NEEDS_AVX512,  0x00005842}, /* VBMI VBMI2 VNNI BITALG VPOPCNTDQ */
     {W7_ECX,   NEEDS_RDTSCP,  0x00400000}, /* RDPID */
-    {W7_EDX,   ALWAYS,        0x00004410}, /* FSRM MD_CLEAR SERIALIZE */
+    {W7_EDX,   ALWAYS,        0xbc004410}, /* FSRM MD_CLEAR SERIALIZE IBRS STIBP L1D_FLUSH ARCH_CAPABILITIES SSBD */
     {W7_EDX,   NEEDS_AVX512,  0x0080010c}, /* 4VNNIW 4FMAPS VP2INTERSECT FP16 */
+    {W7_2_EDX, ALWAYS,        0x0000003f}, /* PSFD IPRED_CTRL RRSBA_CTRL DDPD_U BHI_CTRL MCDT_NO */
     {WD_1_EAX, NEEDS_XSAVE,   0x00000005}, /* XSAVEOPT XGETBV1 */
     {WD_1_EAX, NEEDS_XSAVEC,  0x00000002},
     {WD_1_EAX, NEEDS_XSAVES,  0x00000008},
@@ -90,6 +91,7 @@ static struct {
     u32 max_basic;
     u32 max_extended;
     struct cpuid_result basic[BASIC_LEAVES];
+    u32 features_7_2; /* EDX of leaf 7, subleaf 2; the other words are 0 */
     struct cpuid_result extended[EXTENDED_LEAVES];
     struct cpuid_result cache[CACHE_LEAVES];
     struct cpuid_result state[STATE_LEAVES];
@@ -139,6 +141,11 @@ static COLD u32 filter(enum word word, u32 value)
     return result;
 }
 
+static COLD u32 host_7_2(void)
+{
+    return host(0, 0).eax >= 7 && host(7, 0).eax >= 2 ? host(7, 2).edx : 0;
+}
+
 static COLD void build_features(void)
 {
     struct cpuid_result one = host(1, 0);
@@ -149,8 +156,10 @@ static COLD void build_features(void)
     one.ecx = filter(W1_ECX, one.ecx);
     one.edx = filter(W1_EDX, one.edx);
     table.basic[1] = one;
-    table.basic[7] =
-        (struct cpuid_result){0, filter(W7_EBX, seven.ebx), filter(W7_ECX, seven.ecx), filter(W7_EDX, seven.edx)};
+    table.features_7_2 = filter(W7_2_EDX, host_7_2());
+    u32 last_subleaf = table.features_7_2 ? 2 : 0;
+    table.basic[7] = (struct cpuid_result){last_subleaf, filter(W7_EBX, seven.ebx), filter(W7_ECX, seven.ecx),
+                                           filter(W7_EDX, seven.edx)};
 }
 
 /* SDM 1 13.4.3 "Extended Region of an XSAVE Area". */
@@ -276,18 +285,20 @@ static COLD void compare_words(u32 told[WORDS], u32 own[WORDS])
 
     own[W1_ECX] = one.ecx, own[W1_EDX] = one.edx;
     own[W7_EBX] = seven.ebx, own[W7_ECX] = seven.ecx, own[W7_EDX] = seven.edx;
+    own[W7_2_EDX] = host_7_2();
     own[WD_1_EAX] = states.eax;
     own[WX_1_ECX] = extended.ecx, own[WX_1_EDX] = extended.edx;
     told[W1_ECX] = table.basic[1].ecx, told[W1_EDX] = table.basic[1].edx;
     told[W7_EBX] = table.basic[7].ebx, told[W7_ECX] = table.basic[7].ecx, told[W7_EDX] = table.basic[7].edx;
+    told[W7_2_EDX] = table.features_7_2;
     told[WD_1_EAX] = table.state[1].eax;
     told[WX_1_ECX] = table.extended[1].ecx, told[WX_1_EDX] = table.extended[1].edx;
 }
 
 COLD enum status vmx_cpuid_check_alike(struct refusal *why)
 {
-    static const char *const names[WORDS] = {"1 ECX", "1 EDX",     "7 EBX",          "7 ECX",
-                                             "7 EDX", "0xd.1 EAX", "0x80000001 ECX", "0x80000001 EDX"};
+    static const char *const names[WORDS] = {"1 ECX",   "1 EDX",     "7 EBX",          "7 ECX",         "7 EDX",
+                                             "7.2 EDX", "0xd.1 EAX", "0x80000001 ECX", "0x80000001 EDX"};
     u32 told[WORDS], own[WORDS];
     u64 states = xsave_supported_mask();
 
@@ -440,7 +451,9 @@ static COLD struct cpuid_result compute(const struct vmx_vcpu *v, u32 leaf, u32 
     case 4:
         return cache(v, subleaf);
     case 7:
-        return subleaf ? (struct cpuid_result){0} : features();
+        if (subleaf == 0)
+            return features();
+        return (struct cpuid_result){0, 0, 0, subleaf == 2 ? table.features_7_2 : 0};
     case 0xb:
         return topology(v, subleaf);
     case 0xd:

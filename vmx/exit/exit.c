@@ -9,6 +9,7 @@
 #include "arch/x86/irq.h"
 #include "arch/x86/quirks.h"
 #include "arch/x86/smp.h"
+#include "arch/x86/speculation.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched.h"
@@ -221,14 +222,17 @@ static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
     return OUTCOME_SKIP;
 }
 
+_Static_assert((HYPERCALL_COUNT & (HYPERCALL_COUNT - 1)) == 0, "a mask needs a power of two");
+
 static enum outcome vmcall_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    u32 number = (u32)v->gpr[GPR_RAX];
+    u64 rax = v->gpr[GPR_RAX];
+    u32 number = (u32)rax;
 
     record->detail = number;
     if (UNLIKELY((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || number >= v->base.hypercalls))
         return refused_hypercall(v);
-    v->gpr[GPR_RAX] = hypercall_table[number](&v->base, v->gpr);
+    v->gpr[GPR_RAX] = hypercall_table[SPECULATION_MASK(rax, HYPERCALL_COUNT)](&v->base, v->gpr);
     return OUTCOME_SKIP;
 }
 
@@ -329,6 +333,8 @@ static enum outcome apic_eoi_exit(struct vmx_vcpu *v, struct trace_record *recor
 
 typedef enum outcome handler_t(struct vmx_vcpu *v, struct trace_record *record);
 
+#define EXIT_ROWS 128u /* a power of two, for its mask */
+
 /*
  * All exits by basic reason: name; what the handler writes as the record's detail, NULL for nothing; handler. SDM 3D
  * Appendix C "VMX Basic Exit Reasons".
@@ -337,7 +343,7 @@ static const struct {
     const char *name;
     const char *detail;
     handler_t *handler;
-} exits[EXIT_REASONS] = {
+} exits[EXIT_ROWS] = {
     [0] = {"exception-or-nmi",           "info",          exception_exit         },
     [1] = {"external-interrupt",         "info",          external_interrupt_exit},
     [2] = {"triple-fault",               NULL,            triple_fault_exit      },
@@ -403,6 +409,7 @@ static const struct {
     [62] = {"page-modification-log-full", NULL,            unknown_exit           },
     [63] = {"xsaves",                     NULL,            unknown_exit           },
     [64] = {"xrstors",                    NULL,            unknown_exit           },
+    [EXIT_REASONS... EXIT_ROWS - 1] = {"unknown",                    NULL,            unknown_exit           },
 };
 
 const char *virt_exit_name(u32 reason)
@@ -428,6 +435,7 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u6
 {
     if (UNLIKELY(reason >= EXIT_REASONS))
         return other_exit(v, record, (u32)reason);
+    reason = SPECULATION_MASK(reason, EXIT_ROWS);
     v->exits[reason]++;
     return exits[reason].handler(v, record);
 }

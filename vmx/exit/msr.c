@@ -11,6 +11,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
+#include "vmx/speculation.h"
 
 #define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + APIC_EOI / 16)
 #define MCG_STATUS_BITS 7ull /* RIPV, EIPV, MCIP */
@@ -20,6 +21,7 @@ enum msr_kind {
     MSR_SWITCHED, /* lives in the CPU, switched when the vCPU changes: direct access */
     MSR_VALUE,    /* reads a constant, ignores writes */
     MSR_ZERO,     /* reads 0, #GP for anything else */
+    MSR_COMMAND,  /* written to have something done: direct access for writes, #GP for reads */
     MSR_ANSWERED  /* read_answered, write_answered */
 };
 
@@ -30,38 +32,40 @@ struct msr_row {
 };
 
 /*
- * Not here, so #GP, and CPUID has no bit for them: IA32_SPEC_CTRL and its kin (a guest's value would have to be read
- * back on every exit), IA32_ARCH_CAPABILITIES (without it a system takes the CPU for vulnerable, and is safe),
- * machine-check banks and performance counters (the host's), IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not
- * architectural. The rows ascend by index, for find().
+ * Not here, so #GP, and CPUID has no bit for them: machine-check banks and performance counters (the host's),
+ * IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not architectural. The rows ascend by index, for find().
  */
 static const struct msr_row rows[] = {
-    {MSR_IA32_P5_MC_ADDR,     MSR_VALUE,    0                          },
-    {MSR_IA32_P5_MC_TYPE,     MSR_VALUE,    0                          },
-    {MSR_IA32_TSC,            MSR_ANSWERED, 0                          },
-    {MSR_IA32_PLATFORM_ID,    MSR_VALUE,    0                          },
-    {MSR_IA32_APIC_BASE,      MSR_ANSWERED, 0                          },
-    {MSR_IA32_TSC_ADJUST,     MSR_ANSWERED, 0                          },
-    {MSR_IA32_BIOS_SIGN_ID,   MSR_ANSWERED, 0                          }, /* newer than any update: no erratum of the CPU's APIC is ours */
-    {MSR_PLATFORM_INFO,       MSR_ANSWERED, 0                          },
-    {MSR_IA32_SYSENTER_CS,    MSR_FIELD,    ENCODING_GUEST_SYSENTER_CS },
-    {MSR_IA32_SYSENTER_ESP,   MSR_FIELD,    ENCODING_GUEST_SYSENTER_ESP},
-    {MSR_IA32_SYSENTER_EIP,   MSR_FIELD,    ENCODING_GUEST_SYSENTER_EIP},
-    {MSR_IA32_MCG_CAP,        MSR_ZERO,     0                          }, /* no error-reporting banks, no IA32_MCG_CTL */
-    {MSR_IA32_MCG_STATUS,     MSR_ANSWERED, 0                          },
-    {MSR_IA32_MISC_ENABLE,    MSR_ANSWERED, 0                          },
-    {MSR_IA32_DEBUGCTL,       MSR_VALUE,    0                          },
-    {MSR_IA32_PAT,            MSR_FIELD,    ENCODING_GUEST_PAT         },
-    {MSR_IA32_XSS,            MSR_ZERO,     0                          }, /* no supervisor state */
-    {MSR_IA32_EFER,           MSR_FIELD,    ENCODING_GUEST_EFER        },
-    {MSR_IA32_STAR,           MSR_SWITCHED, 0                          },
-    {MSR_IA32_LSTAR,          MSR_SWITCHED, 0                          },
-    {MSR_IA32_CSTAR,          MSR_SWITCHED, 0                          },
-    {MSR_IA32_FMASK,          MSR_SWITCHED, 0                          },
-    {MSR_IA32_FS_BASE,        MSR_FIELD,    ENCODING_GUEST_FS_BASE     },
-    {MSR_IA32_GS_BASE,        MSR_FIELD,    ENCODING_GUEST_GS_BASE     },
-    {MSR_IA32_KERNEL_GS_BASE, MSR_SWITCHED, 0                          },
-    {MSR_IA32_TSC_AUX,        MSR_SWITCHED, 0                          },
+    {MSR_IA32_P5_MC_ADDR,        MSR_VALUE,    0                          },
+    {MSR_IA32_P5_MC_TYPE,        MSR_VALUE,    0                          },
+    {MSR_IA32_TSC,               MSR_ANSWERED, 0                          },
+    {MSR_IA32_PLATFORM_ID,       MSR_VALUE,    0                          },
+    {MSR_IA32_APIC_BASE,         MSR_ANSWERED, 0                          },
+    {MSR_IA32_TSC_ADJUST,        MSR_ANSWERED, 0                          },
+    {MSR_IA32_SPEC_CTRL,         MSR_ANSWERED, 0                          },
+    {MSR_IA32_PRED_CMD,          MSR_COMMAND,  0                          },
+    {MSR_IA32_BIOS_SIGN_ID,      MSR_ANSWERED, 0                          }, /* newer than any update: no erratum of the CPU's APIC is ours */
+    {MSR_PLATFORM_INFO,          MSR_ANSWERED, 0                          },
+    {MSR_IA32_ARCH_CAPABILITIES, MSR_ANSWERED, 0                          },
+    {MSR_IA32_FLUSH_CMD,         MSR_COMMAND,  0                          },
+    {MSR_IA32_SYSENTER_CS,       MSR_FIELD,    ENCODING_GUEST_SYSENTER_CS },
+    {MSR_IA32_SYSENTER_ESP,      MSR_FIELD,    ENCODING_GUEST_SYSENTER_ESP},
+    {MSR_IA32_SYSENTER_EIP,      MSR_FIELD,    ENCODING_GUEST_SYSENTER_EIP},
+    {MSR_IA32_MCG_CAP,           MSR_ZERO,     0                          }, /* no error-reporting banks, no IA32_MCG_CTL */
+    {MSR_IA32_MCG_STATUS,        MSR_ANSWERED, 0                          },
+    {MSR_IA32_MISC_ENABLE,       MSR_ANSWERED, 0                          },
+    {MSR_IA32_DEBUGCTL,          MSR_VALUE,    0                          },
+    {MSR_IA32_PAT,               MSR_FIELD,    ENCODING_GUEST_PAT         },
+    {MSR_IA32_XSS,               MSR_ZERO,     0                          }, /* no supervisor state */
+    {MSR_IA32_EFER,              MSR_FIELD,    ENCODING_GUEST_EFER        },
+    {MSR_IA32_STAR,              MSR_SWITCHED, 0                          },
+    {MSR_IA32_LSTAR,             MSR_SWITCHED, 0                          },
+    {MSR_IA32_CSTAR,             MSR_SWITCHED, 0                          },
+    {MSR_IA32_FMASK,             MSR_SWITCHED, 0                          },
+    {MSR_IA32_FS_BASE,           MSR_FIELD,    ENCODING_GUEST_FS_BASE     },
+    {MSR_IA32_GS_BASE,           MSR_FIELD,    ENCODING_GUEST_GS_BASE     },
+    {MSR_IA32_KERNEL_GS_BASE,    MSR_SWITCHED, 0                          },
+    {MSR_IA32_TSC_AUX,           MSR_SWITCHED, 0                          },
 };
 
 static const u32 switched[VMX_SWITCHED_MSRS] = {MSR_IA32_STAR,  MSR_IA32_LSTAR,          MSR_IA32_CSTAR,
@@ -85,11 +89,28 @@ void vmx_msr_restore(const struct vmx_vcpu *v)
         msr_write(switched[i], v->msrs[i]);
 }
 
+static COLD bool other_row_exists(u32 index)
+{
+    switch (index) {
+    case MSR_IA32_SPEC_CTRL:
+    case MSR_IA32_PRED_CMD:
+    case MSR_IA32_ARCH_CAPABILITIES:
+    case MSR_IA32_FLUSH_CMD:
+        return vmx_speculation_has_msr(index);
+    case MSR_IA32_XSS:
+        return vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES;
+    case MSR_IA32_TSC_AUX:
+        return vmx_features.has_rdtscp;
+    default:
+        return true;
+    }
+}
+
+/* Of the rows between these two each exists. */
 static bool row_exists(const struct msr_row *row)
 {
-    if (row->index == MSR_IA32_XSS)
-        return vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES;
-    return row->index != MSR_IA32_TSC_AUX || vmx_features.has_rdtscp;
+    bool always = row->index - (MSR_IA32_FLUSH_CMD + 1) < MSR_IA32_XSS - (MSR_IA32_FLUSH_CMD + 1);
+    return LIKELY(always) || other_row_exists(row->index);
 }
 
 static const struct msr_row *find(u32 index)
@@ -117,11 +138,14 @@ void vmx_msr_bitmap_fill(u8 *bitmap)
         bitmap[i] = 0xff;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         const struct msr_row *row = &rows[i];
-        if ((row->kind != MSR_FIELD && row->kind != MSR_SWITCHED) || !row_exists(row))
+        bool direct = row->kind == MSR_FIELD || row->kind == MSR_SWITCHED || row->kind == MSR_COMMAND ||
+                      (row->index == MSR_IA32_SPEC_CTRL && vmx_speculation_spec_ctrl_is_direct());
+        if (!direct || !row_exists(row))
             continue;
         u32 bit = row->index & 0x1fff;
         u32 base = row->index >= 0xc0000000 ? 1024 : 0;
-        bitmap[base + bit / 8] &= (u8) ~(1u << bit % 8);
+        if (row->kind != MSR_COMMAND)
+            bitmap[base + bit / 8] &= (u8) ~(1u << bit % 8);
         if (row->index != MSR_IA32_EFER)
             bitmap[2048 + base + bit / 8] &= (u8) ~(1u << bit % 8);
     }
@@ -165,6 +189,10 @@ static u64 read_answered(const struct vmx_vcpu *v, u32 index)
         return v->tsc_adjust;
     case MSR_IA32_MCG_STATUS:
         return v->mcg_status;
+    case MSR_IA32_SPEC_CTRL:
+        return v->spec_ctrl;
+    case MSR_IA32_ARCH_CAPABILITIES:
+        return vmx_speculation_capabilities();
     case MSR_IA32_BIOS_SIGN_ID:
         return 0xffffffffull << 32;
     case MSR_PLATFORM_INFO:
@@ -184,13 +212,15 @@ static NOINLINE enum outcome read_msr(struct vmx_vcpu *v, u32 index)
     const struct msr_row *row = find(index);
     if (!row)
         return refuse_unknown(v, index);
+    if (LIKELY(row->kind == MSR_ANSWERED))
+        return give(v, read_answered(v, index));
     switch (row->kind) {
     case MSR_FIELD:
         return give(v, vmcs_read_raw(row->value));
     case MSR_SWITCHED:
         return give(v, msr_read(index));
-    case MSR_ANSWERED:
-        return give(v, read_answered(v, index));
+    case MSR_COMMAND:
+        return vmx_inject_gp(v);
     default:
         return give(v, row->value);
     }
@@ -310,6 +340,10 @@ static enum outcome write_answered(struct vmx_vcpu *v, u32 index, u64 value)
         return move_tsc(v, value - (cpu_tsc() + v->base.tsc_offset));
     case MSR_IA32_TSC_ADJUST:
         return move_tsc(v, value - v->tsc_adjust);
+    case MSR_IA32_SPEC_CTRL:
+        return vmx_speculation_write(v, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
+    case MSR_IA32_ARCH_CAPABILITIES:
+        return vmx_inject_gp(v);
     case MSR_IA32_BIOS_SIGN_ID:
         return OUTCOME_SKIP;
     case MSR_PLATFORM_INFO:
@@ -366,6 +400,8 @@ static NOINLINE enum outcome write_row(struct vmx_vcpu *v, u32 index, u64 value)
             return vmx_inject_gp(v);
         msr_write(index, value);
         return OUTCOME_SKIP;
+    case MSR_COMMAND:
+        return vmx_speculation_write(v, index, value) ? OUTCOME_SKIP : vmx_inject_gp(v);
     case MSR_ANSWERED:
         return write_answered(v, index, value);
     case MSR_ZERO:

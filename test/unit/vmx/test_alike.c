@@ -3,10 +3,9 @@
  * CPUs that are not quite the boot CPU: what is used and lacks, or is insisted on, is named; what is not used may
  * differ. SDM 3C 31.5.1 "Algorithms for Determining VMX Capabilities".
  *
- * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/errata.c
- *
- * links: arch/x86/xsave.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
- * test/fake/host_memory.c
+ * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c
+ * links: vmx/speculation.c arch/x86/speculation.c arch/x86/errata.c arch/x86/xsave.c kernel/lib/format.c
+ * links: kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -16,6 +15,7 @@
 #include "vmx/alike.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/report/debug.h"
+#include "vmx/speculation.h"
 
 static struct refusal why;
 
@@ -51,6 +51,7 @@ static int set_up(void **state)
     vmx_features.caps.cr4_fixed0 |= CR4_MCE;
     assert_int_equal(vmx_controls_resolve(&vmx_features.caps, &vmx_features.controls, &why), STATUS_OK);
     vmx_features.mitigates = true;
+    vmx_speculation_init(true);
     xsave_detect();
     vmx_cpuid_build();
     why.text[0] = 0;
@@ -218,6 +219,7 @@ static void test_errata(void **state)
     fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, 0);
     assert_refused("code in large pages");
     vmx_features.fetch_small = true;
+    vmx_speculation_init(true);
     assert_alike();
     vmx_features.fetch_small = false;
     vmx_features.mitigates = false; /* mitigations=off */
@@ -230,6 +232,32 @@ static void test_errata(void **state)
     assert_alike();
 }
 
+/* The remedies were chosen by what the boot CPU says, and guests are told of its capabilities. */
+static void test_transient_execution(void **state)
+{
+    const u64 all_is_well = BIT(0) | BIT(1) | BIT(5) | BIT(6) | BIT(8) | BIT(20) | BIT(24) | BIT(27);
+
+    (void)state;
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well);
+    vmx_speculation_init(true);
+    assert_alike();
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well & ~BIT(5)); /* MDS */
+    assert_refused("it needs more against transient execution (0x400)");
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well & ~BIT(1)); /* no enhanced IBRS */
+    assert_refused("it needs more against transient execution");
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well | BIT(62) | BIT(3) | BIT(7)); /* better */
+    assert_alike();
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well | BIT(19)); /* RRSBA, of which guests do not know */
+    assert_refused("it lacks what IA32_ARCH_CAPABILITIES tells guests (0x80000)");
+    vmx_speculation_init(true);
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well);
+    assert_alike();
+    vmx_features.mitigates = false;
+    vmx_speculation_init(false);
+    fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, all_is_well & ~BIT(5));
+    assert_refused("it lacks what IA32_ARCH_CAPABILITIES tells guests (0x20)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +267,7 @@ int main(void)
         cmocka_unit_test_setup(test_other_capabilities, set_up),
         cmocka_unit_test_setup(test_what_guests_are_told, set_up),
         cmocka_unit_test_setup(test_errata, set_up),
+        cmocka_unit_test_setup(test_transient_execution, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,8 +5,8 @@
  * VMCS", 28.3.3 "Invalidating Cached Translation Information".
  *
  * links: arch/x86/errata.c arch/x86/speculation.c arch/x86/quirks.c kernel/lib/format.c vmx/root.c vmx/features.c
- * links: vmx/vcpu.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/report/caps.c vmx/controls.c kernel/vm/memory.c
- * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: vmx/vcpu.c vmx/speculation.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/report/caps.c vmx/controls.c
+ * links: kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */
@@ -238,6 +238,8 @@ static int set_up(void **state)
     fake_msr_reset();
     fake_msr_skylake();
     fake_msr_set(MSR_IA32_ARCH_CAPABILITIES, BIT(6));
+    fake_msr_set(MSR_IA32_SPEC_CTRL, 0);
+    fake_msr_set(MSR_IA32_PRED_CMD, 0);
     fake_msr_set(MSR_IA32_PAT, 0x0007040600070406);
     fake_msr_set(MSR_IA32_EFER, EFER_LME | EFER_LMA);
     fake_vmcs_reset();

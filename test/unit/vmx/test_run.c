@@ -42,13 +42,13 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u6
     return outcome;
 }
 
-const u8 vmx_exit_entry[1];
+const u8 vmx_exit_entry[1], vmx_exit_guarded[1];
 
 /* The first entry has an exit, the second one ends the run. */
-bool vmx_run_guest(struct vmx_vcpu *v)
+static bool enter(struct vmx_vcpu *v, const u8 *arrives_at)
 {
     assert_ptr_equal(v, &bench.v);
-    assert_int_equal(vmcs_read(HOST_RIP), (u64)(uintptr_t)vmx_exit_entry);
+    assert_int_equal(vmcs_read(HOST_RIP), (u64)(uintptr_t)arrives_at);
     if (entry_fails)
         return false;
     if (entries++)
@@ -57,6 +57,18 @@ bool vmx_run_guest(struct vmx_vcpu *v)
     bench.v.exception = arrives.exception;
     bench.interrupt = arrives.interrupt;
     return true;
+}
+
+bool vmx_run_guest(struct vmx_vcpu *v)
+{
+    assert_false(vmx_features.speculation.acts & SPECULATION_AT_ENTRY_OR_EXIT);
+    return enter(v, vmx_exit_entry);
+}
+
+bool vmx_run_guarded(struct vmx_vcpu *v)
+{
+    assert_true(vmx_features.speculation.acts & SPECULATION_AT_ENTRY_OR_EXIT);
+    return enter(v, vmx_exit_guarded);
 }
 
 void vmx_load(struct vmx_vcpu *v)
@@ -312,9 +324,21 @@ static void test_failed_entries(void **state)
     }
 }
 
+/* Who has something to do against transient execution there goes in and out by the guarded way, and nobody else. */
+static void test_guarded(void **state)
+{
+    (void)state;
+    for (u32 act = 1; act <= SPECULATION_VERW; act <<= 1) {
+        set_up(state);
+        vmx_features.speculation.acts = act;
+        assert_true(comes_back(OUTCOME_SKIP)); /* the checks are in vmx_run_guest() and vmx_run_guarded() */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_guarded, set_up),
         cmocka_unit_test_setup(test_rip_by_outcome, set_up),
         cmocka_unit_test_setup(test_rf_ends_with_the_instruction, set_up),
         cmocka_unit_test_setup(test_tf_traps_behind_the_instruction, set_up),

@@ -93,7 +93,7 @@ static void test_leaf_1_offers_nothing_that_is_not_there(void **state)
     assert_int_equal(r.ebx & 0xff00, 0x0800); /* CLFLUSH line of 64 bytes */
 }
 
-/* SGX, MPX, RTM, HLE, PT, RDT, PKU, WAITPKG, CET, LA57, and all the MSRs that leaf 7 EDX stands for. */
+/* SGX, MPX, RTM, HLE, PT, RDT, PKU, WAITPKG, CET, LA57, PCONFIG, core capabilities. */
 static void test_leaf_7_offers_nothing_that_is_not_there(void **state)
 {
     struct cpuid_result r = cpuid(7, 0);
@@ -102,13 +102,31 @@ static void test_leaf_7_offers_nothing_that_is_not_there(void **state)
     assert_int_equal(r.eax, 0);
     assert_false(r.ebx & (BIT(2) | BIT(4) | BIT(11) | BIT(12) | BIT(14) | BIT(15) | BIT(22) | BIT(25)));
     assert_false(r.ecx & (BIT(3) | BIT(4) | BIT(5) | BIT(7) | BIT(13) | BIT(16) | BIT(30)));
-    assert_false(r.edx & (BIT(18) | BIT(20) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31)));
+    assert_false(r.edx & (BIT(18) | BIT(20) | BIT(30)));
+    assert_true(r.edx & BIT(10) && r.edx & BIT(26) && r.edx & BIT(27) && r.edx & BIT(28) && r.edx & BIT(29) &&
+                r.edx & BIT(31));
     assert_true(r.ebx & BIT(1)); /* TSC_ADJUST */
     assert_true(r.ebx & BIT(0) && r.ebx & BIT(5) && r.ebx & BIT(7) && r.ebx & BIT(10) && r.ebx & BIT(16) &&
                 r.ebx & BIT(20));
     assert_true(r.ecx & BIT(2));
     assert_zero(cpuid(7, 1));
     assert_zero(cpuid(7, ~0u));
+}
+
+/* Subleaf 2 where the CPU has it: bits of IA32_SPEC_CTRL, and no others. */
+static void test_leaf_7_subleaf_2(void **state)
+{
+    fake_cpuid_set(7, 0, (struct cpuid_result){2, ~0u, ~0u, ~0u});
+    fake_cpuid_set(7, 2, (struct cpuid_result){~0u, ~0u, ~0u, ~0u});
+    vmx_cpuid_build();
+    assert_int_equal(cpuid(7, 0).eax, 2);
+    assert_same(cpuid(7, 2), ((struct cpuid_result){0, 0, 0, 0x3f}));
+    assert_zero(cpuid(7, 1));
+    assert_zero(cpuid(7, 3));
+    fake_cpuid_set(7, 2, (struct cpuid_result){0, 0, 0, 0x40});
+    vmx_cpuid_build();
+    assert_int_equal(cpuid(7, 0).eax, 0);
+    (void)state;
 }
 
 /* MONITOR, thermal, performance counters, and leaves that no guest is told about. */
@@ -465,6 +483,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_leaf_1_offers_nothing_that_is_not_there, set_up),
         cmocka_unit_test_setup(test_leaf_7_offers_nothing_that_is_not_there, set_up),
+        cmocka_unit_test_setup(test_leaf_7_subleaf_2, set_up),
+        cmocka_unit_test_setup(test_leaf_7_subleaf_2, set_up),
         cmocka_unit_test_setup(test_empty_leaves, set_up),
         cmocka_unit_test_setup(test_out_of_range_is_the_highest_basic_leaf, set_up),
         cmocka_unit_test_setup(test_vendor_and_brand_are_the_cpus, set_up),

@@ -3,8 +3,8 @@
  * MSR policy through the exit handlers, and the bitmap against it, bit for bit.
  * SDM 3C 24.6.9 "MSR-Bitmap Address", 4 2.1 "Architectural MSRs", 2D "WRMSR".
  *
- * links: vmx/exit/msr.c vmx/exit/mtrr.c vmx/event.c vmx/apicv.c vmx/controls.c test/fake/vmcs.c test/fake/msr.c
- * test/fake/cpu.c
+ * links: vmx/exit/msr.c vmx/exit/mtrr.c vmx/event.c vmx/apicv.c vmx/controls.c vmx/speculation.c
+ * links: arch/x86/speculation.c kernel/lib/format.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  *
  * flags: -Itest/fake
  */
