@@ -135,7 +135,7 @@ enum status frames_allocate(u64 count, u64 align_frames, hpa_t *out)
     enum status status = frames_allocate_dirty(count, align_frames, out);
 
     if (status == STATUS_OK)
-        memset(phys_to_virt(*out), 0, count * FRAME_BYTES);
+        memory_fill_long(phys_to_virt(*out), 0, count * FRAME_BYTES);
     return status;
 }
 

@@ -4,6 +4,42 @@
  */
 #include "kernel/lib/string.h"
 
+#define PIECE_BYTES 0x10000u
+
+static void (*between_pieces)(void);
+
+void memory_set_between(void (*between)(void))
+{
+    between_pieces = between;
+}
+
+static size_t piece_of(u64 bytes)
+{
+    return bytes < PIECE_BYTES ? (size_t)bytes : PIECE_BYTES;
+}
+
+static void pause_between(void)
+{
+    if (between_pieces)
+        between_pieces();
+}
+
+void memory_copy_long(void *to, const void *from, u64 bytes)
+{
+    for (u64 done = 0; done < bytes; done += PIECE_BYTES) {
+        memcpy((u8 *)to + done, (const u8 *)from + done, piece_of(bytes - done));
+        pause_between();
+    }
+}
+
+void memory_fill_long(void *to, u8 value, u64 bytes)
+{
+    for (u64 done = 0; done < bytes; done += PIECE_BYTES) {
+        memset((u8 *)to + done, value, piece_of(bytes - done));
+        pause_between();
+    }
+}
+
 size_t string_length(const char *text)
 {
     size_t n = 0;

@@ -13,6 +13,14 @@ void *memmove(void *to, const void *from, size_t bytes);
 void *memset(void *to, int value, size_t bytes);
 int memcmp(const void *a, const void *b, size_t bytes);
 
+/*
+ * For what may be many megabytes: memcpy and memset in pieces of 64 KiB. After each, what memory_set_between() gave is
+ * called, so that whoever has time for nothing else meanwhile can give others a turn.
+ */
+void memory_copy_long(void *to, const void *from, u64 bytes);
+void memory_fill_long(void *to, u8 value, u64 bytes);
+void memory_set_between(void (*between)(void));
+
 size_t string_length(const char *text);
 /* The length of text, but at most `bound`: never reads past text[bound - 1]. */
 size_t string_length_bounded(const char *text, size_t bound);

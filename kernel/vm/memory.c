@@ -185,7 +185,7 @@ enum status guest_memory_write(const struct guest_memory *memory, gpa_t to, cons
         return STATUS_OUT_OF_RANGE;
     for (u64 done = 0; done < bytes; done += run) {
         u8 *host = view(memory, to.raw + done, bytes - done, &run);
-        memcpy(host, (const u8 *)from + done, run);
+        memory_copy_long(host, (const u8 *)from + done, run);
     }
     return STATUS_OK;
 }
@@ -197,7 +197,7 @@ enum status guest_memory_fill(const struct guest_memory *memory, gpa_t to, u8 va
         return STATUS_OUT_OF_RANGE;
     for (u64 done = 0; done < bytes; done += run) {
         u8 *host = view(memory, to.raw + done, bytes - done, &run);
-        memset(host, value, run);
+        memory_fill_long(host, value, run);
     }
     return STATUS_OK;
 }
