@@ -26,10 +26,9 @@ static u64 ns_of_tick(u64 tick)
     return tick / PM_TIMER_HZ * NS_PER_SECOND + rest;
 }
 
-/* The one event that this PC has. */
 static u16 status_now(const struct pm *pm)
 {
-    return tick_now(pm) >> TOP_BIT != pm->timer_epoch ? PM_TIMER_EVENT : 0;
+    return (tick_now(pm) >> TOP_BIT != pm->timer_epoch ? PM_TIMER_EVENT : 0) | pm->button;
 }
 
 static void update(struct pm *pm)
@@ -63,7 +62,14 @@ static void write_event(void *device, u64 offset, u8 bytes, u64 value)
 
     if (shifted & PM_TIMER_EVENT)
         pm->timer_epoch = tick_now(pm) >> TOP_BIT;
+    pm->button &= (u16)~shifted;
     pm->enable = (u16)((pm->enable & ~(mask >> 16)) | (shifted >> 16 & EVENTS));
+    update(pm);
+}
+
+void pm_press_power_button(struct pm *pm)
+{
+    pm->button = PM_POWER_BUTTON_EVENT;
     update(pm);
 }
 

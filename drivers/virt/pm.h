@@ -17,12 +17,13 @@
 #define PM_SCI_IRQ    9u /* level-triggered */
 
 #define PM_TIMER_EVENT        0x0001u /* bit 31 of the timer changed */
-#define PM_GLOBAL_EVENT       0x0020u /* these can be enabled, but never happen */
+#define PM_GLOBAL_EVENT       0x0020u /* can be enabled, but never happens; so the RTC's */
 #define PM_POWER_BUTTON_EVENT 0x0100u
 #define PM_RTC_EVENT          0x0400u
 
 struct pm {
     u16 enable;
+    u16 button;           /* PM_POWER_BUTTON_EVENT: it has been pressed */
     u64 timer_epoch;      /* the timer's bits from 31 on when PM_TIMER_EVENT was last cleared */
     struct vtimer *timer; /* armed while the timer's event can interrupt */
     struct vtimer_set *timers;
@@ -31,5 +32,7 @@ struct pm {
 
 /* Registers the ports and one timer. Status: as of bus_add_ports. */
 enum status pm_init(struct pm *pm, struct bus *bus, struct vtimer_set *timers, struct line sci) MUST_CHECK;
+/* The VM's lock is held. */
+void pm_press_power_button(struct pm *pm);
 
 #endif

@@ -88,7 +88,6 @@ _Static_assert(sizeof(struct fadt) == 276 - HEADER_BYTES, "the FADT of revision 
 
 #define FADT_WBINVD          BIT(0)
 #define FADT_PROC_C1         BIT(2)
-#define FADT_NO_POWER_BUTTON BIT(4)
 #define FADT_NO_SLEEP_BUTTON BIT(5)
 #define FADT_NO_RTC_WAKE     BIT(6)
 #define FADT_TIMER_32        BIT(8)
@@ -111,8 +110,7 @@ static const struct fadt fadt = {
     .c3_latency_us = 0xfff,
     .century = 0x32,
     .boot_flags = FADT_HAS_ISA | FADT_HAS_8042,
-    .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE |
-             FADT_TIMER_32 | FADT_RESET,
+    .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_TIMER_32 | FADT_RESET,
     .reset = PORT(8, 1, GUEST_ACPI_RESET_PORT),
     .reset_value = GUEST_ACPI_RESET_VALUE,
     .x_dsdt = AT_DSDT,

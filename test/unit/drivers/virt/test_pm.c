@@ -90,12 +90,34 @@ static void test_interrupt(void **state)
     assert_false(bench.level);
 }
 
+/* ACPI Specification 4.8.2.2.1.1 "Fixed Power Button" */
+static void test_power_button(void **state)
+{
+    (void)state;
+    put(0x602, 2, 0x0100);
+    pm_press_power_button(&pm);
+    assert_int_equal(get(0x600, 2), 0x0100);
+    assert_true(bench.level);
+    put(0x600, 2, 0x0421); /* not its bit */
+    assert_true(bench.level);
+    put(0x601, 1, 0x01);
+    assert_int_equal(get(0x600, 2), 0);
+    assert_false(bench.level);
+    put(0x602, 2, 0);
+    pm_press_power_button(&pm);
+    assert_false(bench.level);
+    assert_int_equal(get(0x600, 2), 0x0100);
+    put(0x602, 2, 0x0100); /* it was pressed before */
+    assert_true(bench.level);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_timer, start),
         cmocka_unit_test_setup(test_status, start),
         cmocka_unit_test_setup(test_interrupt, start),
+        cmocka_unit_test_setup(test_power_button, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
