@@ -53,6 +53,13 @@ void virt_vcpu_detach(struct vcpu *vcpu);
 void virt_vcpu_report(struct vcpu *vcpu);
 /* Prints "rootlet: vm exits ..." : entries and exits by cause, summed over the VM's vCPUs. */
 void virt_vm_print_statistics(const struct vm *vm);
+/*
+ * A count that grows when a guest of the VM halts, makes a hypercall, or uses a device or an MSR; what the CPU
+ * virtualises by itself does not show. Any CPU.
+ */
+COLD u64 virt_vm_signs_of_life(const struct vm *vm);
+/* The next run of a VM takes over what these two count. */
+COLD void virt_vm_carry_statistics(struct vm *to, const struct vm *from);
 /* The name of a basic exit reason; "unknown" if it has none. SDM 3D Appendix C "VMX Basic Exit Reasons" */
 const char *virt_exit_name(u32 reason);
 /* What the detail of such an exit's record is (docs/trace.md); NULL: nothing. */

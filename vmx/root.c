@@ -220,13 +220,16 @@ void virt_cpu_leave(void)
     vmxon_region[cpu_id()] = hpa(0);
 }
 
-/* With QUIRK_VIRTUAL_DELIVERY a kernel whose locks rest on RFLAGS.IF comes to a stop sooner or later. */
+/*
+ * With QUIRK_VIRTUAL_DELIVERY a kernel whose locks rest on RFLAGS.IF comes to a stop sooner or later. A watchdog has to
+ * see EOIs.
+ */
 bool virt_delivers_interrupts(const struct vm *vm)
 {
     enum vm_apicv wanted = vm->spec.apicv;
 
     return vmx_features.has_apicv && wanted != VM_APICV_OFF &&
-           (wanted == VM_APICV_ON || !quirks_have(QUIRK_VIRTUAL_DELIVERY));
+           (wanted == VM_APICV_ON || (!quirks_have(QUIRK_VIRTUAL_DELIVERY) && !vm->spec.watchdog_ms));
 }
 
 bool virt_needs_host_timer(void)

@@ -36,7 +36,7 @@ _Static_assert(offsetof(struct vcpu_frame, posted.vectors) == 0, "the descriptor
 #define VCPU_FRAMES ((u32)((sizeof(struct vcpu_frame) + FRAME_BYTES - 1) / FRAME_BYTES))
 
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
-static u32 next_vpid = 1;                /* atomic; 0 is the host's own */
+static u32 next_vpid;                    /* atomic; VPID 0 is the host's own */
 
 enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
 {
@@ -59,8 +59,8 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->xcr0 = XCR0_X87;
     v->dr6 = 0xffff0ff0;
     v->end_flags = VMX_END_FLAGS;
-    if (vmx_features.has_vpid)
-        v->vpid = (u16)__atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED);
+    if (vmx_features.has_vpid) /* one that comes again belongs to another EPT by then */
+        v->vpid = (u16)(1 + __atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED) % UINT16_MAX);
     xsave_area_init(v->xsave_area);
     v->base.vm = vm;
     v->base.index = index;
@@ -95,6 +95,33 @@ void virt_vcpu_destroy(struct vcpu *vcpu)
 void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
 {
     vmx_vcpu_of(vcpu)->start = *start;
+}
+
+static COLD u64 exits_of(const struct vm *vm, u32 reason)
+{
+    u64 sum = 0;
+
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sum += vmx_vcpu_of(vm->vcpus[i])->exits[reason];
+    return sum;
+}
+
+void virt_vm_carry_statistics(struct vm *to, const struct vm *from)
+{
+    for (u32 reason = 0; reason < EXIT_REASONS; reason++)
+        vmx_vcpu_of(to->vcpus[0])->exits[reason] += exits_of(from, reason);
+}
+
+/* SDM 3D Appendix C "VMX Basic Exit Reasons" */
+u64 virt_vm_signs_of_life(const struct vm *vm)
+{
+    enum { HLT = 12, VMCALL = 18, IO = 30, RDMSR, WRMSR, APIC_ACCESS = 44, EOI, EPT_VIOLATION = 48, APIC_WRITE = 56 };
+    static const u8 signs[] = {HLT, VMCALL, IO, RDMSR, WRMSR, APIC_ACCESS, EOI, EPT_VIOLATION, APIC_WRITE};
+    u64 sum = 0;
+
+    for (u32 i = 0; i < ARRAY_SIZE(signs); i++)
+        sum += exits_of(vm, signs[i]);
+    return sum;
 }
 
 /* Host state that is the same on every CPU, but for HOST_RIP, which is run.c's. SDM 3C 24.5 "Host-State Area", 26.2.2

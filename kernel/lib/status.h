@@ -12,14 +12,16 @@
 
 enum status {
     STATUS_OK = 0,
-    STATUS_INVALID,     /* the input breaks its format or a rule; the refusal says which */
-    STATUS_TRUNCATED,   /* the input ends before what it promises */
-    STATUS_UNSUPPORTED, /* well formed, but this machine or version does not have it */
-    STATUS_NO_MEMORY,   /* too few frames, or a fixed table is full */
-    STATUS_OUT_OF_RANGE /* an address or number lies outside what it may be */
+    STATUS_INVALID,      /* the input breaks its format or a rule; the refusal says which */
+    STATUS_TRUNCATED,    /* the input ends before what it promises */
+    STATUS_UNSUPPORTED,  /* well formed, but this machine or version does not have it */
+    STATUS_NO_MEMORY,    /* too few frames, or a fixed table is full */
+    STATUS_OUT_OF_RANGE, /* an address or number lies outside what it may be */
+    STATUS_GONE,         /* what it names has ended */
+    STATUS_WRONG_STATE   /* it is in no state for that */
 };
 
-#define REFUSAL_BYTES 200
+#define REFUSAL_BYTES 256
 
 struct refusal {
     char text[REFUSAL_BYTES]; /* NUL-terminated; no quote character and no newline */

@@ -68,7 +68,7 @@ static void move_home(struct vcpu *vcpu, u32 to)
     if (vcpu->home_cpu != VCPU_NO_CPU) {
         struct sched_cpu *source = &sched_cpus[vcpu->home_cpu];
         u64 ahead = vcpu->vruntime > source->min_vruntime ? vcpu->vruntime - source->min_vruntime : 0;
-        __atomic_fetch_sub(&source->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&source->load, vcpu->load_weight, __ATOMIC_RELAXED);
         virt_vcpu_detach(vcpu);
         vcpu->migrations++;
         trace_event(TRACE_MIGRATE, vcpu, to);
@@ -76,7 +76,8 @@ static void move_home(struct vcpu *vcpu, u32 to)
     } else {
         vcpu->vruntime = target->min_vruntime;
     }
-    __atomic_fetch_add(&target->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+    vcpu->load_weight = vcpu->vm->spec.weight;
+    __atomic_fetch_add(&target->load, vcpu->load_weight, __ATOMIC_RELAXED);
     vcpu->home_cpu = to;
     insert_ready(target, vcpu);
     sched_attend(to, 0);
@@ -94,8 +95,25 @@ static u32 idle_cpu_for(const struct vcpu *vcpu)
     return mask ? (u32)__builtin_ctzll(mask) : VCPU_NO_CPU;
 }
 
+/* Its VM's weight or affinity has been changed since it came here. */
+static COLD void place_anew(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    if (!(vcpu->vm->spec.affinity & BIT(cpu_id()))) {
+        sched_add(vcpu);
+        return;
+    }
+    __atomic_fetch_sub(&cpu->load, vcpu->load_weight, __ATOMIC_RELAXED);
+    vcpu->load_weight = vcpu->vm->spec.weight;
+    __atomic_fetch_add(&cpu->load, vcpu->load_weight, __ATOMIC_RELAXED);
+    insert_ready(cpu, vcpu);
+}
+
 void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
+    if (UNLIKELY(!(vcpu->vm->spec.affinity >> cpu_id() & 1) || vcpu->load_weight != vcpu->vm->spec.weight)) {
+        place_anew(cpu, vcpu);
+        return;
+    }
     u32 idle = is_busy(cpu) || cpu->ready ? idle_cpu_for(vcpu) : VCPU_NO_CPU;
 
     if (idle != VCPU_NO_CPU && !__atomic_load_n(&sched_cpus[idle].ready_count, __ATOMIC_SEQ_CST))

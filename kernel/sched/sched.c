@@ -34,7 +34,7 @@ static u64 first_run_tsc; /* atomic */
 
 static void retire(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    __atomic_fetch_sub(&cpu->load, vcpu->vm->spec.weight, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&cpu->load, vcpu->load_weight, __ATOMIC_RELAXED);
     vcpu->state = VCPU_STOPPED;
     vm_retire_vcpu(vcpu);
 }
@@ -217,6 +217,25 @@ void sched_deadline_reached(struct vcpu *vcpu)
     update_deadline(vcpu);
 }
 
+/* Run time that watchdog= leaves the vCPU, if no sign of life comes. */
+static COLD u64 watchdog_left(const struct vcpu *vcpu)
+{
+    u64 used = vcpu->run_tsc - vcpu->vm->watch[vcpu->index].since_run_tsc;
+    return used < vcpu->vm->watchdog_tsc ? vcpu->vm->watchdog_tsc - used : 0;
+}
+
+/* A sign of any vCPU's is the VM's. Exits are counted anyway, so that looking is all that it costs. */
+static COLD void watch(struct vcpu *vcpu)
+{
+    struct vm_watch *seen = &vcpu->vm->watch[vcpu->index];
+    u64 signs = virt_vm_signs_of_life(vcpu->vm);
+
+    if (signs != seen->signs)
+        *seen = (struct vm_watch){signs, vcpu->run_tsc};
+    else if (!watchdog_left(vcpu))
+        vm_stop(vcpu->vm, VM_STOP_WATCHDOG, "ms=%u", vcpu->vm->spec.watchdog_ms);
+}
+
 static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     if (vm_is_stopping(vcpu->vm)) {
@@ -289,6 +308,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     u64 start = cpu_tsc();
     u64 slice = LIKELY(!cpu->sharing) ? slice_of(vcpu) : minimum(slice_of(vcpu), sharing_slice_tsc);
     u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), sched_cap_budget(vcpu, start));
+    bool watched = UNLIKELY(vcpu->vm->watchdog_tsc);
 
     if (budget == 0 && limit_left_tsc(vcpu)) {
         vcpu->throttled = true;
@@ -297,7 +317,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     }
     vcpu->state = VCPU_RUNNING;
     vcpu->slices++;
-    vcpu->slice_end_tsc = start + budget;
+    vcpu->slice_end_tsc = start + (LIKELY(!watched) ? budget : minimum(budget, watchdog_left(vcpu)));
     cpu->current = vcpu;
     cpu->current_since_tsc = start;
     machine_check_look(start);
@@ -313,6 +333,8 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     cpu->current = NULL;
     take_input(vcpu); /* it may be about to block: nobody would look again */
     charge(cpu, vcpu, now);
+    if (watched)
+        watch(vcpu);
     after_run(cpu, vcpu, now);
 }
 
@@ -455,6 +477,8 @@ static ALWAYS_INLINE bool take_turn(struct sched_cpu *cpu)
         retire(cpu, vcpu);
     else if (UNLIKELY(wants_pause(vcpu)))
         sched_rest(cpu, vcpu);
+    else if (UNLIKELY(!(vcpu->vm->spec.affinity >> cpu_id() & 1))) /* it has been changed */
+        sched_place_ready(cpu, vcpu);
     else
         run(cpu, vcpu);
     return true;

@@ -14,7 +14,7 @@
 #include "kernel/frames.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
-#include "kernel/start/vms.h"
+#include "kernel/start/life.h"
 #include "kernel/sched/sched.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
@@ -50,6 +50,12 @@ static void take_input(void *devices)
 {
     struct board *board = devices;
     pc_take_input(&board->pc);
+}
+
+static void press_power_button(void *devices)
+{
+    struct board *board = devices;
+    pm_press_power_button(&board->pc.pm);
 }
 
 /* No lock: an entry that changes meanwhile is another vCPU's, which runs. */
@@ -314,6 +320,7 @@ static enum status attach(struct vm *vm, void *room)
     board->host = (struct pc_host){board, console_put, request, interrupt_raised, message, console_get};
     vm->devices = board;
     vm->take_input = take_input;
+    vm->press_power_button = press_power_button;
     vm->may_raise_nmi = may_raise_nmi;
     vm->intc = pc_interrupt_controller(&board->pc);
     for (u32 i = 0; i < vm->spec.cpus; i++)
@@ -340,4 +347,4 @@ static void explain(struct vm *vm)
         trace_print_folded(vm, log_text);
 }
 
-const struct vm_board board_pc = {bytes, load, attach, explain, vms_vm_ended};
+const struct vm_board board_pc = {bytes, load, attach, explain, life_run_ended};

@@ -12,7 +12,9 @@
 #include "kernel/start/boot_memory.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/lib/string.h"
 #include "kernel/log.h"
+#include "kernel/start/life.h"
 #include "kernel/start/vms.h"
 #include "kernel/panic.h"
 #include "kernel/start/host.h"
@@ -152,6 +154,8 @@ static void run_machines(enum trace_to trace)
 {
     u64 frames_before = frames_free_count();
 
+    memory_set_between(sched_share_cpu);
+    sched_set_work(life_work);
     enter_root_everywhere();
     vms_start(&boot_info, &board_pc);
     sched_run();

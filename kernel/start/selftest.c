@@ -10,6 +10,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
+#include "kernel/start/life.h"
 #include "kernel/start/vms.h"
 #include "kernel/machine_check.h"
 #include "kernel/panic.h"
@@ -58,13 +59,14 @@ static const struct {
     const char *word;
     void (*begin)(void);
 } tests[] = {
-    {"vmx-again",     enter_vmx_again    },
-    {"panic-at-end",  panic_at_end       },
-    {"bad-entry",     virt_spoil_entries },
-    {"machine-check", await_machine_check},
-    {"cpu-differs",   it_is_done         },
-    {"tsc-skew",      it_is_done         },
-    {"tsc-stuck",     it_is_done         },
+    {"vmx-again",       enter_vmx_again     },
+    {"panic-at-end",    panic_at_end        },
+    {"bad-entry",       virt_spoil_entries  },
+    {"machine-check",   await_machine_check },
+    {"restart-at-once", life_restart_at_once},
+    {"cpu-differs",     it_is_done          },
+    {"tsc-skew",        it_is_done          },
+    {"tsc-stuck",       it_is_done          },
 };
 
 void selftest_begin(const char *word)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From module lines to VMs, and the sum of their ends. Boot CPU; vms_vm_ended comes from any.
+ * From module lines to VMs, and the sum of their ends. Boot CPU.
  */
 #include "kernel/start/vms.h"
 #include "arch/x86/paging.h"
@@ -13,7 +13,8 @@
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
-#include "kernel/sched/sched.h"
+#include "kernel/panic.h"
+#include "kernel/start/life.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
@@ -24,10 +25,9 @@ struct module_line {
 };
 
 static struct module_line lines[BOOT_MAX_MODULES];
-static struct vm *vms; /* in the order in which they were made */
-static struct vm **last_vm = &vms;
-static u32 running = 1; /* atomic; one for vms_start itself */
-static u32 failed;      /* atomic */
+static const struct boot_info *boot;
+static const struct vm_board *board;
+static u32 failed; /* atomic */
 static const char *input_name = "";
 static struct vm *input_vm;
 static const struct host_options no_options;
@@ -80,19 +80,6 @@ bool vms_all_well(void)
     return !__atomic_load_n(&failed, __ATOMIC_SEQ_CST);
 }
 
-static void drop_running(void)
-{
-    if (__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST) == 0)
-        sched_finish();
-}
-
-void vms_vm_ended(bool clean)
-{
-    if (!clean)
-        vms_note_failure();
-    drop_running();
-}
-
 /* Serial interrupt, boot CPU. */
 static void note_input(void)
 {
@@ -124,9 +111,10 @@ void vms_set_debugger(const struct host_options *options)
     debugger = options;
 }
 
+/* The first of that name, and its first run alone. */
 static void connect_debugger(struct vm *vm)
 {
-    if (!string_equal(vm->spec.name, debugger->gdb))
+    if (debugged_vm || vm->restart || !string_equal(vm->spec.name, debugger->gdb))
         return;
     gdb_stub_connect(vm, debugger);
     debugged_vm = vm;
@@ -143,16 +131,16 @@ static void open_debugger(void)
     refuse_option(&whole);
 }
 
-static void refuse_vm(const char *name, const char *why)
+void vms_refuse(const char *name, const char *why)
 {
     log_event("vm refused name=%s why=\"%s\"", name, why);
     vms_note_failed("vm=%s refused=\"%s\"", name, why);
 }
 
 /* The boot module of this name that comes first, or NULL. */
-static const struct module_line *boot_line_of(const char *name, u32 count)
+static const struct module_line *boot_line_of(const char *name)
 {
-    for (u32 i = 0; i < count; i++)
+    for (u32 i = 0; i < boot->module_count; i++)
         if (lines[i].spec.role == VM_ROLE_BOOT && string_equal(lines[i].spec.name, name))
             return &lines[i];
     return NULL;
@@ -163,17 +151,16 @@ static struct image image_of(const struct boot_module *module, const char *line)
     return (struct image){phys_to_virt(module->start), module->size_bytes, line};
 }
 
-/*
- * Gathers the modules of VM `index`. A bad module line refuses the VM that it belongs to: *why is then that line's.
- */
-static enum status gather(const struct boot_info *boot, u32 index, struct load_request *request, struct refusal *why)
+/* Gathers the modules of a VM. A bad line of one of them refuses the VM: *why is then that line's. */
+static enum status gather(const struct life *life, struct load_request *request, struct refusal *why)
 {
-    const struct vm_spec *spec = &lines[index].spec;
+    const struct vm_spec *spec = &life->spec;
 
-    *request = (struct load_request){
-        .vm_name = spec->name, .kind = spec->kind, .boot = image_of(&boot->modules[index], spec->guest_command_line)};
-    for (u32 i = 0; i < boot->module_count; i++) {
-        if (lines[i].spec.role == VM_ROLE_BOOT || !string_equal(lines[i].spec.name, spec->name))
+    *request = (struct load_request){.vm_name = spec->name,
+                                     .kind = spec->kind,
+                                     .boot = image_of(&boot->modules[life->module], spec->guest_command_line)};
+    for (u32 i = 0; i < boot->module_count && life->loaded_name[0]; i++) {
+        if (lines[i].spec.role == VM_ROLE_BOOT || !string_equal(lines[i].spec.name, life->loaded_name))
             continue;
         if (lines[i].bad) {
             *why = lines[i].why;
@@ -193,69 +180,116 @@ static enum status gather(const struct boot_info *boot, u32 index, struct load_r
     return STATUS_OK;
 }
 
-static void start_vm(const struct boot_info *boot, u32 index, const struct vm_board *board)
+enum status vms_make(const struct life *life, u32 restart, struct vm **out, struct refusal *why)
 {
     static struct load_request request;
-    struct module_line *line = &lines[index];
-    struct refusal why;
-    struct vm *vm;
+    const struct vm_setup setup = {&life->spec, &request, board, life->id, restart};
+    enum status status = gather(life, &request, why);
 
-    if (boot_line_of(line->spec.name, boot->module_count) != line) {
-        refuse_vm(line->spec.name, "a second definition of this name; use another vm= or give role=");
-        return;
-    }
-    if (gather(boot, index, &request, &why) != STATUS_OK ||
-        vm_create(&line->spec, &request, board, &vm, &why) != STATUS_OK) {
-        refuse_vm(line->spec.name, why.text);
-        return;
-    }
-    connect_terminal(vm);
-    connect_debugger(vm);
-    *last_vm = vm;
-    last_vm = &vm->next;
-    __atomic_fetch_add(&running, 1, __ATOMIC_SEQ_CST);
-    vm_start(vm);
+    if (status == STATUS_OK)
+        status = vm_create(&setup, out, why);
+    if (status != STATUS_OK)
+        return status;
+    connect_terminal(*out);
+    connect_debugger(*out);
+    return STATUS_OK;
 }
 
-static void check_orphan(const struct boot_info *boot, u32 index)
+static void start_vm(u32 index)
 {
-    if (boot_line_of(lines[index].spec.name, boot->module_count))
+    const struct module_line *line = &lines[index];
+    struct life *life;
+    struct refusal why;
+
+    if (boot_line_of(line->spec.name) != line)
+        vms_refuse(line->spec.name, "a second definition of this name; use another vm= or give role=");
+    else if (life_make(&line->spec, index, line->spec.name, &life, &why) != STATUS_OK)
+        vms_refuse(line->spec.name, why.text);
+}
+
+/* ---- modules, for VMs that are started later ---- */
+
+bool life_module(u32 index, struct life_module *out)
+{
+    if (index >= boot->module_count)
+        return false;
+    *out = (struct life_module){boot->modules[index].line, lines[index].spec.name, lines[index].spec.role,
+                                boot->modules[index].size_bytes};
+    return true;
+}
+
+const char *vms_name_of_module(u32 index)
+{
+    return !lines[index].bad && lines[index].spec.role == VM_ROLE_BOOT ? lines[index].spec.name : "";
+}
+
+/* What a line without keys would ask for, if the module's own does not say. */
+static void spec_of_module(u32 index, struct vm_spec *spec)
+{
+    if (vms_name_of_module(index)[0])
+        *spec = lines[index].spec;
+    else
+        CHECK(vm_spec_parse("vm=unnamed", spec, NULL) == STATUS_OK);
+}
+
+enum status vms_find_module(const char *text, u32 *index, struct vm_spec *spec, struct refusal *why)
+{
+    const struct module_line *line = boot_line_of(text);
+    u64 number;
+
+    if (line)
+        *index = (u32)(line - lines);
+    else if (string_to_number(text, string_length(text), &number) && number && number <= boot->module_count)
+        *index = (u32)number - 1;
+    else
+        return refuse(why, STATUS_INVALID,
+                      "there is no module '%.48s'; give a number from 1 to %u or a name after vm=", text,
+                      boot->module_count);
+    spec_of_module(*index, spec);
+    return STATUS_OK;
+}
+
+static void check_orphan(u32 index)
+{
+    if (boot_line_of(lines[index].spec.name))
         return; /* gather() gives the VM its modules, and refuses it for a bad one */
-    refuse_vm(lines[index].spec.name, lines[index].bad
-                                          ? lines[index].why.text
-                                          : "it has a role=, but no line defines this VM; add its boot image with "
-                                            "the same vm= and no role=");
+    vms_refuse(lines[index].spec.name, lines[index].bad
+                                           ? lines[index].why.text
+                                           : "it has a role=, but no line defines this VM; add its boot image with "
+                                             "the same vm= and no role=");
 }
 
 /* A VM that an option of the hypervisor's own names. */
-static void check_name(const char *option, const char *name, u32 count)
+static void check_name(const char *option, const char *name)
 {
     struct refusal why;
 
-    if (!name[0] || boot_line_of(name, count))
+    if (!name[0] || boot_line_of(name))
         return;
     refuse(&why, STATUS_INVALID, "%s=%s: no line defines this VM; give a name that stands after vm=", option, name);
     refuse_option(&why);
 }
 
-void vms_start(const struct boot_info *boot, const struct vm_board *board)
+void vms_start(const struct boot_info *info, const struct vm_board *vm_board)
 {
+    boot = info;
+    board = vm_board;
     for (u32 i = 0; i < boot->module_count; i++)
         lines[i].bad = vm_spec_parse(boot->modules[i].line, &lines[i].spec, &lines[i].why) != STATUS_OK;
     for (u32 i = 0; i < boot->module_count; i++) {
         char number[16];
         format_text(number, sizeof number, "module%u", i + 1);
         if (!lines[i].spec.name[0])
-            refuse_vm(number, lines[i].why.text);
+            vms_refuse(number, lines[i].why.text);
         else if (lines[i].spec.role != VM_ROLE_BOOT)
-            check_orphan(boot, i);
+            check_orphan(i);
         else if (lines[i].bad)
-            refuse_vm(lines[i].spec.name, lines[i].why.text);
+            vms_refuse(lines[i].spec.name, lines[i].why.text);
         else
-            start_vm(boot, i, board);
+            start_vm(i);
     }
-    check_name("console.input", input_name, boot->module_count);
-    check_name("gdb", debugger->gdb, boot->module_count);
+    check_name("console.input", input_name);
+    check_name("gdb", debugger->gdb);
     open_debugger();
     if (boot->modules_dropped) {
         log_error("%u modules come after the first %u and are left out", boot->modules_dropped, BOOT_MAX_MODULES);
@@ -265,25 +299,20 @@ void vms_start(const struct boot_info *boot, const struct vm_board *board)
         log_error("no module: nothing to run; add a line like: module2 /guests/hello.elf vm=hello mem=8M");
         vms_note_failure();
     }
-    drop_running();
+    life_end();
 }
 
-static void report(const struct vm *vm)
+void vms_report(const struct vm *vm)
 {
-    u64 run_tsc = 0, slices = 0, migrations = 0;
+    struct vm_sums sums = vm_sums(vm);
 
-    for (u32 i = 0; i < vm->spec.cpus; i++) {
-        run_tsc += vm->vcpus[i]->run_tsc;
-        slices += vm->vcpus[i]->slices;
-        migrations += vm->vcpus[i]->migrations;
-    }
     if (!vm->clean)
         vms_note_failed("vm=%s reason=%s%s%s%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->where,
                         vm->detail, vm->remark[0] ? " remark=\"" : "", vm->remark, vm->remark[0] ? "\"" : "");
     u64 entries = virt_vm_entries(vm);
     log_event("vm stats name=%s run_us=%lu wall_us=%lu slices=%lu entries=%lu exits=%lu migrations=%lu", vm->spec.name,
-              clock_ns_from_tsc(run_tsc) / 1000, clock_ns_from_tsc(vm->stop_tsc - vm->start_tsc) / 1000, slices,
-              entries, entries, migrations);
+              clock_ns_from_tsc(sums.run_tsc) / 1000, clock_ns_from_tsc(sums.wall_tsc) / 1000, sums.slices, entries,
+              entries, sums.migrations);
     virt_vm_print_statistics(vm);
 }
 
@@ -302,11 +331,11 @@ static void print_trace(enum trace_to to)
     struct refusal why;
 
     if (to == TRACE_TO_SERIAL)
-        trace_print_all(vms, log_text);
+        trace_print_all(life_list_runs(), log_text);
     if (to != TRACE_TO_COM2)
         return;
     com2_works = serial_init(SERIAL_COM2);
-    trace_print_all(vms, trace_to_com2);
+    trace_print_all(life_list_runs(), trace_to_com2);
     if (com2_works)
         return;
     refuse(&why, STATUS_UNSUPPORTED, "trace=com2: no UART answers at COM2, or it does not send; use trace=serial");
@@ -318,10 +347,5 @@ void vms_report_and_free(enum trace_to trace)
     console_set_reader(NULL);
     gdb_stub_flush();
     print_trace(trace);
-    while (vms) {
-        struct vm *vm = vms;
-        vms = vm->next;
-        report(vm);
-        vm_destroy(vm);
-    }
+    life_forget_all();
 }

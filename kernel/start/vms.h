@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The machine's run as a whole: VMs made from module lines, how many are still there, whether all went well, and the
- * statistics at the end. Boot CPU, but for vms_vm_ended.
+ * The machine's run as a whole: VMs made from module lines, whether all went well, and the statistics at the end. Boot
+ * CPU.
  */
 #ifndef ROOTLET_KERNEL_START_VMS_H
 #define ROOTLET_KERNEL_START_VMS_H
 
 #include "boot/boot_info.h"
-#include "kernel/vm/vm.h"
+#include "kernel/vm/life.h"
 
 /*
  * Makes and starts a VM of each boot module; each that cannot be is refused with one line. Preconditions: scheduler and
@@ -25,8 +25,16 @@ void vms_note_failed(const char *format, ...) PRINTF(1, 2);
 /* What is to be said again, a line for each. */
 void vms_print_failed(void);
 bool vms_all_well(void);
-/* A VM has ended and its memory is released; the last one ends the scheduler's work. Any CPU. */
-void vms_vm_ended(bool clean);
+/* One VM is refused: said now, and again at the end. */
+void vms_refuse(const char *name, const char *why);
+/* A run of a VM, made from its boot module; its terminal and its debugger are connected. */
+enum status vms_make(const struct life *life, u32 restart, struct vm **out, struct refusal *why) MUST_CHECK;
+/* A run's statistics, and those of the runs before it; if it did not end well, the end says it again. */
+COLD void vms_report(const struct vm *vm);
+/* The boot module that `text` names, or whose number it is; *spec: what its line asks for. */
+COLD enum status vms_find_module(const char *text, u32 *index, struct vm_spec *spec, struct refusal *why) MUST_CHECK;
+/* The VM that its line defines, "" if none: whose initrd and modules go with it. */
+COLD const char *vms_name_of_module(u32 index);
 /* Prints the flight recorder where it is wanted, and each VM's statistics, and frees its object; all VMs have ended. */
 void vms_report_and_free(enum trace_to trace);
 

@@ -101,6 +101,13 @@ static bool copy_name(struct text value, char *to)
     return true;
 }
 
+bool vm_spec_is_name(const char *text)
+{
+    char copy[VM_NAME_BYTES];
+
+    return copy_name((struct text){text, string_length(text)}, copy);
+}
+
 static bool take_name(struct text value, void *target)
 {
     return copy_name(value, ((struct vm_spec *)target)->name);
@@ -242,6 +249,27 @@ static bool take_apicv(struct text value, void *target)
     return apicv >= 0;
 }
 
+static bool take_restart(struct text value, void *target)
+{
+    static const char *const words[] = {
+        [VM_RESTART_NEVER] = "never", [VM_RESTART_ON_FAILURE] = "on-failure", [VM_RESTART_ALWAYS] = "always"};
+    struct vm_spec *spec = target;
+    int restart = find_word(value, words, ARRAY_SIZE(words));
+    if (restart >= 0)
+        spec->restart = (enum vm_restart)restart;
+    return restart >= 0;
+}
+
+static bool take_restarts(struct text value, void *target)
+{
+    return take_u32(value, 1, UINT32_MAX, &((struct vm_spec *)target)->restarts);
+}
+
+static bool take_watchdog(struct text value, void *target)
+{
+    return take_u32(value, 1, UINT32_MAX, &((struct vm_spec *)target)->watchdog_ms);
+}
+
 enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the first rows of vm_keys */
 
 static const struct key vm_keys[] = {
@@ -257,10 +285,14 @@ static const struct key vm_keys[] = {
     {"dump",     take_dump,     "none, regs, screen or vmcs"                                    },
     {"stealth",  take_stealth,  "on or off"                                                     },
     {"apicv",    take_apicv,    "auto, on or off"                                               },
+    {"restart",  take_restart,  "never, on-failure or always"                                   },
+    {"restarts", take_restarts, "1 to 4294967295 (how often at most)"                           },
+    {"watchdog", take_watchdog, "1 to 4294967295 (run time in ms)"                              },
 };
 
 static const struct key_table vm_table = {
-    vm_keys, ARRAY_SIZE(vm_keys), "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv="};
+    vm_keys, ARRAY_SIZE(vm_keys),
+    "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv= restart= restarts= watchdog="};
 
 static bool take_log(struct text value, void *target)
 {
@@ -410,10 +442,28 @@ static enum status take_word(const struct key_table *table, struct text word, vo
     return STATUS_OK;
 }
 
-enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why)
+/* The words of a line up to " -- " and what follows it. */
+static enum status take_line(const char *line, struct vm_spec *spec, u32 *seen, struct refusal *why)
 {
     enum status status = STATUS_OK;
-    const char *rest = line;
+
+    for (struct text word = next_word(&line); word.length; word = next_word(&line)) {
+        if (text_is(word, "--")) {
+            while (is_space(*line))
+                line++;
+            spec->guest_command_line = line;
+            break;
+        }
+        enum status one = take_word(&vm_table, word, spec, seen, status == STATUS_OK ? why : NULL);
+        status = status == STATUS_OK ? one : status;
+    }
+    if (status == STATUS_OK && spec->restarts && spec->restart == VM_RESTART_NEVER)
+        return refuse(why, STATUS_INVALID, "restarts= without a restart; give restart=on-failure or restart=always");
+    return status;
+}
+
+enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why)
+{
     u32 seen = 0;
 
     *out = (struct vm_spec){.mem_bytes = VM_DEFAULT_MEM,
@@ -421,16 +471,7 @@ enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal 
                             .weight = VM_DEFAULT_WEIGHT,
                             .affinity = ~0ull,
                             .guest_command_line = ""};
-    for (struct text word = next_word(&rest); word.length; word = next_word(&rest)) {
-        if (text_is(word, "--")) {
-            while (is_space(*rest))
-                rest++;
-            out->guest_command_line = rest;
-            break;
-        }
-        enum status one = take_word(&vm_table, word, out, &seen, status == STATUS_OK ? why : NULL);
-        status = status == STATUS_OK ? one : status;
-    }
+    enum status status = take_line(line, out, &seen, why);
     if (!(seen & BIT(KEY_VM)))
         return refuse(why, STATUS_INVALID, "module line '%.48s' has no vm=<name>; write for example vm=hello mem=8M",
                       line);
@@ -439,6 +480,39 @@ enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal 
             why, STATUS_INVALID,
             "a line with role= takes only vm= and role= before ' -- '; other keys belong on the boot image's line");
     return status;
+}
+
+enum status vm_spec_amend(const char *words, struct vm_spec *spec, struct refusal *why)
+{
+    u32 seen = 0;
+    enum status status = take_line(words, spec, &seen, why);
+
+    if (status == STATUS_OK && (seen & (BIT(KEY_VM) | BIT(KEY_ROLE))))
+        return refuse(why, STATUS_INVALID, "vm= and role= belong on module lines; leave them out here");
+    return status;
+}
+
+enum status vm_spec_set(const char *key, const char *value, struct vm_spec *spec, struct refusal *why)
+{
+    static const char *const changeable[] = {"weight", "cap", "affinity", "limit"};
+    struct text name = {key, string_length(key)};
+    struct text text = {value, string_length(value)};
+    bool none = text_is(text, "none");
+    u32 row = 0;
+
+    if (find_word(name, changeable, ARRAY_SIZE(changeable)) < 0)
+        return refuse(why, STATUS_INVALID, "'%.*s' cannot be changed; weight, cap, affinity and limit can",
+                      quoted(name), key);
+    while (!text_is(name, vm_keys[row].name))
+        row++;
+    if (none && vm_keys[row].take == take_cap)
+        spec->cap_percent = 0;
+    else if (none && vm_keys[row].take == take_limit)
+        spec->limit_ms = VM_LIMIT_NONE;
+    else if (!vm_keys[row].take(text, spec))
+        return refuse(why, STATUS_INVALID, "%s=%.*s is not accepted; %s takes %s", key, quoted(text), value, key,
+                      vm_keys[row].accepted);
+    return STATUS_OK;
 }
 
 enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why)

@@ -19,6 +19,9 @@ enum image_kind { IMAGE_AUTO, IMAGE_FLAT16, IMAGE_MULTIBOOT, IMAGE_MULTIBOOT2, I
 enum vm_role { VM_ROLE_BOOT, VM_ROLE_MODULE, VM_ROLE_INITRD };
 enum vm_dump { VM_DUMP_NONE, VM_DUMP_REGS, VM_DUMP_SCREEN, VM_DUMP_VMCS };
 
+/* Whether a VM starts again when it has ended; ON_FAILURE: not if it ended well. */
+enum vm_restart { VM_RESTART_NEVER, VM_RESTART_ON_FAILURE, VM_RESTART_ALWAYS };
+
 /* Whether the CPU's virtual-interrupt delivery serves the VM's local APICs; AUTO: where it is there and sound. */
 enum vm_apicv { VM_APICV_AUTO, VM_APICV_ON, VM_APICV_OFF };
 
@@ -35,6 +38,9 @@ struct vm_spec {
     enum vm_dump dump;
     bool stealth;
     enum vm_apicv apicv;
+    enum vm_restart restart;
+    u32 restarts;                   /* at most so many; 0: no bound */
+    u32 watchdog_ms;                /* run time without a sign of life after which it is hung; 0: nobody looks */
     const char *guest_command_line; /* what follows " -- ", "" if nothing; points into the parsed line */
 };
 
@@ -45,6 +51,14 @@ struct vm_spec {
  * before " -- ".
  */
 COLD enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal *why) MUST_CHECK;
+
+/*
+ * The keys in `words`, and what follows " -- ", in place of those of *spec; not vm= and role=. As vm_spec_parse, but
+ * *spec is then good for nothing. It points into `words` if there is a " -- ".
+ */
+COLD enum status vm_spec_amend(const char *words, struct vm_spec *spec, struct refusal *why) MUST_CHECK;
+/* A key that can be changed while the VM runs: weight, cap, affinity, limit. cap=none and limit=none: no more. */
+COLD enum status vm_spec_set(const char *key, const char *value, struct vm_spec *spec, struct refusal *why) MUST_CHECK;
 
 enum trace_to { TRACE_TO_NOBODY, TRACE_TO_SERIAL, TRACE_TO_COM2 };
 
@@ -71,6 +85,8 @@ struct host_options {
  */
 COLD enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
 
+/* Whether a VM may be called so. */
+COLD bool vm_spec_is_name(const char *text);
 const char *image_kind_name(enum image_kind kind);
 
 #endif

@@ -70,6 +70,7 @@ struct vcpu {
     bool halted_counted; /* counted in its VM's halted_count: blocked, and nothing of its own could wake it */
     bool yielded;
     u32 sipi;            /* atomic: VCPU_RUNS, VCPU_WAITS_FOR_SIPI or VCPU_HAS_SIPI */
+    u32 load_weight;     /* of its VM, as its CPU's load has it */
     u64 sleep_until_tsc; /* blocked at least so long: sleep hypercall or console backlog; 0: no */
 
     struct vcpu *next;     /* the home CPU's queue of ready vCPUs, or its list of paused ones */

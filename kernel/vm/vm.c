@@ -23,8 +23,6 @@
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
-static u32 next_id;
-
 static const char *const reasons[] = {
     [VM_RUNNING] = "running",
     [VM_STOP_POWEROFF] = "poweroff",
@@ -108,11 +106,19 @@ void vm_note_input(struct vm *vm)
     sched_notify(vm->vcpus[0], VCPU_REQUEST_RESCHEDULE);
 }
 
+void vm_press_power_button(struct vm *vm)
+{
+    __atomic_store_n(&vm->button_pressed, true, __ATOMIC_SEQ_CST);
+    vm_note_input(vm);
+}
+
 void vm_take_input(struct vm *vm)
 {
     __atomic_store_n(&vm->input_waiting, false, __ATOMIC_SEQ_CST);
     vm_lock(vm);
     vm->take_input(vm->devices);
+    if (UNLIKELY(__atomic_exchange_n(&vm->button_pressed, false, __ATOMIC_SEQ_CST)))
+        vm->press_power_button(vm->devices);
     vm_unlock(vm);
 }
 
@@ -219,34 +225,61 @@ static enum status build(struct vm *vm, const struct load_request *request, stru
     return STATUS_OK;
 }
 
-static enum status create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
-                          struct vm **out, struct refusal *why)
+enum status vm_check_affinity(const struct vm_spec *spec, struct refusal *why)
 {
     u64 online = smp_cpu_count() == 64 ? ~0ull : BIT(smp_cpu_count()) - 1;
-    hpa_t frame;
 
-    if (!(spec->affinity & online))
-        return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU of this machine; it has CPUs 0-%u",
-                      smp_cpu_count() - 1);
-    u64 object = object_frames(board, spec->cpus);
+    if (spec->affinity & online)
+        return STATUS_OK;
+    return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU of this machine; it has CPUs 0-%u",
+                  smp_cpu_count() - 1);
+}
+
+static u64 limit_tsc(const struct vm_spec *spec)
+{
+    return spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
+}
+
+void vm_change(struct vm *vm, const struct vm_spec *spec)
+{
+    vm->spec.weight = spec->weight;
+    vm->spec.cap_percent = spec->cap_percent;
+    vm->spec.affinity = spec->affinity;
+    vm->spec.limit_ms = spec->limit_ms;
+    vm->limit_tsc = limit_tsc(spec);
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        if (__atomic_load_n(&vm->vcpus[i]->started, __ATOMIC_SEQ_CST))
+            sched_notify(vm->vcpus[i], VCPU_REQUEST_RESCHEDULE);
+}
+
+static enum status create(const struct vm_setup *setup, struct vm **out, struct refusal *why)
+{
+    const struct vm_spec *spec = setup->spec;
+    hpa_t frame;
+    enum status status = vm_check_affinity(spec, why);
+
+    if (status != STATUS_OK)
+        return status;
+    u64 object = object_frames(setup->board, spec->cpus);
     if (frames_allocate(object + spec->cpus, 1, &frame) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "no memory for the VM object: %lu frames are free", frames_free_count());
     struct vm *vm = phys_to_virt(frame);
     vm->spec = *spec;
-    vm->board = board;
+    vm->board = setup->board;
     vm->object_frames = object + spec->cpus;
     vm->apic_pages = (u8 *)vm + object * FRAME_BYTES;
     vm->overhead_frames = vm->object_frames;
-    vm->id = next_id;
-    vm->limit_tsc = spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
+    vm->id = setup->id;
+    vm->restart = setup->restart;
+    vm->limit_tsc = limit_tsc(spec);
+    vm->watchdog_tsc = clock_tsc_from_ns((u64)spec->watchdog_ms * 1000000);
     vm->vcpus_live = spec->cpus;
     vm->halted_count = spec->cpus - 1;
     bus_init(&vm->bus);
-    enum status status = guest_memory_allocate(&vm->memory, spec->mem_bytes, why);
+    status = guest_memory_allocate(&vm->memory, spec->mem_bytes, why);
     if (status == STATUS_OK) {
-        status = build(vm, request, why);
+        status = build(vm, setup->request, why);
         if (status == STATUS_OK) {
-            next_id++;
             *out = vm;
             return STATUS_OK;
         }
@@ -258,23 +291,36 @@ static enum status create(const struct vm_spec *spec, const struct load_request 
     return status;
 }
 
-enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
-                      struct vm **out, struct refusal *why)
+enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refusal *why)
 {
-    u32 number = trace_number_of_id(next_id);
+    u32 number = trace_number_of_id(setup->id);
 
     trace_event(TRACE_VM_CREATE, NULL, number);
-    enum status status = create(spec, request, board, out, why);
+    enum status status = create(setup, out, why);
     trace_event(TRACE_VM_DONE, NULL, number);
     return status;
+}
+
+/* What the lines of a run say of it, if it is not the first. */
+struct restart_text {
+    char text[24];
+};
+
+static struct restart_text restart_text(const struct vm *vm)
+{
+    struct restart_text out = {""};
+
+    if (vm->restart)
+        format_text(out.text, sizeof out.text, " restart=%u", vm->restart);
+    return out;
 }
 
 void vm_start(struct vm *vm)
 {
     vm->start_tsc = cpu_tsc();
     trace_event(TRACE_VM_START, vm->vcpus[0], 0);
-    log_event("vm start name=%s kind=%s mem=%lu cpus=%u", vm->spec.name, image_kind_name(vm->spec.kind),
-              vm->spec.mem_bytes, vm->spec.cpus);
+    log_event("vm start name=%s kind=%s mem=%lu cpus=%u%s", vm->spec.name, image_kind_name(vm->spec.kind),
+              vm->spec.mem_bytes, vm->spec.cpus, restart_text(vm).text);
     log_info("vm memory name=%s overhead_bytes=%lu", vm->spec.name, (u64)(vm->overhead_frames * FRAME_BYTES));
     __atomic_fetch_add(&sharing, 1, __ATOMIC_RELAXED);
     vm->vcpus[0]->started = 1;
@@ -320,6 +366,13 @@ void vm_nmi(struct vcpu *vcpu)
     sched_notify(vcpu, VCPU_REQUEST_EVENT);
 }
 
+void vm_raise_nmi(struct vm *vm)
+{
+    vm_lock(vm);
+    vm_nmi(vm->vcpus[0]);
+    vm_unlock(vm);
+}
+
 /* A boot processor that gets INIT starts at the reset vector, that is in firmware, and this PC's firmware resets. */
 bool vm_init_vcpu(struct vcpu *vcpu)
 {
@@ -360,7 +413,7 @@ static bool is_clean(const struct vm *vm)
 static bool wants_report(const struct vm *vm)
 {
     return vm->spec.dump == VM_DUMP_REGS || vm->spec.dump == VM_DUMP_VMCS || vm->reason == VM_STOP_TRIPLE_FAULT ||
-           vm->reason >= VM_STOP_ENTRY_FAILURE;
+           vm->reason == VM_STOP_WATCHDOG || vm->reason >= VM_STOP_ENTRY_FAILURE;
 }
 
 /* The status of an exit is the guest's own word, and what led to it is nothing that records could tell. */
@@ -518,12 +571,26 @@ static void finish(struct vm *vm)
     trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
     if (wants_records(vm))
         vm->board->explain(vm);
-    log_event("vm stop name=%s reason=%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail);
+    log_event("vm stop name=%s reason=%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail,
+              restart_text(vm).text);
     __atomic_fetch_sub(&sharing, 1, __ATOMIC_RELAXED);
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
     trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));
-    vm->board->ended(vm->clean); /* with the last one, the boot CPU frees the objects */
+    vm->board->ended(vm); /* the boot CPU may free the object from now on */
+}
+
+struct vm_sums vm_sums(const struct vm *vm)
+{
+    struct vm_sums sums = vm->before;
+
+    sums.wall_tsc += vm->stop_tsc - vm->start_tsc;
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        sums.run_tsc += vm->vcpus[i]->run_tsc;
+        sums.slices += vm->vcpus[i]->slices;
+        sums.migrations += vm->vcpus[i]->migrations;
+    }
+    return sums;
 }
 
 void vm_retire_vcpu(struct vcpu *vcpu)

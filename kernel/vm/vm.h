@@ -41,9 +41,21 @@ enum vm_stop_reason {
 struct vm_board;
 struct vm_watcher;
 
+/* Of all vCPUs; what virt.h counts goes from run to run by itself. */
+struct vm_sums {
+    u64 run_tsc, wall_tsc, slices, migrations;
+};
+
+/* watchdog=, a vCPU: the signs of life of the whole VM when it looked last, and its run time when it saw one. */
+struct vm_watch {
+    u64 signs;
+    u64 since_run_tsc;
+};
+
 struct vm {
     struct vm_spec spec;
     u32 id;
+    u32 restart;      /* which of its restarts this run is; 0: its first run */
     u32 stop_claimed; /* atomic: the first vm_stop() sets it and writes the reason */
     u32 stopping;     /* atomic: 1 once the reason is written */
     u32 vcpus_live;   /* atomic: vCPUs that are not yet retired */
@@ -53,25 +65,30 @@ struct vm {
     char where[VM_WHERE_BYTES];   /* " function=..." of the vCPU that stopped it, as far as known */
     char remark[VM_REMARK_BYTES]; /* what explains its end, "" if nothing is known */
     bool clean;                   /* ended by its own will or its limit */
+    bool over;                    /* atomic: the end has been told to the boot CPU, which may free the object */
 
     const struct vm_board *board;
     const struct vm_watcher *watcher;
 
-    struct spinlock lock;    /* devices, bus, timers of vCPU 0, console line */
-    u64 start_tsc;           /* guest time 0 */
-    u64 limit_tsc;           /* UINT64_MAX: none */
+    struct spinlock lock; /* devices, bus, timers of vCPU 0, console line */
+    u64 start_tsc;        /* guest time 0 */
+    u64 limit_tsc;        /* UINT64_MAX: none */
+    u64 watchdog_tsc;     /* 0: none */
+    struct vm_watch watch[VM_MAX_VCPUS];
     struct image boot_image; /* as the boot loader left it; the VM's own copy is in `memory` */
     struct guest_memory memory;
     struct bus bus;
     struct intc intc;
     u8 *apic_pages; /* a 4 KiB page for each vCPU's local APIC */
     void *devices;
+    void (*press_power_button)(void *devices);
     void (*take_input)(void *devices);          /* the devices fetch what was typed, with console_read() */
     bool (*may_raise_nmi)(const void *devices); /* an interrupt controller would make an interrupt an NMI */
-    bool has_terminal;  /* console.input=: its bytes go to and come from the host's console as they are */
-    bool has_debugger;  /* gdb=: whoever debugs it may change what it waits for */
-    bool input_waiting; /* atomic: take_input is due */
-    u32 halted_count;   /* atomic: vCPUs halted for good or never started */
+    bool has_terminal;   /* console.input=: its bytes go to and come from the host's console as they are */
+    bool has_debugger;   /* gdb=: whoever debugs it may change what it waits for */
+    bool input_waiting;  /* atomic: take_input is due */
+    bool button_pressed; /* atomic: press_power_button is due, with it */
+    u32 halted_count;    /* atomic: vCPUs halted for good or never started */
 
     char line[VM_CONSOLE_LINE_BYTES];
     u32 line_length;
@@ -91,6 +108,7 @@ struct vm {
     u32 busy_vcpus;      /* those that have used a part of this window */
     u32 busy_before;     /* and of the one before */
     u64 stop_tsc;
+    struct vm_sums before; /* of the runs before this one */
     struct vcpu *vcpus[VM_MAX_VCPUS];
     struct vm *next;
 };
@@ -111,8 +129,8 @@ struct vm_board {
     enum status (*attach)(struct vm *vm, void *room);
     /* The VM has stopped, and its memory is still there: prints what led to it, before the stop line. */
     void (*explain)(struct vm *vm);
-    /* Its memory is released. Any CPU. */
-    void (*ended)(bool clean);
+    /* Its memory is released, and nobody else touches the object any more. Any CPU. */
+    void (*ended)(struct vm *vm);
 };
 
 /* Somebody who looks after one VM: a debugger. NULL in struct vm: nobody does. */
@@ -123,15 +141,24 @@ struct vm_watcher {
     void (*ended)(struct vm *vm);
 };
 
+struct vm_setup {
+    const struct vm_spec *spec;
+    const struct load_request *request;
+    const struct vm_board *board;
+    u32 id;
+    u32 restart; /* as struct vm's */
+};
+
 /*
  * Builds the VM: memory, image, EPT, vCPUs, devices. The vCPUs are not queued yet. On refusal nothing is held.
  */
-enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
-                      struct vm **out, struct refusal *why) MUST_CHECK;
+enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refusal *why) MUST_CHECK;
 /* Sets guest time 0, announces the VM and queues its boot vCPU. */
 void vm_start(struct vm *vm);
 /* Frees the object of a stopped VM. */
 void vm_destroy(struct vm *vm);
+/* All that it has run, before this run and in it. */
+COLD struct vm_sums vm_sums(const struct vm *vm);
 
 /*
  * Stops the VM with a reason, once: later calls are ignored. `detail` is a format of key=value pairs for the stop line,
@@ -149,6 +176,14 @@ void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 /* All vCPUs that have started rest; none enters its guest until vm_resume(). */
 bool vm_is_at_rest(const struct vm *vm);
+/* Its ACPI power button is pressed. Any CPU, no lock held; so the next two. */
+void vm_press_power_button(struct vm *vm);
+/* An NMI to the first vCPU. */
+void vm_raise_nmi(struct vm *vm);
+/* Weight, cap, affinity and limit become those of *spec. */
+COLD void vm_change(struct vm *vm, const struct vm_spec *spec);
+/* STATUS_OUT_OF_RANGE: affinity= names no CPU that there is. */
+COLD enum status vm_check_affinity(const struct vm_spec *spec, struct refusal *why) MUST_CHECK;
 static inline bool vm_is_stopping(const struct vm *vm)
 {
     return __atomic_load_n(&vm->stopping, __ATOMIC_ACQUIRE);

@@ -52,6 +52,7 @@ struct guest {
     bool begun, stays; /* what came meanwhile was no exit */
     u64 again;
     u32 posts;
+    u64 signs;    /* of life: its exits */
     bool pending; /* the timer's interrupt */
     u64 timer_due, pending_since, nmi_since;
     u32 on_cpu;     /* whose thread is in virt_vcpu_run */
@@ -402,6 +403,15 @@ void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start)
     (void)start;
 }
 
+u64 virt_vm_signs_of_life(const struct vm *vm)
+{
+    u64 sum = 0;
+
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sum += guest_of(vm->vcpus[i])->signs;
+    return sum;
+}
+
 bool virt_needs_host_timer(void)
 {
     return host_timer;
@@ -602,6 +612,7 @@ static void act(struct cpu *self, struct guest *guest)
 
     wait_until(self, now + ACT_TICKS);
     next_step(guest);
+    guest->signs += step->act != SIM_AGAIN;
     switch (step->act) {
     case SIM_HLT:
     case SIM_CLI_HLT:
@@ -803,9 +814,9 @@ struct vm_spec sim_spec(void)
                             .guest_command_line = ""};
 }
 
-static void ended(bool clean)
+static void ended(struct vm *vm)
 {
-    (void)clean;
+    (void)vm;
     for (u32 i = 0; i < vm_count; i++)
         if (vms[i]->vcpus_live == 0 && vms[i]->stop_tsc && result->vms[i].stop_tsc == 0) {
             result->vms[i].stop_tsc = vms[i]->stop_tsc;
@@ -820,11 +831,12 @@ struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scr
     static const struct vm_board board = {device_bytes, load, attach, explain, ended};
     static const struct vm_watcher watcher = {paused, watched_vm_ended};
     struct load_request request = {.vm_name = spec->name};
+    const struct vm_setup setup = {spec, &request, &board, vm_count, 0};
     struct refusal why;
 
     scripts_of[vm_count] = scripts;
     RULE(vm_count < SIM_MAX_VMS);
-    RULE(vm_create(spec, &request, &board, &vms[vm_count], &why) == STATUS_OK);
+    RULE(vm_create(&setup, &vms[vm_count], &why) == STATUS_OK);
     vms[vm_count]->watcher = &watcher;
     return vms[vm_count++];
 }

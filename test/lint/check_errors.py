@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/errors.md has a row for each message that says what is wrong: compares it with the code, in both directions.
 
-A message is the text of refuse(), refuse_vm(), log_error(), log_warn(), of a refusal in boot/entry.asm, or a VM's
+A message is the text of refuse(), vms_refuse(), log_error(), log_warn(), of a refusal in boot/entry.asm, or a VM's
 reason to stop with what vm_stop() and stop_at() add to it. Where the code formats a value, the page has "...". A row is
 | `message` | cause | cure |.
 
@@ -15,7 +15,7 @@ import sys
 
 PAGE = "docs/errors.md"
 FOLDERS = ("arch/x86", "boot", "drivers", "kernel", "vmx")
-CALL = re.compile(r"\b(refuse|refuse_vm|log_error|log_warn|vm_stop|stop_at)\(")
+CALL = re.compile(r"\b(refuse|vms_refuse|log_error|log_warn|vm_stop|stop_at)\(")
 LITERALS = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*"((?:[^"\\]|\\.)*)")*')
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 CONVERSION = re.compile(r"%[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[diuxXcsp]")
@@ -61,8 +61,8 @@ def messages(tree):
             for call in CALL.finditer(text):
                 for literals in LITERALS.finditer(arguments(text, call.end())):
                     found.setdefault(written(literals.group(0)), name)
-                    # The text of refuse_vm() may be one of two; further strings of the others are values.
-                    if call.group(1) != "refuse_vm":
+                    # The text of vms_refuse() may be one of two; further strings of the others are values.
+                    if call.group(1) != "vms_refuse":
                         break
             for reason in REASON.findall(text):
                 found.setdefault(f"reason={reason}", name)

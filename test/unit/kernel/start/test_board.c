@@ -28,7 +28,7 @@
 #include "kernel/panic.h"
 #include "kernel/sched/sched.h"
 #include "kernel/start/board.h"
-#include "kernel/start/vms.h"
+#include "kernel/start/life.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
@@ -164,9 +164,9 @@ void log_text(const char *text)
     (void)text;
 }
 
-void vms_vm_ended(bool clean)
+void life_run_ended(struct vm *ended)
 {
-    (void)clean;
+    (void)ended;
 }
 
 /* ---- the bench ---- */

@@ -3,7 +3,9 @@
  * From module lines to VMs, and when a machine's run is over and well. A VM here is a name: vm_create() notes what it
  * was asked for. Each run has a process of its own, since a machine starts its VMs once.
  *
- * links: kernel/start/vms.c kernel/vm/spec.c kernel/clock.c
+ * links: kernel/start/vms.c kernel/start/life.c kernel/vm/spec.c kernel/clock.c
+ *
+ * flags: -Itest/fake
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,14 +18,17 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "drivers/host/rtc.h"
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
+#include "kernel/frames.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/load/load.h"
 #include "kernel/sched/sched.h"
+#include "kernel/start/life.h"
 #include "kernel/start/vms.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
@@ -46,6 +51,7 @@ struct outcome {
     char log[20000];
     char made[MAX_MADE][1000]; /* "name: boot [initrd] modules", each with its command line */
     u32 made_count, destroyed;
+    u64 frames;   /* not freed yet */
     u32 finished; /* calls of sched_finish() */
     bool finished_early, opened_early, all_well;
     char has_terminal[VM_NAME_BYTES], told_of_input[VM_NAME_BYTES], debugged[VM_NAME_BYTES];
@@ -58,12 +64,112 @@ static struct outcome *outcome;
 static struct boot_info boot;
 static u8 images[BOOT_MAX_MODULES * MODULE_BYTES];
 static void (*reader)(void);
+static struct vm *made[MAX_MADE];
 
 /* ---- what vms.c calls ---- */
 
+/* The images have the first addresses, frames their host's. */
 void *phys_to_virt(hpa_t address)
 {
-    return images + address.raw;
+    return address.raw < sizeof images ? (void *)(images + address.raw) : (void *)address.raw;
+}
+
+hpa_t virt_to_phys(const void *address)
+{
+    return hpa((u64)address);
+}
+
+enum status frames_allocate(u64 count, u64 align_frames, hpa_t *out)
+{
+    *out = hpa((u64)calloc(count, FRAME_BYTES));
+    outcome->frames += count * align_frames;
+    return STATUS_OK;
+}
+
+void frames_free(hpa_t base, u64 count)
+{
+    outcome->frames -= count;
+    free((void *)base.raw);
+}
+
+u64 frames_free_count(void)
+{
+    return 1000;
+}
+
+bool frames_clean_piece(void)
+{
+    return false;
+}
+
+void sched_request_work(void) {}
+
+void sched_share_cpu(void) {}
+
+u64 cpu_tsc(void)
+{
+    static u64 now;
+    return now++;
+}
+
+void panic(const char *format, ...)
+{
+    fprintf(stderr, "panic: %s\n", format);
+    abort();
+}
+
+/* What only orders at run time call: test_life.c */
+void vm_pause(struct vm *vm)
+{
+    (void)vm;
+    abort();
+}
+
+void vm_resume(struct vm *vm)
+{
+    vm_pause(vm);
+}
+
+void vm_press_power_button(struct vm *vm)
+{
+    vm_pause(vm);
+}
+
+void vm_raise_nmi(struct vm *vm)
+{
+    vm_pause(vm);
+}
+
+void vm_change(struct vm *vm, const struct vm_spec *spec)
+{
+    (void)spec;
+    vm_pause(vm);
+}
+
+void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
+{
+    (void)reason;
+    (void)detail;
+    vm_pause(vm);
+}
+
+enum status vm_check_affinity(const struct vm_spec *spec, struct refusal *why)
+{
+    (void)spec;
+    (void)why;
+    abort();
+}
+
+void virt_vm_carry_statistics(struct vm *to, const struct vm *from)
+{
+    (void)from;
+    vm_pause(to);
+}
+
+void log_debug(const char *format, ...)
+{
+    (void)format;
+    abort();
 }
 
 static void append(char *text, size_t bytes, const char *format, ...)
@@ -115,16 +221,16 @@ static void note_image(char *text, const char *role, const struct image *image)
     assert_int_equal(image->size_bytes, MODULE_BYTES);
 }
 
-enum status vm_create(const struct vm_spec *spec, const struct load_request *request, const struct vm_board *board,
-                      struct vm **out, struct refusal *why)
+enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refusal *why)
 {
+    const struct vm_spec *spec = setup->spec;
+    const struct load_request *request = setup->request;
     static struct vcpu vcpus[] = {
         {.run_tsc = 5000000, .slices = 2, .migrations = 1},
         {.run_tsc = 3000999, .slices = 1, .migrations = 0}
     };
     char *text = outcome->made[outcome->made_count];
 
-    (void)board;
     if (machine.no_memory_for && !strcmp(machine.no_memory_for, spec->name))
         return refuse(why, STATUS_NO_MEMORY, "no memory for it");
     assert_in_range(outcome->made_count, 0, MAX_MADE - 1);
@@ -136,8 +242,10 @@ enum status vm_create(const struct vm_spec *spec, const struct load_request *req
         note_image(text, "initrd", &request->initrd);
     for (u32 i = 0; i < request->module_count; i++)
         note_image(text, "module", &request->modules[i]);
-    *out = calloc(1, sizeof **out);
+    *out = made[outcome->made_count - 1] = calloc(1, sizeof **out);
     (*out)->spec = *spec;
+    (*out)->id = setup->id;
+    (*out)->restart = setup->restart;
     (*out)->start_tsc = 1000000;
     (*out)->stop_tsc = 10000000;
     (*out)->clean = !machine.ends_badly || outcome->made_count > 1;
@@ -155,7 +263,7 @@ void vm_start(struct vm *vm)
     if (vm->has_terminal)
         strcpy(outcome->has_terminal, vm->spec.name);
     if (machine.ends_at_once)
-        vms_vm_ended(!machine.ends_badly);
+        life_run_ended(vm);
 }
 
 const char *vm_stop_reason_name(enum vm_stop_reason reason)
@@ -172,6 +280,19 @@ void vm_destroy(struct vm *vm)
 void vm_note_input(struct vm *vm)
 {
     strcpy(outcome->told_of_input, vm->spec.name);
+}
+
+struct vm_sums vm_sums(const struct vm *vm)
+{
+    struct vm_sums sums = vm->before;
+
+    sums.wall_tsc += vm->stop_tsc - vm->start_tsc;
+    for (u32 i = 0; i < vm->spec.cpus; i++) {
+        sums.run_tsc += vm->vcpus[i]->run_tsc;
+        sums.slices += vm->vcpus[i]->slices;
+        sums.migrations += vm->vcpus[i]->migrations;
+    }
+    return sums;
 }
 
 void sched_finish(void)
@@ -264,8 +385,10 @@ static void run_in_child(void)
         reader();
     for (u32 i = 0; !machine.ends_at_once && i < outcome->made_count; i++) {
         assert_int_equal(outcome->finished, 0);
-        vms_vm_ended(!machine.ends_badly || i);
+        life_run_ended(made[i]);
+        life_work(cpu_tsc());
     }
+    life_work(cpu_tsc());
     vms_report_and_free(machine.trace);
     vms_print_failed();
     outcome->all_well = vms_all_well();
@@ -287,6 +410,7 @@ static void run(struct machine wanted)
     assert_int_equal(outcome->finished, 1);
     assert_int_equal(outcome->destroyed, outcome->made_count);
     assert_true(outcome->reader_removed);
+    assert_int_equal(outcome->frames, 0);
 }
 
 static void assert_refused(const char *name, const char *why)

@@ -49,7 +49,75 @@ static void test_defaults(void **state)
     assert_int_equal(spec.dump, VM_DUMP_NONE);
     assert_false(spec.stealth);
     assert_int_equal(spec.apicv, VM_APICV_AUTO);
+    assert_int_equal(spec.restart, VM_RESTART_NEVER);
+    assert_int_equal(spec.restarts, 0);
+    assert_int_equal(spec.watchdog_ms, 0);
     assert_string_equal(spec.guest_command_line, "");
+}
+
+static void test_restart_and_watchdog(void **state)
+{
+    (void)state;
+    accept("vm=a restart=always restarts=4294967295 watchdog=4294967295");
+    assert_int_equal(spec.restart, VM_RESTART_ALWAYS);
+    assert_int_equal(spec.restarts, UINT32_MAX);
+    assert_int_equal(spec.watchdog_ms, UINT32_MAX);
+    accept("vm=a restarts=1 restart=on-failure watchdog=1");
+    assert_int_equal(spec.restart, VM_RESTART_ON_FAILURE);
+    assert_int_equal(spec.restarts, 1);
+    accept("vm=a restart=never");
+    refuses("vm=a restart=on", "restart=on is not accepted; restart= takes never, on-failure or always");
+    refuses("vm=a restart=always restarts=0", "restarts= takes 1 to 4294967295 (how often at most)");
+    refuses("vm=a restarts=3", "restarts= without a restart; give restart=on-failure or restart=always");
+    refuses("vm=a restart=never restarts=3", "restarts= without a restart");
+    refuses("vm=a watchdog=0", "watchdog= takes 1 to 4294967295 (run time in ms)");
+    refuses("vm=a watchdog=1s", "watchdog= takes");
+}
+
+static void test_amended(void **state)
+{
+    (void)state;
+    accept("vm=a mem=16M weight=7 restart=always -- one");
+    assert_int_equal(vm_spec_amend("mem=32M restarts=2", &spec, &why), STATUS_OK);
+    assert_int_equal(spec.mem_bytes, MIB(32));
+    assert_int_equal(spec.weight, 7);
+    assert_int_equal(spec.restarts, 2);
+    assert_string_equal(spec.guest_command_line, "one");
+    assert_int_equal(vm_spec_amend(" weight=8 -- two words", &spec, &why), STATUS_OK);
+    assert_int_equal(spec.weight, 8);
+    assert_string_equal(spec.guest_command_line, "two words");
+    assert_int_equal(vm_spec_amend("", &spec, &why), STATUS_OK);
+    assert_int_equal(vm_spec_amend("vm=b", &spec, &why), STATUS_INVALID);
+    assert_non_null(strstr(why.text, "vm= and role= belong on module lines"));
+    assert_int_equal(vm_spec_amend("role=module", &spec, &why), STATUS_INVALID);
+    assert_int_equal(vm_spec_amend("mem=1", &spec, &why), STATUS_INVALID);
+    assert_int_equal(vm_spec_amend("quiet", &spec, &why), STATUS_INVALID);
+}
+
+static void test_set(void **state)
+{
+    (void)state;
+    accept("vm=a cap=10 limit=5");
+    assert_int_equal(vm_spec_set("weight", "200", &spec, &why), STATUS_OK);
+    assert_int_equal(vm_spec_set("affinity", "1-2", &spec, &why), STATUS_OK);
+    assert_int_equal(vm_spec_set("cap", "50", &spec, &why), STATUS_OK);
+    assert_int_equal(vm_spec_set("limit", "1000", &spec, &why), STATUS_OK);
+    assert_int_equal(spec.weight, 200);
+    assert_int_equal(spec.affinity, 6);
+    assert_int_equal(spec.cap_percent, 50);
+    assert_int_equal(spec.limit_ms, 1000);
+    assert_int_equal(vm_spec_set("cap", "none", &spec, &why), STATUS_OK);
+    assert_int_equal(vm_spec_set("limit", "none", &spec, &why), STATUS_OK);
+    assert_int_equal(spec.cap_percent, 0);
+    assert_int_equal(spec.limit_ms, VM_LIMIT_NONE);
+    assert_int_equal(vm_spec_set("weight", "none", &spec, &why), STATUS_INVALID);
+    assert_string_equal(why.text, "weight=none is not accepted; weight takes 1 to 10000");
+    assert_int_equal(vm_spec_set("cap", "1601", &spec, &why), STATUS_INVALID);
+    assert_int_equal(vm_spec_set("mem", "8M", &spec, &why), STATUS_INVALID);
+    assert_string_equal(why.text, "'mem' cannot be changed; weight, cap, affinity and limit can");
+    assert_int_equal(spec.weight, 200);
+    assert_true(vm_spec_is_name("a.B_9-"));
+    assert_false(vm_spec_is_name("") || vm_spec_is_name("a b") || vm_spec_is_name("abcdefghijklmnopqrstuvwxyz012345"));
 }
 
 static void test_every_key(void **state)
@@ -186,8 +254,8 @@ static void test_ranges(void **state)
     (void)state;
     for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
         refuses(bad[i].line, bad[i].text);
-    refuses("vm=a restart=always", "unknown key 'restart='; known keys: vm= role= kind= mem= cpus= weight= cap= "
-                                   "affinity= limit= dump= stealth= apicv=");
+    refuses("vm=a reboot=always", "unknown key 'reboot='; known keys: vm= role= kind= mem= cpus= weight= cap= "
+                                  "affinity= limit= dump= stealth= apicv= restart= restarts= watchdog=");
     accept("vm=abcdefghijklmnopqrstuvwxyz01234");
     assert_int_equal(strlen(spec.name), 31);
 }
@@ -348,6 +416,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_restart_and_watchdog),
+        cmocka_unit_test(test_amended),
+        cmocka_unit_test(test_set),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_guest_command_line),
         cmocka_unit_test(test_sizes),
