@@ -35,6 +35,8 @@ struct vcpu_frame {
 _Static_assert(offsetof(struct vcpu_frame, posted.vectors) == 0, "the descriptor is at a page boundary");
 #define VCPU_FRAMES ((u32)((sizeof(struct vcpu_frame) + FRAME_BYTES - 1) / FRAME_BYTES))
 
+#define DR6_INIT 0xffff0ff0u
+
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
 static u32 next_vpid;                    /* atomic; VPID 0 is the host's own */
 
@@ -57,7 +59,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->xsave_area = phys_to_virt(area);
     v->xsave_frames = (u8)area_frames;
     v->xcr0 = XCR0_X87;
-    v->dr6 = 0xffff0ff0;
+    v->dr6 = DR6_INIT;
     v->end_flags = VMX_END_FLAGS;
     if (vmx_features.has_vpid) /* one that comes again belongs to another EPT by then */
         v->vpid = (u16)(1 + __atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED) % UINT16_MAX);
@@ -337,9 +339,35 @@ static void write_guest_state(struct vmx_vcpu *v)
 }
 
 /*
+ * SDM 3A 9.1.1 "Processor State After Reset", table 9-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset,
+ * or INIT", its column for INIT. CR0.CD and NW stay, and so do the TSC, XCR0, x87, SSE and AVX state and all MSRs but
+ * EFER and the segments' bases. What had been translated was by paging that is off now.
+ */
+static void write_init_state(struct vmx_vcpu *v, u64 vector)
+{
+    u64 kept = vmcs_read(CR0_SHADOW) & (CR0_CD | CR0_NW);
+
+    v->start = (struct start_state){.mode = START_REAL16};
+    memset(v->gpr, 0, sizeof v->gpr);
+    write_guest_state(v);
+    vmcs_write(CR0_SHADOW, CR0_ET | kept);
+    vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
+    vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
+    vmcs_write(GUEST_CS_BASE, vector << 12);
+    vmcs_write(GUEST_IDTR_LIMIT, 0xffff);
+    v->gpr[GPR_RDX] = v->cpuid_leaf1.eax;
+    cr2_write(0);
+    memset(v->dr, 0, sizeof v->dr);
+    v->dr6 = DR6_INIT;
+    if (v->debug_used)
+        vmx_load_debug_registers(v);
+    vmx_cpuid_set_osxsave(v, false);
+    vmx_vcpu_flush_tlb(v);
+}
+
+/*
  * A vCPU that waited for SIPI: real mode at CS:IP = vector00:0000, as after INIT. SDM 3A 8.4.3 "MP Initialization
- * Protocol Algorithm for MP Systems", table 9-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
- * INIT".
+ * Protocol Algorithm for MP Systems".
  */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
 {
@@ -354,15 +382,10 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     }
     vcpu->halted = vcpu->halted_masked = false;
     vcpu->sleep_until_tsc = 0;
-    v->start = (struct start_state){.mode = START_REAL16};
     v->reinject.info = v->exception.info = 0;
     v->nmi_in_service = false;
     vmx_load(v);
-    write_guest_state(v);
-    vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
-    vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
-    vmcs_write(GUEST_CS_BASE, vector << 12);
-    vmx_cpuid_set_osxsave(v, false);
+    write_init_state(v, vector);
     vm_apic_reset(vcpu); /* again: until it left its guest, the CPU may have changed the registers */
     return true;
 }

@@ -7,9 +7,17 @@
 GIBS        equ 4 ; mapped
 STACK_SHIFT equ 14
 TRAMPOLINE  equ 0x8000
+INIT_STATE  equ 0x9000 ; struct init_state
+INIT_WIDE   equ INIT_STATE + 0x60
+
+CR0_CD      equ 0x40000000
+CR4_OSXSAVE equ 0x40000
+DR7_GLOBAL  equ 0x4aa ; all breakpoints, on instructions
+NOWHERE     equ 0x12345678
 
 global _start, apic_vectors, apic_trampoline, apic_trampoline_end, apic_load_idt
 global apic_try_read, apic_try_write, apic_try_cr8, apic_tries, apic_try_failed
+global apic_spoil, apic_spoilt
 extern guest_start, apic_trap, apic_cpu_main, apic_stacks, apic_idt_pointer
 
 MULTIBOOT_HEADER
@@ -40,6 +48,30 @@ default rel
 ; Copied to TRAMPOLINE: where SIPI starts a processor, in real mode.
 bits 16
 apic_trampoline:
+    mov [INIT_STATE + 0], eax
+    mov [INIT_STATE + 4], ebx
+    mov [INIT_STATE + 8], ecx
+    mov [INIT_STATE + 12], edx
+    mov [INIT_STATE + 16], esi
+    mov [INIT_STATE + 20], edi
+    mov [INIT_STATE + 24], ebp
+    mov [INIT_STATE + 28], esp
+%macro KEEP 2
+    mov eax, %2
+    mov [INIT_STATE + %1], eax
+%endmacro
+    KEEP 32, cr0
+    KEEP 36, cr2
+    KEEP 40, cr3
+    KEEP 44, cr4
+    KEEP 48, dr0
+    KEEP 52, dr1
+    KEEP 56, dr2
+    KEEP 60, dr3
+    KEEP 64, dr6
+    KEEP 68, dr7
+    sgdt [INIT_STATE + 72]
+    sidt [INIT_STATE + 78]
     cli
     cld
     xor ax, ax
@@ -59,6 +91,11 @@ processor:
     mov ds, eax
     mov es, eax
     mov ss, eax
+%assign i 8
+%rep 8
+    mov [abs INIT_WIDE + 8 * (i - 8)], r%+i
+    %assign i i + 1
+%endrep
     mov eax, 1
     cpuid
     shr ebx, 24 ; the initial APIC ID
@@ -73,6 +110,49 @@ processor:
 apic_load_idt:
     lidt [apic_idt_pointer]
     ret
+
+; All that INIT resets becomes something else, and so does XCR0, which it leaves, where there is one (EDI); then waits.
+apic_spoil:
+    test edi, edi
+    jz .registers
+    mov rax, cr4
+    or eax, CR4_OSXSAVE
+    mov cr4, rax
+    xor ecx, ecx
+    xor edx, edx
+    mov eax, 3
+    xsetbv
+.registers:
+    mov rax, cr0
+    or eax, CR0_CD
+    mov cr0, rax
+    mov eax, NOWHERE
+    mov cr2, rax
+    mov dr0, rax
+    mov dr1, rax
+    mov dr2, rax
+    mov dr3, rax
+    mov ecx, DR7_GLOBAL
+    mov dr7, rcx
+    mov ecx, 0xffff4ff0
+    mov dr6, rcx
+%assign i 8
+%rep 8
+    mov r%+i, rax
+    %assign i i + 1
+%endrep
+    mov rbx, rax
+    mov rcx, rax
+    mov rdx, rax
+    mov rsi, rax
+    mov rdi, rax
+    mov rbp, rax
+    fninit
+    fldpi
+    lock inc dword [apic_spoilt]
+.wait:
+    pause
+    jmp .wait
 
 ; bool apic_try_read(u32 msr, u64 *value), bool apic_try_write(u32 msr, u64 value), bool apic_try_cr8(u64 value): false
 ; if the instruction raises #GP.
@@ -166,3 +246,4 @@ section .bss align=4096
 pml4:        resb 4096
 pdpt:        resb 4096
 directories: resb 4096 * GIBS
+apic_spoilt: resd 1

@@ -102,6 +102,76 @@ static void check_init_halted(void)
     run_on_all(apic_reset_state);
 }
 
+/* What the trampoline finds: entry.asm. */
+struct init_state {
+    u32 eax, ebx, ecx, edx, esi, edi, ebp, esp;
+    u32 cr0, cr2, cr3, cr4, dr0, dr1, dr2, dr3, dr6, dr7;
+    u16 gdt_limit, gdt_base[2], idt_limit, idt_base[2];
+    u32 unused[3];
+    u64 r8_to_r15[8];
+};
+
+#define INIT_STATE 0x9000u
+
+#define MSR_SYSENTER_EIP 0x176u
+#define CPUID_XSAVE      (1u << 26)
+
+void apic_spoil(bool has_xsave);
+extern volatile u32 apic_spoilt;
+
+static u32 xcr0_after_init;
+static u64 pi_after_init, msr_after_init;
+
+static bool has_xsave(void)
+{
+    return cpu_cpuid(1, 0).ecx & CPUID_XSAVE;
+}
+
+static void spoil(void)
+{
+    msr_write(MSR_SYSENTER_EIP, 0x1234);
+    apic_spoil(has_xsave());
+}
+
+static void look_at_what_stays(void)
+{
+    __asm__ volatile("fstpl %0" : "=m"(pi_after_init));
+    msr_after_init = msr_read(MSR_SYSENTER_EIP);
+    cpu_write_cr0(cpu_read_cr0() & ~0x40000000ul);
+    if (!has_xsave())
+        return;
+    cpu_write_cr4(cpu_read_cr4() | CR4_OSXSAVE);
+    __asm__ volatile("xgetbv" : "=a"(xcr0_after_init) : "c"(0) : "edx");
+    cpu_write_cr4(cpu_read_cr4() & ~(u64)CR4_OSXSAVE);
+}
+
+/* SDM 3A 9.1.1 "Processor State After Reset", table 9-1, the column for INIT. */
+static void check_init_state(void)
+{
+    const volatile struct init_state *found = (const volatile struct init_state *)INIT_STATE;
+
+    apic_spoilt = 0;
+    cpus[1].job = spoil;
+    need(wait_for(&apic_spoilt, 1), "vCPU 1 does not begin");
+    cpus[1].job = NULL;
+    init_and_sipi(1);
+    need(found->edx == cpu_cpuid(1, 0).eax, "EDX is %x", found->edx);
+    need(!(found->eax | found->ebx | found->ecx | found->esi | found->edi | found->ebp | found->esp), "a register");
+    for (u32 i = 0; i < 8; i++)
+        need(found->r8_to_r15[i] == 0, "R%u is %x", i + 8, (u32)found->r8_to_r15[i]);
+    need(found->cr0 == 0x40000010, "CR0 is %x", found->cr0);
+    need(!(found->cr2 | found->cr3 | found->cr4), "CR2 %x, CR3 %x, CR4 %x", found->cr2, found->cr3, found->cr4);
+    need(!(found->dr0 | found->dr1 | found->dr2 | found->dr3), "DR0 %x, DR3 %x", found->dr0, found->dr3);
+    need(found->dr6 == 0xffff0ff0 && found->dr7 == 0x400, "DR6 %x, DR7 %x", found->dr6, found->dr7);
+    need(found->gdt_limit == 0xffff && found->idt_limit == 0xffff, "GDT %x, IDT %x", found->gdt_limit,
+         found->idt_limit);
+    run_on(1, look_at_what_stays);
+    need(pi_after_init == 0x400921fb54442d18, "ST0 is gone");
+    need(msr_after_init == 0x1234, "SYSENTER_EIP is %x", (u32)msr_after_init);
+    need(!has_xsave() || xcr0_after_init == 3, "XCR0 is %x", xcr0_after_init);
+    run_on_all(apic_reset_state);
+}
+
 static void check_sipi_running(void)
 {
     u32 starts = cpus[1].starts;
@@ -179,6 +249,7 @@ static void check_tsc(void)
 const struct check start_checks[] = {
     {"init-running",   check_init_running,  CHECK_BOTH, 2},
     {"init-halted",    check_init_halted,   CHECK_BOTH, 2},
+    {"init-state",     check_init_state,    CHECK_BOTH, 2},
     {"sipi-running",   check_sipi_running,  CHECK_BOTH, 2},
     {"init-often",     check_restart_often, CHECK_BOTH, 2},
     {"init-shorthand", check_shorthand,     CHECK_BOTH, 2},

@@ -408,15 +408,19 @@ void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registe
         xsave_area_import(v->xsave_area, registers->fpu);
 }
 
-/* What the debugger wrote meanwhile was for the state before, and a step ended there; DR7 is reset, as
- * vmx_vcpu_take_sipi() does with an undebugged one. */
+/* What the debugger wrote meanwhile was for the state before, and a step ended there. The guest's debug registers are
+ * reset; those that vmx_vcpu_take_sipi() has reset may be the debugger's. */
 void vmx_debug_begin_anew(struct vmx_vcpu *v)
 {
     struct vmx_debug *d = v->debug;
 
     d->registers = NULL;
     d->stepping = d->owed = false;
+    memset(d->guest_dr, 0, sizeof d->guest_dr);
+    d->guest_dr6 = DR6_INIT;
     d->guest_dr7 = DR7_FIXED;
+    if (d->owns_registers)
+        write_debug_registers(v, d->points.address, DR6_INIT);
 }
 
 void vmx_debug_enter(struct vmx_vcpu *v)

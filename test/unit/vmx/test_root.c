@@ -413,6 +413,64 @@ static void test_a_region_is_cleared_before_it_is_loaded(void **state)
     virt_vcpu_destroy(&v->base);
 }
 
+/* SDM 3A 9.1.1, table 9-1, the column for INIT: what is reset, and what stays. */
+static void test_init_and_sipi(void **state)
+{
+    (void)state;
+    make_machine("posted-interrupts,apicv");
+    struct vmx_vcpu *v = make_vcpu();
+    char flush[32];
+
+    vmx_load(v);
+    v->cpuid_leaf1.eax = 0x50654;
+    memset(v->gpr, 0x55, sizeof v->gpr);
+    memset(v->dr, 0x66, sizeof v->dr);
+    v->dr6 = fake_cpu.dr6 = 0xffff4ff1;
+    v->debug_used = true;
+    v->efer = EFER_LME;
+    v->xcr0 = fake_cpu.xcr0 = 7;
+    fake_cpu.cr2 = fake_cpu.dr0 = fake_cpu.dr3 = 0x1000;
+    fake_msr_set(MSR_IA32_LSTAR, 0x1234);
+    VMCS_SET(CR0_SHADOW, CR0_PE | CR0_PG | CR0_ET | CR0_CD | CR0_WP);
+    VMCS_SET(GUEST_CR3, 0x1000);
+    VMCS_SET(GUEST_DR7, 0x4ff);
+    VMCS_SET(GUEST_RSP, 0x1000);
+    VMCS_SET(GUEST_SYSENTER_EIP, 0x1234);
+    VMCS_SET(GUEST_PAT, 0x0606060606060606);
+    VMCS_SET(GUEST_IDTR_LIMIT, 0x3ff);
+    instructions[0] = 0;
+    v->base.sipi = VCPU_HAS_SIPI + 0x9a;
+    assert_true(vmx_vcpu_take_sipi(v));
+    assert_int_equal(v->base.sipi, VCPU_RUNS);
+    for (u32 i = 0; i < 16; i++)
+        assert_int_equal(v->gpr[i], i == GPR_RDX ? 0x50654 : 0);
+    assert_int_equal(vmcs_read(GUEST_RSP), 0);
+    assert_int_equal(vmcs_read(GUEST_RIP), 0);
+    assert_int_equal(vmcs_read(GUEST_RFLAGS), 2);
+    assert_int_equal(vmcs_read(GUEST_CS_SELECTOR), 0x9a00);
+    assert_int_equal(vmcs_read(GUEST_CS_BASE), 0x9a000);
+    assert_int_equal(vmcs_read(GUEST_IDTR_LIMIT), 0xffff);
+    assert_int_equal(vmcs_read(CR0_SHADOW), CR0_ET | CR0_CD);
+    assert_false(vmcs_read(GUEST_CR0) & (CR0_PE | CR0_PG | CR0_WP | CR0_CD | CR0_NW));
+    assert_int_equal(vmcs_read(GUEST_CR3), 0);
+    assert_int_equal(vmcs_read(CR4_SHADOW), 0);
+    assert_int_equal(vmcs_read(GUEST_EFER), 0);
+    assert_int_equal(v->efer, 0);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x400);
+    assert_int_equal(fake_cpu.cr2 | fake_cpu.dr0 | fake_cpu.dr1 | fake_cpu.dr2 | fake_cpu.dr3, 0);
+    assert_int_equal(fake_cpu.dr6, 0xffff0ff0);
+    /* What stays. */
+    assert_int_equal(fake_cpu.xcr0, 7);
+    assert_int_equal(fake_msr_get(MSR_IA32_LSTAR), 0x1234);
+    assert_int_equal(vmcs_read(GUEST_SYSENTER_EIP), 0x1234);
+    assert_int_equal(vmcs_read(GUEST_PAT), 0x0606060606060606);
+    /* Translations that the old CR3 has left. */
+    snprintf(flush, sizeof flush, "invvpid-1-%u ", v->vpid);
+    assert_instructions(flush);
+    virt_vcpu_detach(&v->base);
+    virt_vcpu_destroy(&v->base);
+}
+
 /* Each CPU flushes once for what has been freed, before its next entry. */
 static void test_freed_memory_is_flushed_on_each_cpu(void **state)
 {
@@ -443,6 +501,7 @@ int main(void)
         cmocka_unit_test_setup(test_timers_that_count_wrongly, set_up),
         cmocka_unit_test_setup(test_who_must_not_run_code_in_large_pages, set_up),
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),
+        cmocka_unit_test_setup(test_init_and_sipi, set_up),
         cmocka_unit_test_setup(test_freed_memory_is_flushed_on_each_cpu, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

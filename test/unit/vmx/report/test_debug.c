@@ -458,6 +458,8 @@ static void take_sipi(void)
     VMCS_SET(GUEST_RIP, 0);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
     VMCS_SET(GUEST_DR7, 0x400);
+    memset(bench.v.dr, 0, sizeof bench.v.dr);
+    fake_cpu.dr0 = 0;
     vmx_debug_begin_anew(&bench.v);
 }
 
@@ -475,15 +477,21 @@ static void test_sipi_goes_before_what_the_debugger_wrote(void **state)
     assert_int_equal(vmcs_read(GUEST_DR7), watch.dr7);
 }
 
-static void test_init_resets_the_shadow_of_dr7(void **state)
+static void test_init_resets_the_guests_debug_registers(void **state)
 {
     (void)state;
     VMCS_SET(GUEST_DR7, 0x402);
+    bench.v.dr[1] = 0x1000;
+    bench.v.dr6 = 0xffff4ff1;
     let_run(watch, (struct debug_step){.on = false});
     assert_int_equal(mov_dr(7, true, 0), 0x402);
+    assert_int_equal(mov_dr(1, true, 0), 0x1000);
     take_sipi();
     vmx_debug_enter(&bench.v);
     assert_int_equal(mov_dr(7, true, 0), 0x400);
+    assert_int_equal(mov_dr(6, true, 0), 0xffff0ff0);
+    assert_int_equal(mov_dr(1, true, 0), 0);
+    assert_int_equal(fake_cpu.dr0, watch.address[0]); /* the debugger's are in place */
     virt_debug_save(&bench.v.base, &registers);
     assert_int_equal(vmcs_read(GUEST_DR7), 0x400);
 }
@@ -552,7 +560,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_interrupt_that_is_due_keeps_its_flag, set_up),
         cmocka_unit_test_setup(test_an_interrupt_in_the_vmcs_keeps_its_flag, set_up),
         cmocka_unit_test_setup(test_sipi_goes_before_what_the_debugger_wrote, set_up),
-        cmocka_unit_test_setup(test_init_resets_the_shadow_of_dr7, set_up),
+        cmocka_unit_test_setup(test_init_resets_the_guests_debug_registers, set_up),
         cmocka_unit_test_setup(test_init_ends_a_step, set_up),
         cmocka_unit_test_setup(test_translation, set_up),
     };
