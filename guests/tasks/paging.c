@@ -10,6 +10,9 @@
 #define WRITE   2u
 #define LARGE   0x80u
 #define CR0_WP  (1u << 16)
+#define CR0_NW  (1u << 29)
+#define CR0_CD  (1u << 30)
+#define GIB     0x40000000u
 
 #define ERROR_PRESENT 1u
 #define ERROR_WRITE   2u
@@ -123,6 +126,21 @@ void test_paging(void)
     cpu_write_cr0(cpu_read_cr0() & ~CR0_PG);
 }
 
+/* A change of CD takes the pointers anew, and refuses one with reserved bits. SDM 3A 4.4.1 "PDPTE Registers" */
+static void cache_bits(void)
+{
+    const volatile u32 *above = (const volatile u32 *)(GIB + (u32)alias);
+
+    pointers[1] = pointers[0];
+    cpu_write_cr0(cpu_read_cr0() ^ CR0_CD);
+    expect(*above == 0xa, "CR0.CD takes the pointers of PAE paging");
+    tasks_reset(NULL);
+    pointers[2] |= 0x1e6;
+    __asm__ volatile("movl $1f, resume_eip\n\tmov %0, %%cr0\n1:" : : "r"(cpu_read_cr0() ^ CR0_CD) : "memory");
+    expect_caught(VECTOR_GP, 0, MAIN, "reserved bits of a pointer");
+    pointers[2] &= ~0x1e6ull;
+}
+
 void test_pae(void)
 {
     for (u32 i = 0; i < 2048; i++)
@@ -138,8 +156,9 @@ void test_pae(void)
     other_pointers[0] = (u32)other_first | PRESENT;
     cpu_write_cr4(cpu_read_cr4() | CR4_PAE);
     cpu_write_cr3((u32)pointers);
-    cpu_write_cr0(cpu_read_cr0() | CR0_PG);
+    cpu_write_cr0((cpu_read_cr0() & ~(CR0_CD | CR0_NW)) | CR0_PG);
     own_address_space((u32)other_pointers, (u32)pointers, "CR3 of a task in PAE paging");
-    cpu_write_cr0(cpu_read_cr0() & ~CR0_PG);
+    cache_bits();
+    cpu_write_cr0(cpu_read_cr0() & ~(CR0_PG | CR0_CD));
     cpu_write_cr4(cpu_read_cr4() & ~CR4_PAE);
 }

@@ -86,6 +86,16 @@ static bool disable_paging(const struct vmx_vcpu *v)
     return true;
 }
 
+/* SDM 3A 4.4.1: PAE paging takes the PDPTEs anew when MOV to CR0 changes CD or NW, as when it changes PG. */
+static bool reload_pdptes(const struct vmx_vcpu *v, u64 value)
+{
+    bool changes = (value ^ vmcs_read(CR0_SHADOW)) & (CR0_CD | CR0_NW);
+
+    if (!changes || !(vmcs_read(GUEST_CR4) & CR4_PAE) || v->efer & EFER_LME)
+        return true;
+    return load_pdptes(v, vmcs_read(GUEST_CR3));
+}
+
 static enum outcome write_cr0(struct vmx_vcpu *v, u64 value)
 {
     u64 old = vmcs_read(GUEST_CR0);
@@ -98,6 +108,8 @@ static enum outcome write_cr0(struct vmx_vcpu *v, u64 value)
     if ((value & ~old & CR0_PG) && !enable_paging(v))
         return vmx_inject_gp(v);
     if ((old & ~value & CR0_PG) && !disable_paging(v))
+        return vmx_inject_gp(v);
+    if ((old & value & CR0_PG) && !reload_pdptes(v, value))
         return vmx_inject_gp(v);
     vmcs_write(GUEST_CR0, (value & ~CR0_HELD) | (old & CR0_HELD));
     vmcs_write(CR0_SHADOW, value | CR0_ET);

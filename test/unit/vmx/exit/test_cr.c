@@ -166,6 +166,31 @@ static void test_pae_paging_loads_pdptes(void **state)
     assert_int_equal(vmcs_read(GUEST_PDPTE3), 0x5001);
 }
 
+/* So do CD and NW, as the guest has them; not in IA-32e mode, and not without a change. */
+static void test_cache_bits_load_pdptes(void **state)
+{
+    static const u64 changes[] = {CR0_CD | CR0_NW, CR0_CD, 0};
+
+    (void)state;
+    VMCS_SET(GUEST_CR4, CR4_VMXE | CR4_PAE);
+    VMCS_SET(GUEST_CR3, TABLE);
+    write_pdptes(0, 0, 0, 0);
+    assert_int_equal(mov_to(0, CR0_PE | CR0_PG), OUTCOME_SKIP);
+    for (u64 i = 0; i < ARRAY_SIZE(changes); i++) {
+        write_pdptes(1, 1, 1, 0x1e7);
+        assert_refused(0, CR0_PE | CR0_PG | changes[i]);
+        write_pdptes(1, 1, 1, 0x5001 + i * 0x1000);
+        assert_int_equal(mov_to(0, CR0_PE | CR0_PG | changes[i]), OUTCOME_SKIP);
+        assert_int_equal(vmcs_read(GUEST_PDPTE3), 0x5001 + i * 0x1000);
+    }
+    write_pdptes(1, 1, 1, 0x1e7);
+    assert_int_equal(mov_to(0, CR0_PE | CR0_PG | CR0_NE), OUTCOME_SKIP);
+    assert_int_equal(mov_to(0, CR0_PE | CR0_CD), OUTCOME_SKIP); /* no paging, no PDPTEs */
+    bench_set_efer(EFER_LME | EFER_LMA);
+    VMCS_SET(CR0_SHADOW, CR0_PE | CR0_PG | CR0_ET);
+    assert_int_equal(mov_to(0, CR0_PE | CR0_PG | CR0_CD), OUTCOME_SKIP);
+}
+
 /* Each reserved bit of a present entry, in each entry; 46 address bits. */
 static void test_reserved_bits_of_pdptes(void **state)
 {
@@ -473,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup(test_long_mode_comes_and_goes_with_paging, set_up),
         cmocka_unit_test_setup(test_long_mode_has_conditions, set_up),
         cmocka_unit_test_setup(test_pae_paging_loads_pdptes, set_up),
+        cmocka_unit_test_setup(test_cache_bits_load_pdptes, set_up),
         cmocka_unit_test_setup(test_reserved_bits_of_pdptes, set_up),
         cmocka_unit_test_setup(test_pdptes_outside_memory, set_up),
         cmocka_unit_test_setup(test_cr3, set_up),
