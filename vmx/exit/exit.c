@@ -54,21 +54,17 @@ static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_reco
     return vmx_exit_shut_down(v);
 }
 
-/* SDM 3C 27.2.2: IRET had ended the blocking by NMI, and is to be executed again. */
-#define INFO_NMI_UNBLOCKED BIT(12)
-
 /*
  * QUIRK_EXCEPTION_RIP: the guest's page faults exit, and go in with the next entry. One that came while an exception
- * was delivered becomes what the CPU makes of the two: SDM 3A 6.15, table 6-5.
+ * was delivered becomes what the CPU makes of the two: SDM 3A 6.15, table 6-5. An IRET that raised one has ended the
+ * blocking by NMI all the same (3C 25.3 "Changes to Instruction Behavior in VMX Non-Root Operation").
  */
-static COLD enum outcome page_fault(struct vmx_vcpu *v, struct trace_record *record, u32 info)
+static COLD enum outcome page_fault(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 first = vmcs_read(IDT_VECTORING_INFO);
 
     check_deadline(v);
     cr2_write(vmcs_read(EXIT_QUALIFICATION));
-    if (!(first & EVENT_VALID) && info & INFO_NMI_UNBLOCKED)
-        vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
     if (!vmx_inject_nested(v, first, VECTOR_PF, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE)))
         return triple_fault_exit(v, record);
     return OUTCOME_RESUME;
@@ -93,7 +89,7 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
     if (vector == VECTOR_MC)
         panic("machine check while vm=%s ran", v->base.vm->spec.name);
     if (vector == VECTOR_PF)
-        return page_fault(v, record, info);
+        return page_fault(v, record);
     if (UNLIKELY(v->debug) && vmx_debug_exception(v, info))
         return OUTCOME_RESUME;
     if (vector == VECTOR_DB && EVENT_TYPE(info) != EVENT_TYPE_PRIV_SOFT_EXC) {
