@@ -171,6 +171,40 @@ static void check_ioapic_nmi(void)
     }
 }
 
+static volatile u32 nmi_depth, nested_nmis, nmis_inside;
+
+/* While the first one is in service, they come by a pin of the I/O APIC, by LINT0 and by an IPI. */
+static void take_more_nmis(void)
+{
+    nested_nmis += nmi_depth++ != 0;
+    if (cpus[0].count[VECTOR_NMI] == 1) {
+        pit_start(0, 60);
+        apic_send(0, MODE_NMI);
+        wait_ns(200000);
+        nmis_inside = cpus[0].count[VECTOR_NMI];
+    }
+    nmi_depth--;
+}
+
+/* One in service and one latched, whatever their sources. SDM 3A 6.7.1 "Handling Multiple NMIs" */
+static void check_nmi_latch(void)
+{
+    nmi_depth = nested_nmis = 0;
+    vector_handlers[VECTOR_NMI] = take_more_nmis;
+    cpu_out8(ROOTLET_PORT_PIC_MASTER + 1, 0xfe);
+    apic_write(APIC_LVT_LINT0, MODE_NMI);
+    ioapic_set_pin(PIN_PIT, MODE_NMI, 0);
+    apic_send(0, MODE_NMI);
+    wait_ns(200000);
+    need(nmis_inside == 1 && nested_nmis == 0, "%u NMIs in the handler of one", nmis_inside);
+    need(cpus[0].count[VECTOR_NMI] == 2, "%u NMIs, not two", cpus[0].count[VECTOR_NMI]);
+    vector_handlers[VECTOR_NMI] = NULL;
+    apic_write(APIC_LVT_LINT0, LVT_MASKED);
+    cpu_out8(ROOTLET_PORT_PIC_MASTER, 0x0c); /* polling it acknowledges what it still asks for */
+    cpu_in8(ROOTLET_PORT_PIC_MASTER);
+    cpu_out8(ROOTLET_PORT_PIC_MASTER, 0x20);
+}
+
 static void check_ioapic_masked_edge(void)
 {
     ioapic_set_pin(PIN_PIT, LVT_MASKED | VECTOR, 0);
@@ -244,6 +278,7 @@ const struct check device_checks[] = {
     {"ioapic-edge",        check_ioapic_edge,        CHECK_BOTH, 1},
     {"ioapic-lowest",      check_ioapic_lowest,      CHECK_BOTH, 1},
     {"ioapic-nmi",         check_ioapic_nmi,         CHECK_BOTH, 1},
+    {"nmi-latch",          check_nmi_latch,          CHECK_BOTH, 1},
     {"ioapic-masked-edge", check_ioapic_masked_edge, CHECK_BOTH, 1},
     {"pit",                check_pit,                CHECK_ONCE, 1},
     {"rtc",                check_rtc,                CHECK_ONCE, 1},
