@@ -16,10 +16,12 @@
 
 #define APIC_BASE     0xfee00000u
 #define APIC_ID       0x20u
+#define APIC_EOI      0xb0u
 #define APIC_SVR      0xf0u
 #define APIC_ICR_LOW  0x300u
 #define APIC_ICR_HIGH 0x310u
 #define ICR_NMI       0x4400u
+#define ICR_SELF      0x44000u
 
 #define VM86_AT 0x8000u
 
@@ -489,6 +491,27 @@ static void send_nmi(void)
     *apic(APIC_ICR_LOW) = ICR_NMI;
 }
 
+static void end_apic(void)
+{
+    runs++;
+    *apic(APIC_EOI) = 0;
+}
+
+static void local_interrupts(void)
+{
+    tasks_reset(end_apic);
+    tasks_set_gate(VECTOR_IPI, TASK);
+    *apic(APIC_SVR) |= 0x100;
+    cpu_interrupts_on();
+    for (u32 i = 0; i < TICKS; i++) {
+        *apic(APIC_ICR_LOW) = ICR_SELF | VECTOR_IPI;
+        for (u32 wait = 0; wait < 10000 && runs <= i; wait++)
+            cpu_pause();
+    }
+    cpu_interrupts_off();
+    expect(runs == TICKS, "interrupts of the local APIC by a task gate");
+}
+
 static volatile u32 nmis, nested, late;
 
 /* Two more while one is in service are one: it comes behind the IRET. */
@@ -537,6 +560,7 @@ int guest_main(void)
     debug_registers();
     local_tables();
     virtual_8086();
+    local_interrupts();
     nmi();
     test_segment_faults();
     test_paging();

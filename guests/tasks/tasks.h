@@ -19,6 +19,7 @@
 #define VECTOR_GP  13u
 #define VECTOR_PF  14u
 #define VECTOR_IRQ 0x20u
+#define VECTOR_IPI 0x2eu
 #define VECTOR_INT 0x2fu
 
 #define EFLAGS_NT 0x4000u

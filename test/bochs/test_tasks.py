@@ -8,7 +8,9 @@ import vms
 @pytest.mark.engines
 @pytest.mark.parametrize("model", (vms.MODELS[0], vms.MODELS[-1]))
 def test_tasks(boot, model):
-    run = boot("build/guests/tasks.elf vm=tasks mem=8M\nbuild/guests/spinner.elf vm=neighbour mem=4M limit=50\n",
-               model=model)
+    run = boot("build/guests/tasks.elf vm=tasks mem=8M\n"
+               "build/guests/tasks.elf vm=virtual mem=8M cpus=2 apicv=on\n"
+               "build/guests/spinner.elf vm=neighbour mem=4M limit=50\n", model=model)
     run.check_good_end()
-    vms.check_guest(run, "tasks", "tasks.elf")
+    for name in ("tasks", "virtual"):
+        vms.check_guest(run, name, "tasks.elf")

@@ -221,7 +221,8 @@ static void write_state(struct vmx_vcpu *v, const struct task_state *state)
         vmx_vcpu_set_gpr(v, i, state->gpr[i]);
     vmcs_write(GUEST_RIP, state->eip);
     vmcs_write(GUEST_RFLAGS, state->eflags);
-    vmcs_write(GUEST_PENDING_DEBUG, 0); /* what was pending was the old task's */
+    /* TF was the old task's: the SDM names the T flag alone, 3B 17.3.1.5 "Task-Switch Exception Condition". */
+    vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) & ~PENDING_DEBUG_SINGLE_STEP);
     vmx_event_end_blocking();
 }
 

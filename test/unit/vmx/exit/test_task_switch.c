@@ -163,7 +163,7 @@ static void test_state(void **state)
     bench.v.gpr[GPR_RDI] = 0xffffffff12345678;
     VMCS_SET(GUEST_RSP, 0x8765);
     VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_STI);
-    VMCS_SET(GUEST_PENDING_DEBUG, PENDING_DEBUG_SINGLE_STEP);
+    VMCS_SET(GUEST_PENDING_DEBUG, PENDING_DEBUG_SINGLE_STEP | PENDING_DEBUG_ENABLED | 1);
     assert_switched(RIP + LENGTH);
     assert_int_equal(task_get(&tables, OLD_TSS + TSS_ESP, 4), 0x8765);
     assert_int_equal(task_get(&tables, OLD_TSS + 0x44, 4), 0x12345678);
@@ -173,7 +173,7 @@ static void test_state(void **state)
     assert_int_equal(vmcs_read(GUEST_CR0), CR0_PE | CR0_ET | CR0_NE | CR0_TS);
     assert_int_equal(vmcs_read(GUEST_DR7), 0x6aa);
     assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
-    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_ENABLED | 1);
     assert_int_equal(vmcs_read(GUEST_CS_ACCESS), CODE_32);
     assert_int_equal(vmcs_read(GUEST_DS_LIMIT), UINT32_MAX);
     assert_int_equal(bench.flushes, 0);
