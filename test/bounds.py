@@ -14,6 +14,7 @@ RECORDER_TICKS = 25
 FIRST_ENTRY_TICKS = 20_000_000
 SHARE_ERROR = 2.0
 CROWD_PERCENT = 5.0
+HANDOVER_US = 10_000  # guests/handover on one CPU: 20 turns; a slice each would be 200,000
 ATTACKER_SHARE = 100 / 101  # percent of a CPU: weight 1 beside weight 100
 ATTACK_LOSS = 3.0  # percent that a neighbour loses beyond that
 GAP_US = 12_000  # a slice is 10 ms

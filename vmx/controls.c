@@ -52,7 +52,7 @@ static const struct vmx_control_row rows[] = {
     {VMX_PROC2, VMX_REQUIRED,           PROC2_UNRESTRICTED_GUEST,       "unrestricted guest",                  NULL               },
     {VMX_PROC2, VMX_SWITCHED,           PROC2_APIC_REGISTERS,           "APIC-register virtualization",        NULL               },
     {VMX_PROC2, VMX_SWITCHED,           PROC2_VIRTUAL_INTERRUPTS,       "virtual-interrupt delivery",          NULL               },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_PAUSE_LOOP_EXITING,       "PAUSE-loop exiting",                  NULL               },
+    {VMX_PROC2, VMX_OPTIONAL,           PROC2_PAUSE_LOOP_EXITING,       "PAUSE-loop exiting",                  "pause-loops"      },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_RDRAND_EXITING,           "RDRAND exiting",                      NULL               },
     {VMX_PROC2, VMX_OPTIONAL,           PROC2_INVPCID,                  "enable INVPCID",                      "invpcid"          },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_VMFUNC,                   "enable VM functions",                 NULL               },

@@ -159,13 +159,26 @@ static void write_host_cpu_state(struct vmx_vcpu *v, u32 cpu)
     v->host_cpu = cpu;
 }
 
-static void write_controls(const struct vmx_vcpu *v)
+/* A VM with one vCPU waits for nobody of its own. */
+static void write_pause_loops(struct vmx_vcpu *v, u32 proc2)
+{
+    bool exits = proc2 & PROC2_PAUSE_LOOP_EXITING && v->base.vm->spec.cpus > 1;
+
+    vmcs_write(PROC2_CONTROLS, exits ? proc2 : proc2 & ~PROC2_PAUSE_LOOP_EXITING);
+    if (!exits)
+        return;
+    v->ple_window = PLE_WINDOW_LEAST;
+    vmcs_write(PLE_GAP, PLE_GAP_TICKS);
+    vmcs_write(PLE_WINDOW, v->ple_window);
+}
+
+static void write_controls(struct vmx_vcpu *v)
 {
     const struct vmx_controls *controls = &vmx_features.controls;
 
     vmcs_write(PIN_CONTROLS, controls->value[VMX_PIN]);
     vmcs_write(PROC_CONTROLS, controls->value[VMX_PROC]);
-    vmcs_write(PROC2_CONTROLS, controls->value[VMX_PROC2]);
+    write_pause_loops(v, controls->value[VMX_PROC2]);
     vmcs_write(EXIT_CONTROLS, controls->value[VMX_EXIT]);
     vmcs_write(ENTRY_CONTROLS, controls->value[VMX_ENTRY]);
     /*

@@ -68,6 +68,7 @@ struct vmx_vcpu {
     u64 msrs[VMX_SWITCHED_MSRS];
     struct mtrr mtrr;
     u64 misc_enable;   /* IA32_MISC_ENABLE */
+    u32 ple_window;    /* as in the VMCS, if PAUSE loops exit */
     u64 tsc_adjust;    /* IA32_TSC_ADJUST: what the guest has added to its TSC */
     u32 unknown_msrs;  /* accesses to MSRs that do not exist here */
     u32 unknown_msr;   /* the last of them */
@@ -98,6 +99,15 @@ static inline void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 valu
     else
         v->gpr[index] = value;
 }
+
+/*
+ * PAUSE-loop exiting: a PAUSE that comes no later than the gap after the one before belongs to its loop, and a loop
+ * that is longer than the window exits. In TSC ticks. A loop has a window of a few hundred turns. SDM 3C 25.1.3
+ * "Instructions That Cause VM Exits Conditionally", 24.6.13 "Controls for PAUSE-Loop Exiting"
+ */
+#define PLE_GAP_TICKS    128u
+#define PLE_WINDOW_LEAST 4096u
+#define PLE_WINDOW_MOST  65536u
 
 /* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v);

@@ -14,6 +14,7 @@
 #define ATTEND_REAP    2u  /* a VM with vCPUs here is stopping */
 #define ATTEND_PUSH    4u  /* an idle CPU asks for work */
 #define ATTEND_UNPAUSE 8u  /* a paused vCPU here may go on */
+#define ATTEND_HAND    32u /* a vCPU spins elsewhere for a ready one here: vcpu->wanted_on */
 #define ATTEND_WORK    16u /* the boot CPU: sched_set_work()'s function has something to do */
 
 struct sched_cpu {
@@ -24,6 +25,8 @@ struct sched_cpu {
     struct vcpu *news;           /* blocked ones with a request; linked by vcpu->news */
     struct heap blocked;         /* owner only; by vcpu->wake, the next one first */
     struct vcpu *paused;         /* owner only */
+    struct vcpu *handed;         /* owner only: ready, in no queue, and next whatever its vruntime */
+    u64 handed_until_tsc;        /* the end of the slice that it takes over */
     struct vcpu *current;        /* owner writes */
     bool sharing;                /* long work of this CPU waits while a guest runs */
     bool halted;                 /* current is in HLT, and this CPU sleeps until it wakes: sched_halt() */
@@ -145,6 +148,8 @@ void sched_attend(u32 id, u32 bits);
 void sched_announce(struct vcpu *vcpu);
 /* A vCPU of this CPU is ready: keep it, or give it away where this CPU has something else to do. */
 void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu);
+/* Others spin for vCPUs that are ready here: they may go there. */
+void sched_hand_over(struct sched_cpu *cpu);
 /* An idle CPU has asked: give it the first waiting vCPU that may run there. */
 void sched_push_work(struct sched_cpu *cpu);
 

@@ -146,6 +146,80 @@ void sched_push_work(struct sched_cpu *cpu)
         insert_ready(cpu, found);
 }
 
+/* ---- directed yields ---- */
+
+static bool take_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    spin_lock(&cpu->lock);
+    bool found = remove_from(&cpu->ready, vcpu);
+    cpu->ready_count -= found;
+    spin_unlock(&cpu->lock);
+    return found;
+}
+
+/* That CPU looks when it leaves its guest for some other reason: who runs there pays nothing for this VM's locks. */
+static void ask_for(struct vcpu *spinner, struct vcpu *vcpu)
+{
+    u32 home = __atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST);
+
+    if (spinner->asked_slice == spinner->slices || !(vcpu->vm->spec.affinity >> cpu_id() & 1))
+        return;
+    spinner->asked_slice = spinner->slices;
+    __atomic_store_n(&vcpu->wanted_on, cpu_id() + 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&sched_cpus[home].attention, ATTEND_HAND, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The VM's other vCPUs get this CPU in turn, for what is left of the spinner's slice, and each is charged for what it
+ * runs: the VM has the CPU no longer than without.
+ */
+bool sched_yield_to_sibling(struct vcpu *spinner)
+{
+    struct sched_cpu *cpu = here();
+    const struct vm *vm = spinner->vm;
+
+    if (cpu->handed)
+        return false;
+    for (u32 i = 1; i <= vm->spec.cpus; i++) {
+        u32 index = (spinner->yielded_to + i) % vm->spec.cpus;
+        struct vcpu *vcpu = vm->vcpus[index];
+        if (vcpu == spinner || __atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) != VCPU_READY)
+            continue;
+        if (__atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST) != cpu_id()) {
+            ask_for(spinner, vcpu);
+            continue;
+        }
+        if (!take_ready(cpu, vcpu))
+            continue; /* it is on its way here */
+        spinner->yielded_to = index;
+        cpu->handed = vcpu;
+        cpu->handed_until_tsc = spinner->slice_end_tsc;
+        vcpu_request(spinner, VCPU_REQUEST_RESCHEDULE);
+        return true;
+    }
+    return false;
+}
+
+void sched_hand_over(struct sched_cpu *cpu)
+{
+    struct vcpu *vcpu;
+    u32 to = 0;
+
+    do {
+        spin_lock(&cpu->lock);
+        for (vcpu = cpu->ready; vcpu; vcpu = vcpu->next)
+            if ((to = __atomic_exchange_n(&vcpu->wanted_on, 0, __ATOMIC_SEQ_CST)) != 0 && to - 1 != cpu_id())
+                break;
+        if (vcpu) {
+            remove_from(&cpu->ready, vcpu);
+            cpu->ready_count--;
+        }
+        spin_unlock(&cpu->lock);
+        if (vcpu)
+            move_home(vcpu, to - 1);
+    } while (vcpu);
+}
+
 void sched_add(struct vcpu *vcpu)
 {
     u32 best = VCPU_NO_CPU;

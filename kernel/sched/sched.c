@@ -109,6 +109,8 @@ static NOINLINE void attend_now(struct sched_cpu *cpu)
         sched_wake_due(cpu, cpu_tsc());
     if (bits & ATTEND_PUSH)
         sched_push_work(cpu);
+    if (UNLIKELY(bits & ATTEND_HAND))
+        sched_hand_over(cpu);
     if (UNLIKELY(bits & ATTEND_WORK)) {
         cpu->work_due = true;
         if (cpu->current)
@@ -307,6 +309,10 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     u64 start = cpu_tsc();
     u64 slice = LIKELY(!cpu->sharing) ? slice_of(vcpu) : minimum(slice_of(vcpu), sharing_slice_tsc);
+    if (UNLIKELY(cpu->handed_until_tsc)) { /* what is left of another's; 1: nothing */
+        slice = cpu->handed_until_tsc > start ? minimum(slice, cpu->handed_until_tsc - start) : 1;
+        cpu->handed_until_tsc = 0;
+    }
     u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), sched_cap_budget(vcpu, start));
     bool watched = UNLIKELY(vcpu->vm->watchdog_tsc);
 
@@ -340,6 +346,11 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
 
 static struct vcpu *pick(struct sched_cpu *cpu)
 {
+    if (UNLIKELY(cpu->handed)) {
+        struct vcpu *handed = cpu->handed;
+        cpu->handed = NULL;
+        return handed;
+    }
     spin_lock(&cpu->lock);
     struct vcpu *vcpu = cpu->ready;
     if (vcpu) {

@@ -59,6 +59,11 @@ void sched_share_cpu(void);
 /* From now on a slice is 1 ms: what a guest holds up (see docs/gdb-stub.md) waits no longer. Before the first vCPU
  * runs. */
 void sched_shorten_slices(void);
+/*
+ * The running vCPU spins: a vCPU of its VM that waits for this CPU gets what is left of its slice. False: none does.
+ * One that waits for another CPU may come here soon.
+ */
+bool sched_yield_to_sibling(struct vcpu *spinner);
 /* The VM is stopping: its vCPUs leave their guests and are retired by their home CPUs. */
 void sched_stop_vm(struct vm *vm);
 

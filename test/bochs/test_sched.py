@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The scheduler from outside: shares, caps, affinity, moves between CPUs, ends of VMs."""
+import re
+
+import bounds
+
 SPIN = "build/guests/spinner.elf"
 
 
@@ -19,6 +23,19 @@ def test_shares_follow_weights(boot):
     run_us, wall_us = times(run, "heavy")
     assert wall_us < times(run, "light")[1], str(run)
     assert 73 <= 100 * run_us / wall_us <= 77, str(run)
+
+
+def test_a_vcpu_that_spins_hands_over(boot):
+    """Two vCPUs on one CPU spin for each other: some microseconds a turn, not a slice, and only their VM's own time."""
+    turns = "build/guests/handover.elf vm=turns mem=4M cpus=2 affinity=0 -- rounds={}\n"
+    run = boot(turns.format(20))
+    run.check_good_end()
+    found = re.search(r"handover rounds=20 us=(\d+)", "\n".join(run.output("turns")))
+    assert found and int(found[1]) < bounds.HANDOVER_US, str(run)
+    run = boot(turns.format(2000) + f"{SPIN} vm=spin mem=4M affinity=0 limit=150\n")
+    run.check_good_end()
+    run_us, wall_us = times(run, "spin")
+    assert 100 * run_us / wall_us >= 45, str(run)
 
 
 def test_slices_end_without_preemption_timer(boot):

@@ -55,9 +55,10 @@ struct guest {
     u64 signs;    /* of life: its exits */
     bool pending; /* the timer's interrupt */
     u64 timer_due, pending_since, nmi_since;
-    u32 on_cpu;     /* whose thread is in virt_vcpu_run */
-    u32 loaded_cpu; /* where its VMCS is active */
-    u64 movable_to; /* CPUs that slept when it was taken off its last one */
+    u32 on_cpu;      /* whose thread is in virt_vcpu_run */
+    u32 loaded_cpu;  /* where its VMCS is active */
+    u64 movable_to;  /* CPUs that slept when it was taken off its last one */
+    u64 spun_for_on; /* CPUs on which another vCPU of its VM has spun for it */
     bool detached;
     struct sim_vcpu_result *result;
 };
@@ -445,6 +446,7 @@ void virt_vcpu_detach(struct vcpu *vcpu)
     for (u32 i = 0; i < cpu_count; i++)
         if (cpus[i].sleeping)
             guest->movable_to |= BIT(i);
+    guest->movable_to |= guest->spun_for_on;
     RULE(guest->loaded_cpu == VCPU_NO_CPU || guest->loaded_cpu == cpu_id());
     guest->loaded_cpu = VCPU_NO_CPU;
 }
@@ -479,7 +481,7 @@ static void check_entry(struct guest *guest, u32 cpu)
     RULE(vcpu->vm->spec.affinity >> cpu & 1);
     RULE(guest->loaded_cpu == VCPU_NO_CPU || guest->loaded_cpu == cpu);
     if (guest->detached)
-        RULE(guest->movable_to >> cpu & 1); /* moved only to a CPU that had nothing to do */
+        RULE(guest->movable_to >> cpu & 1); /* moved only to a CPU that had nothing to do, or asked */
     guest->detached = false;
     guest->loaded_cpu = cpu;
     guest->result->cpus |= BIT(cpu);
@@ -627,6 +629,11 @@ static void act(struct cpu *self, struct guest *guest)
     case SIM_YIELD:
         vcpu->yielded = true;
         vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+        break;
+    case SIM_PAUSES:
+        for (u32 i = 0; i < vcpu->vm->spec.cpus; i++)
+            guest_of(vcpu->vm->vcpus[i])->spun_for_on |= BIT(cpu_id());
+        (void)sched_yield_to_sibling(vcpu);
         break;
     case SIM_ARM:
         vm_port_write(vcpu, TIMER_PORT, 4, (u32)step->value);

@@ -21,6 +21,7 @@ enum sim_act {
     SIM_CLI_HLT, /* interrupts off: for good */
     SIM_SLEEP,   /* the hypercall, for `value` ns */
     SIM_YIELD,
+    SIM_PAUSES,  /* spins, as the CPU has noticed, for `value` ticks at most: another vCPU of the VM may get the CPU */
     SIM_ARM,     /* the PC's timer fires in `value` ns (through the bus, from any vCPU) */
     SIM_START,   /* vCPU `value` */
     SIM_NMI,     /* to vCPU `value`, which HLT then lets go on */

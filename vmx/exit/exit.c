@@ -276,6 +276,21 @@ static enum outcome skipped_exit(struct vmx_vcpu *v, struct trace_record *record
 }
 
 /* A guest whose #DB is a task gate with the T bit in its TSS would keep the CPU, as above. */
+/*
+ * It spins, for a lock perhaps whose holder waits for a CPU: who of its VM does so gets this one. Each time that nobody
+ * does the window grows, so that to spin for one that runs costs little.
+ */
+static COLD enum outcome pause_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    (void)record;
+    if (sched_yield_to_sibling(&v->base))
+        v->ple_window = PLE_WINDOW_LEAST;
+    else if (v->ple_window < PLE_WINDOW_MOST)
+        v->ple_window *= 2;
+    vmcs_write(PLE_WINDOW, v->ple_window);
+    return OUTCOME_SKIP;
+}
+
 static COLD enum outcome task_switch_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     check_deadline(v);
@@ -380,7 +395,7 @@ static const struct {
     [37] = {"monitor-trap-flag",          NULL,            unknown_exit           },
     [38] = {"unknown",                    NULL,            unknown_exit           },
     [39] = {"monitor",                    NULL,            undefined_exit         },
-    [40] = {"pause",                      NULL,            unknown_exit           },
+    [40] = {"pause",                      NULL,            pause_exit             },
     [EXIT_ENTRY_MACHINE_CHECK] = {"entry-machine-check",        NULL,            unknown_exit           },
     [42] = {"unknown",                    NULL,            unknown_exit           },
     [43] = {"tpr-below-threshold",        NULL,            unknown_exit           },

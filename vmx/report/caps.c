@@ -264,6 +264,7 @@ static const struct {
     {"msr-bitmap",        "every RDMSR and WRMSR exits, and local APICs are software's"   },
     {"rdtscp",            "guests have no RDTSCP and no RDPID"                            },
     {"vpid",              "VM entries and VM exits flush the TLB"                         },
+    {"pause-loops",       "a vCPU that spins for another keeps its CPU"                   },
     {"wbinvd-exiting",    "WBINVD of a guest writes back and empties the CPU's caches"    },
     {"invpcid",           "guests have no INVPCID"                                        },
     {"xsaves",            "guests have no XSAVES and no XRSTORS"                          },

@@ -106,6 +106,7 @@ static void test_each_name_disables_one_thing(void **state)
         {"rdtscp",           VMX_PROC2,  0x08             },
         {"vpid",             VMX_PROC2,  0x20             },
         {"wbinvd-exiting",   VMX_PROC2,  0x40             },
+        {"pause-loops",      VMX_PROC2,  0x400            },
         {"invpcid",          VMX_PROC2,  0x1000           },
         {"ept-1g",           VMX_GROUPS, BIT(17)          },
         {"ept-2m",           VMX_GROUPS, BIT(16) | BIT(17)},
@@ -164,8 +165,8 @@ static void test_lists(void **state)
 static void test_unknown_name_lists_the_known_ones(void **state)
 {
     static const char *const known[] = {
-        "ept-1g", "ept-2m",         "preemption-timer", "io-bitmap", "msr-bitmap", "rdtscp",
-        "vpid",   "wbinvd-exiting", "invpcid",          "apicv",     "xsaves",     "posted-interrupts"};
+        "ept-1g",  "ept-2m", "preemption-timer", "io-bitmap",         "msr-bitmap", "rdtscp", "vpid", "wbinvd-exiting",
+        "invpcid", "apicv",  "xsaves",           "posted-interrupts", "pause-loops"};
     (void)state;
     read_caps(&caps);
     assert_int_equal(vmx_caps_disable(&caps, "vpid,turbo", &why), STATUS_INVALID);

@@ -138,6 +138,58 @@ static void test_vcpus_share_the_weight(void **state)
     assert_true(close_to(run_of(1), 5000 * MS, 200));
 }
 
+/* Two that spin for each other hand the CPU to and fro, and have no more of it for that. */
+static void pause_loops(void)
+{
+    SCRIPT(other, {SIM_RUN, MS / 100}, {SIM_PAUSES, 0}, {SIM_AGAIN, 0});
+    SCRIPT(boot, {SIM_START, 1}, {SIM_START, 2}, {SIM_CLI_HLT, 0});
+    static const struct sim_step *const three[] = {boot_steps, other_steps, other_steps};
+    struct vm_spec spec = sim_spec();
+    (void)boot, (void)other;
+
+    sim_begin(1);
+    spec.cpus = 3;
+    sim_add(&spec, three);
+    add(spin, 100, ~0ull);
+    sim_end_at(2000 * MS);
+    sim_run();
+}
+
+static void test_pause_loops(void **state)
+{
+    (void)state;
+    r = sim_scenario(pause_loops);
+    assert_orderly_end(2);
+    assert_true(r->vms[0].vcpus[1].slices > 10000 && r->vms[0].vcpus[2].slices > 10000);
+    assert_true(close_to(run_of(1), 1000 * MS, 100));
+}
+
+/* The other one waits for a CPU where somebody else computes: it comes, once that one's slice is over. */
+static void pause_loop_for_another_cpu(void)
+{
+    SCRIPT(boot, {SIM_START, 1}, {SIM_START, 2}, {SIM_CLI_HLT, 0});
+    SCRIPT(other, {SIM_RUN, MS / 100}, {SIM_PAUSES, 0}, {SIM_AGAIN, 0});
+    static const struct sim_step *const three[] = {boot_steps, other_steps, spin_steps};
+    struct vm_spec spec = sim_spec();
+    (void)boot, (void)other;
+
+    sim_begin(2);
+    spec.cpus = 3;
+    add(spin, 300, 1);
+    add(spin, 350, 2); /* so vCPU 1 begins here, the other two there */
+    sim_add(&spec, three);
+    sim_end_at(600 * MS);
+    sim_run();
+}
+
+static void test_a_pause_loop_for_another_cpu(void **state)
+{
+    (void)state;
+    r = sim_scenario(pause_loop_for_another_cpu);
+    assert_orderly_end(3);
+    assert_true(r->vms[2].vcpus[2].migrations >= 1);
+}
+
 /* One that sleeps a lot gets its share when it comes, but no more than that for having slept. */
 static void sleeper_and_spinner(void)
 {
@@ -343,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_weights_without_preemption_timer),
         cmocka_unit_test(test_ten_weights),
         cmocka_unit_test(test_vcpus_share_the_weight),
+        cmocka_unit_test(test_pause_loops),
+        cmocka_unit_test(test_a_pause_loop_for_another_cpu),
         cmocka_unit_test(test_hundred_vms_on_two_cpus),
         cmocka_unit_test(test_sleep_is_not_hoarded),
         cmocka_unit_test(test_yield_hands_over_at_once),

@@ -60,6 +60,14 @@ void sched_deadline_reached(struct vcpu *vcpu)
     deadlines++;
 }
 
+static bool yields;
+
+bool sched_yield_to_sibling(struct vcpu *spinner)
+{
+    assert_ptr_equal(spinner, &bench.v.base);
+    return yields;
+}
+
 #define HANDLER(function, name)                                                                                        \
     enum outcome function(struct vmx_vcpu *v, struct trace_record *record)                                             \
     {                                                                                                                  \
@@ -247,6 +255,7 @@ static const struct {
     {32, HANDLED,    "wrmsr",  0                   },
     {36, UNDEFINED,  NULL,     0                   }, /* MWAIT */
     {39, UNDEFINED,  NULL,     0                   }, /* MONITOR */
+    {40, SKIPPED,    NULL,     0                   }, /* PAUSE */
     {44, HANDLED,    "mmio",   0                   }, /* APIC access */
     {45, RESUMED,    NULL,     0                   }, /* virtualized EOI */
     {48, HANDLED,    "ept",    0                   },
@@ -511,6 +520,24 @@ static void test_interrupts_and_deadlines(void **state)
     assert_int_equal(deadlines, 2);
 }
 
+/* The window of PAUSE loops grows while there is nobody to yield to. */
+static void test_pause_loops(void **state)
+{
+    (void)state;
+    bench.v.ple_window = PLE_WINDOW_LEAST;
+    yields = false;
+    for (u32 window = 2 * PLE_WINDOW_LEAST; window <= PLE_WINDOW_MOST; window *= 2) {
+        assert_int_equal(exit_with(40), OUTCOME_SKIP);
+        assert_int_equal(vmcs_read(PLE_WINDOW), window);
+    }
+    assert_int_equal(exit_with(40), OUTCOME_SKIP);
+    assert_int_equal(vmcs_read(PLE_WINDOW), PLE_WINDOW_MOST);
+    yields = true;
+    assert_int_equal(exit_with(40), OUTCOME_SKIP);
+    assert_int_equal(vmcs_read(PLE_WINDOW), PLE_WINDOW_LEAST);
+    assert_false(bench.v.base.requests);
+}
+
 static void test_windows_ask_for_an_event(void **state)
 {
     (void)state;
@@ -644,6 +671,7 @@ int main(void)
         cmocka_unit_test_setup(test_vmcall_refused, set_up),
         cmocka_unit_test_setup(test_hlt, set_up),
         cmocka_unit_test_setup(test_interrupts_and_deadlines, set_up),
+        cmocka_unit_test_setup(test_pause_loops, set_up),
         cmocka_unit_test_setup(test_windows_ask_for_an_event, set_up),
         cmocka_unit_test_setup(test_reflected_exceptions, set_up),
         cmocka_unit_test_setup(test_exceptions_under_a_debugger, set_up),

@@ -211,7 +211,8 @@ static void test_each_feature_disabled(void **state)
 {
     static const char *const features[] = {"preemption-timer", "apicv",  "io-bitmap",      "msr-bitmap",
                                            "rdtscp",           "vpid",   "wbinvd-exiting", "invpcid",
-                                           "xsaves",           "ept-2m", "ept-1g",         "posted-interrupts"};
+                                           "xsaves",           "ept-2m", "ept-1g",         "posted-interrupts",
+                                           "pause-loops"};
     size_t rows_count, known = 2; /* ept-2m and ept-1g are in no row */
     const struct vmx_control_row *rows = vmx_control_rows(&rows_count);
 
@@ -252,7 +253,7 @@ static void test_withheld(void **state)
     assert_int_equal(with("name=\"enable XSAVES/XRSTORS\"", "cpu=0/1 need=optional state=withheld"), 1);
     assert_int_equal(with("fallback feature=xsaves why=withheld", ""), 1);
     assert_int_equal(with("fallback feature=vpid why=disabled", ""), 1);
-    assert_int_equal(with("group=\"secondary processor-based\"", "value=0x10ca"), 1);
+    assert_int_equal(with("group=\"secondary processor-based\"", "value=0x14ca"), 1);
     expect("vmx verdict this CPU has all that Rootlet needs");
 }
 
@@ -289,7 +290,7 @@ static void test_minimal_cpu(void **state)
     assert_int_equal(with("name=\"enable EPT\"", "cpu=0 need=required state=MISSING"), 1);
     assert_int_equal(with("name=\"CR3-load exiting\"", "cpu=1 need=tolerated state=on"), 1);
     assert_int_equal(with("name=\"page-walk length 4\"", "state=MISSING"), 1);
-    assert_int_equal(with("vmx fallback", "why=absent"), 10); /* it has both bitmaps */
+    assert_int_equal(with("vmx fallback", "why=absent"), 11); /* it has both bitmaps */
     expect("vmx verdict IA32_FEATURE_CONTROL is locked by firmware, VMX outside SMX OFF");
     assert_int_equal(with("vmx verdict refused: firmware has disabled and locked VMX", ""), 1);
     raw.feature_control = 5;
