@@ -31,6 +31,7 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define LCR_WORD    0x03u
 #define LCR_STOP    0x04u
 #define LCR_PARITY  0x08u
+#define LCR_BREAK   0x40u
 #define LCR_DIVISOR 0x80u
 #define LCR_8_BITS  0x03u
 
@@ -149,7 +150,7 @@ static void receive_looped(struct uart *uart, u8 character)
 static u8 read_data(struct uart *uart)
 {
     if (uart->received == 0)
-        return 0;
+        return uart->fifo[(uart->head + UART_FIFO_BYTES - 1) % UART_FIFO_BYTES]; /* RBR keeps what was read last */
     u8 character = uart->fifo[uart->head];
     uart->head = (u8)((uart->head + 1) % UART_FIFO_BYTES);
     uart->received--;
@@ -167,14 +168,23 @@ static void clear_fifo(struct uart *uart)
     restart_timeout(uart);
 }
 
-/* Sending takes no time: THR is full and empty again at once, which raises the transmitter's interrupt anew. */
+/*
+ * Sending takes no time: THR is full and empty again at once. The transmitter's interrupt falls and rises anew, an edge
+ * also for a driver that has not read IIR. Short words lack their upper bits; what is sent in a break is not heard.
+ */
 static void write_data(struct uart *uart, u8 character)
 {
+    u8 sent = character & (0xff >> (LCR_8_BITS - (uart->lcr & LCR_WORD)));
+
+    if (uart->thre_pending && uart->ier & IER_THRE) {
+        uart->thre_pending = false;
+        update(uart);
+    }
     uart->thre_pending = true;
     if (uart->mcr & MCR_LOOP)
-        receive_looped(uart, character);
-    else
-        uart->peer.put(uart->peer.context, character);
+        receive_looped(uart, sent);
+    else if (!(uart->lcr & LCR_BREAK))
+        uart->peer.put(uart->peer.context, sent);
     update(uart);
 }
 

@@ -143,6 +143,41 @@ static void test_transmitter_interrupt(void **state)
     assert_false(bench.level);
 }
 
+/* A driver that writes THR in its handler without a look at IIR: the line falls when THR is full, and rises again. */
+static void test_transmitter_edge_without_iir(void **state)
+{
+    (void)state;
+    out(IER, 0x02);
+    assert_true(bench.level);
+    unsigned rises = bench.rises;
+    out(DATA, 'a');
+    assert_true(bench.level);
+    assert_int_equal(bench.rises, rises + 1);
+    assert_int_equal(in(IIR), 0x02);
+    assert_false(bench.level);
+    out(DATA, 'b');
+    assert_int_equal(bench.rises, rises + 2);
+}
+
+static void test_short_words_and_break(void **state)
+{
+    (void)state;
+    for (u8 lcr = 0; lcr < 4; lcr++) {
+        out(LCR, lcr);
+        out(DATA, 0xff);
+        assert_int_equal((u8)sent[lcr], 0xff >> (3 - lcr));
+    }
+    out(LCR, 0x40 | 0x03); /* acts on SOUT alone: in a loop the words go on */
+    out(DATA, 'x');
+    assert_int_equal(sent_count, 4);
+    out(MCR, 0x10);
+    out(DATA, 'y');
+    assert_int_equal(in(LSR), 0x61);
+    assert_int_equal(in(DATA), 'y');
+    assert_int_equal(in(LSR), 0x60);
+    assert_int_equal(in(DATA), 'y'); /* RBR keeps it */
+}
+
 static void test_priorities(void **state)
 {
     (void)state;
@@ -319,6 +354,8 @@ int main(void)
         cmocka_unit_test_setup(test_detected_as_16550a, start),
         cmocka_unit_test_setup(test_receive_without_fifo, start),
         cmocka_unit_test_setup(test_transmitter_interrupt, start),
+        cmocka_unit_test_setup(test_transmitter_edge_without_iir, start),
+        cmocka_unit_test_setup(test_short_words_and_break, start),
         cmocka_unit_test_setup(test_priorities, start),
         cmocka_unit_test_setup(test_fifo_triggers, start),
         cmocka_unit_test_setup(test_fifo_order_and_end, start),
