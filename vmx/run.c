@@ -229,8 +229,11 @@ void virt_vcpu_run(struct vcpu *vcpu)
         vmx_debug_enter(v);
     /* If it woke for an interrupt that is gone again, it is still in HLT. */
     vcpu_request(vcpu, vcpu->halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
-    if (UNLIKELY(guarded) ? circle_guarded(v) : circle(v, false))
-        record_leave();
-    else
+    if (UNLIKELY(!(UNLIKELY(guarded) ? circle_guarded(v) : circle(v, false)))) {
         entry_failed(v);
+        return;
+    }
+    if (UNLIKELY(vcpu->waits_for_console)) /* with interrupts off none would be taken: it would wake for nothing */
+        vcpu->waits_for_console = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF;
+    record_leave();
 }

@@ -142,9 +142,10 @@ static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
         cpu->examined = NULL;
     }
     if (vcpu->sleep_until_tsc) {
-        if (now < vcpu->sleep_until_tsc)
+        if (now < vcpu->sleep_until_tsc && !(vcpu->waits_for_console && event_waiting(vcpu)))
             return false;
         vcpu->sleep_until_tsc = 0;
+        vcpu->waits_for_console = false;
     }
     u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
     if (sipi != VCPU_RUNS) {

@@ -37,7 +37,7 @@ struct board {
 static void console_put(void *context, u8 character)
 {
     struct board *board = context;
-    vm_console_put(board->vm, character);
+    vm_console_offer(board->vm, character);
 }
 
 static int console_get(void *context)

@@ -59,7 +59,7 @@ static u64 console_write(struct vcpu *vcpu, u64 *registers)
         if (guest_memory_read(&vm->memory, gpa(address + done), piece, n) != STATUS_OK)
             return ROOTLET_ERROR_POINTER;
         vm_lock(vm);
-        bool full = done && vm_console_excess(vm); /* the first piece always goes: most lines are no longer */
+        bool full = done ? vm_console_excess(vm) : vm_console_is_full(vm); /* most lines are no longer than a piece */
         for (u32 i = 0; i < n && !full; i++) {
             vm_console_put(vm, piece[i]);
             lines += piece[i] == '\n';

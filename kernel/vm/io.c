@@ -131,11 +131,14 @@ void vm_run_timers_locked(struct vcpu *vcpu, u64 now_ns)
     spin_unlock(&vcpu->vm->lock);
 }
 
-void vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
+bool vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
 {
     vm_lock(vm);
     bus_write_port(&vm->bus, port, bytes, value);
+    bool full = vm->console_full;
+    vm->console_full = false;
     vm_unlock(vm);
+    return !full;
 }
 
 u64 vm_note_moved_timers(struct vm *vm, u64 value)
@@ -144,19 +147,23 @@ u64 vm_note_moved_timers(struct vm *vm, u64 value)
     return value;
 }
 
-/* What a write can cause beyond the device: a printed line that fills the console, or the end of the VM. */
-void vm_write_effects(struct vcpu *vcpu)
+/* With several vCPUs the lock's holder has seen whether its own write was refused. */
+bool vm_write_effects(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
+    bool full = vm->spec.cpus == 1 && vm->console_full;
 
     if (vm_timers_moved(vm))
         vm_note_moved_timers(vm, 0);
     if (!__atomic_exchange_n(&vm->write_effect, false, __ATOMIC_SEQ_CST))
-        return;
-    if (vm->line_printed)
+        return true;
+    if (full)
+        vm->console_full = false;
+    if (full || vm->line_printed)
         vm_console_throttle(vcpu);
     if (vm->requested != VM_RUNNING)
         vm_stop(vm, vm->requested, NULL);
+    return !full;
 }
 
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)

@@ -69,12 +69,13 @@ struct vcpu {
     bool halted_masked;  /* in HLT with interrupts off: only an NMI ends it */
     bool halted_counted; /* counted in its VM's halted_count: blocked, and nothing of its own could wake it */
     bool yielded;
-    u32 sipi;            /* atomic: VCPU_RUNS, VCPU_WAITS_FOR_SIPI or VCPU_HAS_SIPI */
-    u32 load_weight;     /* of its VM, as its CPU's load has it */
-    u32 wanted_on;       /* atomic: the CPU, plus 1, on which another vCPU of its VM spins for it; 0: none */
-    u64 asked_slice;     /* in which of its slices it has last asked for another CPU's vCPU */
-    u32 yielded_to;      /* the index that its last directed yield was for */
-    u64 sleep_until_tsc; /* blocked at least so long: sleep hypercall or console backlog; 0: no */
+    u32 sipi;               /* atomic: VCPU_RUNS, VCPU_WAITS_FOR_SIPI or VCPU_HAS_SIPI */
+    u32 load_weight;        /* of its VM, as its CPU's load has it */
+    u32 wanted_on;          /* atomic: the CPU, plus 1, on which another vCPU of its VM spins for it; 0: none */
+    u64 asked_slice;        /* in which of its slices it has last asked for another CPU's vCPU */
+    u32 yielded_to;         /* the index that its last directed yield was for */
+    bool waits_for_console; /* its sleep is for the console, and ends early for an interrupt */
+    u64 sleep_until_tsc;    /* blocked at least so long: sleep hypercall or console backlog; 0: no */
 
     struct vcpu *next;     /* the home CPU's queue of ready vCPUs, or its list of paused ones */
     struct vcpu *news;     /* its list of blocked vCPUs that somebody has something for */

@@ -77,11 +77,22 @@ static void console_charge(struct vm *vm, u32 queued_before, u32 bytes)
     vm->write_effect = true;
 }
 
-u32 vm_console_excess(const struct vm *vm)
+static u32 console_budget(void)
 {
     u32 sharers = __atomic_load_n(&sharing, __ATOMIC_RELAXED);
     u32 share = CONSOLE_GUEST_BYTES / (sharers ? sharers : 1);
-    u32 budget = share > CONSOLE_LEAST_BYTES ? share : CONSOLE_LEAST_BYTES;
+
+    return share > CONSOLE_LEAST_BYTES ? share : CONSOLE_LEAST_BYTES;
+}
+
+bool vm_console_is_full(const struct vm *vm)
+{
+    return console_queued(vm) >= console_budget() + CONSOLE_LEAST_BYTES;
+}
+
+u32 vm_console_excess(const struct vm *vm)
+{
+    u32 budget = console_budget();
     u32 queued = console_queued(vm);
 
     return queued >= budget ? queued - budget / 2 : 0;
@@ -153,6 +164,15 @@ void vm_console_put(struct vm *vm, u8 character)
         vm_console_flush(vm);
 }
 
+/* In the middle of a line nothing goes out. */
+void vm_console_offer(struct vm *vm, u8 character)
+{
+    if (LIKELY(vm->line_length) || LIKELY(!vm_console_excess(vm)))
+        vm_console_put(vm, character);
+    else
+        vm->console_full = vm->write_effect = true;
+}
+
 void vm_console_throttle(struct vcpu *vcpu)
 {
     u32 excess = vm_console_excess(vcpu->vm);
@@ -163,6 +183,7 @@ void vm_console_throttle(struct vcpu *vcpu)
     u64 until = cpu_tsc() + clock_tsc_from_ns(console_send_time_ns(excess));
     if (until > vcpu->sleep_until_tsc)
         vcpu->sleep_until_tsc = until;
+    vcpu->waits_for_console = true;
     vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
 }
 

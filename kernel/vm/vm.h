@@ -95,6 +95,7 @@ struct vm {
     u32 console_position;          /* behind its last byte at the console */
     u32 console_queued;            /* its bytes there that waited when it wrote last */
     bool write_effect;             /* a port write has printed a line or asked for the VM's end */
+    bool console_full;             /* a character was refused: the instruction that wrote it is to be restarted */
     bool line_printed;             /* a line has gone out since the throttle last looked */
     enum vm_stop_reason requested; /* by a device: poweroff or reset, after the current access */
 
@@ -262,12 +263,15 @@ static inline bool vm_timers_moved(const struct vm *vm)
 
 /* Off the short path of an access: passes on that timers moved, and returns `value`. */
 COLD u64 vm_note_moved_timers(struct vm *vm, u64 value);
-/* What a write can cause beyond the device: moved timers, a printed line that fills the console, the end of the VM. */
-COLD void vm_write_effects(struct vcpu *vcpu);
+/*
+ * What a write can cause beyond the device: moved timers, a printed line that fills the console, the end of the VM.
+ * False: the console was full, and nothing has been written.
+ */
+COLD bool vm_write_effects(struct vcpu *vcpu);
 
 /* Port accesses of a VM with several vCPUs: under its lock. */
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes);
-void vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value);
+bool vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value);
 
 /* Port accesses of a vCPU; bytes: 1, 2 or 4. */
 static ALWAYS_INLINE u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
@@ -279,16 +283,22 @@ static ALWAYS_INLINE u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
     return LIKELY(!vm_timers_moved(vm)) ? value : (u32)vm_note_moved_timers(vm, value);
 }
 
-static ALWAYS_INLINE void vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
+/*
+ * False: not now, since the VM has as much waiting at the console as it may. The instruction is to be restarted, and
+ * the vCPU waits first: until that has gone out, or an interrupt comes for it.
+ */
+static ALWAYS_INLINE bool vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
 {
     struct vm *vm = vcpu->vm;
+    bool done = true;
 
     if (LIKELY(vm->spec.cpus == 1))
         bus_write_port(&vm->bus, port, bytes, value);
     else
-        vm_port_write_locked(vm, port, bytes, value);
+        done = vm_port_write_locked(vm, port, bytes, value);
     if (UNLIKELY(vm->write_effect || vm_timers_moved(vm)))
-        vm_write_effects(vcpu);
+        done &= vm_write_effects(vcpu);
+    return done;
 }
 
 /* Timers of a VM with several vCPUs: under its lock. */
@@ -326,12 +336,16 @@ void vm_take_input(struct vm *vm);
 
 /* One character, or a block, for the VM's console; whole lines go out as "[name] text". VM lock held by the caller. */
 void vm_console_put(struct vm *vm, u8 character);
+/* The same from a device: while the VM has its share of the console waiting, the write is refused (vm_port_write). */
+void vm_console_offer(struct vm *vm, u8 character);
 void vm_console_flush(struct vm *vm);
 /*
  * How many of the VM's bytes must leave the console before it should write again; 0: it may. Each VM has its share of
  * the console's ring, so that a loud one waits for its own text only, and a quiet one for nobody's.
  */
 u32 vm_console_excess(const struct vm *vm);
+/* It has some lines more than its share there: one that goes on while it should wait, when interrupts wake it. */
+bool vm_console_is_full(const struct vm *vm);
 /* If the VM has more waiting at the console than its share, holds this vCPU back until half of that has gone. */
 void vm_console_throttle(struct vcpu *vcpu);
 

@@ -41,3 +41,15 @@ def test_the_end_of_a_large_vm_holds_up_nobody(boot):
     assert run.reasons()["large"] == "exit"
     assert seen(run, "same")[0] <= bounds.GAP_US, run
     assert seen(run, "other")[0] <= bounds.OTHER_GAP_US, run
+
+
+@pytest.mark.parametrize("by", ("uart", "call"))
+def test_a_vm_that_waits_for_the_console_takes_its_interrupts(boot, by):
+    """Its timer ticks each millisecond; its console is full after a third of a second. No byte is lost or doubled."""
+    run = boot(f"build/guests/loud.elf vm=loud mem=4M -- by={by}\n")
+    run.check_good_end()
+    lines = run.output("loud")
+    found = re.fullmatch(r"loud ticks=(\d+) worst_us=(\d+)", lines[-1])
+    assert found and int(found[1]) > 1400 and int(found[2]) < 3000, lines[-1]
+    assert set(lines[:-1]) == {"loud, and louder, with a line that says nothing to anybody who might read it"}
+    assert len(lines) > 400

@@ -58,8 +58,8 @@ static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, enum de
         return access;
     if (in)
         guest_operand_write(v, &operand, vm_port_read(&v->base, port, size));
-    else
-        vm_port_write(&v->base, port, size, (u32)guest_operand_read(v, &operand));
+    else if (!vm_port_write(&v->base, port, size, (u32)guest_operand_read(v, &operand)))
+        return GUEST_ACCESS_FAULT; /* or rather none: this iteration comes again */
     if (UNLIKELY(v->debug_used))
         vmx_points_note(v, operand.linear, size, in);
     return GUEST_ACCESS_OK;
@@ -117,8 +117,8 @@ static NOINLINE enum outcome out_exit(struct vmx_vcpu *v, u32 qualification)
 {
     u8 size = IO_SIZE(qualification);
 
-    vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX]);
-    return OUTCOME_SKIP;
+    bool done = vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX]);
+    return LIKELY(done) ? OUTCOME_SKIP : OUTCOME_RESUME;
 }
 
 enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record)

@@ -104,7 +104,7 @@ u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc)
     return tsc + 1000 * vcpu->index;
 }
 
-void vm_console_put(struct vm *where, u8 character)
+void vm_console_offer(struct vm *where, u8 character)
 {
     assert_ptr_equal(where, &vm);
     printed[strlen(printed)] = (char)character;

@@ -59,6 +59,11 @@ u32 vm_console_excess(const struct vm *which)
     return console_bytes >= console_limit;
 }
 
+bool vm_console_is_full(const struct vm *which)
+{
+    return vm_console_excess(which) && console_bytes >= console_limit + 64;
+}
+
 void vm_console_throttle(struct vcpu *which)
 {
     assert_ptr_equal(which, &vcpu);
@@ -197,6 +202,10 @@ static void test_console_write_is_short(void **state)
     assert_int_equal(console_bytes, 48);
     assert_int_equal(write_at(0x8000, 4096), ROOTLET_OK); /* who does not look at the count loses no short line */
     assert_int_equal(registers[HYPERCALL_EBX], 16);
+    for (u32 i = 0; i < 10; i++)
+        assert_int_equal(write_at(0x8000, 16), ROOTLET_OK); /* who goes on for ever does */
+    assert_int_equal(registers[HYPERCALL_EBX], 0);
+    assert_int_equal(console_bytes, 48 + 4 * 16);
     console_limit = UINT32_MAX;
 }
 
