@@ -18,8 +18,12 @@
 #define IO_REP     BIT(5)
 #define IO_PORT(q) ((u16)((q) >> 16))
 
-/* So many iterations of a REP at most before events get their turn; RIP stays, and the guest comes back. */
-#define STRING_BURST 256u
+/*
+ * So many iterations of a REP at most, and begun in so many ticks of the TSC, before events get their turn; RIP stays,
+ * and the guest comes back. An iteration may print a line.
+ */
+#define STRING_BURST       256u
+#define STRING_BURST_TICKS 20000u
 
 /* Instruction information of INS and OUTS: address size (0: 16, 1: 32, 2: 64); the segment register, of OUTS only. */
 #define INFO_ADDRESS_SIZE(info) ((info) >> 7 & 7)
@@ -78,6 +82,7 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
     u64 rflags = vmcs_read(GUEST_RFLAGS);
     s64 step = rflags & RFLAGS_DF ? -(s64)IO_SIZE(qualification) : (s64)IO_SIZE(qualification);
     bool repeat = qualification & IO_REP;
+    u64 start = cpu_tsc();
 
     for (u32 i = 0; i < STRING_BURST; i++) {
         if (repeat && !(v->gpr[GPR_RCX] & mask))
@@ -95,7 +100,7 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
         step_register(v, GPR_RCX, mask, -1);
         if (UNLIKELY(rflags & v->end_flags) && v->gpr[GPR_RCX] & mask && vmx_points_finish_iteration(v))
             return OUTCOME_RESUME;
-        if (v->base.requests)
+        if (v->base.requests || cpu_tsc() - start > STRING_BURST_TICKS)
             break;
     }
     return v->gpr[GPR_RCX] & mask ? OUTCOME_RESUME : OUTCOME_SKIP;

@@ -25,6 +25,7 @@ static u32 sent[1024]; /* what went out of the port, and what comes in: 0x11, 0x
 static u32 sent_count, read_count;
 static u8 last_bytes;
 static bool request_after_each;
+static u32 slow_ticks; /* that a read takes */
 static u32 stops;
 
 static u64 device_read(void *device, u64 offset, u8 bytes)
@@ -32,6 +33,7 @@ static u64 device_read(void *device, u64 offset, u8 bytes)
     (void)device;
     assert_int_equal(offset, 0);
     last_bytes = bytes;
+    fake_cpu.tsc += slow_ticks;
     if (request_after_each)
         vcpu_request(&bench.v.base, VCPU_REQUEST_RESCHEDULE);
     return 0x8877665544332211ull + read_count++;
@@ -105,7 +107,8 @@ static int set_up(void **state)
     bus_init(&bench.vm.bus);
     assert_int_equal(bus_add_ports(&bench.vm.bus, PORT, 4, 4, &ops, NULL), STATUS_OK);
     sent_count = read_count = stops = 0;
-    request_after_each = false;
+    request_after_each = refuses = false;
+    slow_ticks = 0;
     VMCS_SET(GUEST_ES_LIMIT, UINT32_MAX);
     VMCS_SET(GUEST_SS_LIMIT, UINT32_MAX);
     VMCS_SET(GUEST_DS_LIMIT, UINT32_MAX);
@@ -314,6 +317,36 @@ static void test_long_rep_comes_in_pieces(void **state)
     assert_int_equal(bench.v.gpr[GPR_RDI], 0x10000 + 2000);
     for (u32 i = 0; i < 1000; i++)
         assert_int_equal(get(0x10000 + 2 * i, 2), (0x2211 + i) & 0xffff);
+}
+
+/* Nor does it last longer than some microseconds. */
+static void test_slow_rep_comes_in_pieces(void **state)
+{
+    (void)state;
+    slow_ticks = 5000;
+    bench.v.gpr[GPR_RDI] = 0x10000;
+    bench.v.gpr[GPR_RCX] = 100;
+    assert_int_equal(string_io(REP | IN, 1, A32, 0), OUTCOME_RESUME);
+    assert_int_equal(read_count, 5);
+    assert_int_equal(bench.v.gpr[GPR_RCX], 95);
+}
+
+/* A full console refuses: the instruction runs again, whole or from that iteration on. */
+static void test_a_refused_write_is_restarted(void **state)
+{
+    (void)state;
+    refuses = bench.vm.write_effect = true;
+    assert_int_equal(io(0, 1, PORT), OUTCOME_RESUME);
+    bench.vm.write_effect = true;
+    bench.v.gpr[GPR_RSI] = 0x10000;
+    bench.v.gpr[GPR_RCX] = 3;
+    assert_int_equal(string_io(REP, 1, A32, 0), OUTCOME_RESUME);
+    assert_int_equal(bench.v.gpr[GPR_RSI], 0x10000);
+    assert_int_equal(bench.v.gpr[GPR_RCX], 3);
+    refuses = false;
+    bench.vm.write_effect = true;
+    assert_int_equal(string_io(REP, 1, A32, 0), OUTCOME_SKIP);
+    assert_int_equal(bench.v.gpr[GPR_RCX], 0);
 }
 
 static void test_request_interrupts_rep(void **state)
@@ -592,6 +625,8 @@ int main(void)
         cmocka_unit_test_setup(test_64_bit_addresses, set_up),
         cmocka_unit_test_setup(test_long_rep_comes_in_pieces, set_up),
         cmocka_unit_test_setup(test_request_interrupts_rep, set_up),
+        cmocka_unit_test_setup(test_slow_rep_comes_in_pieces, set_up),
+        cmocka_unit_test_setup(test_a_refused_write_is_restarted, set_up),
         cmocka_unit_test_setup(test_page_fault_in_the_middle, set_up),
         cmocka_unit_test_setup(test_page_fault_within_an_operand, set_up),
         cmocka_unit_test_setup(test_page_rights, set_up),
