@@ -131,16 +131,6 @@ void vm_run_timers_locked(struct vcpu *vcpu, u64 now_ns)
     spin_unlock(&vcpu->vm->lock);
 }
 
-bool vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
-{
-    vm_lock(vm);
-    bus_write_port(&vm->bus, port, bytes, value);
-    bool full = vm->console_full;
-    vm->console_full = false;
-    vm_unlock(vm);
-    return !full;
-}
-
 u64 vm_note_moved_timers(struct vm *vm, u64 value)
 {
     sched_notify(vm->vcpus[0], VCPU_REQUEST_DEADLINE);
@@ -163,6 +153,22 @@ bool vm_write_effects(struct vcpu *vcpu)
         vm_console_throttle(vcpu);
     if (vm->requested != VM_RUNNING)
         vm_stop(vm, vm->requested, NULL);
+    return !full;
+}
+
+bool vm_port_write_locked(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
+{
+    struct vm *vm = vcpu->vm;
+
+    vm_lock(vm);
+    bus_write_port(&vm->bus, port, bytes, value);
+    bool full = vm->console_full;
+    vm->console_full = false;
+    vm_unlock(vm);
+    if (full)
+        vm_console_throttle(vcpu);
+    if (UNLIKELY(vm->write_effect || vm_timers_moved(vm)))
+        vm_write_effects(vcpu);
     return !full;
 }
 

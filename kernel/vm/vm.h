@@ -271,7 +271,7 @@ COLD bool vm_write_effects(struct vcpu *vcpu);
 
 /* Port accesses of a VM with several vCPUs: under its lock. */
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes);
-bool vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value);
+bool vm_port_write_locked(struct vcpu *vcpu, u16 port, u8 bytes, u32 value);
 
 /* Port accesses of a vCPU; bytes: 1, 2 or 4. */
 static ALWAYS_INLINE u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
@@ -290,15 +290,13 @@ static ALWAYS_INLINE u32 vm_port_read(struct vcpu *vcpu, u16 port, u8 bytes)
 static ALWAYS_INLINE bool vm_port_write(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
 {
     struct vm *vm = vcpu->vm;
-    bool done = true;
 
-    if (LIKELY(vm->spec.cpus == 1))
-        bus_write_port(&vm->bus, port, bytes, value);
-    else
-        done = vm_port_write_locked(vm, port, bytes, value);
+    if (UNLIKELY(vm->spec.cpus > 1))
+        return vm_port_write_locked(vcpu, port, bytes, value);
+    bus_write_port(&vm->bus, port, bytes, value);
     if (UNLIKELY(vm->write_effect || vm_timers_moved(vm)))
-        done &= vm_write_effects(vcpu);
-    return done;
+        return vm_write_effects(vcpu);
+    return true;
 }
 
 /* Timers of a VM with several vCPUs: under its lock. */

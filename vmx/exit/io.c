@@ -23,7 +23,7 @@
  * and the guest comes back. An iteration may print a line.
  */
 #define STRING_BURST       256u
-#define STRING_BURST_TICKS 20000u
+#define STRING_BURST_TICKS 5000u
 
 /* Instruction information of INS and OUTS: address size (0: 16, 1: 32, 2: 64); the segment register, of OUTS only. */
 #define INFO_ADDRESS_SIZE(info) ((info) >> 7 & 7)
@@ -122,8 +122,9 @@ static NOINLINE enum outcome out_exit(struct vmx_vcpu *v, u32 qualification)
 {
     u8 size = IO_SIZE(qualification);
 
-    bool done = vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX]);
-    return LIKELY(done) ? OUTCOME_SKIP : OUTCOME_RESUME;
+    if (UNLIKELY(!vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX])))
+        return OUTCOME_RESUME;
+    return OUTCOME_SKIP;
 }
 
 enum outcome vmx_io_exit(struct vmx_vcpu *v, struct trace_record *record)

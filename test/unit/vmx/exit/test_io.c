@@ -74,9 +74,9 @@ u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
     return bus_read_port(&vm->bus, port, bytes);
 }
 
-bool vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
+bool vm_port_write_locked(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
 {
-    bus_write_port(&vm->bus, port, bytes, value);
+    bus_write_port(&vcpu->vm->bus, port, bytes, value);
     return true;
 }
 
@@ -323,7 +323,7 @@ static void test_long_rep_comes_in_pieces(void **state)
 static void test_slow_rep_comes_in_pieces(void **state)
 {
     (void)state;
-    slow_ticks = 5000;
+    slow_ticks = 1250;
     bench.v.gpr[GPR_RDI] = 0x10000;
     bench.v.gpr[GPR_RCX] = 100;
     assert_int_equal(string_io(REP | IN, 1, A32, 0), OUTCOME_RESUME);
