@@ -49,7 +49,6 @@ struct vmx_vcpu {
     u8 mcg_status;       /* IA32_MCG_STATUS */
     bool debug_used;     /* there are breakpoints: DR0-DR3 and DR6 are switched with this vCPU */
     bool configured;     /* the VMCS has been written for the first time */
-    u8 skip_bytes;       /* length of the instruction that mmio.c emulated */
     u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
     bool nmi_in_service; /* with QUIRK_NMI_BLOCKING: event.c */
     u16 vpid;
@@ -59,6 +58,7 @@ struct vmx_vcpu {
     u8 points_met;    /* bit n: the emulated instruction has met breakpoint n */
     u32 strays;       /* accesses to memory that nobody has: guest_physical.c */
     u32 end_flags;    /* with one of these in RFLAGS the end of an emulated instruction is not a plain one: run.c */
+    u64 skip_bytes;   /* how far RIP moves behind the instruction that mmio.c emulated, modulo 2^64 */
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
     u64 efer;         /* as the guest wrote it last, without LMA: guest_efer() */
     u64 xcr0;

@@ -43,6 +43,7 @@ GUESTS = {
     "ends.elf": ("exit", r"ends how="),
     "selfdebug.elf": ("exit", r"selfdebug ok"),
     "traps.elf": ("exit", r"traps ok"),
+    "operands.elf": ("exit", r"operands ok"),
     "tasks.elf": ("exit", r"tasks ok"),
     "spinner.elf": ("limit", r"spinner spinning"),
     "invaders.exec": ("limit", None),

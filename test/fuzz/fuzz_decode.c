@@ -37,7 +37,7 @@ static u64 next_random(u64 *seed)
 
 static enum emulate_outcome access_memory(struct memory *m, u64 linear, u8 bytes)
 {
-    REQUIRE(bytes == m->insn->width);
+    REQUIRE(bytes == (m->insn->width > 8 ? 8 : m->insn->width));
     REQUIRE(m->insn->mode == DECODE_64 || linear >> 32 == 0);
     m->accesses++;
     return m->accesses == m->failing ? EMULATE_FAULT : EMULATE_OK;
@@ -67,29 +67,84 @@ static enum emulate_outcome check(void *context, enum decode_segment segment, u6
 {
     struct memory *m = context;
     (void)write;
-    REQUIRE(segment <= DECODE_GS && bytes == m->insn->width &&
-            (m->insn->address_width == 8 || offset >> (8 * m->insn->address_width) == 0));
+    bool stack = m->insn->operation >= DECODE_PUSH && m->insn->operation <= DECODE_LEAVE && segment == DECODE_SS;
+    u8 width = stack ? 8 : m->insn->address_width;
+    REQUIRE(segment <= DECODE_GS && bytes == m->insn->width && (width == 8 || offset >> (8 * width) == 0));
     REQUIRE(m->accesses == 0);
     m->checks++;
     return m->checks == m->refused ? EMULATE_FAULT : EMULATE_OK;
 }
 
+static enum emulate_outcome raise_exception(void *context, u8 vector)
+{
+    struct memory *m = context;
+    REQUIRE(vector == 13 && m->accesses == 0);
+    return EMULATE_FAULT;
+}
+
+static u64 cr0(void *context)
+{
+    (void)context;
+    return 0x80010031;
+}
+
+static u8 stack_width(void *context)
+{
+    struct memory *m = context;
+    REQUIRE(m->insn->mode != DECODE_64);
+    return next_random(&m->seed) & 1 ? 2 : 4;
+}
+
+static enum emulate_outcome check_branch(void *context, u64 rip)
+{
+    struct memory *m = context;
+    REQUIRE(m->insn->width == 8 || rip >> 8 * m->insn->width == 0);
+    return next_random(&m->seed) % 8 ? EMULATE_OK : EMULATE_FAULT;
+}
+
+static enum emulate_outcome check_vector(void *context, bool vex)
+{
+    struct memory *m = context;
+    REQUIRE(m->accesses == 0 && vex == !!(m->insn->vector & DECODE_VEX));
+    return next_random(&m->seed) % 8 ? EMULATE_OK : EMULATE_FAULT;
+}
+
+static void read_vector(void *context, u8 index, bool vex, u64 value[4])
+{
+    struct memory *m = context;
+    REQUIRE(index < 16);
+    for (unsigned i = 0; i < (vex ? 4u : 2u); i++)
+        value[i] = next_random(&m->seed);
+}
+
+static void write_vector(void *context, u8 index, bool vex, const u64 value[4])
+{
+    struct memory *m = context;
+    REQUIRE(index < 16 && vex == !!(m->insn->vector & DECODE_VEX));
+    REQUIRE(m->insn->register_width == 32 || value[2] + value[3] == 0);
+}
+
 static void execute(const struct decode_insn *insn, u64 seed, unsigned failing, unsigned refused)
 {
-    static const struct emulate_calls calls = {read_memory, write_memory, check, segment_base};
+    static const struct emulate_calls calls = {read_memory,     write_memory, check,       segment_base,
+                                               raise_exception, cr0,          stack_width, check_branch,
+                                               check_vector,    read_vector,  write_vector};
     struct memory m = {insn, seed, 0, failing, 0, refused};
     u64 gpr[16], before[16];
     u64 rflags = 2 | (next_random(&seed) & 0xcd5);
     u64 rflags_before = rflags;
-    struct emulate_env env = {&calls, &m, gpr, &rflags, next_random(&seed)};
+    u64 target;
+    struct emulate_env env = {&calls, &m, gpr, &rflags, next_random(&seed), &target};
     u8 advance;
 
     for (unsigned i = 0; i < 16; i++)
         before[i] = gpr[i] = next_random(&seed);
     enum emulate_outcome outcome = emulate_instruction(&env, insn, &advance);
-    REQUIRE(m.accesses <= 2);
+    REQUIRE(m.accesses <= (insn->width > 16 ? 4 : 2));
     REQUIRE((rflags ^ rflags_before) & ~0x8d5ull ? false : true);
-    if (outcome != EMULATE_OK)
+    if (outcome == EMULATE_JUMP)
+        REQUIRE(insn->operation == DECODE_CALL || insn->operation == DECODE_JMP || insn->operation == DECODE_RET);
+    else if (outcome != EMULATE_OK)
         REQUIRE(memcmp(gpr, before, sizeof gpr) == 0 && rflags == rflags_before);
     else
         REQUIRE(advance == insn->length || (advance == 0 && insn->repeat != DECODE_REPEAT_NONE));

@@ -9,10 +9,12 @@
  */
 #include "vmx/exit/mmio.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/xsave.h"
 #include "kernel/lib/format.h"
 #include "vmx/insn/emulate.h"
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
+#include "vmx/insn/vector.h"
 #include "vmx/points.h"
 
 static enum emulate_outcome outcome_of(enum guest_access access)
@@ -80,7 +82,80 @@ static enum emulate_outcome call_check(void *context, enum decode_segment segmen
     return outcome_of(guest_operand(a->v, segment, offset, bytes, write ? GVA_WRITE : GVA_READ, &ignored));
 }
 
-static const struct emulate_calls calls = {call_read, call_write, call_check, call_base};
+static enum emulate_outcome call_raise(void *context, u8 vector)
+{
+    struct access *a = context;
+
+    vmx_inject_exception(a->v, vector, 0);
+    return EMULATE_FAULT;
+}
+
+static u64 call_cr0(void *context)
+{
+    u64 mask = vmcs_read(CR0_MASK);
+
+    (void)context;
+    return (vmcs_read(GUEST_CR0) & ~mask) | (vmcs_read(CR0_SHADOW) & mask);
+}
+
+static u8 call_stack_width(void *context)
+{
+    (void)context;
+    return vmcs_read(GUEST_SS_ACCESS) & SEGMENT_BIG ? 4 : 2;
+}
+
+static COLD enum emulate_outcome call_check_branch(void *context, u64 rip)
+{
+    struct access *a = context;
+    bool allowed =
+        guest_is_code64(a->v) ? gva_is_canonical(rip, vmcs_read(GUEST_CR4)) : rip <= vmcs_read(GUEST_CS_LIMIT);
+
+    return allowed ? EMULATE_OK : call_raise(context, VECTOR_GP);
+}
+
+/*
+ * The CPU has checked this before the access that exited; but another CPU may have replaced the instruction meanwhile,
+ * and we must not raise the exception ourselves. SDM 2A 2.4 "AVX and SSE Instruction Exception Classification"
+ */
+static COLD enum emulate_outcome call_check_vector(void *context, bool vex)
+{
+    u64 cr0 = vmcs_read(GUEST_CR0);
+    u64 cr4 = vmcs_read(GUEST_CR4);
+    u64 avx = XCR0_SSE | XCR0_AVX;
+    bool enabled = vex ? cr0 & CR0_PE && cr4 & CR4_OSXSAVE && xsave_is_available() && (xcr0_read() & avx) == avx
+                       : !(cr0 & CR0_EM) && cr4 & CR4_OSFXSR;
+
+    if (!enabled)
+        return call_raise(context, VECTOR_UD);
+    return cr0 & CR0_TS ? call_raise(context, VECTOR_NM) : EMULATE_OK;
+}
+
+/* The CPU still has the guest's registers: the kernel is compiled to use none of them. */
+static COLD void call_read_vector(void *context, u8 index, bool vex, u64 value[4])
+{
+    (void)context;
+    vector_read(index, value, vex);
+}
+
+static COLD void call_write_vector(void *context, u8 index, bool vex, const u64 value[4])
+{
+    (void)context;
+    vector_write(index, value, vex);
+}
+
+static const struct emulate_calls calls = {
+    .read = call_read,
+    .write = call_write,
+    .check = call_check,
+    .segment_base = call_base,
+    .raise = call_raise,
+    .cr0 = call_cr0,
+    .stack_width = call_stack_width,
+    .check_branch = call_check_branch,
+    .check_vector = call_check_vector,
+    .read_vector = call_read_vector,
+    .write_vector = call_write_vector,
+};
 
 static enum decode_mode mode(const struct vmx_vcpu *v)
 {
@@ -112,13 +187,18 @@ enum outcome mmio_run_decoded(struct vmx_vcpu *v, const struct decode_insn *insn
     u64 flags = vmcs_read(GUEST_RFLAGS);
     u64 rip = vmcs_read(GUEST_RIP);
     u64 old = flags;
+    u64 target;
     u8 advance;
-    struct emulate_env env = {&calls, &access, v->gpr, &flags, rip};
+    struct emulate_env env = {&calls, &access, v->gpr, &flags, rip, &target};
 
     v->points_met = 0;
     v->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
     switch (emulate_instruction(&env, insn, &advance)) {
     case EMULATE_OK:
+        v->skip_bytes = advance;
+        break;
+    case EMULATE_JUMP:
+        v->skip_bytes = target - rip;
         break;
     case EMULATE_FAULT:
         return OUTCOME_RESUME;
@@ -131,7 +211,6 @@ enum outcome mmio_run_decoded(struct vmx_vcpu *v, const struct decode_insn *insn
         (void)vmx_points_finish_iteration(v);
         return OUTCOME_RESUME;
     }
-    v->skip_bytes = advance;
     return OUTCOME_SKIP_DECODED;
 }
 

@@ -22,8 +22,12 @@ enum row_flag {
     PREFIX = 1u << 11,
     SPECIAL = 1u << 12,   /* take_opcode looks at the byte itself; all prefixes, and few others */
     UNDEFINED = 1u << 13, /* a memory operand here raises #UD */
-    PREFIXED = 1u << 14   /* 66, F2 and F3 make another instruction of it: check_prefixes() */
+    PREFIXED = 1u << 14,  /* 66, F2 and F3 make another instruction of it: check_prefixes() */
+    STACK = 1u << 15      /* the operand is as wide as what the stack or RIP holds: stack_width() */
 };
+
+/* Together, for one of two bytes without a sign. */
+#define IMMEDIATE_16 (IMMEDIATE | IMMEDIATE_8)
 
 struct row {
     u8 operation;
@@ -31,7 +35,18 @@ struct row {
     u16 flags; /* 0: unsupported */
 };
 
-enum group { GROUP_ALU, GROUP_UNARY, GROUP_FE, GROUP_FF, GROUP_MOV, GROUP_BIT, GROUP_FLUSH, GROUPS };
+enum group {
+    GROUP_ALU,
+    GROUP_UNARY,
+    GROUP_FE,
+    GROUP_FF,
+    GROUP_MOV,
+    GROUP_BIT,
+    GROUP_FLUSH,
+    GROUP_POP,
+    GROUP_SMSW,
+    GROUPS
+};
 
 #define MR DECODE_MEMORY_REGISTER
 #define RM DECODE_REGISTER_MEMORY
@@ -60,8 +75,12 @@ static const struct row one_byte[256] = {
     ROW(0x36, 0, 0, PREFIX | SPECIAL),
     ROW(0x3e, 0, 0, PREFIX | SPECIAL),
     ROW(0x40 ... 0x4f, 0, 0, PREFIX | SPECIAL), /* REX; outside 64-bit mode INC and DEC of a register */
+    ROW(0x50 ... 0x57, DECODE_PUSH, DECODE_REGISTER, IMPLIED | STACK),
+    ROW(0x58 ... 0x5f, DECODE_POP, DECODE_REGISTER, IMPLIED | STACK),
     ROW(0x63, DECODE_MOVSX, RM, MODRM | FROM_DWORD | SPECIAL),
     ROW(0x64 ... 0x67, 0, 0, PREFIX | SPECIAL),
+    ROW(0x68, DECODE_PUSH, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE),
+    ROW(0x6a, DECODE_PUSH, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE_8),
     ROW(0x80, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH),
     ROW(0x81, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE),
     ROW(0x82, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH | SPECIAL),
@@ -70,6 +89,7 @@ static const struct row one_byte[256] = {
     PAIR(0x86, DECODE_XCHG, MR, MODRM | LOCKABLE),
     PAIR(0x88, DECODE_MOV, MR, MODRM),
     PAIR(0x8a, DECODE_MOV, RM, MODRM),
+    ROW(0x8f, GROUP_POP, M, GROUP | MODRM),
     PAIR(0xa0, DECODE_MOV, RM, ABSOLUTE),
     PAIR(0xa2, DECODE_MOV, MR, ABSOLUTE),
     PAIR(0xa4, DECODE_MOVS, DECODE_STRING, IMPLIED),
@@ -77,7 +97,12 @@ static const struct row one_byte[256] = {
     PAIR(0xaa, DECODE_STOS, DECODE_STRING, IMPLIED),
     PAIR(0xac, DECODE_LODS, DECODE_STRING, IMPLIED),
     PAIR(0xae, DECODE_SCAS, DECODE_STRING, IMPLIED),
+    ROW(0xc2, DECODE_RET, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE_16),
+    ROW(0xc3, DECODE_RET, DECODE_IMMEDIATE, IMPLIED | STACK),
+    ROW(0xc4 ... 0xc5, 0, 0, SPECIAL), /* VEX */
     PAIR(0xc6, GROUP_MOV, MI, GROUP | MODRM | IMMEDIATE),
+    ROW(0xc9, DECODE_LEAVE, DECODE_IMMEDIATE, IMPLIED | STACK),
+    ROW(0xe8, DECODE_CALL, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE),
     ROW(0xf0, 0, 0, PREFIX | SPECIAL),
     ROW(0xf2 ... 0xf3, 0, 0, PREFIX | SPECIAL),
     PAIR(0xf6, GROUP_UNARY, M, GROUP | MODRM),
@@ -85,8 +110,22 @@ static const struct row one_byte[256] = {
     ROW(0xff, GROUP_FF, M, GROUP | MODRM),
 };
 
+#define VECTOR(opcode, form) ROW(opcode, DECODE_VECTOR, form, MODRM | PREFIXED)
+
 static const struct row two_byte[256] = {
+    ROW(0x01, GROUP_SMSW, M, GROUP | MODRM | FROM_WORD),
+    VECTOR(0x10, RM),
+    VECTOR(0x11, MR),
+    VECTOR(0x12, RM),
+    VECTOR(0x13, MR),
+    VECTOR(0x16, RM),
+    VECTOR(0x17, MR),
+    VECTOR(0x28, RM),
+    VECTOR(0x29, MR),
+    VECTOR(0x2b, MR),
     ROW(0x40 ... 0x4f, DECODE_CMOVCC, RM, MODRM),
+    VECTOR(0x6e ... 0x6f, RM),
+    VECTOR(0x7e ... 0x7f, MR),
     ROW(0x90 ... 0x9f, DECODE_SETCC, M, MODRM | BYTE_WIDTH),
     ROW(0xa3, DECODE_BT, MR, MODRM),
     ROW(0xab, DECODE_BTS, MR, MODRM | LOCKABLE),
@@ -101,12 +140,80 @@ static const struct row two_byte[256] = {
     ROW(0xae, GROUP_FLUSH, M, GROUP | MODRM | BYTE_WIDTH),
     PAIR(0xc0, DECODE_XADD, MR, MODRM | LOCKABLE),
     ROW(0xc3, DECODE_MOV, MR, MODRM | PREFIXED), /* MOVNTI */
+    VECTOR(0xd6, MR),
+    VECTOR(0xe7, MR),
+    VECTOR(0xf0, RM),
 };
 
 /* Behind 0F 38. */
 static const struct row movbe[2] = {
     ROW(0, DECODE_MOVBE, RM, MODRM | PREFIXED),
     ROW(1, DECODE_MOVBE, MR, MODRM | PREFIXED),
+};
+
+/* 0F 38 2A, and 0F 3A with VEX: 18 and 38, 19 and 39. */
+static const struct row vector_38 = {DECODE_VECTOR, RM, MODRM | PREFIXED};
+static const struct row vector_3a[2] = {
+    ROW(0, DECODE_VECTOR, RM, MODRM | PREFIXED | IMMEDIATE_8),
+    ROW(1, DECODE_VECTOR, MR, MODRM | PREFIXED | IMMEDIATE_8),
+};
+
+/*
+ * What a prefix makes of an opcode of DECODE_VECTOR; the rows that are missing are other instructions. SDM 2D A.3
+ * "Opcode Maps", and each instruction's page. The opcode's row in its map, which has MODRM, is not enough.
+ */
+enum vector_prefix { NP, P66, PF3, PF2 };
+#define FULL  0u    /* width: the register's */
+#define W_BIT 1u    /* width: 4, or 8 with W */
+#define ONE   0x10u /* VEX.L must be 0 */
+#define TWO   0x20u /* VEX.L must be 1, and W 0 */
+#define AGAIN 0x40u /* VEX.vvvv names a register, DECODE_MERGES */
+#define LOADS 0x80u /* to the register, unlike the opcode's row */
+#define OTHER (AGAIN | DECODE_MERGES)
+static const struct vector_row {
+    u8 map; /* 1: 0F, 2: 0F 38, 3: 0F 3A */
+    u8 opcode;
+    u8 prefix;
+    u8 width;
+    u8 flags; /* enum decode_vector, and the above */
+} vector_rows[] = {
+    {1, 0x10, NP,  FULL,  0                        },
+    {1, 0x10, P66, FULL,  0                        },
+    {1, 0x10, PF3, 4,     0                        },
+    {1, 0x10, PF2, 8,     0                        },
+    {1, 0x11, NP,  FULL,  0                        },
+    {1, 0x11, P66, FULL,  0                        },
+    {1, 0x11, PF3, 4,     0                        },
+    {1, 0x11, PF2, 8,     0                        },
+    {1, 0x12, NP,  8,     OTHER | ONE              },
+    {1, 0x12, P66, 8,     OTHER | ONE              },
+    {1, 0x13, NP,  8,     ONE                      },
+    {1, 0x13, P66, 8,     ONE                      },
+    {1, 0x16, NP,  8,     OTHER | ONE | DECODE_HIGH},
+    {1, 0x16, P66, 8,     OTHER | ONE | DECODE_HIGH},
+    {1, 0x17, NP,  8,     ONE | DECODE_HIGH        },
+    {1, 0x17, P66, 8,     ONE | DECODE_HIGH        },
+    {1, 0x28, NP,  FULL,  DECODE_ALIGNED           },
+    {1, 0x28, P66, FULL,  DECODE_ALIGNED           },
+    {1, 0x29, NP,  FULL,  DECODE_ALIGNED           },
+    {1, 0x29, P66, FULL,  DECODE_ALIGNED           },
+    {1, 0x2b, NP,  FULL,  DECODE_ALIGNED           },
+    {1, 0x2b, P66, FULL,  DECODE_ALIGNED           },
+    {1, 0x6e, P66, W_BIT, ONE                      },
+    {1, 0x6f, P66, FULL,  DECODE_ALIGNED           },
+    {1, 0x6f, PF3, FULL,  0                        },
+    {1, 0x7e, P66, W_BIT, ONE                      },
+    {1, 0x7e, PF3, 8,     ONE | LOADS              },
+    {1, 0x7f, P66, FULL,  DECODE_ALIGNED           },
+    {1, 0x7f, PF3, FULL,  0                        },
+    {1, 0xd6, P66, 8,     ONE                      },
+    {1, 0xe7, P66, FULL,  DECODE_ALIGNED           },
+    {1, 0xf0, PF2, FULL,  0                        },
+    {2, 0x2a, P66, FULL,  DECODE_ALIGNED           },
+    {3, 0x18, P66, 16,    OTHER | TWO              },
+    {3, 0x19, P66, 16,    TWO                      },
+    {3, 0x38, P66, 16,    OTHER | TWO              },
+    {3, 0x39, P66, 16,    TWO                      },
 };
 
 /* The flags of a row here are added to the opcode's. Only supported rows carry MODRM: the others are all zeroes. */
@@ -123,12 +230,15 @@ static const struct row groups[GROUPS][8] = {
     GROUP_ROW(GROUP_UNARY, 3, DECODE_NEG, M, MODRM | LOCKABLE), GROUP_ROW(GROUP_FE, 0, DECODE_INC, M, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_FE, 1, DECODE_DEC, M, MODRM | LOCKABLE), GROUP_ROW(GROUP_FE, 2 ... 7, 0, 0, UNDEFINED),
     GROUP_ROW(GROUP_FF, 0, DECODE_INC, M, MODRM | LOCKABLE), GROUP_ROW(GROUP_FF, 1, DECODE_DEC, M, MODRM | LOCKABLE),
-    GROUP_ROW(GROUP_FF, 7, 0, 0, UNDEFINED), GROUP_ROW(GROUP_MOV, 0, DECODE_MOV, MI, MODRM),
-    GROUP_ROW(GROUP_MOV, 1 ... 7, 0, 0, UNDEFINED), GROUP_ROW(GROUP_BIT, 0 ... 3, 0, 0, UNDEFINED),
-    GROUP_ROW(GROUP_BIT, 4, DECODE_BT, MI, MODRM), GROUP_ROW(GROUP_BIT, 5, DECODE_BTS, MI, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_FF, 2, DECODE_CALL, M, MODRM | STACK), GROUP_ROW(GROUP_FF, 4, DECODE_JMP, M, MODRM | STACK),
+    GROUP_ROW(GROUP_FF, 6, DECODE_PUSH, M, MODRM | STACK), GROUP_ROW(GROUP_FF, 7, 0, 0, UNDEFINED),
+    GROUP_ROW(GROUP_MOV, 0, DECODE_MOV, MI, MODRM), GROUP_ROW(GROUP_MOV, 1 ... 7, 0, 0, UNDEFINED),
+    GROUP_ROW(GROUP_BIT, 0 ... 3, 0, 0, UNDEFINED), GROUP_ROW(GROUP_BIT, 4, DECODE_BT, MI, MODRM),
+    GROUP_ROW(GROUP_BIT, 5, DECODE_BTS, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_BIT, 6, DECODE_BTR, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_BIT, 7, DECODE_BTC, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_FLUSH, 6, DECODE_FLUSH, M, MODRM | PREFIXED), /* CLWB, with 66; else XSAVEOPT */
+    GROUP_ROW(GROUP_POP, 0, DECODE_POP, M, MODRM | STACK), GROUP_ROW(GROUP_SMSW, 4, DECODE_SMSW, M, MODRM),
     GROUP_ROW(GROUP_FLUSH, 7, DECODE_FLUSH, M, MODRM | PREFIXED), /* CLFLUSH; CLFLUSHOPT with 66 */
 };
 
@@ -140,6 +250,10 @@ struct cursor {
     u8 segment_override;
     bool operand_override;
     bool address_override;
+    u8 map;    /* of DECODE_VECTOR: 1 to 3 */
+    u8 opcode; /* its last byte */
+    u8 vex;    /* 0: none; else vvvv as a number in bits 7:4, VEX_W, VEX_L, and 1 in bit 0 */
+    u8 form;   /* NO_OVERRIDE, or instead of the row's */
 };
 
 #define NO_OVERRIDE 0xffu
@@ -147,6 +261,8 @@ struct cursor {
 #define REX_R       4u
 #define REX_X       2u
 #define REX_B       1u
+#define VEX_W       8u
+#define VEX_L       4u
 
 /* Whether `bytes` more can be read. */
 static ALWAYS_INLINE bool has(const struct cursor *c, u32 bytes)
@@ -211,9 +327,86 @@ static void note_prefix(struct cursor *c, u8 byte, struct decode_insn *out)
     }
 }
 
-/* The opcodes whose meaning depends on mode or prefixes, and the second byte of a two-byte one. */
-static enum status take_special(struct cursor *c, u8 *byte, const struct decode_insn *out, const struct row **row)
+/* The row of what the cursor's map and opcode are with these prefixes, or NULL. */
+static COLD const struct vector_row *find_vector(const struct cursor *c, u8 repeat)
 {
+    enum vector_prefix prefix = repeat == DECODE_REP     ? PF3
+                                : repeat == DECODE_REPNE ? PF2
+                                : c->operand_override    ? P66
+                                                         : NP;
+    bool two = c->vex & VEX_L;
+
+    for (const struct vector_row *row = vector_rows; row < vector_rows + ARRAY_SIZE(vector_rows); row++)
+        if (row->map == c->map && row->opcode == c->opcode && row->prefix == prefix && !(row->flags & ONE && two) &&
+            !(row->flags & TWO && (!two || c->vex & VEX_W)))
+            return row;
+    return NULL;
+}
+
+static COLD enum status finish_vector(struct cursor *c, struct decode_insn *out)
+{
+    const struct vector_row *row = find_vector(c, out->repeat);
+
+    if (!row || (c->vex >> 4 && !(row->flags & AGAIN)))
+        return STATUS_UNSUPPORTED;
+    if (row->flags & LOADS)
+        c->form = RM;
+    out->register_width = c->vex & VEX_L && (row->width == FULL || row->flags & TWO) ? 32 : 16;
+    out->width = row->width;
+    if (row->width == FULL)
+        out->width = out->register_width;
+    else if (row->width == W_BIT)
+        out->width = c->rex & REX_W ? 8 : 4;
+    out->second = c->vex ? c->vex >> 4 & (out->mode == DECODE_64 ? 15 : 7) : out->register_index;
+    out->vector = (row->flags & 0xf) | (c->vex ? DECODE_VEX : 0);
+    return STATUS_OK;
+}
+
+/*
+ * VEX: C5 and one byte, or C4 and two, stand for REX, the prefix and the opcode's map; then the opcode. Outside 64-bit
+ * mode they are LDS and LES, unless what would be ModRM names two registers. SDM 2A 2.3.5 "The VEX Prefix".
+ */
+static COLD enum status take_vex(struct cursor *c, u8 *byte, struct decode_insn *out, const struct row **row)
+{
+    static const u8 repeats[] = {DECODE_REPEAT_NONE, DECODE_REPEAT_NONE, DECODE_REP, DECODE_REPNE};
+    u32 more = *byte == 0xc4 ? 2 : 1;
+    u32 first, last;
+
+    if (!has(c, 1))
+        return out_of_bytes(c, 1);
+    first = c->bytes[c->at];
+    if (out->mode != DECODE_64 && first < 0xc0)
+        return STATUS_UNSUPPORTED;
+    if (c->rex || c->operand_override || out->lock || out->repeat != DECODE_REPEAT_NONE)
+        return STATUS_INVALID;
+    c->map = (u8)(more == 2 ? first & 0x1f : 1);
+    if (c->map < 1 || c->map > 3)
+        return STATUS_UNSUPPORTED;
+    if (!has(c, more + 1))
+        return out_of_bytes(c, more + 1);
+    last = c->bytes[c->at + more - 1];
+    *byte = c->bytes[c->at + more];
+    c->at += more + 1;
+    c->rex = (u8)(~first >> 5 & (more == 2 ? REX_R | REX_X | REX_B : REX_R));
+    c->vex = (u8)((~last << 1 & 0xf0) | (last & VEX_L) | 1);
+    if (more == 2 && last & 0x80) {
+        c->rex |= REX_W;
+        c->vex |= VEX_W;
+    }
+    c->operand_override = (last & 3) == P66;
+    out->repeat = repeats[last & 3];
+    if (out->mode != DECODE_64)
+        c->rex = 0;
+    c->opcode = *byte;
+    *row = c->map == 1 ? &two_byte[*byte] : c->map == 2 ? &vector_38 : &vector_3a[*byte & 1];
+    return find_vector(c, out->repeat) ? STATUS_OK : STATUS_UNSUPPORTED;
+}
+
+/* The opcodes whose meaning depends on mode or prefixes, and the second byte of a two-byte one. */
+static enum status take_special(struct cursor *c, u8 *byte, struct decode_insn *out, const struct row **row)
+{
+    if (*byte == 0xc4 || *byte == 0xc5)
+        return take_vex(c, byte, out, row);
     if (*byte == 0x63 && (out->mode != DECODE_64 || (c->operand_override && !(c->rex & REX_W))))
         return STATUS_UNSUPPORTED; /* ARPL; and to 16 bits, where CPUs differ in what they read */
     if (*byte == 0x82 && out->mode == DECODE_64)
@@ -223,11 +416,20 @@ static enum status take_special(struct cursor *c, u8 *byte, const struct decode_
             return out_of_bytes(c, 1);
         *byte = c->bytes[c->at++];
         *row = &two_byte[*byte];
+        c->map = 1;
+        c->opcode = *byte;
+        if ((*row)->operation == DECODE_VECTOR && !find_vector(c, out->repeat))
+            return STATUS_UNSUPPORTED;
     }
     if (*row == &two_byte[0x38]) {
         if (!has(c, 1))
             return out_of_bytes(c, 1);
         *byte = c->bytes[c->at++];
+        if (*byte == 0x2a) {
+            c->map = 2;
+            *row = &vector_38;
+            return STATUS_OK;
+        }
         if ((*byte & 0xfe) != 0xf0)
             return STATUS_UNSUPPORTED;
         *row = &movbe[*byte & 1];
@@ -239,8 +441,10 @@ static enum status take_special(struct cursor *c, u8 *byte, const struct decode_
  * Where a prefix makes another instruction: F2 and F3 always do. 66 before CLFLUSH and XSAVEOPT makes CLFLUSHOPT and
  * CLWB, and MOVNTI has no form of 16 bits. SDM 2A 2.1.2 "Instruction Prefixes", 2D A.3 "Opcode Maps".
  */
-static COLD enum status check_prefixes(const struct cursor *c, const struct row *row, struct decode_insn *out)
+static COLD enum status check_prefixes(struct cursor *c, const struct row *row, struct decode_insn *out)
 {
+    if (row->operation == DECODE_VECTOR)
+        return finish_vector(c, out);
     if (out->repeat != DECODE_REPEAT_NONE)
         return STATUS_UNSUPPORTED;
     if (row == &two_byte[0xc3]) {
@@ -278,6 +482,7 @@ static ALWAYS_INLINE enum status take_opcode(struct cursor *c, struct decode_ins
             return STATUS_UNSUPPORTED;
         }
     }
+    c->opcode = byte;
     out->condition = byte & 0xf;
     return (*row)->flags ? STATUS_OK : STATUS_UNSUPPORTED;
 }
@@ -392,6 +597,35 @@ static ALWAYS_INLINE void set_register(const struct cursor *c, u32 number, struc
     out->register_index = (u8)(number | (c->rex & REX_R ? 8u : 0));
 }
 
+/* PUSH and POP: SDM 1 6.2.2 "Stack Alignment"; near branches have 64 bits in 64-bit mode: SDM 1 6.3.7 "Near Calls". */
+static void set_stack_width(u8 operation, struct decode_insn *out)
+{
+    bool branch = operation == DECODE_CALL || operation == DECODE_JMP || operation == DECODE_RET;
+
+    if (out->mode == DECODE_64 && (branch || out->width == 4))
+        out->width = 8;
+    out->register_width = out->width;
+}
+
+/* CALL, PUSH and POP of a register, whose stack is in memory. */
+static enum status take_register(struct cursor *c, u8 modrm, const struct row **row, u32 *flags,
+                                 struct decode_insn *out)
+{
+    u32 reg = (modrm >> 3) & 7;
+
+    if (out->lock)
+        return STATUS_INVALID;
+    if (!(*flags & GROUP) || !(groups[(*row)->operation][reg].flags & STACK) ||
+        groups[(*row)->operation][reg].operation == DECODE_JMP)
+        return STATUS_UNSUPPORTED;
+    *row = &groups[(*row)->operation][reg];
+    *flags |= (*row)->flags;
+    out->register_index = (u8)((modrm & 7) | (c->rex & REX_B ? 8u : 0));
+    out->high_byte = false;
+    c->form = DECODE_REGISTER;
+    return take_implied_memory(c, IMPLIED, out);
+}
+
 /* Consumes ModRM and what it implies; a group's row replaces *row and adds to *flags. */
 static ALWAYS_INLINE enum status take_modrm(struct cursor *c, const struct row **row, u32 *flags,
                                             struct decode_insn *out)
@@ -402,7 +636,7 @@ static ALWAYS_INLINE enum status take_modrm(struct cursor *c, const struct row *
     u32 reg = (modrm >> 3) & 7;
 
     if (modrm >= 0xc0)
-        return out->lock ? STATUS_INVALID : STATUS_UNSUPPORTED; /* no memory operand */
+        return take_register(c, modrm, row, flags, out);
     if (*flags & GROUP) {
         *row = &groups[(*row)->operation][reg];
         if (!((*row)->flags & MODRM))
@@ -419,7 +653,8 @@ enum status decode_instruction(const u8 *bytes, size_t count, enum decode_mode m
 {
     struct cursor c = {.bytes = bytes,
                        .limit = count < DECODE_MAX_BYTES ? (u32)count : DECODE_MAX_BYTES,
-                       .segment_override = NO_OVERRIDE};
+                       .segment_override = NO_OVERRIDE,
+                       .form = NO_OVERRIDE};
     const struct row *row = one_byte;
 
     out->mode = (u8)mode;
@@ -442,26 +677,31 @@ enum status decode_instruction(const u8 *bytes, size_t count, enum decode_mode m
     } else {
         if (out->lock)
             return STATUS_INVALID;
-        out->register_index = 0;
+        out->register_index = (u8)((out->condition & 7) | (c.rex & REX_B ? 8u : 0)); /* of PUSH and POP */
+        if (!(flags & STACK))
+            out->register_index = 0;
         out->high_byte = false;
         status = take_implied_memory(&c, flags, out);
     }
     if (status != STATUS_OK)
         return status;
 
+    if (UNLIKELY(flags & STACK))
+        set_stack_width(row->operation, out);
     if (UNLIKELY(flags & PREFIXED) && (status = check_prefixes(&c, row, out)) != STATUS_OK)
         return status;
     out->immediate = 0;
     if (flags & (IMMEDIATE | IMMEDIATE_8)) {
-        u32 width = flags & IMMEDIATE_8 ? 1 : out->width < 4 ? out->width : 4;
+        bool two = (flags & IMMEDIATE_16) == IMMEDIATE_16;
+        u32 width = two ? 2 : flags & IMMEDIATE_8 ? 1 : out->width < 4 ? out->width : 4;
         if (!has(&c, width))
             return out_of_bytes(&c, width);
-        out->immediate = take_signed(&c, width);
+        out->immediate = take_signed(&c, width) & (two ? 0xffff : ~0ull);
     }
     if (c.segment_override != NO_OVERRIDE)
         out->segment = c.segment_override;
     out->operation = row->operation;
-    out->form = row->form;
+    out->form = c.form == NO_OVERRIDE ? row->form : c.form;
     out->length = (u8)c.at;
     return STATUS_OK;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Decodes the instructions that access device memory. An EPT violation gives an address but no instruction length, so
- * the bytes at RIP are decoded here and vmx/insn/emulate.c executes the result. Pure: takes bytes, returns a
- * description; no allocation, no state. What is not in the tables is refused, never guessed. SDM 2A 2.1 "Instruction
- * Format for Protected Mode, Real-address Mode, and Virtual-8086 Mode", 2A 2.2.1 "REX Prefixes", SDM 2D appendix A
- * "Opcode Map".
+ * Decodes the instructions that access device memory, by an operand or as their stack. An EPT violation gives an
+ * address but no instruction length, so the bytes at RIP are decoded here and vmx/insn/emulate.c executes the result.
+ * Pure: takes bytes, returns a description; no allocation, no state. What is not in the tables is refused, never
+ * guessed. SDM 2A 2.1 "Instruction Format for Protected Mode, Real-address Mode, and Virtual-8086 Mode", 2A 2.2.1 "REX
+ * Prefixes", 2.3 "Intel Advanced Vector Extensions (Intel AVX)", SDM 2D appendix A "Opcode Map".
  */
 #ifndef ROOTLET_VMX_INSN_DECODE_H
 #define ROOTLET_VMX_INSN_DECODE_H
@@ -46,6 +46,14 @@ enum decode_operation {
     DECODE_CMOVCC,
     DECODE_MOVBE,
     DECODE_FLUSH, /* CLFLUSH, CLFLUSHOPT, CLWB */
+    DECODE_SMSW,
+    DECODE_VECTOR, /* moves between memory and an XMM or YMM register */
+    DECODE_PUSH,
+    DECODE_POP,
+    DECODE_CALL, /* near, as the following two */
+    DECODE_JMP,
+    DECODE_RET,
+    DECODE_LEAVE,
     DECODE_MOVS,
     DECODE_CMPS,
     DECODE_STOS,
@@ -53,13 +61,15 @@ enum decode_operation {
     DECODE_SCAS
 };
 
-/* The operands, destination first. Every form but DECODE_STRING has exactly one memory operand. */
+/* The operands, destination first. The stack is none of them: PUSH to LEAVE use it besides. */
 enum decode_form {
     DECODE_MEMORY_REGISTER,
     DECODE_REGISTER_MEMORY,
     DECODE_MEMORY_IMMEDIATE,
     DECODE_MEMORY,
-    DECODE_STRING /* source segment:rSI, destination ES:rDI, accumulator, as the operation has them */
+    DECODE_REGISTER,  /* PUSH, POP, CALL */
+    DECODE_IMMEDIATE, /* PUSH, CALL (relative), RET (bytes to drop), LEAVE (0) */
+    DECODE_STRING     /* source segment:rSI, destination ES:rDI, accumulator, as the operation has them */
 };
 
 /* In the order of segment register encodings. */
@@ -67,17 +77,25 @@ enum decode_segment { DECODE_ES, DECODE_CS, DECODE_SS, DECODE_DS, DECODE_FS, DEC
 
 enum decode_repeat { DECODE_REPEAT_NONE, DECODE_REPNE, DECODE_REP };
 
+/* struct decode_insn.vector, flags */
+enum decode_vector {
+    DECODE_VEX = 1,
+    DECODE_ALIGNED = 2, /* to the operand's width, else #GP */
+    DECODE_MERGES = 4,  /* what is not loaded comes from the register `second`; else it becomes 0 */
+    DECODE_HIGH = 8     /* the operand is at byte 8 of the register; immediate 1: it is at byte 16 */
+};
+
 #define DECODE_NO_REGISTER  0xffu
 #define DECODE_REGISTER_RIP 0xfeu /* as a base only: the address of the next instruction */
 
 /* Registers are numbered as encoded: rAX rCX rDX rBX rSP rBP rSI rDI R8..R15. */
 struct decode_insn {
-    u8 mode;           /* enum decode_mode that it was decoded in */
-    u8 length;         /* bytes */
-    u8 operation;      /* enum decode_operation */
-    u8 form;           /* enum decode_form */
-    u8 width;          /* of the memory operand in bytes: 1, 2, 4 or 8 */
-    u8 register_width; /* of the register operand in bytes: differs from width in MOVZX and MOVSX */
+    u8 mode;      /* enum decode_mode that it was decoded in */
+    u8 length;    /* bytes */
+    u8 operation; /* enum decode_operation */
+    u8 form;      /* enum decode_form */
+    u8 width;     /* of the memory operand, and of what is on the stack, in bytes: 1, 2, 4, 8; DECODE_VECTOR: to 32 */
+    u8 register_width; /* of the register operand in bytes: differs from width in MOVZX, MOVSX and DECODE_VECTOR */
     u8 register_index; /* the register operand */
     bool high_byte;    /* the register operand is bits 15:8 of register_index (AH, CH, DH, BH) */
     u8 segment;        /* enum decode_segment; of the memory operand, or of a string's source */
@@ -86,16 +104,22 @@ struct decode_insn {
     u8 scale;         /* the index register is shifted left by this: 0 to 3 */
     u8 address_width; /* bytes: 2, 4 or 8 */
     bool lock;
-    u8 repeat;        /* enum decode_repeat; meaningful for DECODE_STRING only */
-    u8 condition;     /* of SETCC and CMOVCC: the opcode's low four bits */
+    union {
+        u8 repeat; /* enum decode_repeat; meaningful for DECODE_STRING only */
+        u8 vector; /* of DECODE_VECTOR */
+    };
+    union {
+        u8 condition; /* of SETCC and CMOVCC: the opcode's low four bits */
+        u8 second;    /* of DECODE_VECTOR */
+    };
     u64 displacement; /* sign-extended; for an absolute offset (A0-A3) zero-extended */
-    u64 immediate;    /* sign-extended; 0 if the instruction has none */
+    u64 immediate;    /* sign-extended, but RET's; 0 if the instruction has none */
 };
 
 /*
  * Decodes the instruction at bytes[0..count). *out is meaningful only for STATUS_OK.
  *   STATUS_TRUNCATED    more than `count` bytes are needed; never with count >= DECODE_MAX_BYTES
- *   STATUS_UNSUPPORTED  not among the operations above, or without a memory operand
+ *   STATUS_UNSUPPORTED  not among the operations above, or without an access to memory
  *   STATUS_INVALID      the CPU would refuse it: LOCK where it is not allowed, an undefined encoding (#UD), or more
  * than DECODE_MAX_BYTES (#GP)
  */

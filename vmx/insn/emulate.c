@@ -13,7 +13,7 @@
 /* Kept out of line, so that the path of a plain MOV saves few registers. */
 #define SLOW_PATH __attribute__((noinline))
 
-enum { RAX = 0, RCX = 1, RSI = 6, RDI = 7 };
+enum { RAX = 0, RCX = 1, RSP = 4, RBP = 5, RSI = 6, RDI = 7 };
 
 static ALWAYS_INLINE u64 top_bit(u8 bytes)
 {
@@ -443,11 +443,203 @@ static SLOW_PATH enum emulate_outcome run_string(const struct emulate_env *env, 
     return EMULATE_OK;
 }
 
+/* ---- moves of XMM and YMM registers ---- */
+
+/* An operand of more than 8 bytes is accessed in pieces of 8, in rising order; it is checked whole before the first. */
+static enum emulate_outcome load_wide(const struct emulate_env *env, const struct decode_insn *insn, u64 linear, u8 *to)
+{
+    u8 piece = insn->width < 8 ? insn->width : 8;
+
+    for (u8 i = 0; i < insn->width; i += piece) {
+        u64 value = 0;
+        enum emulate_outcome outcome = env->calls->read(env->context, linear + i, piece, &value);
+        if (outcome != EMULATE_OK)
+            return outcome;
+        __builtin_memcpy(to + i, &value, piece);
+    }
+    return EMULATE_OK;
+}
+
+static enum emulate_outcome store_wide(const struct emulate_env *env, const struct decode_insn *insn, u64 linear,
+                                       const u8 *from)
+{
+    u8 piece = insn->width < 8 ? insn->width : 8;
+
+    for (u8 i = 0; i < insn->width; i += piece) {
+        u64 value = 0;
+        __builtin_memcpy(&value, from + i, piece);
+        enum emulate_outcome outcome = env->calls->write(env->context, linear + i, piece, value);
+        if (outcome != EMULATE_OK)
+            return outcome;
+    }
+    return EMULATE_OK;
+}
+
+static COLD enum emulate_outcome run_vector(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    bool vex = insn->vector & DECODE_VEX;
+    bool store = insn->form == DECODE_MEMORY_REGISTER;
+    u64 offset = effective_offset(env, insn);
+    u64 linear = to_linear(env, insn, insn->segment, offset);
+    u64 value[4] = {0};
+    u8 *lane = (u8 *)value + (insn->vector & DECODE_HIGH ? 8 : 0) + (insn->immediate & 1) * 16;
+
+    enum emulate_outcome outcome = env->calls->check_vector(env->context, vex);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (insn->vector & DECODE_ALIGNED && linear & (insn->width - 1u))
+        return env->calls->raise(env->context, VECTOR_GP);
+    if (insn->width > 8)
+        outcome = check(env, insn, insn->segment, offset, store);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (store || insn->vector & DECODE_MERGES)
+        env->calls->read_vector(env->context, store ? insn->register_index : insn->second, vex, value);
+    if (store)
+        return store_wide(env, insn, linear, lane);
+    outcome = load_wide(env, insn, linear, lane);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (insn->register_width == 16) /* with VEX the upper half becomes 0, without it stays */
+        value[2] = value[3] = 0;
+    env->calls->write_vector(env->context, insn->register_index, vex, value);
+    return EMULATE_OK;
+}
+
+/* ---- the stack, and near branches ---- */
+
+static u64 stack_linear(const struct emulate_env *env, const struct decode_insn *insn, u64 offset)
+{
+    return insn->mode == DECODE_64 ? offset : (u32)(offset + env->calls->segment_base(env->context, DECODE_SS));
+}
+
+static enum emulate_outcome check_stack(const struct emulate_env *env, const struct decode_insn *insn, u64 offset,
+                                        bool write)
+{
+    return env->calls->check(env->context, DECODE_SS, offset, insn->width, write);
+}
+
+/* The target of CALL and JMP, and what PUSH pushes. */
+static enum emulate_outcome load_source(const struct emulate_env *env, const struct decode_insn *insn, u64 *value)
+{
+    switch (insn->form) {
+    case DECODE_REGISTER:
+        *value = read_operand(env, insn);
+        return EMULATE_OK;
+    case DECODE_IMMEDIATE:
+        *value = insn->immediate + (insn->operation == DECODE_CALL ? env->rip + insn->length : 0);
+        *value &= bits_mask_of_bytes(insn->width);
+        return EMULATE_OK;
+    default:
+        return load(env, insn, to_linear(env, insn, insn->segment, effective_offset(env, insn)), value);
+    }
+}
+
+static enum emulate_outcome run_push(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    u8 bytes = insn->mode == DECODE_64 ? 8 : env->calls->stack_width(env->context);
+    u64 top = (env->gpr[RSP] - insn->width) & bits_mask_of_bytes(bytes);
+    bool branch = insn->operation == DECODE_CALL;
+    enum emulate_outcome outcome = EMULATE_OK;
+    u64 value;
+
+    if (insn->form == DECODE_MEMORY)
+        outcome = check(env, insn, insn->segment, effective_offset(env, insn), false);
+    if (outcome == EMULATE_OK)
+        outcome = check_stack(env, insn, top, true);
+    if (outcome == EMULATE_OK)
+        outcome = load_source(env, insn, &value);
+    if (outcome == EMULATE_OK && branch)
+        outcome = env->calls->check_branch(env->context, value);
+    if (outcome == EMULATE_OK)
+        outcome = store(env, insn, stack_linear(env, insn, top), branch ? env->rip + insn->length : value);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    write_gpr(&env->gpr[RSP], top, bytes);
+    if (branch)
+        *env->target = value;
+    return branch ? EMULATE_JUMP : EMULATE_OK;
+}
+
+/* POP to memory: an address by RSP is that behind the pop. */
+static enum emulate_outcome check_destination(const struct emulate_env *env, const struct decode_insn *insn, u64 rsp,
+                                              u64 *linear)
+{
+    u64 before = env->gpr[RSP];
+
+    env->gpr[RSP] = rsp;
+    u64 offset = effective_offset(env, insn);
+    env->gpr[RSP] = before;
+    *linear = to_linear(env, insn, insn->segment, offset);
+    return check(env, insn, insn->segment, offset, true);
+}
+
+static enum emulate_outcome run_pop(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    u8 bytes = insn->mode == DECODE_64 ? 8 : env->calls->stack_width(env->context);
+    bool leave = insn->operation == DECODE_LEAVE;
+    bool branch = insn->operation == DECODE_RET;
+    u64 top = env->gpr[leave ? RBP : RSP] & bits_mask_of_bytes(bytes);
+    u64 rsp = env->gpr[RSP];
+    u64 value, linear = 0;
+
+    write_gpr(&rsp, top + insn->width + (branch ? insn->immediate : 0), bytes);
+    enum emulate_outcome outcome = check_stack(env, insn, top, false);
+    if (outcome == EMULATE_OK && insn->form == DECODE_MEMORY)
+        outcome = check_destination(env, insn, rsp, &linear);
+    if (outcome == EMULATE_OK)
+        outcome = load(env, insn, stack_linear(env, insn, top), &value);
+    if (outcome == EMULATE_OK && branch)
+        outcome = env->calls->check_branch(env->context, value);
+    if (outcome == EMULATE_OK && insn->form == DECODE_MEMORY)
+        outcome = store(env, insn, linear, value);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    env->gpr[RSP] = rsp;
+    if (leave)
+        write_gpr(&env->gpr[RBP], value, insn->width);
+    else if (insn->form == DECODE_REGISTER)
+        write_operand(env, insn, value);
+    if (branch)
+        *env->target = value;
+    return branch ? EMULATE_JUMP : EMULATE_OK;
+}
+
+static enum emulate_outcome run_jump(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    u64 value;
+    enum emulate_outcome outcome = load_source(env, insn, &value);
+
+    if (outcome == EMULATE_OK)
+        outcome = env->calls->check_branch(env->context, value);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    *env->target = value;
+    return EMULATE_JUMP;
+}
+
+static COLD enum emulate_outcome run_stack(const struct emulate_env *env, const struct decode_insn *insn)
+{
+    switch (insn->operation) {
+    case DECODE_PUSH:
+    case DECODE_CALL:
+        return run_push(env, insn);
+    case DECODE_JMP:
+        return run_jump(env, insn);
+    default:
+        return run_pop(env, insn);
+    }
+}
+
 /* Everything with an explicit memory operand but MOV. */
 static SLOW_PATH enum emulate_outcome run_other(const struct emulate_env *env, const struct decode_insn *insn)
 {
     if (insn->operation >= DECODE_BT && insn->operation <= DECODE_BTC)
         return run_bit(env, insn);
+    if (insn->operation == DECODE_VECTOR)
+        return run_vector(env, insn);
+    if (insn->operation >= DECODE_PUSH && insn->operation <= DECODE_LEAVE)
+        return run_stack(env, insn);
 
     u64 offset = effective_offset(env, insn);
     u64 linear = to_linear(env, insn, insn->segment, offset);
@@ -463,6 +655,8 @@ static SLOW_PATH enum emulate_outcome run_other(const struct emulate_env *env, c
         return run_extension(env, insn, linear);
     case DECODE_FLUSH: /* a device has no cache line to flush */
         return EMULATE_OK;
+    case DECODE_SMSW:
+        return store(env, insn, linear, env->calls->cr0(env->context));
     case DECODE_MOVBE:
         return run_swapped(env, insn, linear);
     case DECODE_SETCC:

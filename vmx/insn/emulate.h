@@ -16,6 +16,7 @@
 
 enum emulate_outcome {
     EMULATE_OK,
+    EMULATE_JUMP,       /* done, and RIP is to become *env->target */
     EMULATE_FAULT,      /* a callback has recorded a fault to inject, or any other reason to run the guest again */
     EMULATE_UNSUPPORTED /* cannot be executed right here: the VM is to be stopped */
 };
@@ -35,6 +36,18 @@ struct emulate_calls {
     enum emulate_outcome (*check)(void *context, enum decode_segment segment, u64 offset, u8 bytes, bool write);
     /* Called only for a segment that takes part: in 64-bit mode FS and GS alone. */
     u64 (*segment_base)(void *context, enum decode_segment segment);
+    /* The exception, with error code 0 if it has one; EMULATE_FAULT. */
+    enum emulate_outcome (*raise)(void *context, u8 vector);
+    /* CR0 as the guest reads it; the bytes of the stack pointer: 2, 4 or 8. */
+    u64 (*cr0)(void *context);
+    u8 (*stack_width)(void *context);
+    /* Whether a near branch may go there, else #GP. */
+    enum emulate_outcome (*check_branch)(void *context, u64 rip);
+    /* Whether instructions with XMM (YMM with VEX) registers are enabled, else #UD or #NM. */
+    enum emulate_outcome (*check_vector)(void *context, bool vex);
+    /* Register `index`: its 16 bytes, with VEX its 32 bytes. */
+    void (*read_vector)(void *context, u8 index, bool vex, u64 value[4]);
+    void (*write_vector)(void *context, u8 index, bool vex, const u64 value[4]);
 };
 
 struct emulate_env {
@@ -43,12 +56,13 @@ struct emulate_env {
     u64 *gpr; /* 16, in encoding order: rAX rCX rDX rBX rSP rBP rSI rDI R8..R15 */
     u64 *rflags;
     u64 rip; /* of the instruction */
+    u64 *target;
 };
 
 /*
  * Executes the instruction, or one iteration of a repeated string instruction. On EMULATE_OK RIP is to move on by
- * *advance: the instruction's length, or 0 while iterations remain. On any other outcome nothing has changed but what
- * callbacks did.
+ * *advance: the instruction's length, or 0 while iterations remain. On EMULATE_FAULT and EMULATE_UNSUPPORTED nothing
+ * has changed but what callbacks did.
  *
  * The CPU has checked the access that caused the exit; those that it may not have come to go through check() first, in
  * the order of the instruction's accesses.

@@ -14,7 +14,9 @@
 #include "kernel/lib/format.h"
 #include "test/fake/host_memory.h"
 #include "vmx/fetch.h"
+#include "arch/x86/xsave.h"
 #include "vmx/insn/guest.h"
+#include "vmx/insn/vector.h"
 #include "vmx/exit/mmio.h"
 #include "vmx/points.h"
 
@@ -29,6 +31,22 @@ static char stop_detail[VM_DETAIL_BYTES];
 static enum vm_stop_reason stop_reason;
 
 static bool fetch_is_memory; /* the fetch was from a large page */
+static u64 vectors[16][4];
+
+void vector_read(u32 index, u64 value[4], bool wide)
+{
+    memcpy(value, vectors[index], wide ? 32 : 16);
+}
+
+void vector_write(u32 index, const u64 value[4], bool wide)
+{
+    memcpy(vectors[index], value, wide ? 32 : 16);
+}
+
+bool xsave_is_available(void)
+{
+    return true;
+}
 
 bool vmx_fetch_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *outcome)
 {
@@ -739,6 +757,146 @@ static void test_string_whose_other_operand_faults(void **state)
     assert_int_equal(reads + writes + stops, 0);
 }
 
+#define XMM_ENABLED (CR4_VMXE | CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE)
+
+/* 16 and 32 bytes are accesses of 8, in rising order; what lies above 16 stays, or becomes 0 with VEX. */
+static void test_vectors(void **state)
+{
+    (void)state;
+    set_64_bit(0x10000);
+    build_4_levels(0x10000, CODE);
+    VMCS_SET(GUEST_CR4, XMM_ENABLED);
+    fake_cpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    bench.v.gpr[GPR_RAX] = DEVICE;
+    memset(vectors, 0xee, sizeof vectors);
+    CODE_AT(CODE, 0x0f, 0x28, 0x58, 0x10); /* movaps xmm3, [rax+16] */
+    assert_done(violate(DEVICE + 0x10, DEVICE + 0x10, VIOLATION_READ), 4);
+    assert_memory_equal(vectors[3], registers + 0x10, 16);
+    assert_int_equal(vectors[3][2], 0xeeeeeeeeeeeeeeee);
+    assert_int_equal(reads, 2);
+    assert_int_equal(last_bytes, 8);
+    CODE_AT(CODE, 0xc5, 0xfe, 0x6f, 0x58, 0x20); /* vmovdqu ymm3, [rax+32] */
+    assert_done(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_READ), 5);
+    assert_memory_equal(vectors[3], registers + 0x20, 32);
+    CODE_AT(CODE, 0xc5, 0xfa, 0x6f, 0x58, 0x10); /* vmovdqu xmm3, [rax+16] */
+    assert_done(violate(DEVICE + 0x10, DEVICE + 0x10, VIOLATION_READ), 5);
+    assert_memory_equal(vectors[3], registers + 0x10, 16);
+    assert_int_equal(vectors[3][2] | vectors[3][3], 0);
+    CODE_AT(CODE, 0xc5, 0x7e, 0x7f, 0x48, 0x40); /* vmovdqu [rax+64], ymm9 */
+    assert_done(violate(DEVICE + 0x40, DEVICE + 0x40, VIOLATION_WRITE), 5);
+    assert_memory_equal(vectors[9], registers + 0x40, 32);
+    assert_int_equal(writes, 4);
+
+    /* Across two pages, of which the second is read-only: nothing is written. */
+    VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) | CR0_WP);
+    put_entry(0x13000 + 8 * 0x21, DEVICE | P_W_A);
+    put_entry(0x13000 + 8 * 0x22, 0x20000 | 1);
+    bench.v.gpr[GPR_RAX] = 0x21ff0 - 0x40;
+    assert_int_equal(violate(0x21ff0, DEVICE + 0xff0, VIOLATION_WRITE), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 3);
+    assert_int_equal(fake_cpu.cr2, 0x22000);
+    assert_int_equal(writes, 4);
+}
+
+/* Checked again, since another CPU may have put the instruction there: we must not raise these ourselves. */
+static void test_vectors_that_are_not_enabled(void **state)
+{
+    static const struct {
+        u64 cr0, cr4, xcr0;
+        u8 sse, avx; /* the exception, 0: none */
+    } cases[] = {
+        {0,      XMM_ENABLED,                7, 0,         0        },
+        {CR0_TS, XMM_ENABLED,                7, VECTOR_NM, VECTOR_NM},
+        {CR0_EM, XMM_ENABLED,                7, VECTOR_UD, 0        },
+        {0,      XMM_ENABLED & ~CR4_OSFXSR,  7, VECTOR_UD, 0        },
+        {0,      XMM_ENABLED & ~CR4_OSXSAVE, 7, 0,         VECTOR_UD},
+        {0,      XMM_ENABLED,                3, 0,         VECTOR_UD},
+        {CR0_TS, XMM_ENABLED,                3, VECTOR_NM, VECTOR_UD},
+    };
+
+    (void)state;
+    for (u32 i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+        u8 vector = i & 1 ? cases[i / 2].avx : cases[i / 2].sse;
+        set_up(state);
+        set_64_bit(0x10000);
+        build_4_levels(0x10000, CODE);
+        VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) | cases[i / 2].cr0);
+        VMCS_SET(GUEST_CR4, cases[i / 2].cr4);
+        fake_cpu.xcr0 = cases[i / 2].xcr0;
+        bench.v.gpr[GPR_RAX] = DEVICE;
+        if (i & 1)
+            CODE_AT(CODE, 0xc5, 0xf8, 0x28, 0x58, 0x10); /* vmovaps xmm3, [rax+16] */
+        else
+            CODE_AT(CODE, 0x0f, 0x28, 0x58, 0x10);
+        enum outcome outcome = violate(DEVICE + 0x10, DEVICE + 0x10, VIOLATION_READ);
+        assert_int_equal(outcome, vector ? OUTCOME_RESUME : OUTCOME_SKIP_DECODED);
+        if (vector)
+            bench_assert_exception(vector, 0);
+        assert_int_equal(reads, vector ? 0 : 2);
+    }
+    VMCS_SET(GUEST_CR4, XMM_ENABLED);
+    VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) & ~CR0_TS);
+    bench.v.gpr[GPR_RAX] = DEVICE + 8;
+    CODE_AT(CODE, 0x0f, 0x28, 0x58, 0x10);
+    assert_int_equal(violate(DEVICE + 0x18, DEVICE + 0x18, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
+}
+
+static void test_smsw(void **state)
+{
+    (void)state;
+    VMCS_SET(CR0_MASK, CR0_NE | CR0_CD);
+    VMCS_SET(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_TS);
+    VMCS_SET(CR0_SHADOW, CR0_ET);
+    CODE_AT(CODE, 0x0f, 0x01, 0x60, 0x10); /* smsw [eax+16] */
+    bench.v.gpr[GPR_RAX] = DEVICE;
+    assert_done(violate(DEVICE + 0x10, DEVICE + 0x10, VIOLATION_WRITE), 4);
+    assert_int_equal(last_bytes, 2);
+    assert_int_equal(device_value(0x10, 2), CR0_PE | CR0_ET | CR0_TS);
+}
+
+/* Outside 64-bit mode, with a stack in a device or an operand there. */
+static void test_stack(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_SS_ACCESS, 0xc093);
+    VMCS_SET(GUEST_SS_LIMIT, UINT32_MAX);
+    VMCS_SET(GUEST_DS_ACCESS, 0xc093);
+    VMCS_SET(GUEST_DS_LIMIT, UINT32_MAX);
+    VMCS_SET(GUEST_CS_LIMIT, 0xffff);
+    VMCS_SET(GUEST_RSP, DEVICE + 0x24);
+    bench.v.gpr[GPR_RBX] = 0x1234;
+    CODE_AT(CODE, 0x53); /* push ebx */
+    assert_done(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_WRITE), 1);
+    assert_int_equal(device_value(0x20, 4), 0x1234);
+    assert_int_equal(vmcs_read(GUEST_RSP), DEVICE + 0x20);
+    CODE_AT(CODE, 0xc3); /* ret */
+    assert_done(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_READ), 0x1234 - CODE);
+    assert_int_equal(vmcs_read(GUEST_RSP), DEVICE + 0x24);
+    CODE_AT(CODE, 0xe8, 0xfb, 0xff, 0x00, 0x00); /* call beyond the limit of CS */
+    assert_int_equal(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_WRITE), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_GP, 0);
+    assert_int_equal(device_value(0x20, 4), 0x1234);
+    VMCS_SET(GUEST_SS_LIMIT, 0x1001);
+    VMCS_SET(GUEST_RSP, 0x1004);
+    bench.v.gpr[GPR_RAX] = DEVICE;
+    CODE_AT(CODE, 0xff, 0x70, 0x20); /* push dword [eax+32] */
+    assert_int_equal(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_READ), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_SS, 0);
+    VMCS_SET(GUEST_RSP, 0x1002);
+    assert_done(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_READ), 3);
+    assert_int_equal(get(0xffe, 4), 0x1234);
+    assert_int_equal(vmcs_read(GUEST_RSP), 0xffe);
+    CODE_AT(CODE, 0xff, 0x60, 0x20); /* jmp [eax+32] */
+    assert_done(violate(DEVICE + 0x20, DEVICE + 0x20, VIOLATION_READ), 0x1234 - CODE);
+    VMCS_SET(GUEST_SS_ACCESS, 0x0093); /* SP alone */
+    VMCS_SET(GUEST_RSP, 0xabcd0ffe);
+    CODE_AT(CODE, 0x8f, 0x40, 0x30); /* pop dword [eax+48] */
+    assert_done(violate(DEVICE + 0x30, DEVICE + 0x30, VIOLATION_WRITE), 3);
+    assert_int_equal(device_value(0x30, 4), 0x1234);
+    assert_int_equal(vmcs_read(GUEST_RSP), 0xabcd1002);
+}
+
 /* A slot's shortcut does not look for breakpoints, so there is none; RAM and devices are watched alike. */
 static void test_breakpoints(void **state)
 {
@@ -952,12 +1110,12 @@ static void test_event_delivery_and_fetch(void **state)
 static void test_unsupported(void **state)
 {
     (void)state;
-    CODE_AT(CODE, 0x0f, 0x28, 0x40, 0x10, 0x90); /* movaps xmm0, [eax+16] */
+    CODE_AT(CODE, 0x0f, 0x58, 0x40, 0x10, 0x90); /* addps xmm0, [eax+16] */
     for (u32 i = 1; i < 3; i++) {
         assert_int_equal(violate(DEVICE + 0x10, DEVICE + 0x10, VIOLATION_READ), OUTCOME_STOP);
         assert_int_equal(stops, i);
         assert_int_equal(stop_reason, VM_STOP_UNSUPPORTED_INSTRUCTION);
-        assert_non_null(strstr(stop_detail, "rip=0x8000 bytes=0f28401090"));
+        assert_non_null(strstr(stop_detail, "rip=0x8000 bytes=0f58401090"));
         assert_non_null(strstr(stop_detail, "address=0xfed00010"));
     }
     assert_int_equal(reads, 0);
@@ -984,6 +1142,10 @@ int main(void)
         cmocka_unit_test_setup(test_read_modify_write_needs_no_walk, set_up),
         cmocka_unit_test_setup(test_string_sets_accessed_and_dirty, set_up),
         cmocka_unit_test_setup(test_string_whose_other_operand_faults, set_up),
+        cmocka_unit_test_setup(test_vectors, set_up),
+        cmocka_unit_test_setup(test_vectors_that_are_not_enabled, set_up),
+        cmocka_unit_test_setup(test_smsw, set_up),
+        cmocka_unit_test_setup(test_stack, set_up),
         cmocka_unit_test_setup(test_breakpoints, set_up),
         cmocka_unit_test_setup(test_steps_through_a_string, set_up),
         cmocka_unit_test_setup(test_exit_without_an_address, set_up),

@@ -111,17 +111,20 @@ static void test_undefined_encodings(void **state)
 static void test_unsupported_is_refused(void **state)
 {
     (void)state;
-    assert_int_equal(decode(DECODE_64, BYTES(0xff, 0x30)), STATUS_UNSUPPORTED);             /* push [rax] */
-    assert_int_equal(decode(DECODE_64, BYTES(0x8f, 0x00)), STATUS_UNSUPPORTED);             /* pop [rax] */
-    assert_int_equal(decode(DECODE_64, BYTES(0xff, 0x10)), STATUS_UNSUPPORTED);             /* call [rax] */
+    assert_int_equal(decode(DECODE_64, BYTES(0xff, 0x18)), STATUS_UNSUPPORTED);             /* call far [rax] */
+    assert_int_equal(decode(DECODE_64, BYTES(0xff, 0xe0)), STATUS_UNSUPPORTED);             /* jmp rax */
+    assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0xa0)), STATUS_UNSUPPORTED);             /* push fs */
     assert_int_equal(decode(DECODE_64, BYTES(0xf7, 0x20)), STATUS_UNSUPPORTED);             /* mul [rax] */
     assert_int_equal(decode(DECODE_64, BYTES(0xc1, 0x20, 1)), STATUS_UNSUPPORTED);          /* shl [rax], 1 */
-    assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0x10, 0x00)), STATUS_UNSUPPORTED);       /* movups */
-    assert_int_equal(decode(DECODE_64, BYTES(0xc5, 0xf8, 0x10, 0x00)), STATUS_UNSUPPORTED); /* vmovups */
-    assert_int_equal(decode(DECODE_64, BYTES(0x8b, 0xc1)), STATUS_UNSUPPORTED);             /* mov eax, ecx */
-    assert_int_equal(decode(DECODE_32, BYTES(0x63, 0x00)), STATUS_UNSUPPORTED);             /* arpl */
-    assert_int_equal(decode(DECODE_32, BYTES(0x48)), STATUS_UNSUPPORTED);                   /* dec eax */
-    assert_int_equal(decode(DECODE_64, BYTES(0x66, 0x63, 0x00)), STATUS_UNSUPPORTED);       /* movsxd ax, .. */
+    assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0x6f, 0x00)), STATUS_UNSUPPORTED);       /* movq mm0, [rax] */
+    assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0x10, 0xc1)), STATUS_UNSUPPORTED);       /* movups xmm0, xmm1 */
+    assert_int_equal(decode(DECODE_64, BYTES(0xc5, 0xf8, 0x58, 0x00)), STATUS_UNSUPPORTED); /* vaddps */
+    assert_int_equal(decode(DECODE_32, BYTES(0xc5, 0x38, 0x10, 0x00)), STATUS_UNSUPPORTED); /* lds edi, [eax] */
+    assert_int_equal(decode(DECODE_64, BYTES(0x62, 0xf1, 0x7c, 0x48, 0x10, 0x00)), STATUS_UNSUPPORTED); /* EVEX */
+    assert_int_equal(decode(DECODE_64, BYTES(0x8b, 0xc1)), STATUS_UNSUPPORTED);       /* mov eax, ecx */
+    assert_int_equal(decode(DECODE_32, BYTES(0x63, 0x00)), STATUS_UNSUPPORTED);       /* arpl */
+    assert_int_equal(decode(DECODE_32, BYTES(0x48)), STATUS_UNSUPPORTED);             /* dec eax */
+    assert_int_equal(decode(DECODE_64, BYTES(0x66, 0x63, 0x00)), STATUS_UNSUPPORTED); /* movsxd ax, .. */
     assert_int_equal(decode(DECODE_64, BYTES(0x90)), STATUS_UNSUPPORTED);
 }
 

@@ -78,12 +78,13 @@ static enum emulate_outcome check_access(void *context, enum decode_segment segm
     return ++checks == fail_check ? EMULATE_FAULT : EMULATE_OK;
 }
 
-static const struct emulate_calls shadow_calls = {read_shadow, write_shadow, check_access, segment_base};
+static const struct emulate_calls shadow_calls = {
+    .read = read_shadow, .write = write_shadow, .check = check_access, .segment_base = segment_base};
 
 static enum emulate_outcome run_in(enum decode_mode mode, const u8 *bytes, size_t count, struct machine *m, u8 *advance)
 {
     struct decode_insn insn;
-    struct emulate_env env = {&shadow_calls, NULL, m->gpr, &m->rflags, 0x1000};
+    struct emulate_env env = {&shadow_calls, NULL, m->gpr, &m->rflags, 0x1000, NULL};
 
     assert_int_equal(decode_instruction(bytes, count, mode, &insn), STATUS_OK);
     assert_int_equal(insn.length, count);

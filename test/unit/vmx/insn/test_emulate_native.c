@@ -78,12 +78,40 @@ asm(".pushsection .rodata\n"
     "native_end:\n"
     ".popsection\n");
 
+/* void native_with_vectors(void *code, u64 vectors[16][4]): the same with all YMM registers loaded and stored. */
+void native_with_vectors(void *code, u64 vectors[16][4]);
+asm(".pushsection .text\n"
+    "native_with_vectors:\n"
+    "  push %rbx\n"
+    "  mov %rsi, %rbx\n"
+    ".macro each from, to\n"
+    "  .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+    "  .if \\from\n"
+    "    vmovups 32*\\n(%rbx), %ymm\\n\n"
+    "  .else\n"
+    "    vmovups %ymm\\n, 32*\\n(%rbx)\n"
+    "  .endif\n"
+    "  .endr\n"
+    ".endm\n"
+    "  each 1\n"
+    "  call *%rdi\n"
+    "  each 0\n"
+    "  vzeroupper\n"
+    "  pop %rbx\n"
+    "  ret\n"
+    ".popsection\n");
+
 #define ARENA_BYTES  1024u
+#define SLOT_BYTES   16u
 #define STATUS_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 static u8 *code;               /* the copy of native_begin..native_end; below 2 GiB */
 static u8 *arena;              /* what native instructions access; below 2 GiB */
 static u8 shadow[ARENA_BYTES]; /* what emulated instructions access instead */
+
+/* Only where a test uses them, which sets the count to 16. */
+static u32 vectors_count;
+static u64 native_vectors[16][4], emulated_vectors[16][4];
 
 static u8 *map_low(size_t bytes, int protection)
 {
@@ -113,7 +141,10 @@ static void run_natively(const u8 *bytes, size_t count, struct machine *m)
     memset(slot, 0x90, 16);
     memcpy(slot, bytes, count);
     memcpy(machine, m, sizeof *m);
-    ((void (*)(void))(void *)code)();
+    if (vectors_count)
+        native_with_vectors(code, native_vectors);
+    else
+        ((void (*)(void))(void *)code)();
     memcpy(m, machine, sizeof *m);
 }
 
@@ -149,18 +180,56 @@ static enum emulate_outcome check_shadow(void *context, enum decode_segment segm
     return EMULATE_OK;
 }
 
+static enum emulate_outcome check_branch(void *context, u64 rip)
+{
+    (void)context;
+    (void)rip;
+    return EMULATE_OK;
+}
+
+static enum emulate_outcome check_vector(void *context, bool vex)
+{
+    (void)context;
+    (void)vex;
+    return EMULATE_OK;
+}
+
+static void read_vector(void *context, u8 index, bool vex, u64 value[4])
+{
+    (void)context;
+    memcpy(value, emulated_vectors[index], vex ? 32 : 16);
+}
+
+static void write_vector(void *context, u8 index, bool vex, const u64 value[4])
+{
+    (void)context;
+    memcpy(emulated_vectors[index], value, vex ? 32 : 16);
+}
+
 /* No segment takes part in what is generated here. */
-static const struct emulate_calls shadow_calls = {.read = read_shadow, .write = write_shadow, .check = check_shadow};
+static const struct emulate_calls shadow_calls = {.read = read_shadow,
+                                                  .write = write_shadow,
+                                                  .check = check_shadow,
+                                                  .check_branch = check_branch,
+                                                  .check_vector = check_vector,
+                                                  .read_vector = read_vector,
+                                                  .write_vector = write_vector};
 
 /* Runs until RIP moves on. */
 static void run_emulated(const u8 *bytes, size_t count, struct machine *m)
 {
     struct decode_insn insn;
-    struct emulate_env env = {&shadow_calls, NULL, m->gpr, &m->rflags, slot_address()};
+    u64 target;
+    struct emulate_env env = {&shadow_calls, NULL, m->gpr, &m->rflags, slot_address(), &target};
     u8 advance = 0;
 
     assert_int_equal(decode_instruction(bytes, count, DECODE_64, &insn), STATUS_OK);
     assert_int_equal(insn.length, count);
+    if (insn.operation == DECODE_CALL || insn.operation == DECODE_JMP || insn.operation == DECODE_RET) {
+        assert_int_equal(emulate_instruction(&env, &insn, &advance), EMULATE_JUMP);
+        assert_int_equal(target, slot_address() + SLOT_BYTES); /* there the native code goes on */
+        return;
+    }
     while (!advance)
         assert_int_equal(emulate_instruction(&env, &insn, &advance), EMULATE_OK);
     assert_int_equal(advance, count);
@@ -406,6 +475,9 @@ static void check_sample(struct sample *s, const char *what)
     for (unsigned i = 0; i < ARENA_BYTES; i++)
         if (arena[i] != shadow[i])
             fail_sample(s, what, "memory", arena[i], shadow[i]);
+    for (unsigned i = 0; i < vectors_count * 4; i++)
+        if (native_vectors[i / 4][i % 4] != emulated_vectors[i / 4][i % 4])
+            fail_sample(s, what, "vector", native_vectors[i / 4][i % 4], emulated_vectors[i / 4][i % 4]);
 }
 
 /* clang-format off */
@@ -606,11 +678,222 @@ static void test_strings_against_the_cpu(void **state)
     }
 }
 
+enum { NP = 0, P66 = 0x66, PF3 = 0xf3, PF2 = 0xf2 };
+
+/* Moves of XMM and YMM registers. */
+static const struct vector_kind {
+    const char *name;
+    u8 map, opcode, prefix;
+    bool w;                /* REX.W or VEX.W may be set */
+    bool legacy, vex, two; /* has this encoding; with VEX.L, too */
+    bool second;           /* VEX.vvvv is a register */
+    bool immediate;
+} vector_kinds[] = {
+    {"movups",       1, 0x10, NP,  false, true,  true, true,  false, false},
+    {"movupd",       1, 0x11, P66, false, true,  true, true,  false, false},
+    {"movss",        1, 0x10, PF3, false, true,  true, false, false, false},
+    {"movss",        1, 0x11, PF3, false, true,  true, false, false, false},
+    {"movsd",        1, 0x10, PF2, false, true,  true, false, false, false},
+    {"movsd",        1, 0x11, PF2, false, true,  true, false, false, false},
+    {"movlps",       1, 0x12, NP,  false, true,  true, false, true,  false},
+    {"movlpd",       1, 0x12, P66, false, true,  true, false, true,  false},
+    {"movlps",       1, 0x13, NP,  false, true,  true, false, false, false},
+    {"movhps",       1, 0x16, NP,  false, true,  true, false, true,  false},
+    {"movhpd",       1, 0x16, P66, false, true,  true, false, true,  false},
+    {"movhpd",       1, 0x17, P66, false, true,  true, false, false, false},
+    {"movaps",       1, 0x28, NP,  false, true,  true, true,  false, false},
+    {"movapd",       1, 0x29, P66, false, true,  true, true,  false, false},
+    {"movntps",      1, 0x2b, NP,  false, true,  true, true,  false, false},
+    {"movd",         1, 0x6e, P66, true,  true,  true, false, false, false},
+    {"movd",         1, 0x7e, P66, true,  true,  true, false, false, false},
+    {"movq",         1, 0x7e, PF3, false, true,  true, false, false, false},
+    {"movq",         1, 0xd6, P66, false, true,  true, false, false, false},
+    {"movdqa",       1, 0x6f, P66, false, true,  true, true,  false, false},
+    {"movdqu",       1, 0x6f, PF3, false, true,  true, true,  false, false},
+    {"movdqa",       1, 0x7f, P66, false, true,  true, true,  false, false},
+    {"movdqu",       1, 0x7f, PF3, false, true,  true, true,  false, false},
+    {"movntdq",      1, 0xe7, P66, false, true,  true, true,  false, false},
+    {"lddqu",        1, 0xf0, PF2, false, true,  true, true,  false, false},
+    {"movntdqa",     2, 0x2a, P66, false, true,  true, true,  false, false},
+    {"vinsertf128",  3, 0x18, P66, false, false, true, true,  true,  true },
+    {"vextractf128", 3, 0x19, P66, false, false, true, true,  false, true },
+    {"vinserti128",  3, 0x38, P66, false, false, true, true,  true,  true },
+    {"vextracti128", 3, 0x39, P66, false, false, true, true,  false, true },
+};
+
+static void put_vector_opcode(struct sample *s, const struct vector_kind *k, u8 rex, bool vex)
+{
+    static const u8 prefixes[256] = {[P66] = 1, [PF3] = 2, [PF2] = 3};
+
+    if (vex) {
+        bool two = k->two && (k->immediate || below(2));
+        u8 second = k->second ? (u8)below(16) : 0;
+        put(s, 0xc4, 1);
+        put(s, (u8)((~rex & 7) << 5) | k->map, 1);
+        put(s, (u8)((rex & 8) << 4 | (~second & 15) << 3 | (two ? 4 : 0) | prefixes[k->prefix]), 1);
+    } else {
+        if (k->prefix)
+            put(s, k->prefix, 1);
+        if (rex || below(2))
+            put(s, 0x40 | rex, 1);
+        put(s, 0x0f, 1);
+        if (k->map == 2)
+            put(s, 0x38, 1);
+    }
+    put(s, k->opcode, 1);
+}
+
+static void run_vector_kind(const struct vector_kind *k, bool vex)
+{
+    struct sample s;
+    u32 reg = below(16);
+    bool address_32 = below(6) == 0;
+
+    random_machine(&s);
+    for (u32 i = 0; i < 64; i++)
+        native_vectors[i / 4][i % 4] = emulated_vectors[i / 4][i % 4] = next_random();
+    if (address_32)
+        put(&s, 0x67, 1);
+    struct form f = random_form(&s, (u64)(uintptr_t)arena + 256 + 32 * below(16), no_register, address_32);
+    u8 rex = (u8)(f.rex | (k->w && below(2) ? 8 : 0) | (reg > 7 ? 4 : 0));
+    put_vector_opcode(&s, k, rex, vex);
+    put(&s, f.modrm | (reg & 7) << 3, 1);
+    if (f.has_sib)
+        put(&s, f.sib, 1);
+    if (f.rip_relative)
+        f.displacement -= slot_address() + s.count + 4 + k->immediate;
+    put(&s, f.displacement, f.displacement_bytes);
+    if (k->immediate)
+        put(&s, next_random(), 1);
+    check_sample(&s, k->name);
+}
+
+static void test_vectors_against_the_cpu(void **state)
+{
+    (void)state;
+    if (!__builtin_cpu_supports("avx2")) {
+        print_message("no AVX2 here: nothing to compare with\n");
+        return;
+    }
+    vectors_count = 16;
+    for (unsigned n = 0; n < 2000; n++)
+        for (unsigned i = 0; i < ARRAY_SIZE(vector_kinds); i++) {
+            if (vector_kinds[i].legacy)
+                run_vector_kind(&vector_kinds[i], false);
+            if (vector_kinds[i].vex)
+                run_vector_kind(&vector_kinds[i], true);
+        }
+    vectors_count = 0;
+}
+
+/* PUSH and POP of memory, CALL and JMP through it: FF and 8F with an address form. */
+static void run_stack_memory(struct sample *s, u8 opcode, u8 extension)
+{
+    u64 target = (u64)(uintptr_t)arena + 256 + 8 * below(32);
+    bool branch = opcode == 0xff && extension < 6;
+    u64 behind = slot_address() + SLOT_BYTES;
+    u32 no_rsp = 4;
+
+    if (!branch && below(4) == 0)
+        put(s, 0x66, 1);
+    struct form f = random_form(s, target, no_rsp, false);
+    if (branch)
+        memcpy((void *)(uintptr_t)target, &behind, 8);
+    if (f.rex || below(2))
+        put(s, 0x40 | f.rex, 1);
+    put(s, opcode, 1);
+    put(s, f.modrm | extension << 3, 1);
+    if (f.has_sib)
+        put(s, f.sib, 1);
+    if (f.rip_relative)
+        f.displacement -= slot_address() + s->count + 4;
+    put(s, f.displacement, f.displacement_bytes);
+}
+
+/* The stack lies in the arena. */
+static void test_stack_against_the_cpu(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 60000; n++) {
+        struct sample s;
+        u64 behind = slot_address() + SLOT_BYTES;
+        u8 reg = (u8)below(16);
+
+        random_machine(&s);
+        s.machine.gpr[4] = (u64)(uintptr_t)arena + 600 + below(300);
+        s.machine.gpr[5] = (u64)(uintptr_t)arena + 600 + below(300);
+        switch (below(10)) {
+        case 0: /* PUSH r, POP r */
+            if (below(4) == 0)
+                put(&s, 0x66, 1);
+            if (reg > 7)
+                put(&s, 0x41, 1);
+            put(&s, (below(2) ? 0x50 : 0x58) | (reg & 7), 1);
+            check_sample(&s, "push or pop");
+            break;
+        case 1:
+            put(&s, 0x68, 1);
+            put(&s, next_random(), 4);
+            check_sample(&s, "push imm");
+            break;
+        case 2:
+            if (below(2))
+                put(&s, 0x66, 1);
+            put(&s, 0x6a, 1);
+            put(&s, next_random(), 1);
+            check_sample(&s, "push imm8");
+            break;
+        case 3:
+            run_stack_memory(&s, 0xff, 6);
+            check_sample(&s, "push m");
+            break;
+        case 4:
+            run_stack_memory(&s, 0x8f, 0);
+            check_sample(&s, "pop m");
+            break;
+        case 5:
+            run_stack_memory(&s, 0xff, below(2) ? 2 : 4);
+            check_sample(&s, "call or jmp m");
+            break;
+        case 6:
+            put(&s, 0xe8, 1);
+            put(&s, behind - (slot_address() + 5), 4);
+            check_sample(&s, "call");
+            break;
+        case 7:
+            s.machine.gpr[reg] = reg == 4 ? s.machine.gpr[4] : behind;
+            if (reg == 4)
+                break;
+            if (reg > 7)
+                put(&s, 0x41, 1);
+            put(&s, 0xff, 1);
+            put(&s, 0xd0 | (reg & 7), 1);
+            check_sample(&s, "call r");
+            break;
+        case 8:
+            memcpy((void *)(uintptr_t)s.machine.gpr[4], &behind, 8);
+            if (below(2)) {
+                put(&s, 0xc2, 1);
+                put(&s, below(64), 2);
+            } else {
+                put(&s, 0xc3, 1);
+            }
+            check_sample(&s, "ret");
+            break;
+        default:
+            if (below(4) == 0)
+                put(&s, 0x66, 1);
+            put(&s, 0xc9, 1);
+            check_sample(&s, "leave");
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind_against_the_cpu),
-        cmocka_unit_test(test_absolute_moves_against_the_cpu),
+        cmocka_unit_test(test_vectors_against_the_cpu),    cmocka_unit_test(test_stack_against_the_cpu),
+        cmocka_unit_test(test_every_kind_against_the_cpu), cmocka_unit_test(test_absolute_moves_against_the_cpu),
         cmocka_unit_test(test_strings_against_the_cpu),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
