@@ -389,7 +389,7 @@ static void ask_for_work(void)
 static ALWAYS_INLINE bool has_work(const struct sched_cpu *cpu)
 {
     return __atomic_load_n(&cpu->ready_count, __ATOMIC_SEQ_CST) || __atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) ||
-           __atomic_load_n(&finishing, __ATOMIC_SEQ_CST);
+           __atomic_load_n(&finishing, __ATOMIC_SEQ_CST) || cpu->work_due;
 }
 
 /*
@@ -435,8 +435,9 @@ static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
     const struct vm *vm = vcpu->vm;
 
-    return !cpu->ready && !vcpu->halted_masked && !vcpu->sleep_until_tsc && vcpu->timer_tsc != UINT64_MAX &&
-           vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
+    return !cpu->ready && !cpu->sharing && !vcpu->halted_masked && !vcpu->sleep_until_tsc &&
+           vcpu->timer_tsc != UINT64_MAX && vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent &&
+           !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
 
 /*
