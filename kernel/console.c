@@ -27,8 +27,15 @@ static u8 ring[RING_BYTES], input[INPUT_BYTES];
 static struct serial_line line = {SERIAL_COM1, RING_BYTES, INPUT_BYTES, ring, input, 0, 0, 0, 0};
 static bool line_open; /* raw bytes have gone out since the last newline */
 static bool interrupts;
+static char row[CONSOLE_ROW_BYTES]; /* "": there is none */
+static bool room_wanted;
 static void (*reader)(void);
 _Static_assert(CONSOLE_GUEST_BYTES == RING_BYTES / 2, "the other half is the hypervisor's");
+
+static bool has_room(void)
+{
+    return RING_BYTES - (line.out_head - line.out_tail) >= CONSOLE_ANSWER_BYTES;
+}
 
 static void handle_interrupt(void)
 {
@@ -36,9 +43,11 @@ static void handle_interrupt(void)
 
     spin_lock(&lock);
     serial_line_interrupt(&line, INTERRUPT_LOOPS, NULL);
-    bool typed = line.in_head != line.in_tail;
+    bool concerns = line.in_head != line.in_tail || (room_wanted && has_room());
+    if (concerns)
+        room_wanted = false;
     spin_unlock(&lock);
-    if (typed && notify)
+    if (concerns && notify)
         notify();
 }
 
@@ -181,8 +190,12 @@ void console_write(const char *text, size_t length)
     if (line_open)
         send("\r\n", 2);
     line_open = false;
+    if (UNLIKELY(row[0]))
+        send("\r\x1b[K", 4);
     say_what_was_lost();
     send(text, length);
+    if (UNLIKELY(row[0]))
+        send(row, string_length(row));
     spin_unlock(&lock);
 }
 
@@ -194,6 +207,45 @@ void console_write_raw(const char *text, size_t length)
     line_open = text[length - 1] != '\n';
     send(text, length);
     spin_unlock(&lock);
+}
+
+void console_set_row(const char *new_row, const char *now)
+{
+    if (is_silent())
+        return;
+    spin_lock(&lock);
+    if (line_open)
+        send("\r\n", 2);
+    line_open = false;
+    (void)string_copy(row, sizeof row, new_row);
+    now = now ? now : row;
+    send(now, string_length(now));
+    spin_unlock(&lock);
+}
+
+void console_end_row(void)
+{
+    spin_lock(&lock);
+    if (row[0])
+        send("\r\n", 2);
+    row[0] = 0;
+    spin_unlock(&lock);
+}
+
+u32 console_guest_bytes(void)
+{
+    return LIKELY(!row[0]) ? CONSOLE_GUEST_BYTES : CONSOLE_GUEST_BYTES / 16;
+}
+
+bool console_has_room(void)
+{
+    if (is_silent())
+        return true;
+    spin_lock(&lock);
+    bool room = has_room() || is_stalled();
+    room_wanted = !room;
+    spin_unlock(&lock);
+    return room;
 }
 
 u32 console_position(void)
@@ -227,7 +279,10 @@ void console_panic_write(const char *text, size_t length)
     if (!present)
         return;
     /* What was logged before comes out first; the lock's owner may be stopped for ever, so none is taken. */
-    if (drain_to(0) && serial_send_polled(line.port, (const u8 *)text, length))
+    bool new_line = row[0];
+    row[0] = 0;
+    if (drain_to(0) && (!new_line || serial_send_polled(line.port, (const u8 *)"\r\n", 2)) &&
+        serial_send_polled(line.port, (const u8 *)text, length))
         drain_wire();
 }
 

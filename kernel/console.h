@@ -29,8 +29,25 @@ void console_write(const char *text, size_t length);
  * begins on a line of its own.
  */
 void console_write_raw(const char *text, size_t length);
+/*
+ * A row that stands below whatever is written, at most CONSOLE_ROW_BYTES - 1 bytes: the line that somebody types.
+ * `now`: the bytes that show what has changed in it; NULL: the row as it is. Each line that is written erases it first
+ * and draws it again.
+ */
+#define CONSOLE_ROW_BYTES 128u
+void console_set_row(const char *row, const char *now);
+/* There is no such row any more; what it shows stays. */
+void console_end_row(void);
 /* The part of the ring that is for guests; the rest is kept for the hypervisor's own lines. */
 #define CONSOLE_GUEST_BYTES 32768u
+/* So much of it may be used now: while somebody types, little stands before what he sees. */
+u32 console_guest_bytes(void);
+/*
+ * Whether long answers may go on: CONSOLE_ANSWER_BYTES find room without a wait. If not, the reader
+ * (console_set_reader) is called when they do.
+ */
+#define CONSOLE_ANSWER_BYTES 8192u
+bool console_has_room(void);
 /* A position in all that is ever sent (it wraps): that behind the last byte written. */
 u32 console_position(void);
 /* How many bytes before the position still wait; 0 if nobody will send them. A racy look: it is advice. */
@@ -43,8 +60,8 @@ void console_flush(void);
 void console_panic_write(const char *text, size_t length);
 /* The next byte that was typed, or -1. */
 int console_read(void);
-/* Called by the serial interrupt, with no lock held, when bytes can be read; NULL: nobody reads. False: no interrupt.
- */
+/* Called by the serial interrupt, with no lock held, when bytes can be read, or there is room that was asked for; NULL:
+ * nobody reads. False: no interrupt. */
 bool console_set_reader(void (*reader)(void));
 
 #endif

@@ -16,18 +16,27 @@
 #define PM1_SLEEP_ENABLE     0x2000u
 #define SCI_WAIT_READS       300000u
 #define OFF_WAIT_READS       1000000u
+#define RESET_WAIT_READS     50000u
 #define PORT_DELAY           0x80 /* a read takes about 1 us on hardware */
 #define QEMU_PM1A_CONTROL    0x604
 #define BOCHS_PM1A_CONTROL   0xb004
 #define BOCHS_SHUTDOWN_PORT  0x8900
-#define QEMU_SUBSYSTEM       0x11001af4u
-#define BOCHS_HOST_BRIDGE    0x12378086u
+/* The chip set's reset control register: 0xCF9 of every PC with PCI; and the keyboard controller's way, older still. */
+#define RESET_CONTROL_PORT    0xcf9
+#define RESET_CONTROL_HARD    0x02
+#define RESET_CONTROL_CPU     0x04
+#define KEYBOARD_COMMAND_PORT 0x64
+#define KEYBOARD_PULSE_RESET  0xfe
+
+#define QEMU_SUBSYSTEM    0x11001af4u
+#define BOCHS_HOST_BRIDGE 0x12378086u
 
 enum emulator { EMULATOR_NONE, EMULATOR_QEMU, EMULATOR_BOCHS };
 
 static u16 pm1a_control, pm1b_control, smi_command_port;
 static u8 acpi_enable_value;
 static struct acpi_sleep s5;
+static struct acpi_reset reset;
 
 void power_set_acpi(const struct acpi_info *acpi)
 {
@@ -36,6 +45,7 @@ void power_set_acpi(const struct acpi_info *acpi)
     smi_command_port = acpi->smi_command_port;
     acpi_enable_value = acpi->acpi_enable_value;
     s5 = acpi->s5;
+    reset = acpi->reset;
 }
 
 static void write_sleep(u16 port, u8 type)
@@ -107,6 +117,23 @@ NORETURN void power_off(void)
     power_off_by_emulator_ports();
     if (serial_init(SERIAL_COM1))
         (void)!serial_send_polled(SERIAL_COM1, (const u8 *)still_here, sizeof still_here - 1);
+    for (;;)
+        asm volatile("cli; hlt");
+}
+
+/* A register in memory is left alone: it may lie where nothing is mapped, and the two others are on every PC. */
+NORETURN void power_restart(void)
+{
+    cpu_interrupts_disable();
+    if (reset.usable && reset.is_port)
+        port_out8((u16)reset.address, reset.value);
+    for (u32 i = 0; i < RESET_WAIT_READS; i++)
+        (void)port_in8(PORT_DELAY);
+    port_out8(RESET_CONTROL_PORT, RESET_CONTROL_HARD);
+    port_out8(RESET_CONTROL_PORT, RESET_CONTROL_HARD | RESET_CONTROL_CPU);
+    for (u32 i = 0; i < RESET_WAIT_READS; i++)
+        (void)port_in8(PORT_DELAY);
+    port_out8(KEYBOARD_COMMAND_PORT, KEYBOARD_PULSE_RESET);
     for (;;)
         asm volatile("cli; hlt");
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Switching the machine off. ACPI S5 through the FADT's PM1 control registers and \_S5; where that does nothing, the
- * ports of well-known emulators. ACPI Specification 6.4, 4.8.3.2.1 "PM1 Control Registers", 7.4.2 "System \_Sx States".
+ * Switching the machine off, or on again. ACPI S5 through the FADT's PM1 control registers and \_S5; where that does
+ * nothing, the ports of well-known emulators. ACPI Specification 6.4, 4.8.3.2.1 "PM1 Control Registers", 7.4.2 "System
+ * \_Sx States".
  */
 #ifndef ROOTLET_DRIVERS_HOST_POWER_H
 #define ROOTLET_DRIVERS_HOST_POWER_H
@@ -15,5 +16,7 @@ void power_set_acpi(const struct acpi_info *acpi);
  * cannot be switched off.
  */
 NORETURN void power_off(void);
+/* Starts the machine again: ACPI's reset register, 4.8.3.6, or a PC's own ways. Preconditions as of power_off. */
+COLD NORETURN void power_restart(void);
 
 #endif

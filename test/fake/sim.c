@@ -311,6 +311,11 @@ void console_write_raw(const char *text, size_t length)
     console_write(text, length);
 }
 
+u32 console_guest_bytes(void)
+{
+    return CONSOLE_GUEST_BYTES;
+}
+
 u32 console_position(void)
 {
     return 0;

@@ -316,6 +316,55 @@ static void the_reader_is_told_of_typed_bytes_only(void **state)
     assert_int_equal(calls, 1);
 }
 
+/* Whatever is written comes above the row that somebody types. */
+static void a_row_stays_below_what_is_written(void **state)
+{
+    (void)state;
+    uart.stuck = false;
+    console_set_row("\rrow", NULL);
+    assert_int_equal(console_guest_bytes(), CONSOLE_GUEST_BYTES / 16);
+    write_text("one\n");
+    console_set_row("\rrow+", "+");
+    write_text("two\n");
+    console_end_row();
+    write_text("three\n");
+    assert_int_equal(console_guest_bytes(), CONSOLE_GUEST_BYTES);
+    console_flush();
+    assert_wire("\rrow\r\x1b[Kone\n\rrow+\r\x1b[Ktwo\n\rrow+\r\nthree\n");
+}
+
+static void a_panic_does_not_continue_the_row(void **state)
+{
+    (void)state;
+    uart.stuck = false;
+    console_set_row("row", NULL);
+    console_panic_write("panic\n", 6);
+    console_panic_write("more\n", 5);
+    assert_wire("row\r\npanic\nmore\n");
+}
+
+/* Who has a long answer is called when there is room again, and not before. */
+static void room_that_was_asked_for(void **state)
+{
+    static char text[RING - 8000];
+
+    (void)state;
+    calls = 0;
+    console_enable_interrupts();
+    assert_true(console_set_reader(reader));
+    assert_true(console_has_room());
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\n';
+    console_write(text, sizeof text);
+    assert_false(console_has_room());
+    interrupt();
+    assert_int_equal(calls, 0);
+    for (u32 i = 0; i < 64; i++)
+        interrupt();
+    assert_int_equal(calls, 1);
+    assert_true(console_has_room());
+}
+
 /* What a VM sends raw comes out as it is and at once; a line of the host's never continues it. */
 static void raw_bytes_and_lines(void **state)
 {
@@ -408,6 +457,9 @@ int main(void)
         T(typed_bytes_come_back_in_order),
         T(bytes_that_never_end_get_a_new_edge),
         T(the_reader_is_told_of_typed_bytes_only),
+        T(a_row_stays_below_what_is_written),
+        T(a_panic_does_not_continue_the_row),
+        T(room_that_was_asked_for),
         T(raw_bytes_and_lines),
         T(without_a_uart_all_is_silent),
         T(a_dead_transmitter_ends_no_machine),
