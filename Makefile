@@ -163,8 +163,8 @@ do-linux: all
 do-shell: all
 	tools/fetch-payloads linux
 	tools/mkiso guests/shell.vms -o build/shell.iso --options 'console.input=debian $(OPTIONS)'
-	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it, Ctrl-] cuts" \
-		"it short." >&2
+	@echo "make: Debian's kernel boots in Bochs; its prompt comes in a minute. poweroff ends it; Ctrl-]" \
+		"opens Rootlet's monitor, Ctrl-\\ cuts the run short." >&2
 	tools/run-bochs build/shell.iso --cpus 1 --model $(MODEL) --memory $(MEMORY) --time-limit 0 --interactive
 
 TRACE := build/trace

@@ -23,12 +23,12 @@ KERNEL_CFLAGS += $(if $(RETPOLINES),-mindirect-branch=thunk -mindirect-branch-re
 
 # What only explains, when something has gone wrong or somebody asks, is counted apart from the rest (tools/image-size):
 # all sections of these objects get the prefix .explain, which linker.ld collects.
-EXPLAIN_C := $(wildcard vmx/check/*.c vmx/report/*.c kernel/gdb/*.c) kernel/trace/text.c kernel/vm/symbols.c \
-	kernel/load/wrong_header.c
+EXPLAIN_C := $(filter-out vmx/report/look.c,$(wildcard vmx/check/*.c vmx/report/*.c kernel/gdb/*.c)) \
+	kernel/trace/text.c kernel/vm/symbols.c kernel/load/wrong_header.c
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 
 # What serves whoever sits at the console is counted apart, too, likewise: .monitor.
-MONITOR_C := $(wildcard kernel/monitor/*.c)
+MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c
 $(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.

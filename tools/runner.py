@@ -26,7 +26,7 @@ PAIR = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 # A machine that said its last word and does not power off has failed; no need to wait for the time limit.
 POWER_OFF_GRACE_SECONDS = 10
 POLL_SECONDS = 0.02
-QUIT_KEY = b"\x1d"  # Ctrl-]
+QUIT_KEY = b"\x1c"  # Ctrl-\: Ctrl-] is the monitor's
 
 
 class Serial:
@@ -276,7 +276,7 @@ def judge(cut, serial, crash, powered_off):
     if cut == "time-limit":
         return STATUS_TIME_LIMIT, "time limit reached", True
     if cut == "cut-short":
-        return STATUS_CUT_SHORT, "cut short by Ctrl-]", False
+        return STATUS_CUT_SHORT, "cut short by Ctrl-\\", False
     if cut == "no-power-off":
         return STATUS_FAIL, f"no power-off within {serial.grace_seconds} s after the end line", True
     if end is None:

@@ -73,9 +73,10 @@ void vmx_event_take_back(struct vmx_vcpu *v)
     vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
 }
 
-static void write_event(const struct vmx_vcpu *v, const struct vmx_event *event)
+static void write_event(struct vmx_vcpu *v, const struct vmx_event *event)
 {
     trace_event(TRACE_INJECT, &v->base, event->info);
+    v->base.injected++;
     vmcs_write(ENTRY_INTERRUPTION_INFO, event->info);
     if (event->info & EVENT_HAS_ERROR)
         vmcs_write(ENTRY_EXCEPTION_ERROR_CODE, event->error_code);
@@ -112,6 +113,7 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v, bool extint)
     u32 vector = alone ? vm->intc.acknowledge(vm->intc.device) : acknowledge(v);
 
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
+    v->base.injected++;
     trace_last()->action = UNLIKELY(vector < 16) ? TRACE_DELIVER_LOW : (u8)vector;
     v->base.halted = false;
     if (UNLIKELY(vm_interrupt_pending(&v->base))) /* there are more */

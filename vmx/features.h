@@ -33,6 +33,8 @@ struct vmx_features {
     u64 guest_cr4_allowed;   /* bits that a guest may set */
     u32 guest_physical_bits; /* width of a guest's physical addresses, as its CPUID says */
     u32 xsave_bytes;
+    const char *disabled; /* vmx.disable= */
+    char withheld[40];    /* likewise, of what the CPU gets wrong */
 };
 extern struct vmx_features vmx_features;
 

@@ -177,14 +177,14 @@ enum status virt_init(const struct host_options *options, struct refusal *why)
         had_xsaves = vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES;
         settle();
     }
+    bool lost_xsaves = had_xsaves && !(vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES);
+    format_text(vmx_features.withheld, sizeof vmx_features.withheld, "%s%s%s", withheld,
+                withheld[0] && lost_xsaves ? "," : "", lost_xsaves ? "xsaves" : "");
+    vmx_features.disabled = options->vmx_disable;
     if (options->log >= LOG_DEBUG) {
-        bool lost_xsaves = had_xsaves && !(vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES);
-        char all[40];
-        format_text(all, sizeof all, "%s%s%s", withheld, withheld[0] && lost_xsaves ? "," : "",
-                    lost_xsaves ? "xsaves" : "");
         struct speculation_cpu said = speculation_this_cpu();
         speculation_report(&said, options->mitigations, print_capability);
-        vmx_caps_report(&raw, options->vmx_disable, all, print_capability);
+        vmx_caps_report(&raw, options->vmx_disable, vmx_features.withheld, print_capability);
     }
     return status;
 }

@@ -10,6 +10,7 @@
  */
 #include "drivers/virt/pc.h"
 #include "kernel/lib/bits.h"
+#include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 
 #define IRQ_PIT   0
@@ -246,4 +247,42 @@ void pc_end_interrupt(struct pc *pc, u8 vector)
 void pc_take_input(struct pc *pc)
 {
     uart_take_input(&pc->uart);
+}
+
+static size_t describe_pic(const struct pic_chip *chip, const char *name, char *text, size_t size)
+{
+    return format_text(text, size, "device=pic chip=%s base=0x%x imr=0x%x irr=0x%x isr=0x%x", name, chip->base,
+                       chip->imr, chip->irr, chip->isr);
+}
+
+static size_t describe_ioapic(const struct vioapic *ioapic, char *text, size_t size)
+{
+    u32 open = 0;
+
+    for (u32 pin = 0; pin < VIOAPIC_PINS; pin++)
+        open += !(ioapic->entries[pin] & VIOAPIC_MASKED);
+    return format_text(text, size, "device=ioapic open_pins=%u lines=0x%x", open, ioapic->lines);
+}
+
+bool pc_describe(const struct pc *pc, u32 n, char *text, size_t size)
+{
+    const struct pit_channel *timer = &pc->pit.channels[0];
+
+    switch (n) {
+    case 0:
+        return describe_pic(&pc->pic.master, "master", text, size);
+    case 1:
+        return describe_pic(&pc->pic.slave, "slave", text, size);
+    case 2:
+        return describe_ioapic(&pc->ioapic, text, size);
+    case 3:
+        return format_text(text, size, "device=pit mode=%u running=%u", timer->mode, timer->running);
+    case 4:
+        return format_text(text, size, "device=hpet legacy=%u", pc->legacy_replaced);
+    case 5:
+        return format_text(text, size, "device=uart ier=0x%x lcr=0x%x mcr=0x%x received=%u", pc->uart.ier, pc->uart.lcr,
+                           pc->uart.mcr, pc->uart.received);
+    default:
+        return false;
+    }
 }

@@ -62,6 +62,8 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
 struct intc pc_interrupt_controller(struct pc *pc);
 /* A local APIC's EOI broadcast. */
 void pc_end_interrupt(struct pc *pc, u8 vector);
+/* A word on device `n` and its state; false: there are no more. Reads only. */
+COLD bool pc_describe(const struct pc *pc, u32 n, char *text, size_t size);
 /* Bytes can be had from console_get: COM1 takes those that it has room for, and the others when the guest has read. */
 void pc_take_input(struct pc *pc);
 

@@ -23,7 +23,6 @@
 #define ENTRY_LOGICAL    0x800ull
 #define ENTRY_REMOTE_IRR 0x4000ull
 #define ENTRY_LEVEL      0x8000ull
-#define ENTRY_MASKED     0x10000ull
 #define ENTRY_WRITABLE   0xff0000000001afffull
 
 /* Fixed and lowest priority: the delivery modes that have a vector and an end. */
@@ -51,7 +50,7 @@ static void evaluate(struct vioapic *ioapic, unsigned pin, bool rises)
 {
     u64 *entry = &ioapic->entries[pin];
 
-    if (*entry & ENTRY_MASKED || !(ioapic->lines >> pin & 1))
+    if (*entry & VIOAPIC_MASKED || !(ioapic->lines >> pin & 1))
         return;
     if (!(*entry & ENTRY_LEVEL) || !has_vector(*entry)) {
         if (rises)
@@ -88,7 +87,7 @@ void vioapic_pulse_line(void *device, u8 pin)
 bool vioapic_has_nmi(const struct vioapic *ioapic)
 {
     for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
-        if (!(ioapic->entries[pin] & ENTRY_MASKED) && bits_field(ioapic->entries[pin], 10, 8) == APIC_NMI)
+        if (!(ioapic->entries[pin] & VIOAPIC_MASKED) && bits_field(ioapic->entries[pin], 10, 8) == APIC_NMI)
             return true;
     return false;
 }
@@ -176,6 +175,6 @@ enum status vioapic_init(struct vioapic *ioapic, struct bus *bus,
     ioapic->deliver = deliver;
     ioapic->context = context;
     for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
-        ioapic->entries[pin] = ENTRY_MASKED;
+        ioapic->entries[pin] = VIOAPIC_MASKED;
     return bus_add_memory(bus, gpa(VIOAPIC_ADDRESS), VIOAPIC_BYTES, 4, &ops, ioapic);
 }

@@ -11,6 +11,7 @@
 
 #define VIOAPIC_ADDRESS   0xfec00000ull
 #define VIOAPIC_BYTES     0x1000u
+#define VIOAPIC_MASKED    0x10000ull /* of an entry */
 #define VIOAPIC_PINS      24u
 #define VIOAPIC_BROADCAST 0xffffffffu
 

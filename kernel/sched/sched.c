@@ -457,6 +457,7 @@ bool sched_halt(struct vcpu *vcpu)
     if (vcpu->vruntime > cpu->min_vruntime)
         cpu->min_vruntime = vcpu->vruntime;
     cpu->halted = true;
+    vcpu->wakes++; /* before the sleep: what comes after it delays the interrupt */
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
     u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
     cpu->halted = false;

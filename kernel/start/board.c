@@ -10,10 +10,11 @@
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vlapic_timer.h"
 #include "kernel/clock.h"
-#include "kernel/console.h"
 #include "kernel/frames.h"
+#include "kernel/lib/format.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
+#include "kernel/monitor/terminal.h"
 #include "kernel/start/life.h"
 #include "kernel/sched/sched.h"
 #include "kernel/trace/trace.h"
@@ -43,7 +44,7 @@ static void console_put(void *context, u8 character)
 static int console_get(void *context)
 {
     struct board *board = context;
-    return board->vm->has_terminal ? console_read() : -1;
+    return terminal_read(board->vm);
 }
 
 static void take_input(void *devices)
@@ -347,4 +348,23 @@ static void explain(struct vm *vm)
         trace_print_folded(vm, log_text);
 }
 
-const struct vm_board board_pc = {bytes, load, attach, explain, life_run_ended};
+/* ---- for those who look ---- */
+
+static size_t describe_apic(const struct board_cpu *cpu, u32 index, char *text, size_t size)
+{
+    const struct vlapic *apic = &cpu->apic;
+
+    return format_text(text, size, "device=lapic vcpu=%u base=0x%lx pending=%d extint=%u lvt_timer=0x%x", index,
+                       apic->base, apic->pending, apic->extint, apic->lvt_timer);
+}
+
+static bool describe(struct vm *vm, u32 n, char *text, size_t size)
+{
+    const struct board *board = vm->devices;
+
+    if (n < vm->spec.cpus)
+        return describe_apic(&board->cpus[n], n, text, size);
+    return pc_describe(&board->pc, n - vm->spec.cpus, text, size);
+}
+
+const struct vm_board board_pc = {bytes, load, attach, explain, describe, life_run_ended};

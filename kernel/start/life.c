@@ -10,6 +10,7 @@
 #include "kernel/frames.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
+#include "kernel/monitor/monitor.h"
 #include "kernel/sched/sched.h"
 #include "kernel/start/life.h"
 #include "kernel/start/vms.h"
@@ -90,6 +91,7 @@ static COLD void forget(struct life *life)
         last_life = at;
     if (life->vm) {
         vms_report(life->vm);
+        monitor_forget(life->vm);
         vm_destroy(life->vm);
     }
     frames_free(virt_to_phys(life), 1);
@@ -167,6 +169,8 @@ static COLD void replace_run(struct life *life, struct vm *vm)
         return;
     vm->before = vm_sums(old);
     virt_vm_carry_statistics(vm, old);
+    vm_carry_kept(vm, old);
+    monitor_forget(old);
     vm_destroy(old);
 }
 

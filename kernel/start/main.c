@@ -155,7 +155,7 @@ static void run_machines(enum trace_to trace)
     u64 frames_before = frames_free_count();
 
     memory_set_between(sched_share_cpu);
-    sched_set_work(life_work);
+    sched_set_work(vms_work);
     enter_root_everywhere();
     vms_start(&boot_info, &board_pc);
     sched_run();
@@ -257,11 +257,14 @@ void kernel_main(u32 magic, u32 info_physical)
         log_error("%s", virt_why.text);
         end_with_failure();
     }
+    vms_set_monitor(&options);
     vms_set_console_input(options.console_input);
     vms_set_debugger(&options);
     run_machines(options.trace);
     vms_print_failed();
     log_event("end status=%s", vms_all_well() ? "ok" : "fail");
     console_flush();
+    if (vms_want_reboot())
+        power_restart();
     power_off();
 }

@@ -6,13 +6,13 @@
 #include "arch/x86/paging.h"
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
-#include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
+#include "kernel/monitor/commands.h"
 #include "kernel/panic.h"
 #include "kernel/start/life.h"
 #include "kernel/trace/trace.h"
@@ -29,7 +29,6 @@ static const struct boot_info *boot;
 static const struct vm_board *board;
 static u32 failed; /* atomic */
 static const char *input_name = "";
-static struct vm *input_vm;
 static const struct host_options no_options;
 static const struct host_options *debugger = &no_options;
 static const struct vm *debugged_vm;
@@ -80,10 +79,39 @@ bool vms_all_well(void)
     return !__atomic_load_n(&failed, __ATOMIC_SEQ_CST);
 }
 
-/* Serial interrupt, boot CPU. */
-static void note_input(void)
+static bool reboots;
+
+static void end_machine(bool reboot)
 {
-    vm_note_input(input_vm);
+    reboots = reboot;
+    life_keep_up(false);
+}
+
+bool vms_want_reboot(void)
+{
+    return reboots;
+}
+
+void vms_set_monitor(const struct host_options *options)
+{
+    static struct monitor_machine machine;
+    struct refusal why;
+
+    machine = (struct monitor_machine){commands_table, commands_count, end_machine};
+    bool listens = monitor_init(options, &machine);
+    if (!listens && (options->idle_monitor || options->monitor == MONITOR_START)) {
+        refuse(&why, STATUS_UNSUPPORTED, "%s: the serial port has no interrupt, so nothing typed arrives",
+               options->idle_monitor ? "idle=monitor" : "monitor=start");
+        refuse_option(&why);
+    }
+    life_keep_up(listens && options->idle_monitor);
+}
+
+u64 vms_work(u64 now)
+{
+    u64 life = life_work(now), monitor = monitor_work(now);
+
+    return life < monitor ? life : monitor;
 }
 
 void vms_set_console_input(const char *name)
@@ -97,9 +125,7 @@ static void connect_terminal(struct vm *vm)
 
     if (!string_equal(vm->spec.name, input_name))
         return;
-    vm->has_terminal = true;
-    input_vm = vm;
-    if (console_set_reader(note_input))
+    if (monitor_connect(vm))
         return;
     refuse(&why, STATUS_UNSUPPORTED, "console.input=%s: the serial port has no interrupt, so nothing typed arrives",
            input_name);
@@ -344,7 +370,7 @@ static void print_trace(enum trace_to to)
 
 void vms_report_and_free(enum trace_to trace)
 {
-    console_set_reader(NULL);
+    monitor_end();
     gdb_stub_flush();
     print_trace(trace);
     life_forget_all();

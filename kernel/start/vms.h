@@ -16,6 +16,16 @@
 void vms_start(const struct boot_info *boot, const struct vm_board *board);
 /* console.input=: the VM of this name, which must be among those started next, gets what is typed; "": none. */
 void vms_set_console_input(const char *name);
+/* monitor=, monitor.key=, idle=: before the first VM. */
+void vms_set_monitor(const struct host_options *options);
+/* The monitor's reboot was the machine's end. */
+bool vms_want_reboot(void);
+/* monitor=, monitor.key=, idle=: before the first VM. */
+void vms_set_monitor(const struct host_options *options);
+/* The monitor's reboot was the machine's end. */
+bool vms_want_reboot(void);
+/* What the boot CPU does between guests (sched_set_work): VMs' ends and beginnings, and commands. */
+u64 vms_work(u64 now);
 /* gdb=: the VM of this name, which must be among those started next, is debugged through COM2. */
 void vms_set_debugger(const struct host_options *options);
 /* Something that the user configured was refused: the run goes on, but cannot end with status=ok. */

@@ -210,11 +210,13 @@ static void collect(const struct vm *vm, struct last *last)
     }
 }
 
-void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
+void trace_print_newest(const struct vm *vm, u32 count, void (*emit)(const char *text))
 {
     struct last last;
 
     collect(vm, &last);
+    if (last.count > count)
+        last.count = count;
     while (last.count--)
         print_record(last.cpus[last.count], &last.records[last.count], vm, emit);
 }

@@ -138,10 +138,14 @@ struct trace_ring trace_ring(u32 cpu, bool events);
 #define TRACE_LINE_BYTES 320u /* of a line's text, with its NUL */
 
 /*
- * Hands the last TRACE_LAST records of the VM (NULL: of all), oldest first, as text to `emit`, a line each. Any
- * CPU; what other CPUs write meanwhile may be missing or garbled.
+ * Hands the last `count` records, TRACE_LAST at most, of the VM (NULL: of all), oldest first, as text to `emit`, a line
+ * each. Any CPU; what other CPUs write meanwhile may be missing or garbled.
  */
-void trace_print_last(const struct vm *vm, void (*emit)(const char *text));
+void trace_print_newest(const struct vm *vm, u32 count, void (*emit)(const char *text));
+static inline void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
+{
+    trace_print_newest(vm, TRACE_LAST, emit);
+}
 /* Likewise of a VM, for somebody who looks for the cause of its end: records that repeat are one line. */
 void trace_print_folded(const struct vm *vm, void (*emit)(const char *text));
 /* "#UD" and its like; "unknown" of a vector that is no exception's. */

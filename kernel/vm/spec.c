@@ -307,8 +307,35 @@ static bool take_log(struct text value, void *target)
 
 static bool take_idle(struct text value, void *target)
 {
-    (void)target;
-    return text_is(value, "poweroff");
+    struct host_options *options = target;
+    options->idle_monitor = text_is(value, "monitor");
+    return options->idle_monitor || text_is(value, "poweroff");
+}
+
+static bool take_monitor(struct text value, void *target)
+{
+    static const char *const words[] = {[MONITOR_ON] = "on", [MONITOR_OFF] = "off", [MONITOR_START] = "start"};
+    struct host_options *options = target;
+    int mode = find_word(value, words, ARRAY_SIZE(words));
+    if (mode >= 0)
+        options->monitor = (enum monitor_mode)mode;
+    return mode >= 0;
+}
+
+/* ^A to ^_, but for those that a terminal sends for Tab, Enter and Escape. ASCII: a control character is 64 less. */
+static bool take_monitor_key(struct text value, void *target)
+{
+    struct host_options *options = target;
+    char c = value.length ? value.start[value.length - 1] : 0;
+
+    if (value.length == 0 || value.length > 2 || (value.length == 2 && value.start[0] != '^'))
+        return false;
+    if (c >= 'a' && c <= 'z')
+        c = (char)(c - 'a' + 'A');
+    if (c <= '@' || c > '_' || c == 'I' || c == 'J' || c == 'M' || c == '[')
+        return false;
+    options->monitor_key = (u8)(c - '@');
+    return true;
 }
 
 static bool take_console(struct text value, void *target)
@@ -399,7 +426,7 @@ static bool take_test(struct text value, void *target)
 
 static const struct key host_keys[] = {
     {"log",           take_log,           "error, warn, info or debug"                             },
-    {"idle",          take_idle,          "poweroff in this version"                               },
+    {"idle",          take_idle,          "poweroff or monitor"                                    },
     {"vmx.disable",   take_vmx_disable,   "a comma-separated list of at most 159 characters"       },
     {"console",       take_console,       "com1, spcr or pci"                                      },
     {"console.input", take_console_input, "the name of a VM"                                       },
@@ -407,12 +434,14 @@ static const struct key host_keys[] = {
     {"trace",         take_trace,         "serial or com2"                                         },
     {"gdb",           take_gdb,           "the name of a VM, then ,nowait and ,32 or ,64 if wanted"},
     {"mitigations",   take_mitigations,   "auto or off"                                            },
+    {"monitor",       take_monitor,       "on, off or start"                                       },
+    {"monitor.key",   take_monitor_key,   "a control key such as ^] or ^A; not ^I ^J ^M ^["        },
     {"test",          take_test,          "a word of at most 31 characters"                        },
 };
 
 static const struct key_table host_table = {
     host_keys, ARRAY_SIZE(host_keys),
-    "log= idle= vmx.disable= console= console.input= dma= trace= gdb= mitigations= test="};
+    "log= idle= vmx.disable= console= console.input= dma= trace= gdb= mitigations= monitor= monitor.key= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,
@@ -520,10 +549,15 @@ enum status host_options_parse(const char *line, struct host_options *out, struc
     enum status status = STATUS_OK;
     u32 seen = 0;
 
-    *out = (struct host_options){.log = LOG_INFO, .mitigations = true};
+    *out = (struct host_options){.log = LOG_INFO, .mitigations = true, .monitor_key = MONITOR_KEY};
     for (struct text word = next_word(&line); word.length; word = next_word(&line)) {
         enum status one = take_word(&host_table, word, out, &seen, status == STATUS_OK ? why : NULL);
         status = status == STATUS_OK ? one : status;
+    }
+    if (out->idle_monitor && out->monitor == MONITOR_OFF) {
+        out->idle_monitor = false;
+        return refuse(status == STATUS_OK ? why : NULL, STATUS_INVALID,
+                      "idle=monitor and monitor=off exclude each other; give one of them");
     }
     if (out->gdb[0] && out->trace == TRACE_TO_COM2) {
         out->trace = TRACE_TO_NOBODY;

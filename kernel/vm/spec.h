@@ -62,6 +62,10 @@ COLD enum status vm_spec_set(const char *key, const char *value, struct vm_spec 
 
 enum trace_to { TRACE_TO_NOBODY, TRACE_TO_SERIAL, TRACE_TO_COM2 };
 
+/* Whether a key at the console opens the monitor; START: it is open from the first. */
+enum monitor_mode { MONITOR_ON, MONITOR_OFF, MONITOR_START };
+#define MONITOR_KEY 0x1du /* Ctrl-] */
+
 enum console_port { CONSOLE_ANY, CONSOLE_COM1, CONSOLE_SPCR, CONSOLE_PCI };
 
 struct host_options {
@@ -75,13 +79,16 @@ struct host_options {
     bool gdb_nowait;                   /* it starts without waiting for the debugger */
     u32 gdb_bits;                      /* 32 or 64: the registers that GDB is told of; 0: by the mode it finds */
     bool mitigations;                  /* of what CPUs get wrong, where they cost something */
-    char test[32];                     /* a fault for the test-suite to provoke, "" if none */
+    bool idle_monitor;                 /* the machine stays, with the monitor open, when the last VM has ended */
+    enum monitor_mode monitor;
+    u8 monitor_key; /* a control character */
+    char test[32];  /* a fault for the test-suite to provoke, "" if none */
 };
 
 /*
  * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, dma=, trace=, gdb=,
- * mitigations=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones are still taken, so that the
- * machine can boot and report.
+ * mitigations=, monitor=, monitor.key=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones are
+ * still taken, so that the machine can boot and report.
  */
 COLD enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
 

@@ -97,8 +97,10 @@ struct vcpu {
 
     u64 run_tsc;   /* total time in the guest and in its exits */
     u64 slept_tsc; /* total time blocked */
-    u64 slices;
-    u64 migrations;
+    u32 slices;
+    u32 migrations;
+    u32 wakes;    /* ends of HLT and of other sleep */
+    u32 injected; /* events that an entry delivered; what the CPU delivers by itself is not counted */
 
     u64 tsc_offset; /* what is added to the host's TSC */
 

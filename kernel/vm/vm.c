@@ -80,7 +80,7 @@ static void console_charge(struct vm *vm, u32 queued_before, u32 bytes)
 static u32 console_budget(void)
 {
     u32 sharers = __atomic_load_n(&sharing, __ATOMIC_RELAXED);
-    u32 share = CONSOLE_GUEST_BYTES / (sharers ? sharers : 1);
+    u32 share = console_guest_bytes() / (sharers ? sharers : 1);
 
     return share > CONSOLE_LEAST_BYTES ? share : CONSOLE_LEAST_BYTES;
 }
@@ -109,6 +109,40 @@ void vm_console_flush(struct vm *vm)
     console_write(text, n);
     vm->line_length = 0;
     console_charge(vm, queued, (u32)n);
+}
+
+void vm_set_terminal(struct vm *vm, enum vm_terminal terminal)
+{
+    __atomic_store_n(&vm->terminal, terminal, __ATOMIC_SEQ_CST);
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        sched_notify(vm->vcpus[i], VCPU_REQUEST_RESCHEDULE);
+}
+
+size_t vm_read_kept(const struct vm *vm, u64 from, char *to, size_t bytes, u64 *at)
+{
+    u64 total = __atomic_load_n(&vm->kept_total, __ATOMIC_ACQUIRE);
+    u64 first = total > VM_KEPT_BYTES ? total - VM_KEPT_BYTES : 0;
+
+    *at = from > first ? from : first;
+    if (!vm->kept || *at >= total)
+        return 0;
+    size_t count = total - *at < bytes ? (size_t)(total - *at) : bytes;
+    for (size_t i = 0; i < count; i++)
+        to[i] = (char)vm->kept[(*at + i) % VM_KEPT_BYTES];
+    /* What its CPU has written over meanwhile is not there any more. */
+    total = __atomic_load_n(&vm->kept_total, __ATOMIC_ACQUIRE);
+    if (total > VM_KEPT_BYTES && total - VM_KEPT_BYTES > *at)
+        return vm_read_kept(vm, total - VM_KEPT_BYTES, to, bytes, at);
+    return count;
+}
+
+void vm_carry_kept(struct vm *vm, struct vm *before)
+{
+    u8 *kept = vm->kept;
+
+    vm->kept = before->kept;
+    vm->kept_total = before->kept_total;
+    before->kept = kept;
 }
 
 void vm_note_input(struct vm *vm)
@@ -144,7 +178,11 @@ static void put_raw(struct vm *vm, u8 character)
 /* A guest's bytes reach a terminal: nothing but printable characters and tabs gets there as it is. */
 void vm_console_put(struct vm *vm, u8 character)
 {
-    if (UNLIKELY(vm->has_terminal)) {
+    if (LIKELY(vm->kept)) {
+        vm->kept[vm->kept_total % VM_KEPT_BYTES] = character;
+        __atomic_store_n(&vm->kept_total, vm->kept_total + 1, __ATOMIC_RELEASE);
+    }
+    if (UNLIKELY(__atomic_load_n(&vm->terminal, __ATOMIC_RELAXED) == VM_TERMINAL_HAS)) {
         put_raw(vm, character);
         return;
     }
@@ -201,6 +239,8 @@ void vm_destroy(struct vm *vm)
     for (u32 i = 0; i < vm->spec.cpus; i++)
         if (vm->vcpus[i])
             virt_vcpu_destroy(vm->vcpus[i]);
+    if (vm->kept)
+        frames_free(virt_to_phys(vm->kept), VM_KEPT_BYTES / FRAME_BYTES);
     frames_free(virt_to_phys(vm), vm->object_frames);
 }
 
@@ -297,6 +337,8 @@ static enum status create(const struct vm_setup *setup, struct vm **out, struct 
     vm->vcpus_live = spec->cpus;
     vm->halted_count = spec->cpus - 1;
     bus_init(&vm->bus);
+    if (frames_allocate(VM_KEPT_BYTES / FRAME_BYTES, 1, &frame) == STATUS_OK)
+        vm->kept = phys_to_virt(frame);
     status = guest_memory_allocate(&vm->memory, spec->mem_bytes, why);
     if (status == STATUS_OK) {
         status = build(vm, setup->request, why);
@@ -437,10 +479,11 @@ static bool wants_report(const struct vm *vm)
            vm->reason == VM_STOP_WATCHDOG || vm->reason >= VM_STOP_ENTRY_FAILURE;
 }
 
-/* The status of an exit is the guest's own word, and what led to it is nothing that records could tell. */
+/* The status of an exit is the guest's own word, a kill is somebody else's, and what led to it is nothing that records
+ * could tell. */
 static bool wants_records(const struct vm *vm)
 {
-    return wants_report(vm) || (!vm->clean && vm->reason != VM_STOP_EXIT);
+    return wants_report(vm) || (!vm->clean && vm->reason != VM_STOP_EXIT && vm->reason != VM_STOP_KILLED);
 }
 
 /* True for the first caller, who alone writes the reason. */
@@ -542,39 +585,42 @@ void vm_note_halted_forever(struct vcpu *vcpu)
     vm_stop(vm, VM_STOP_HALT, NULL);
 }
 
-/* The rows of the text page up to the last one that is not blank, at least one. */
-static u32 rows_in_use(const struct vm *vm)
+u32 vm_screen_rows(const struct vm *vm)
 {
-    u32 cells = 25 * 80;
+    u32 cells = VM_SCREEN_ROWS * VM_SCREEN_COLUMNS;
     u8 c = 0;
 
     while (cells > 0 && (c == 0 || c == ' ') &&
            guest_memory_read(&vm->memory, gpa(GUEST_TEXT_PAGE + 2 * cells - 2), &c, 1) == STATUS_OK)
         cells--;
-    return cells / 80 + 1;
+    return cells / VM_SCREEN_COLUMNS + 1;
+}
+
+bool vm_screen_row(const struct vm *vm, u32 row, char text[VM_SCREEN_COLUMNS + 1])
+{
+    u16 cells[VM_SCREEN_COLUMNS];
+    u32 end = 0;
+
+    if (guest_memory_read(&vm->memory, gpa(GUEST_TEXT_PAGE + row * sizeof cells), cells, sizeof cells) != STATUS_OK)
+        return false;
+    for (u32 column = 0; column < VM_SCREEN_COLUMNS; column++) {
+        char c = (char)cells[column];
+        text[column] = c >= ' ' && c <= '~' ? c : c == 0 ? ' ' : '#'; /* CP437 line drawing has no ASCII */
+        if (text[column] != ' ')
+            end = column + 1;
+    }
+    text[end] = 0;
+    return true;
 }
 
 /* The guest's 80x25 text page, each line after "[name] |". */
 static void dump_screen(struct vm *vm)
 {
-    u32 rows = rows_in_use(vm);
+    u32 rows = vm_screen_rows(vm);
+    char text[VM_SCREEN_COLUMNS + 1], line[VM_NAME_BYTES + VM_SCREEN_COLUMNS + 8];
 
-    for (u32 row = 0; row < rows; row++) {
-        u16 cells[80];
-        char text[VM_NAME_BYTES + 90];
-        if (guest_memory_read(&vm->memory, gpa(GUEST_TEXT_PAGE + row * sizeof cells), cells, sizeof cells) != STATUS_OK)
-            return;
-        size_t n = format_text(text, sizeof text, "[%s] |", vm->spec.name);
-        size_t end = n;
-        for (u32 column = 0; column < 80; column++) {
-            char c = (char)cells[column];
-            text[n++] = c >= ' ' && c <= '~' ? c : c == 0 ? ' ' : '#'; /* CP437 line drawing has no ASCII */
-            if (text[n - 1] != ' ')
-                end = n;
-        }
-        text[end] = '\n';
-        console_write(text, end + 1);
-    }
+    for (u32 row = 0; row < rows && vm_screen_row(vm, row, text); row++)
+        console_write(line, format_text(line, sizeof line, "[%s] |%s\n", vm->spec.name, text));
 }
 
 static void finish(struct vm *vm)

@@ -37,6 +37,16 @@ enum vm_stop_reason {
 #define VM_DETAIL_BYTES       128
 #define VM_WHERE_BYTES        80
 #define VM_REMARK_BYTES       160
+#define VM_KEPT_BYTES         65536u /* of what it printed */
+#define VM_SCREEN_ROWS        25u
+#define VM_SCREEN_COLUMNS     80u
+
+/* The terminal at the host's console and this VM. */
+enum vm_terminal {
+    VM_TERMINAL_NOT,    /* what it prints goes out line by line; it gets no input */
+    VM_TERMINAL_BEHIND, /* likewise, but only while the monitor is in front of it */
+    VM_TERMINAL_HAS,    /* its bytes go to and come from the console as they are */
+};
 
 struct vm_board;
 struct vm_watcher;
@@ -84,14 +94,16 @@ struct vm {
     void (*press_power_button)(void *devices);
     void (*take_input)(void *devices);          /* the devices fetch what was typed, with console_read() */
     bool (*may_raise_nmi)(const void *devices); /* an interrupt controller would make an interrupt an NMI */
-    bool has_terminal;   /* console.input=: its bytes go to and come from the host's console as they are */
-    bool has_debugger;   /* gdb=: whoever debugs it may change what it waits for */
-    bool input_waiting;  /* atomic: take_input is due */
-    bool button_pressed; /* atomic: press_power_button is due, with it */
-    u32 halted_count;    /* atomic: vCPUs halted for good or never started */
+    u8 terminal;                                /* atomic, enum vm_terminal */
+    bool has_debugger;                          /* gdb=: whoever debugs it may change what it waits for */
+    bool input_waiting;                         /* atomic: take_input is due */
+    bool button_pressed;                        /* atomic: press_power_button is due, with it */
+    u32 halted_count;                           /* atomic: vCPUs halted for good or never started */
 
     char line[VM_CONSOLE_LINE_BYTES];
     u32 line_length;
+    u8 *kept;                      /* its last VM_KEPT_BYTES, a ring; NULL: there was no memory for it */
+    u64 kept_total;                /* atomic: bytes that ever went there */
     u32 console_position;          /* behind its last byte at the console */
     u32 console_queued;            /* its bytes there that waited when it wrote last */
     bool write_effect;             /* a port write has printed a line or asked for the VM's end */
@@ -109,7 +121,8 @@ struct vm {
     u32 busy_vcpus;      /* those that have used a part of this window */
     u32 busy_before;     /* and of the one before */
     u64 stop_tsc;
-    struct vm_sums before; /* of the runs before this one */
+    struct vm_sums before;      /* of the runs before this one */
+    u64 seen_tsc, seen_run_tsc; /* boot CPU: when the monitor last said what it costs, and its run time then */
     struct vcpu *vcpus[VM_MAX_VCPUS];
     struct vm *next;
 };
@@ -130,6 +143,9 @@ struct vm_board {
     enum status (*attach)(struct vm *vm, void *room);
     /* The VM has stopped, and its memory is still there: prints what led to it, before the stop line. */
     void (*explain)(struct vm *vm);
+    /* A word on device `n` and its state, without a lock: what it does meanwhile may show half. False: there are no
+     * more. */
+    bool (*describe)(struct vm *vm, u32 n, char *text, size_t size);
     /* Its memory is released, and nobody else touches the object any more. Any CPU. */
     void (*ended)(struct vm *vm);
 };
@@ -327,6 +343,20 @@ static inline u64 vm_tsc_of_ns(const struct vm *vm, u64 ns)
 /* Bus accesses of a vCPU, under the VM's lock; timers that they changed take effect. */
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes);
 void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value);
+
+/* The terminal comes or goes: whether the VM waits for good is asked again. Boot CPU, no lock held. */
+COLD void vm_set_terminal(struct vm *vm, enum vm_terminal terminal);
+/*
+ * Copies what was kept of the VM's output from position `from` on, as far as it is still there, at most `bytes`;
+ * returns how many, and in *at the position of the first. 0: there is no more.
+ */
+COLD size_t vm_read_kept(const struct vm *vm, u64 from, char *to, size_t bytes, u64 *at);
+/* A new run goes on with what the one before it has printed. */
+COLD void vm_carry_kept(struct vm *vm, struct vm *before);
+/* A row of the guest's text page as printable characters, without the blanks at its end; false: there is none. */
+COLD bool vm_screen_row(const struct vm *vm, u32 row, char text[VM_SCREEN_COLUMNS + 1]);
+/* The rows up to the last one that is not blank, at least one. */
+COLD u32 vm_screen_rows(const struct vm *vm);
 
 /* Something was typed for this VM, whose CPU then hands it to the devices. Any CPU, no lock held. */
 void vm_note_input(struct vm *vm);

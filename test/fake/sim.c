@@ -840,7 +840,7 @@ static void ended(struct vm *vm)
 
 struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts)
 {
-    static const struct vm_board board = {device_bytes, load, attach, explain, ended};
+    static const struct vm_board board = {device_bytes, load, attach, explain, NULL, ended};
     static const struct vm_watcher watcher = {paused, watched_vm_ended};
     struct load_request request = {.vm_name = spec->name};
     const struct vm_setup setup = {spec, &request, &board, vm_count, 0};

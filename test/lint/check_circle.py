@@ -3,8 +3,9 @@
 """The kernel's object files stand in one order, but for one small circle.
 
 An object depends on another if it uses a symbol that the other one defines. Objects that depend on each other, directly
-or through others, form a circle: none of them can be understood, tested or replaced alone. What kernel/virt.h and
-kernel/virt_debug.h declare is an interface, whose implementation may change: a call through it is no dependency.
+or through others, form a circle: none of them can be understood, tested or replaced alone. What kernel/virt.h,
+kernel/virt_debug.h, kernel/virt_look.h and kernel/vm/life.h declare is an interface, whose implementation may change: a
+call through it is no dependency.
 Prints the circles, the largest first; the exit status is 1 if that has more than MAX_FILES objects.
 -v: prints who depends on whom, too.
 """
@@ -15,7 +16,7 @@ import subprocess
 import sys
 
 MAX_FILES = 5
-INTERFACES = ("virt_",)
+INTERFACES = ("virt_", "life_")
 
 
 def symbols(path):

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/errors.md has a row for each message that says what is wrong: compares it with the code, in both directions.
 
-A message is the text of refuse(), vms_refuse(), log_error(), log_warn(), of a refusal in boot/entry.asm, or a VM's
-reason to stop with what vm_stop() and stop_at() add to it. Where the code formats a value, the page has "...". A row is
-| `message` | cause | cure |.
+A message is the text of refuse(), vms_refuse(), log_error(), log_warn(), monitor_fail(), of a refusal in
+boot/entry.asm, or a VM's reason to stop with what vm_stop() and stop_at() add to it. Where the code formats a value,
+the page has "...". A row is | `message` | cause | cure |.
 
 usage: check_errors.py [tree]
 """
@@ -15,7 +15,7 @@ import sys
 
 PAGE = "docs/errors.md"
 FOLDERS = ("arch/x86", "boot", "drivers", "kernel", "vmx")
-CALL = re.compile(r"\b(refuse|vms_refuse|log_error|log_warn|vm_stop|stop_at)\(")
+CALL = re.compile(r"\b(refuse|vms_refuse|log_error|log_warn|vm_stop|stop_at|monitor_fail)\(")
 LITERALS = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*"((?:[^"\\]|\\.)*)")*')
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 CONVERSION = re.compile(r"%[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[diuxXcsp]")

@@ -366,6 +366,17 @@ static void write_registers(struct vmx_vcpu *v, const struct debug_registers *re
         vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_STI);
 }
 
+void vmx_debug_read(const struct vmx_vcpu *v, struct debug_registers *out)
+{
+    memcpy(out->gpr, v->gpr, sizeof out->gpr);
+    out->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
+    out->rip = vmcs_read(GUEST_RIP);
+    out->rflags = vmcs_read(GUEST_RFLAGS);
+    read_segments(v, out);
+    read_paging(out);
+    show_as_guest_sees(out);
+}
+
 void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
@@ -381,13 +392,7 @@ void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
         end_step(v, false);
     if (v->debug->owns_registers)
         give_registers_back(v);
-    memcpy(out->gpr, v->gpr, sizeof out->gpr);
-    out->gpr[GPR_RSP] = vmcs_read(GUEST_RSP);
-    out->rip = vmcs_read(GUEST_RIP);
-    out->rflags = vmcs_read(GUEST_RFLAGS);
-    read_segments(v, out);
-    read_paging(out);
-    show_as_guest_sees(out);
+    vmx_debug_read(v, out);
     virt_vcpu_detach(vcpu);
     out->cr2 = v->cr2;
     xsave_area_export(v->xsave_area, out->fpu);

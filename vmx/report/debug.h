@@ -34,6 +34,8 @@ struct vmx_debug {
     u64 guest_dr[4], guest_dr6, guest_dr7;
 };
 
+/* What the current VMCS, v's, and v->gpr hold, as the guest sees it: all but CR2 and the FPU's registers. */
+void vmx_debug_read(const struct vmx_vcpu *v, struct debug_registers *out);
 /* Of vCPUs with v->debug. Before each run, VMCS loaded: what the debugger changed takes effect. */
 void vmx_debug_enter(struct vmx_vcpu *v);
 /* INIT and SIPI have given the vCPU a fresh state; before vmx_debug_enter(). */

@@ -287,7 +287,7 @@ static void halt_with_a_terminal(void)
 
     sim_begin(1);
     spec.limit_ms = 50;
-    sim_add(&spec, one)->has_terminal = true;
+    sim_add(&spec, one)->terminal = VM_TERMINAL_HAS;
     sim_add(&spec, one);
     sim_run();
 }

@@ -23,10 +23,10 @@
 #include "drivers/host/rtc.h"
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
-#include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/load/load.h"
+#include "kernel/monitor/commands.h"
 #include "kernel/sched/sched.h"
 #include "kernel/start/life.h"
 #include "kernel/start/vms.h"
@@ -43,6 +43,7 @@ static struct machine {
     u32 at_least; /* VMs that must have been made when the run is over */
     const char *input, *gdb;
     const char *no_memory_for; /* vm_create() refuses the VM of this name */
+    bool idle_monitor;         /* and then the monitor's poweroff */
     bool ends_at_once, ends_badly, no_interrupt, stub_fails, no_com2;
     enum trace_to trace;
 } machine;
@@ -54,16 +55,17 @@ struct outcome {
     u64 frames;   /* not freed yet */
     u32 finished; /* calls of sched_finish() */
     bool finished_early, opened_early, all_well;
-    char has_terminal[VM_NAME_BYTES], told_of_input[VM_NAME_BYTES], debugged[VM_NAME_BYTES];
-    bool opened, flushed_first, reader_removed;
-    u32 traced; /* by trace_print_all(), with the VMs still there */
+    char has_terminal[VM_NAME_BYTES], debugged[VM_NAME_BYTES];
+    bool opened, flushed_first, monitor_ended;
+    u32 forgotten; /* monitor_forget() */
+    u32 traced;    /* by trace_print_all(), with the VMs still there */
 };
 
 static struct outcome *outcome;
 
 static struct boot_info boot;
 static u8 images[BOOT_MAX_MODULES * MODULE_BYTES];
-static void (*reader)(void);
+static const struct monitor_machine *monitor_of;
 static struct vm *made[MAX_MADE];
 
 /* ---- what vms.c calls ---- */
@@ -260,8 +262,6 @@ enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refu
 
 void vm_start(struct vm *vm)
 {
-    if (vm->has_terminal)
-        strcpy(outcome->has_terminal, vm->spec.name);
     if (machine.ends_at_once)
         life_run_ended(vm);
 }
@@ -277,9 +277,9 @@ void vm_destroy(struct vm *vm)
     free(vm);
 }
 
-void vm_note_input(struct vm *vm)
+void vm_carry_kept(struct vm *vm, struct vm *before)
 {
-    strcpy(outcome->told_of_input, vm->spec.name);
+    assert_ptr_not_equal(vm, before);
 }
 
 struct vm_sums vm_sums(const struct vm *vm)
@@ -301,11 +301,36 @@ void sched_finish(void)
     outcome->finished_early |= outcome->made_count < machine.at_least;
 }
 
-bool console_set_reader(void (*function)(void))
+const struct command commands_table[1];
+const u32 commands_count = 0;
+
+bool monitor_init(const struct host_options *options, const struct monitor_machine *of)
 {
-    reader = function;
-    outcome->reader_removed = !function;
+    assert_int_equal(options->idle_monitor, machine.idle_monitor);
+    monitor_of = of;
     return !machine.no_interrupt;
+}
+
+bool monitor_connect(struct vm *vm)
+{
+    strcpy(outcome->has_terminal, vm->spec.name);
+    return !machine.no_interrupt;
+}
+
+void monitor_forget(struct vm *vm)
+{
+    outcome->forgotten++;
+    (void)vm;
+}
+
+u64 monitor_work(u64 now_tsc)
+{
+    return now_tsc;
+}
+
+void monitor_end(void)
+{
+    outcome->monitor_ended = true;
 }
 
 void gdb_stub_connect(struct vm *vm, const struct host_options *options)
@@ -379,16 +404,22 @@ static void run_in_child(void)
     if (machine.gdb)
         strcpy(options.gdb, machine.gdb);
     vms_set_debugger(&options);
+    options.idle_monitor = machine.idle_monitor;
+    vms_set_monitor(&options);
     clock_init(1000000000); /* a tick is a nanosecond */
     vms_start(&boot, NULL);
-    if (reader)
-        reader();
     for (u32 i = 0; !machine.ends_at_once && i < outcome->made_count; i++) {
         assert_int_equal(outcome->finished, 0);
         life_run_ended(made[i]);
         life_work(cpu_tsc());
     }
     life_work(cpu_tsc());
+    if (machine.idle_monitor && !machine.no_interrupt) {
+        assert_int_equal(outcome->finished, 0);
+        assert_false(vms_want_reboot());
+        monitor_of->end(true);
+        assert_true(vms_want_reboot());
+    }
     vms_report_and_free(machine.trace);
     vms_print_failed();
     outcome->all_well = vms_all_well();
@@ -409,7 +440,8 @@ static void run(struct machine wanted)
     assert_int_equal(status, 0);
     assert_int_equal(outcome->finished, 1);
     assert_int_equal(outcome->destroyed, outcome->made_count);
-    assert_true(outcome->reader_removed);
+    assert_true(outcome->monitor_ended);
+    assert_int_equal(outcome->forgotten, outcome->destroyed);
     assert_int_equal(outcome->frames, 0);
 }
 
@@ -633,7 +665,6 @@ static void test_terminal(void **state)
           .input = "b"
     });
     assert_string_equal(outcome->has_terminal, "b");
-    assert_string_equal(outcome->told_of_input, "b");
     assert_true(outcome->all_well);
     run((struct machine){
         .lines = {"vm=a", "vm=b"},
@@ -647,6 +678,21 @@ static void test_terminal(void **state)
     });
     assert_option_refused("console.input=c: no line defines this VM; give a name that stands after vm=");
     assert_string_equal(outcome->has_terminal, "");
+}
+
+static void test_idle_monitor(void **state)
+{
+    (void)state;
+    run((struct machine){
+        .lines = {"vm=a", "vm=b"},
+          .idle_monitor = true
+    });
+    assert_true(outcome->all_well);
+    run((struct machine){
+        .lines = {"vm=a", "vm=b"},
+          .idle_monitor = true, .no_interrupt = true
+    });
+    assert_option_refused("idle=monitor: the serial port has no interrupt, so nothing typed arrives");
 }
 
 /* What comes while a VM's memory is cleared would be lost: the port opens when all have been started. */
@@ -718,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_the_end_names_the_failures),
         cmocka_unit_test(test_more_failures_than_fit),
         cmocka_unit_test(test_terminal),
+        cmocka_unit_test(test_idle_monitor),
         cmocka_unit_test(test_debugger),
         cmocka_unit_test(test_trace),
         cmocka_unit_test(test_statistics),

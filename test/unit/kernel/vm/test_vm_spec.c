@@ -362,6 +362,16 @@ static void test_host_options(void **state)
     assert_int_equal(options.trace, TRACE_TO_NOBODY);
     assert_int_equal(host_options_parse("trace=serial gdb=a", &options, &why), STATUS_OK);
 
+    assert_int_equal(options.monitor, MONITOR_ON);
+    assert_int_equal(options.monitor_key, 0x1d);
+    assert_false(options.idle_monitor);
+    assert_int_equal(host_options_parse("monitor=start idle=monitor monitor.key=^t", &options, &why), STATUS_OK);
+    assert_int_equal(options.monitor, MONITOR_START);
+    assert_int_equal(options.monitor_key, 0x14);
+    assert_true(options.idle_monitor);
+    assert_int_equal(host_options_parse("monitor.key=_", &options, &why), STATUS_OK);
+    assert_int_equal(options.monitor_key, 0x1f);
+
     assert_true(options.mitigations);
     assert_int_equal(host_options_parse("mitigations=off", &options, &why), STATUS_OK);
     assert_false(options.mitigations);
@@ -373,7 +383,13 @@ static void test_host_options(void **state)
     refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
     assert_int_equal(options.log, LOG_INFO);
     assert_string_equal(options.test, "x");
-    refuses_options("idle=monitor", "idle= takes poweroff");
+    refuses_options("idle=forever", "idle= takes poweroff or monitor");
+    refuses_options("monitor=yes", "monitor= takes on, off or start");
+    refuses_options("monitor.key=^M", "monitor.key= takes a control key");
+    refuses_options("monitor.key=^[", "monitor.key= takes a control key");
+    refuses_options("monitor.key=", "monitor.key= takes a control key");
+    refuses_options("monitor.key=abc", "monitor.key= takes a control key");
+    refuses_options("idle=monitor monitor=off", "idle=monitor and monitor=off exclude each other");
     refuses_options("console=com2", "console= takes com1, spcr or pci");
     assert_int_equal(options.console, CONSOLE_ANY);
     assert_int_equal(host_options_parse("console=pci dma=keep", &options, &why), STATUS_OK);
