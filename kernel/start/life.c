@@ -28,7 +28,9 @@ static struct life **last_life = &lives;
 static u32 next_id;
 static u32 running = 1; /* atomic: VMs that run or wait for a restart, and one for each who keeps the machine up */
 static bool kept_up;
-static bool restarts_at_once; /* test= */
+static bool restarts_at_once; /* test=, which also says what each hundred runs cost */
+static u64 making_tsc;
+static u32 runs;
 
 /* ---- the list ---- */
 
@@ -189,10 +191,20 @@ static COLD void clean_memory(void)
         sched_share_cpu();
 }
 
+static COLD void note_cost(u64 tsc)
+{
+    making_tsc += tsc;
+    if (++runs % 100 || !restarts_at_once)
+        return;
+    log_event("test runs=%u ticks=%lu frames=%lu", runs, making_tsc / 100, frames_free_count());
+    making_tsc = 0;
+}
+
 static COLD enum status begin_run(struct life *life, struct refusal *why)
 {
     struct vm *vm;
     bool again = life->vm;
+    u64 start = cpu_tsc();
 
     clean_memory();
     enum status status = vms_make(life, again ? life->restarts + 1 : 0, &vm, why);
@@ -200,6 +212,7 @@ static COLD enum status begin_run(struct life *life, struct refusal *why)
         return status;
     life->restarts += again;
     replace_run(life, vm);
+    note_cost(cpu_tsc() - start);
     enter_run(life);
     return STATUS_OK;
 }

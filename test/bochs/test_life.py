@@ -2,6 +2,8 @@
 """VMs that start again: restart=, restarts=, the delay between two runs; and watchdog=."""
 import pytest
 
+import vms
+
 TICKS_PER_MS = 50_000  # of Bochs's TSC
 
 # Name -> the line, the reason of each run, whether the last one ended well.
@@ -106,3 +108,10 @@ def test_a_hung_vm_leaves_its_registers_and_records(watched):
 def test_restarts_without_a_restart(boot):
     run = boot("build/guests/ends.elf vm=a mem=4M restarts=3\n", check=False)
     assert run.event("vm refused", name="a")["why"].startswith("restarts= without a restart")
+
+
+@pytest.mark.engines
+def test_many_runs_cost_the_same_and_lose_nothing(boot):
+    """test/soak has 10,000 of them."""
+    run = boot(vms.cycles(301), options="log=warn test=restart-at-once", cpus=2, limit=300)
+    vms.check_cycles(run, 301)

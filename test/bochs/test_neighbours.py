@@ -53,3 +53,16 @@ def test_a_vm_that_waits_for_the_console_takes_its_interrupts(boot, by):
     assert found and int(found[1]) > 1400 and int(found[2]) < 3000, lines[-1]
     assert set(lines[:-1]) == {"loud, and louder, with a line that says nothing to anybody who might read it"}
     assert len(lines) > 400
+
+
+def test_the_making_of_a_large_vm_holds_up_nobody(boot):
+    """No CPU is idle, so the boot CPU cleans what the first run has left and makes the second between its guests."""
+    lines = GAP.format(name="same", cpu=0) + GAP.format(name="other", cpu=1)
+    large = "build/guests/hello.elf vm=large mem=300M restart=always restarts=1\n"
+    run = boot(lines + large, cpus=2, memory=512, options="test=restart-at-once")
+    run.check_good_end()
+    assert [stop["reason"] for stop in run.events("vm stop", name="large")] == ["exit", "exit"]
+    assert seen(run, "same")[0] <= bounds.GAP_US, run
+    assert seen(run, "other")[0] <= bounds.OTHER_GAP_US, run
+    stops = [stop["name"] for stop in run.events("vm stop")]
+    assert stops.index("same") < len(stops) - 1, "it was made before they looked"

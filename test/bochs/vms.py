@@ -108,3 +108,20 @@ def check_guests(run, text):
     for name, payload in payloads(text).items():
         run.event("vm start", name=name)
         check_guest(run, name, payload)
+
+
+def cycles(count):
+    """A VM that is made, runs and ends so often, for test=restart-at-once."""
+    return f"build/guests/ends.elf vm=cycle mem=2M cpus=8 restart=always restarts={count - 1} -- how=exit\n"
+
+
+def check_cycles(run, count):
+    """No run of it is missing, no frame is lost. Returns what a run of the first and of the last hundred has cost."""
+    run.check_good_end()
+    assert len(run.events("vm stop", name="cycle", reason="exit", status="0")) == count
+    assert len(run.output("cycle")) == count
+    costs = [int(line["ticks"]) for line in run.events("test") if "ticks" in line]
+    frames = {line["frames"] for line in run.events("test") if "frames" in line}
+    assert len(costs) == (count - 1) // 100 and len(frames) == 1, str(run)
+    assert abs(costs[-1] - costs[0]) <= costs[0] // 100, f"{costs[0]} ticks at first, {costs[-1]} at last"
+    return costs[0], costs[-1]
