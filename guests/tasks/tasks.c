@@ -25,21 +25,14 @@
 
 #define VM86_AT 0x8000u
 
-static const struct {
-    u8 vector;
-    bool has_error;
-} catchers[CATCHER_COUNT] = {
-    {VECTOR_DF,  true },
-    {VECTOR_TS,  true },
-    {VECTOR_NP,  true },
-    {VECTOR_SS,  true },
-    {VECTOR_GP,  true },
-    {VECTOR_PF,  true },
-    {VECTOR_UD,  false},
-    {VECTOR_NMI, false},
-    {VECTOR_BP,  false},
-    {VECTOR_OF,  false},
-};
+/* The vectors behind whose gates a task catches. */
+static const u8 catchers[CATCHER_COUNT] = {VECTOR_DF, VECTOR_TS, VECTOR_NP,  VECTOR_SS, VECTOR_GP,
+                                           VECTOR_PF, VECTOR_UD, VECTOR_NMI, VECTOR_BP, VECTOR_OF};
+
+static bool has_error_code(u8 vector)
+{
+    return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF);
+}
 
 u64 gdt[64];
 struct tss main_tss;
@@ -94,7 +87,7 @@ static u64 plain_gates[256];
 void tasks_catch(u8 vector, bool catches)
 {
     for (u32 i = 0; i < CATCHER_COUNT; i++)
-        if (catchers[i].vector == vector && catches)
+        if (catchers[i] == vector && catches)
             tasks_set_gate(vector, (u16)(CATCHERS + 8 * i));
     if (!catches)
         idt()[vector] = plain_gates[vector];
@@ -163,8 +156,8 @@ void tasks_reset(void (*work)(void))
     gdt[TASK16 >> 3] = tss_descriptor(&task16, ACCESS_TSS16);
     for (u32 i = 0; i < CATCHER_COUNT; i++) {
         catcher_tss[i] = new_task(catch_entry, catcher_stacks[i]);
-        catcher_tss[i].eax = catchers[i].vector;
-        catcher_tss[i].ebx = catchers[i].has_error;
+        catcher_tss[i].eax = catchers[i];
+        catcher_tss[i].ebx = has_error_code(catchers[i]);
         gdt[CATCHERS / 8 + i] = tss_descriptor(&catcher_tss[i], ACCESS_TSS);
     }
     main_tss.cr3 = read_cr3(); /* which no switch saves */
@@ -192,7 +185,7 @@ static void tables_init(void)
     for (u32 i = 0; i < 48; i++)
         plain_gates[i] = idt()[i];
     for (u32 i = 0; i < CATCHER_COUNT; i++)
-        tasks_catch(catchers[i].vector, true);
+        tasks_catch(catchers[i], true);
 }
 
 /* ---- switching ---- */

@@ -18,46 +18,27 @@
 
 #define DR6_BT BIT(15)
 
-/* By enum task_segment. */
-static const struct {
+struct segment_fields {
     struct vmcs_nat_rw base;
     struct vmcs_32_rw limit;
     struct vmcs_32_rw access;
     struct vmcs_16_rw selector;
-} segments[TASK_SEGMENTS] = {
-    [TASK_ES] = {{ENCODING_GUEST_ES_BASE},
-                 {ENCODING_GUEST_ES_LIMIT},
-                 {ENCODING_GUEST_ES_ACCESS},
-                 {ENCODING_GUEST_ES_SELECTOR}  },
-    [TASK_CS] = {{ENCODING_GUEST_CS_BASE},
-                 {ENCODING_GUEST_CS_LIMIT},
-                 {ENCODING_GUEST_CS_ACCESS},
-                 {ENCODING_GUEST_CS_SELECTOR}  },
-    [TASK_SS] = {{ENCODING_GUEST_SS_BASE},
-                 {ENCODING_GUEST_SS_LIMIT},
-                 {ENCODING_GUEST_SS_ACCESS},
-                 {ENCODING_GUEST_SS_SELECTOR}  },
-    [TASK_DS] = {{ENCODING_GUEST_DS_BASE},
-                 {ENCODING_GUEST_DS_LIMIT},
-                 {ENCODING_GUEST_DS_ACCESS},
-                 {ENCODING_GUEST_DS_SELECTOR}  },
-    [TASK_FS] = {{ENCODING_GUEST_FS_BASE},
-                 {ENCODING_GUEST_FS_LIMIT},
-                 {ENCODING_GUEST_FS_ACCESS},
-                 {ENCODING_GUEST_FS_SELECTOR}  },
-    [TASK_GS] = {{ENCODING_GUEST_GS_BASE},
-                 {ENCODING_GUEST_GS_LIMIT},
-                 {ENCODING_GUEST_GS_ACCESS},
-                 {ENCODING_GUEST_GS_SELECTOR}  },
-    [TASK_LDTR] = {{ENCODING_GUEST_LDTR_BASE},
-                 {ENCODING_GUEST_LDTR_LIMIT},
-                 {ENCODING_GUEST_LDTR_ACCESS},
-                 {ENCODING_GUEST_LDTR_SELECTOR}},
-    [TASK_TR] = {{ENCODING_GUEST_TR_BASE},
-                 {ENCODING_GUEST_TR_LIMIT},
-                 {ENCODING_GUEST_TR_ACCESS},
-                 {ENCODING_GUEST_TR_SELECTOR}  },
 };
+
+static struct segment_fields fields_of(enum task_segment which)
+{
+    const struct segment_fields fields[TASK_SEGMENTS] = {
+        {GUEST_ES_BASE,   GUEST_ES_LIMIT,   GUEST_ES_ACCESS,   GUEST_ES_SELECTOR  },
+        {GUEST_CS_BASE,   GUEST_CS_LIMIT,   GUEST_CS_ACCESS,   GUEST_CS_SELECTOR  },
+        {GUEST_SS_BASE,   GUEST_SS_LIMIT,   GUEST_SS_ACCESS,   GUEST_SS_SELECTOR  },
+        {GUEST_DS_BASE,   GUEST_DS_LIMIT,   GUEST_DS_ACCESS,   GUEST_DS_SELECTOR  },
+        {GUEST_FS_BASE,   GUEST_FS_LIMIT,   GUEST_FS_ACCESS,   GUEST_FS_SELECTOR  },
+        {GUEST_GS_BASE,   GUEST_GS_LIMIT,   GUEST_GS_ACCESS,   GUEST_GS_SELECTOR  },
+        {GUEST_LDTR_BASE, GUEST_LDTR_LIMIT, GUEST_LDTR_ACCESS, GUEST_LDTR_SELECTOR},
+        {GUEST_TR_BASE,   GUEST_TR_LIMIT,   GUEST_TR_ACCESS,   GUEST_TR_SELECTOR  },
+    };
+    return fields[which];
+}
 
 /* ---- guest memory ---- */
 
@@ -187,13 +168,15 @@ static void read_state(const struct vmx_vcpu *v, const struct gva_context *pagin
         state->pdpte[i] = paging->pdpte[i];
     for (unsigned i = 0; i < ARRAY_SIZE(state->gpr); i++)
         state->gpr[i] = (u32)vmx_vcpu_gpr(v, i);
-    for (unsigned i = 0; i < TASK_SEGMENTS; i++)
+    for (unsigned i = 0; i < TASK_SEGMENTS; i++) {
+        struct segment_fields fields = fields_of(i);
         state->segment[i] = (struct task_register){
-            (u32)vmcs_read(segments[i].base),
-            vmcs_read(segments[i].limit),
-            vmcs_read(segments[i].access),
-            vmcs_read(segments[i].selector),
+            .base = (u32)vmcs_read(fields.base),
+            .limit = vmcs_read(fields.limit),
+            .access = vmcs_read(fields.access),
+            .selector = vmcs_read(fields.selector),
         };
+    }
 }
 
 static void write_paging(struct vmx_vcpu *v, const struct gva_context *before, const struct task_state *state)
@@ -212,10 +195,11 @@ static void write_paging(struct vmx_vcpu *v, const struct gva_context *before, c
 static void write_state(struct vmx_vcpu *v, const struct task_state *state)
 {
     for (unsigned i = 0; i < TASK_SEGMENTS; i++) {
-        vmcs_write(segments[i].base, state->segment[i].base);
-        vmcs_write(segments[i].limit, state->segment[i].limit);
-        vmcs_write(segments[i].access, state->segment[i].access);
-        vmcs_write(segments[i].selector, state->segment[i].selector);
+        struct segment_fields fields = fields_of(i);
+        vmcs_write(fields.base, state->segment[i].base);
+        vmcs_write(fields.limit, state->segment[i].limit);
+        vmcs_write(fields.access, state->segment[i].access);
+        vmcs_write(fields.selector, state->segment[i].selector);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(state->gpr); i++)
         vmx_vcpu_set_gpr(v, i, state->gpr[i]);
