@@ -3,6 +3,7 @@
 refused."""
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -63,6 +64,21 @@ def test_gnumach_banner(alone):
     assert re.search(r"GNU Mach 1\.8", output), output
     assert "0000000000100000:000000000004000000, available" in output, output
     assert "No bootstrap code loaded with the kernel" in output, output
+
+
+def test_gnumach_runs_a_task(boot, tmp_path):
+    """The 32-bit kernel probes the hardware, by ports and the clock's interrupts, and starts the task of its module."""
+    machine.need(f"{PAYLOADS}/gnumach32.elf")
+    source = os.path.join(machine.TREE, "test/bochs/mach_task.asm")
+    subprocess.run(["nasm", "-f", "elf32", source, "-o", tmp_path / "task.o"], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "-o", tmp_path / "task.elf", tmp_path / "task.o"], check=True)
+    run = boot(f"{PAYLOADS}/gnumach32.elf vm=mach mem=64M limit=16000 -- console=com0\n"
+               f"{tmp_path}/task.elf vm=mach role=module -- task.elf $(task-create) $(task-resume)\n", limit=300)
+    run.check_good_end()
+    output = "\n".join(run.output("mach"))
+    assert re.search(r"GNU Mach 1\.8", output), output
+    assert "Probing PCI hardware" in output and "scsi : 0 hosts" in output, output
+    assert "start task.elf: hello from a task of Mach" in output, output
 
 
 def test_multiboot_example(alone):
