@@ -16,6 +16,7 @@
 
 #define EXIT_REASON_IO 30u
 #define IO_BYTES(q)    ((u32)((7 & (q)) + 1))
+#define IO_STRING      BIT(4)
 #define IO_PORT(q)     ((u64)(u16)((q) >> 16))
 
 u32 points_match(u64 dr7, const u64 address[4], enum points_access access, u64 first, u32 bytes)
@@ -93,13 +94,23 @@ void vmx_points_note(struct vmx_vcpu *v, u64 linear, u32 bytes, bool write)
 }
 
 /* I/O breakpoints want CR4.DE. */
-static u32 match_port(void)
+static u32 match_port(u64 qualification)
+{
+    return vmcs_read(GUEST_CR4) & CR4_DE ? match(POINTS_PORT, IO_PORT(qualification), IO_BYTES(qualification)) : 0;
+}
+
+void vmx_points_note_port(struct vmx_vcpu *v, u64 qualification)
+{
+    v->points_met |= (u8)match_port(qualification);
+}
+
+/* The port of IN and OUT, whose handlers note nothing; INS and OUTS have noted theirs, if they came to one. */
+static u32 match_last_exit(void)
 {
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    bool io = (u16)vmcs_read(EXIT_REASON) == EXIT_REASON_IO && !(qualification & IO_STRING);
 
-    if ((u16)vmcs_read(EXIT_REASON) != EXIT_REASON_IO || !(vmcs_read(GUEST_CR4) & CR4_DE))
-        return 0;
-    return match(POINTS_PORT, IO_PORT(qualification), IO_BYTES(qualification));
+    return io ? match_port(qualification) : 0;
 }
 
 bool vmx_points_finish(struct vmx_vcpu *v, bool single_step)
@@ -108,7 +119,7 @@ bool vmx_points_finish(struct vmx_vcpu *v, bool single_step)
     u64 pending = before | (single_step ? PENDING_DEBUG_SINGLE_STEP : 0);
 
     if (v->debug_used) {
-        u32 met = v->points_met | match_port();
+        u32 met = v->points_met | match_last_exit();
         v->points_met = 0;
         pending |= met ? PENDING_DEBUG_ENABLED | met : 0;
     }

@@ -34,9 +34,12 @@ struct points_bank {
 /* Executes the MOV DR that has exited with this qualification on them. */
 COLD enum outcome vmx_points_move(struct vmx_vcpu *v, u64 qualification, const struct points_bank *bank);
 
-/* Precondition of both: debug_used. Notes the breakpoints that an access to memory meets, for the end of its
- * instruction or iteration. */
+/*
+ * Precondition of both: debug_used. Notes the breakpoints that an access to memory, or to the port of this exit
+ * qualification of INS or OUTS, has met, for the end of its instruction or iteration.
+ */
 COLD void vmx_points_note(struct vmx_vcpu *v, u64 linear, u32 bytes, bool write);
+COLD void vmx_points_note_port(struct vmx_vcpu *v, u64 qualification);
 /*
  * The end of an emulated instruction or iteration: what it has met, and what MOV SS has put off, is due now; so is a
  * single step. True: there is a debug trap, which the next entry delivers before all else.

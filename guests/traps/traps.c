@@ -233,6 +233,9 @@ static void points_at_ports(void)
     expect(traps == 0, "the breakpoint at the port before");
     __asm__ volatile("rep outsb" : "+S"(at), "+c"(count) : "d"(PORT_POST) : "memory");
     expect(traps == STRING && trap_dr6 == (DR6_CLEAR | 2) && count == 0, "the breakpoint behind each OUTSB");
+    traps = 0;
+    __asm__ volatile("rep outsb" : "+S"(at), "+c"(count) : "d"(PORT_POST) : "memory");
+    expect(traps == 0, "the breakpoint of a REP that does nothing");
     set_point((u32)bytes + 1, POINT_WRITE, LENGTH_1);
     at = bytes;
     count = STRING;

@@ -64,8 +64,10 @@ static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, enum de
         guest_operand_write(v, &operand, vm_port_read(&v->base, port, size));
     else if (!vm_port_write(&v->base, port, size, (u32)guest_operand_read(v, &operand)))
         return GUEST_ACCESS_FAULT; /* or rather none: this iteration comes again */
-    if (UNLIKELY(v->debug_used))
+    if (UNLIKELY(v->debug_used)) {
         vmx_points_note(v, operand.linear, size, in);
+        vmx_points_note_port(v, qualification);
+    }
     return GUEST_ACCESS_OK;
 }
 

@@ -595,6 +595,10 @@ static void test_breakpoints_of_string_io(void **state)
     assert_int_equal(PENDING, 0);
     assert_true(vmx_points_finish(&bench.v, false));
     assert_int_equal(PENDING, PENDING_DEBUG_ENABLED | 1);
+    VMCS_SET(GUEST_PENDING_DEBUG, 0);
+    assert_int_equal(string_io(REP, 1, A32, 0), OUTCOME_SKIP); /* nothing left: no port is accessed */
+    assert_false(vmx_points_finish(&bench.v, false));
+    assert_int_equal(PENDING, 0);
 }
 
 /* What faults has met nothing. */
