@@ -265,7 +265,7 @@ static COLD bool policy_restarts(const struct life *life)
     const struct vm *vm = life->vm;
     const struct vm_spec *spec = &life->spec;
 
-    if (life->stopping || vm->reason == VM_STOP_KILLED || vm->has_debugger)
+    if (life->stopping || vm->reason == VM_STOP_KILLED || vm->has_debugger || life->module == LIFE_NO_MODULE)
         return false;
     if (spec->restart == VM_RESTART_NEVER || (spec->restart == VM_RESTART_ON_FAILURE && vm->clean))
         return false;
@@ -361,19 +361,18 @@ static enum status gone(const struct life *life, struct refusal *why)
     return refuse(why, STATUS_GONE, "%s has ended; restart or start it", life->spec.name);
 }
 
-static enum status wrong_state(const struct life *life, const char *remedy, struct refusal *why)
-{
-    return refuse(why, STATUS_WRONG_STATE, "%s is %s; %s", life->spec.name,
-                  life->stopping || (life->vm && vm_is_stopping(life->vm) && life->state != LIFE_STOPPED)
-                      ? "being stopped"
-                      : life_state_name(life->state),
-                  remedy);
-}
-
 /* Its run goes on, and nobody has ended it yet. */
 static bool is_up(const struct life *life)
 {
     return (life->state == LIFE_RUNNING || life->state == LIFE_PAUSED) && !vm_is_stopping(life->vm);
+}
+
+static enum status wrong_state(const struct life *life, const char *remedy, struct refusal *why)
+{
+    bool ends = life->stopping || (life->state != LIFE_RESTARTING && !is_up(life));
+
+    return refuse(why, STATUS_WRONG_STATE, "%s is %s; %s", life->spec.name,
+                  ends ? "being stopped" : life_state_name(life->state), remedy);
 }
 
 static enum status check_up(const struct life *life, struct refusal *why)
@@ -456,6 +455,9 @@ enum status life_restart(struct life *life, struct refusal *why)
 {
     if (life->vm && life->vm->has_debugger)
         return refuse(why, STATUS_WRONG_STATE, "gdb= debugs this run of %s, which stays its only one", life->spec.name);
+    if (life->module == LIFE_NO_MODULE)
+        return refuse(why, STATUS_WRONG_STATE, "%s is a clone, and has no image to start from; clone again",
+                      life->spec.name);
     if (life->state == LIFE_RESTARTING) {
         life->restart_tsc = cpu_tsc();
     } else if (life->state == LIFE_STOPPED) {
@@ -569,6 +571,7 @@ enum status life_adopt(struct vm *vm, struct life **out, struct refusal *why)
     if (!life)
         return STATUS_NO_MEMORY;
     life->id = vm->id;
+    life->module = LIFE_NO_MODULE;
     life->vm = vm;
     life_begin();
     enter_run(life);

@@ -15,6 +15,7 @@
 enum life_state { LIFE_RUNNING, LIFE_PAUSED, LIFE_STOPPED, LIFE_RESTARTING };
 
 #define LIFE_WORDS_BYTES 2048u
+#define LIFE_NO_MODULE   UINT32_MAX
 
 /* Others read it. Good until the boot CPU's work returns or starts something. */
 struct life {
@@ -22,7 +23,7 @@ struct life {
     enum life_state state; /* paused: as ordered; vm_is_at_rest() says whether all its vCPUs are */
     struct vm *vm;         /* its run, or its last one: devices and memory are gone then, statistics are there */
     u32 restarts;          /* how often it has been started again */
-    u32 module;            /* the boot module that it is made from: life_module() */
+    u32 module;            /* the boot module that it is made from: life_module(); LIFE_NO_MODULE: it was adopted */
     bool stopping;         /* the power button is pressed, or it is being killed */
 
     /* For kernel/start/life.c alone. */
@@ -70,7 +71,10 @@ COLD enum status life_set(struct life *life, const char *key, const char *value,
  */
 COLD enum status life_start(const char *name, const char *module, const char *words, struct life **out,
                             struct refusal *why) MUST_CHECK;
-/* Takes in a VM that was made otherwise (a clone) and not yet started; vm->spec.name is its name. */
+/*
+ * Takes in a VM that was made otherwise (a clone) and not yet started, and starts it; vm->spec.name is its name. There
+ * is no image of it to start again from: neither restart= nor life_restart() does.
+ */
 COLD enum status life_adopt(struct vm *vm, struct life **out, struct refusal *why) MUST_CHECK;
 /* An id for such a VM. */
 u32 life_new_id(void);
