@@ -39,7 +39,7 @@ static size_t find_part(const struct debug_registers *registers, u64 address, si
     size_t part = count < room ? count : room;
 
     if (!virt_debug_translate(debugged, registers, address, where) ||
-        !guest_memory_view(&debugged->memory, *where, part))
+        !guest_memory_find(&debugged->memory, *where)) /* a region is whole pages */
         return 0;
     return part;
 }

@@ -5,6 +5,7 @@
  * copy: never on the path of a plain exit; takes no lock of its own.
  */
 #include "kernel/vm/memory.h"
+#include "kernel/vm/layer.h"
 #include "kernel/frames.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/format.h"
@@ -109,24 +110,31 @@ enum status guest_memory_allocate(struct guest_memory *memory, u64 mem_bytes, st
                   guest_memory_text(mem_bytes).text, needed, available);
 }
 
-void guest_memory_release(struct guest_memory *memory)
+static void release_regions(struct guest_memory *memory)
 {
     for (u32 i = 0; i < memory->region_count; i++) {
         const struct guest_region *r = &memory->regions[i];
         frames_free_dirty(r->frames, r->size_bytes / FRAME_BYTES);
     }
+    memory->region_count = 0;
+}
+
+void guest_memory_release(struct guest_memory *memory)
+{
+    layer_release(memory->top);
+    release_regions(memory);
     memset(memory, 0, sizeof *memory);
 }
 
-const struct guest_region *guest_memory_find(const struct guest_memory *memory, gpa_t address)
+const struct guest_region *guest_memory_find_in(const struct guest_region *regions, u32 count, gpa_t address)
 {
     u32 low = 0;
-    u32 high = memory->region_count;
+    u32 high = count;
 
     /* Invariant: regions below `low` end at or before address, regions from `high` on begin after it. */
     while (low < high) {
         u32 middle = (low + high) / 2;
-        const struct guest_region *r = &memory->regions[middle];
+        const struct guest_region *r = &regions[middle];
         if (address.raw < r->base.raw)
             high = middle;
         else if (address.raw - r->base.raw >= r->size_bytes)
@@ -137,14 +145,50 @@ const struct guest_region *guest_memory_find(const struct guest_memory *memory, 
     return NULL;
 }
 
-/* The host's view of guest address `at`, good for *run bytes (1 to `bytes`); NULL outside the regions. */
-static u8 *view(const struct guest_memory *memory, u64 at, u64 bytes, u64 *run)
+static COLD const struct guest_region *find_layered(const struct guest_memory *memory, gpa_t address)
 {
-    const struct guest_region *r = guest_memory_find(memory, gpa(at));
+    if (!memory->top)
+        return NULL;
+    const struct layer *base = layer_base(memory->top);
+    return guest_memory_find_in(base->regions, base->region_count, address);
+}
+
+const struct guest_region *guest_memory_find(const struct guest_memory *memory, gpa_t address)
+{
+    const struct guest_region *r = guest_memory_find_in(memory->regions, memory->region_count, address);
+
+    return LIKELY(r) ? r : find_layered(memory, address);
+}
+
+/* In layered memory a view ends with its page. To write, the page is made the VM's own; false: no frame. */
+static COLD u8 *view_layered(const struct guest_memory *memory, u64 at, u64 bytes, u64 *run, bool write)
+{
+    u64 offset = at % FRAME_BYTES;
+    hpa_t frame = {0};
+    bool moved = false;
+
+    if (!memory->top)
+        return NULL;
+    if (!write)
+        frame.raw = layer_find(memory->top, at, &moved);
+    else if (layer_own(memory->top, at, &frame, &moved) == STATUS_NO_MEMORY)
+        memory->write_failed(memory->context, gpa(at));
+    else if (moved)
+        memory->page_moved(memory->context, gpa(at - offset));
+    if (!frame.raw)
+        return NULL;
+    *run = bytes < FRAME_BYTES - offset ? bytes : FRAME_BYTES - offset;
+    return (u8 *)phys_to_virt(hpa(frame.raw + offset));
+}
+
+/* The host's view of guest address `at`, good for *run bytes (1 to `bytes`); NULL outside the regions. */
+static u8 *view(const struct guest_memory *memory, u64 at, u64 bytes, u64 *run, bool write)
+{
+    const struct guest_region *r = guest_memory_find_in(memory->regions, memory->region_count, gpa(at));
 
     *run = 0;
-    if (!r)
-        return NULL;
+    if (UNLIKELY(!r))
+        return view_layered(memory, at, bytes, run, write);
     u64 offset = at - r->base.raw;
     *run = bytes < r->size_bytes - offset ? bytes : r->size_bytes - offset;
     return (u8 *)phys_to_virt(hpa(r->frames.raw + offset));
@@ -153,7 +197,14 @@ static u8 *view(const struct guest_memory *memory, u64 at, u64 bytes, u64 *run)
 void *guest_memory_view(const struct guest_memory *memory, gpa_t address, u64 bytes)
 {
     u64 run;
-    u8 *host = view(memory, address.raw, bytes, &run);
+    u8 *host = memory->top ? NULL : view(memory, address.raw, bytes, &run, false);
+    return host && run == bytes ? host : NULL;
+}
+
+void *guest_memory_open(const struct guest_memory *memory, gpa_t address, u64 bytes)
+{
+    u64 run;
+    u8 *host = view(memory, address.raw, bytes, &run, true);
     return run == bytes ? host : NULL;
 }
 
@@ -161,7 +212,7 @@ static bool is_covered(const struct guest_memory *memory, u64 at, u64 bytes)
 {
     u64 run;
     for (; bytes; at += run, bytes -= run)
-        if (!view(memory, at, bytes, &run))
+        if (!view(memory, at, bytes, &run, false))
             return false;
     return true;
 }
@@ -172,7 +223,7 @@ enum status guest_memory_read(const struct guest_memory *memory, gpa_t from, voi
     if (!is_covered(memory, from.raw, bytes))
         return STATUS_OUT_OF_RANGE;
     for (u64 done = 0; done < bytes; done += run) {
-        u8 *host = view(memory, from.raw + done, bytes - done, &run);
+        u8 *host = view(memory, from.raw + done, bytes - done, &run, false);
         memcpy((u8 *)to + done, host, run);
     }
     return STATUS_OK;
@@ -184,7 +235,9 @@ enum status guest_memory_write(const struct guest_memory *memory, gpa_t to, cons
     if (!is_covered(memory, to.raw, bytes))
         return STATUS_OUT_OF_RANGE;
     for (u64 done = 0; done < bytes; done += run) {
-        u8 *host = view(memory, to.raw + done, bytes - done, &run);
+        u8 *host = view(memory, to.raw + done, bytes - done, &run, true);
+        if (UNLIKELY(!host))
+            return STATUS_NO_MEMORY;
         memory_copy_long(host, (const u8 *)from + done, run);
     }
     return STATUS_OK;
@@ -196,7 +249,9 @@ enum status guest_memory_fill(const struct guest_memory *memory, gpa_t to, u8 va
     if (!is_covered(memory, to.raw, bytes))
         return STATUS_OUT_OF_RANGE;
     for (u64 done = 0; done < bytes; done += run) {
-        u8 *host = view(memory, to.raw + done, bytes - done, &run);
+        u8 *host = view(memory, to.raw + done, bytes - done, &run, true);
+        if (UNLIKELY(!host))
+            return STATUS_NO_MEMORY;
         memory_fill_long(host, value, run);
     }
     return STATUS_OK;
@@ -211,6 +266,65 @@ u64 guest_memory_low_top(const struct guest_memory *memory)
             top = r->base.raw + r->size_bytes;
     }
     return top;
+}
+
+/* ---- layered memory ---- */
+
+/* The memory's frames are the base's from now on. */
+static COLD void set_top(struct guest_memory *memory, struct layer *top)
+{
+    memory->region_count = 0;
+    memory->top = top;
+}
+
+enum status guest_memory_freeze(struct guest_memory *memory, struct layer **frozen)
+{
+    struct layer *below = memory->top ? memory->top : layer_make_base(memory);
+
+    if (!below)
+        return STATUS_NO_MEMORY;
+    if (memory->top)
+        layer_absorb(below);
+    struct layer *top = layer_make_above(below);
+    if (!top) {
+        if (!memory->top)
+            layer_drop_base(below);
+        return STATUS_NO_MEMORY;
+    }
+    set_top(memory, top);
+    *frozen = below; /* the new top has counted itself; what the memory had is the caller's */
+    return STATUS_OK;
+}
+
+enum status guest_memory_go_back(struct guest_memory *memory, struct layer *frozen,
+                                 void (*each)(void *context, u64 address, u64 frame), void *context, bool *all)
+{
+    struct layer *old = memory->top;
+
+    *all = !old || old->below != frozen;
+    if (!*all) {
+        layer_reset(old, each, context);
+        return STATUS_OK;
+    }
+    struct layer *top = layer_make_above(frozen);
+    if (!top)
+        return STATUS_NO_MEMORY;
+    release_regions(memory);
+    layer_release(old);
+    set_top(memory, top);
+    return STATUS_OK;
+}
+
+enum status guest_memory_share(struct guest_memory *memory, struct layer *frozen)
+{
+    struct layer *top = layer_make_above(frozen);
+
+    memset(memory, 0, sizeof *memory);
+    if (!top)
+        return STATUS_NO_MEMORY;
+    memory->mem_bytes = layer_base(frozen)->mem_bytes;
+    set_top(memory, top);
+    return STATUS_OK;
 }
 
 bool guest_memory_check(const struct guest_memory *memory)

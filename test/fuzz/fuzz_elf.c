@@ -2,7 +2,8 @@
 /*
  * The ELF reader and the address form on arbitrary bytes; a plan that is accepted must keep its invariant. Section
  * headers and their contents go where they were placed, and nowhere else.
- * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c test/fake/host_memory.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/layer.c
+ * test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>

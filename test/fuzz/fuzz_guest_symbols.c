@@ -2,7 +2,7 @@
 /*
  * The lookup of a guest's function in arbitrary bytes: the first 8 are the address, the rest is the image.
  * links: kernel/vm/symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c
- * test/fake/host_memory.c
+ * kernel/vm/layer.c test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>

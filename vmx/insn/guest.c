@@ -27,7 +27,9 @@ static bool update_entry(void *context, gpa_t address, u8 bytes, u64 expected, u
 
     if (!region || region->kind == GUEST_REGION_ROM)
         return true;
-    void *entry = guest_memory_view(&v->base.vm->memory, address, bytes);
+    void *entry = guest_memory_open(&v->base.vm->memory, address, bytes);
+    if (!entry) /* no frame for it, and the VM stops */
+        return true;
     u32 narrow = (u32)expected;
     if (bytes == 4)
         return __atomic_compare_exchange_n((u32 *)entry, &narrow, (u32)value, false, __ATOMIC_SEQ_CST,

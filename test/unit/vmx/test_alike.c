@@ -5,7 +5,7 @@
  *
  * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c
  * links: vmx/speculation.c arch/x86/speculation.c arch/x86/errata.c arch/x86/xsave.c kernel/lib/format.c
- * links: kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */

@@ -3,7 +3,7 @@
  * Extended page tables on a fake frame allocator: every byte of every region goes to its frame, by the largest page
  * that alignment and the CPU allow, and nothing else is mapped. SDM 3C 28.2.2 "EPT Translation Mechanism".
  *
- * links: vmx/ept.c kernel/vm/memory.c test/fake/host_memory.c
+ * links: vmx/ept.c kernel/vm/memory.c kernel/vm/layer.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

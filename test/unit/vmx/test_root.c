@@ -6,7 +6,7 @@
  *
  * links: arch/x86/errata.c arch/x86/speculation.c arch/x86/quirks.c kernel/lib/format.c vmx/root.c vmx/features.c
  * links: vmx/vcpu.c vmx/speculation.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/report/caps.c vmx/controls.c
- * links: kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */

@@ -4,7 +4,7 @@
  * goes over the line at the VM's end.
  *
  * links: kernel/gdb/stub.c kernel/gdb/points.c kernel/serial_line.c kernel/gdb/packet.c kernel/gdb/command.c
- * kernel/gdb/registers.c kernel/vm/memory.c kernel/lib/format.c test/fake/host_memory.c
+ * kernel/gdb/registers.c kernel/vm/memory.c kernel/vm/layer.c kernel/lib/format.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * ELF images and address fields become load plans: both classes, entry translation, every broken field.
- * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c test/fake/host_memory.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/layer.c
+ * test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
  * lost and none comes late.
  *
  * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/lib/heap.c kernel/vm/vm.c
- * kernel/vm/spec.c kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c
+ * kernel/vm/spec.c kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c
  *

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The guests' ACPI tables, as the hypervisor's own reader finds them, and field by field where it does not look.
- * links: kernel/vm/acpi.c kernel/vm/memory.c arch/x86/acpi.c arch/x86/acpi_devices.c test/fake/host_memory.c
+ * links: kernel/vm/acpi.c kernel/vm/memory.c kernel/vm/layer.c arch/x86/acpi.c arch/x86/acpi_devices.c
+ * test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guest memory: the PC's map, how pieces are cut and aligned, what happens when memory is short, checked copies.
- * links: kernel/vm/memory.c kernel/vm/firmware.c test/fake/host_memory.c
+ * links: kernel/vm/memory.c kernel/vm/layer.c kernel/vm/firmware.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

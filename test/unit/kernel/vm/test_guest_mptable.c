@@ -2,7 +2,7 @@
 /*
  * The guests' MP table, found and read as a system does that knows nothing else: Intel MultiProcessor Specification
  * 1.4, chapter 4.
- * links: kernel/vm/mptable.c kernel/vm/memory.c test/fake/host_memory.c test/fake/cpu.c
+ * links: kernel/vm/mptable.c kernel/vm/memory.c kernel/vm/layer.c test/fake/host_memory.c test/fake/cpu.c
  * flags: -Itest/fake
  */
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The guests' SMBIOS structures, as dmidecode reads them: it names what is inconsistent or out of range.
- * links: kernel/vm/smbios.c kernel/vm/memory.c test/fake/host_memory.c test/fake/cpu.c
+ * links: kernel/vm/smbios.c kernel/vm/memory.c kernel/vm/layer.c test/fake/host_memory.c test/fake/cpu.c
  * flags: -Itest/fake
  */
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * Names of a guest's functions out of ELF files of both classes: whole, cut, with bytes changed at random, and made to
  * hold up the CPU.
  * links: kernel/vm/symbols.c kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c
- * test/fake/host_memory.c
+ * kernel/vm/layer.c test/fake/host_memory.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

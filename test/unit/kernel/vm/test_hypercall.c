@@ -2,7 +2,8 @@
 /*
  * The hypercalls of the guest ABI: results, and each way in which arguments can be wrong. docs/guest-abi.md.
  *
- * links: kernel/vm/hypercall.c kernel/vm/memory.c kernel/clock.c test/fake/host_memory.c test/fake/cpu.c
+ * links: kernel/vm/hypercall.c kernel/vm/memory.c kernel/vm/layer.c kernel/clock.c test/fake/host_memory.c
+ * test/fake/cpu.c
  *
  * flags: -Itest/fake
  */

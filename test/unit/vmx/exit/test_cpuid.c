@@ -4,7 +4,7 @@
  * everything consistent with itself. SDM 2A 3.2 "CPUID - CPU Identification", 1 13.2.
  *
  * links: vmx/exit/cpuid.c vmx/caps.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
- * kernel/vm/memory.c
+ * kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

@@ -5,7 +5,7 @@
  * 1 13.3 "Enabling the XSAVE Feature Set and XSAVE-Enabled Features".
  *
  * links: vmx/exit/cr.c vmx/caps.c vmx/exit/cpuid.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
- * kernel/vm/memory.c
+ * kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

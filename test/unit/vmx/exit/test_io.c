@@ -4,7 +4,7 @@
  * SDM 2A "INS/INSB/INSW/INSD", 3C 27.2.1 "Basic VM-Exit Information".
  *
  * links: vmx/exit/io.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/points.c vmx/apicv.c
- * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c
+ * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

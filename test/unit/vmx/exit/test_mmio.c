@@ -5,7 +5,7 @@
  *
  * links: vmx/exit/mmio.c vmx/exit/mmio_general.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c
  * vmx/insn/decode.c vmx/insn/emulate.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c kernel/vm/bus.c
- * kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */

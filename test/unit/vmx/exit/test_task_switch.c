@@ -5,7 +5,7 @@
  * "Treatment of Task Switches", 27.2.1, 27.2.3, 27.3.3.
  *
  * links: vmx/exit/task_switch.c vmx/insn/task.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c
- * vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c
+ * vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

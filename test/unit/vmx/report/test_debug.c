@@ -4,7 +4,7 @@
  * exception is whose. The VMCS is the fake.
  *
  * links: vmx/report/debug.c vmx/insn/gva.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c kernel/vm/memory.c
- * test/fake/vmcs.c
+ * kernel/vm/layer.c test/fake/vmcs.c
  *
  * links: test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

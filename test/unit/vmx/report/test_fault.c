@@ -4,8 +4,8 @@
  * more, and which step of its delivery cannot be done.
  *
  * links: vmx/report/fault.c vmx/report/remark.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c
- * links: vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c kernel/lib/string.c test/fake/vmcs.c
- * links: test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: vmx/apicv.c vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c kernel/lib/string.c
+ * test/fake/vmcs.c links: test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */

@@ -4,7 +4,7 @@
  * a guest can make a wrong one. The guest is not touched by it.
  *
  * links: vmx/report/backtrace.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/apicv.c
- * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  * test/fake/host_memory.c
  *
  * flags: -Itest/fake
