@@ -36,6 +36,25 @@ bool virt_needs_host_timer(void);
 enum status virt_vm_create(struct vm *vm, struct refusal *why) MUST_CHECK;
 /* Frees the EPT. Precondition: all vCPUs are detached. */
 void virt_vm_release(struct vm *vm);
+/*
+ * Layered memory (kernel/vm/layer.h): makes room for going over to it, or back; what is mapped does not change. Then,
+ * with no vCPU running: nothing is mapped any more, and what the guest needs is mapped when it goes there.
+ */
+enum status virt_memory_open(struct vm *vm) MUST_CHECK;
+void virt_memory_clear(struct vm *vm);
+/* Likewise, for single pages: each is at another frame now; at last virt_memory_changed(), which also says that frames
+ * that were mapped have been freed. */
+void virt_memory_page_is(struct vm *vm, gpa_t page, hpa_t frame);
+void virt_memory_changed(void);
+/*
+ * A vCPU's whole state but its memory, local APIC and timers, into or out of virt_state_bytes() bytes, aligned to 64.
+ * The vCPU is detached, and no other CPU has to do with it. Any CPU. virt_vcpu_set_result: what the hypercall returns
+ * in EAX and, unless it is NULL, EBX that such a vCPU has just made.
+ */
+u64 virt_state_bytes(void);
+void virt_state_save(struct vcpu *vcpu, void *state);
+void virt_state_load(struct vcpu *vcpu, const void *state);
+void virt_vcpu_set_result(struct vcpu *vcpu, u32 eax, const u32 *ebx);
 enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why) MUST_CHECK;
 void virt_vcpu_destroy(struct vcpu *vcpu);
 /* Sets the state in which a vCPU begins; before it is queued for the first time. Any CPU. */

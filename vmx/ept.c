@@ -8,6 +8,7 @@
 #include "kernel/frames.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
+#include "kernel/vm/layer.h"
 
 #define EPT_READ    BIT(0)
 #define EPT_WRITE   BIT(1)
@@ -190,6 +191,160 @@ void ept_release_copy(u64 copy, gpa_t address)
         frames_free(hpa(copy & EPT_ADDRESS), 1);
         copy = next;
     }
+}
+
+/* ---- layered memory ---- */
+
+/* The entry for 1 GiB in `root`, with a table above it; NULL: no memory. */
+static u64 *gigabyte_entry(u64 root, u64 address)
+{
+    u64 *top = &table_at(root)[index_of(address, 4)];
+    hpa_t frame;
+
+    if (!*top) {
+        if (frames_allocate(1, 1, &frame) != STATUS_OK)
+            return NULL;
+        *top = frame.raw | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+    }
+    return &table_at(*top)[index_of(address, 3)];
+}
+
+static enum status open_gigabyte(u64 root, u64 copy, u64 address)
+{
+    u64 *entry = gigabyte_entry(root, address);
+    u64 finer;
+    hpa_t frame;
+
+    if (!entry)
+        return STATUS_NO_MEMORY;
+    if (*entry && !(*entry & EPT_LARGE))
+        return STATUS_OK;
+    if (*entry) {
+        if (split(*entry, 3, &finer) != STATUS_OK)
+            return STATUS_NO_MEMORY;
+    } else {
+        if (frames_allocate(1, 1, &frame) != STATUS_OK)
+            return STATUS_NO_MEMORY;
+        finer = frame.raw | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+    }
+    u64 *twin = copy ? gigabyte_entry(copy, address) : NULL;
+    if (twin && *twin == *entry)
+        *twin = finer;
+    *entry = finer;
+    return STATUS_OK;
+}
+
+static const struct guest_region *regions_of(const struct guest_memory *memory, u32 *count)
+{
+    const struct layer *base = memory->top ? layer_base(memory->top) : NULL;
+
+    *count = base ? base->region_count : memory->region_count;
+    return base ? base->regions : memory->regions;
+}
+
+enum status ept_open(u64 root, u64 copy, const struct guest_memory *memory)
+{
+    u32 count;
+    const struct guest_region *regions = regions_of(memory, &count);
+
+    for (u32 i = 0; i < count; i++) {
+        u64 end = regions[i].base.raw + regions[i].size_bytes;
+        for (u64 at = bits_align_down(regions[i].base.raw, GIB(1)); at < end; at += GIB(1))
+            if (open_gigabyte(root, copy, at) != STATUS_OK)
+                return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
+/* The entry for 2 MiB. Precondition: ept_open(). */
+static u64 *chunk_entry(u64 root, u64 address)
+{
+    u64 table = root;
+
+    for (unsigned level = 4; level > 2; level--)
+        table = table_at(table)[index_of(address, level)] & EPT_ADDRESS;
+    return &table_at(table)[index_of(address, 2)];
+}
+
+static void clear_gigabyte(u64 root, u64 address)
+{
+    u64 *entries = chunk_entry(root, address);
+
+    for (u32 i = 0; i < EPT_ENTRIES; i++) {
+        if (entries[i] && !(entries[i] & EPT_LARGE))
+            frames_free(hpa(entries[i] & EPT_ADDRESS), 1);
+        entries[i] = 0;
+    }
+}
+
+void ept_clear(u64 root, const struct guest_memory *memory)
+{
+    u32 count;
+    const struct guest_region *regions = regions_of(memory, &count);
+    u64 done = 0;
+
+    for (u32 i = 0; i < count; i++) {
+        u64 end = regions[i].base.raw + regions[i].size_bytes;
+        u64 at = bits_align_down(regions[i].base.raw, GIB(1));
+        for (at = at > done ? at : done; at < end; at += GIB(1))
+            clear_gigabyte(root, at);
+        done = at;
+    }
+}
+
+static u64 page_entry(u64 frame, bool writable)
+{
+    return frame | EPT_READ | EPT_EXECUTE | EPT_WRITE_BACK | (writable ? EPT_WRITE : 0);
+}
+
+/* A table of all pages of the 2 MiB around the address. */
+static enum status fill_table(u64 *entry, const struct layer *top, u64 chunk)
+{
+    hpa_t frame;
+
+    if (frames_allocate(1, 1, &frame) != STATUS_OK)
+        return STATUS_NO_MEMORY;
+    u64 *pages = table_at(frame.raw);
+    layer_read_chunk(top, chunk, pages);
+    for (u32 i = 0; i < EPT_ENTRIES; i++)
+        if (pages[i])
+            pages[i] = page_entry(pages[i] & EPT_ADDRESS, pages[i] & LAYER_WRITABLE);
+    __atomic_store_n(entry, frame.raw | EPT_READ | EPT_WRITE | EPT_EXECUTE, __ATOMIC_RELEASE);
+    return STATUS_OK;
+}
+
+enum status ept_map_layered(u64 root, const struct guest_memory *memory, gpa_t address, struct ept_options options,
+                            bool *replaced)
+{
+    u64 *entry = chunk_entry(root, address.raw);
+    u64 chunk = bits_align_down(address.raw, LAYER_CHUNK_BYTES);
+    bool own;
+    u64 frame = layer_find(memory->top, address.raw, &own);
+
+    *replaced = *entry;
+    if (*entry && !(*entry & EPT_LARGE)) {
+        u64 *page = &table_at(*entry)[index_of(address.raw, 1)];
+        bool rom = guest_memory_find(memory, address)->kind == GUEST_REGION_ROM;
+        *replaced = *page && (*page & EPT_ADDRESS) != frame;
+        __atomic_store_n(page, page_entry(frame, own && !rom), __ATOMIC_RELEASE);
+        return STATUS_OK;
+    }
+    u64 large = !*entry && options.pages_2m && !options.fetch_small ? layer_find_large(memory->top, chunk) : 0;
+    if (!large)
+        return fill_table(entry, memory->top, chunk);
+    __atomic_store_n(entry, page_entry(large, own) | EPT_LARGE, __ATOMIC_RELEASE);
+    return STATUS_OK;
+}
+
+void ept_page_moved(u64 root, gpa_t address, hpa_t frame, bool writable)
+{
+    u64 *entry = chunk_entry(root, address.raw);
+
+    if (*entry & EPT_LARGE)
+        __atomic_store_n(entry, 0, __ATOMIC_RELEASE);
+    else if (*entry)
+        __atomic_store_n(&table_at(*entry)[index_of(address.raw, 1)], page_entry(frame.raw, writable),
+                         __ATOMIC_RELEASE);
 }
 
 bool ept_lookup(u64 root, gpa_t address, hpa_t *out, u64 *page_bytes)

@@ -43,6 +43,25 @@ enum ept_fetch ept_allow_fetch(u64 root, u64 copy, gpa_t address) MUST_CHECK;
 /* Frees the tables below and including `root`. Precondition: no CPU uses them (detached and invalidated before reuse).
  */
 void ept_release(u64 root);
+/* ---- layered memory (kernel/vm/layer.h): the tables are a cache of it, filled where the guest goes ---- */
+
+/*
+ * Tables down to those of 2 MiB for all memory, in `root` and in `copy` (0: there is none). What is mapped where does
+ * not change. STATUS_NO_MEMORY: likewise, and some are missing.
+ */
+enum status ept_open(u64 root, u64 copy, const struct guest_memory *memory) MUST_CHECK;
+/* Nothing is mapped any more. Precondition: ept_open(), and no CPU runs the VM. */
+void ept_clear(u64 root, const struct guest_memory *memory);
+/*
+ * Maps the page of layered memory at `address`, or all of its 2 MiB: to be read, and to be written if it is the VM's
+ * own. *replaced: something else was mapped there, which CPUs may have cached. The caller holds the VM's lock.
+ * Precondition: ept_open(), and there is memory. STATUS_NO_MEMORY: nothing has changed.
+ */
+enum status ept_map_layered(u64 root, const struct guest_memory *memory, gpa_t address, struct ept_options options,
+                            bool *replaced) MUST_CHECK;
+/* The page is somewhere else now: what maps it is changed, or taken away. The caller holds the VM's lock. */
+void ept_page_moved(u64 root, gpa_t address, hpa_t frame, bool writable);
+
 /* The EPTP for a root: write-back, four levels. SDM 3C 24.6.11 "Extended-Page-Table Pointer (EPTP)" */
 static inline u64 ept_pointer(u64 root)
 {

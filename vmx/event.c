@@ -63,6 +63,19 @@ void vmx_event_save_interrupted(struct vmx_vcpu *v)
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
 }
 
+/* SDM 3C 27.2.1 "Basic VM-Exit Information", table 27-7: IRET had ended the blocking, and is to be executed again. */
+#define VIOLATION_NMI_UNBLOCKED BIT(12)
+
+enum outcome vmx_event_run_again(struct vmx_vcpu *v, u64 qualification)
+{
+    bool delivery = vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID;
+
+    vmx_event_save_interrupted(v);
+    if (!delivery && qualification & VIOLATION_NMI_UNBLOCKED)
+        vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
+    return OUTCOME_RESUME;
+}
+
 void vmx_event_take_back(struct vmx_vcpu *v)
 {
     u32 info = vmcs_read(ENTRY_INTERRUPTION_INFO);

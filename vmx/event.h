@@ -85,6 +85,11 @@ void vmx_event_prepare(struct vmx_vcpu *v);
 void vmx_event_take_back(struct vmx_vcpu *v);
 /* After an exit that can interrupt an event's delivery: keeps that event for the next entry. */
 void vmx_event_save_interrupted(struct vmx_vcpu *v);
+/*
+ * What an EPT violation, of this qualification, stood in the way of has been made possible: the instruction runs again,
+ * and so does the delivery of an event that the exit interrupted.
+ */
+COLD enum outcome vmx_event_run_again(struct vmx_vcpu *v, u64 qualification);
 
 /* Queues an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
 void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);

@@ -11,20 +11,6 @@
 #include "vmx/event.h"
 #include "vmx/tlb.h"
 
-/* SDM 3C 27.2.1 "Basic VM-Exit Information", table 27-7: IRET had ended the blocking, and is to be executed again. */
-#define VIOLATION_NMI_UNBLOCKED BIT(12)
-
-/* The instruction runs again, and so does the delivery of an event that the exit interrupted. */
-static enum outcome again(struct vmx_vcpu *v, u64 qualification)
-{
-    bool delivery = vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID;
-
-    vmx_event_save_interrupted(v);
-    if (!delivery && qualification & VIOLATION_NMI_UNBLOCKED)
-        vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
-    return OUTCOME_RESUME;
-}
-
 bool vmx_fetch_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *outcome)
 {
     struct vm *vm = v->base.vm;
@@ -49,6 +35,6 @@ bool vmx_fetch_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *ou
     default: /* another vCPU has been here; the violation itself has flushed the old translation: SDM 3C 28.3.3.1 */
         break;
     }
-    *outcome = again(v, qualification);
+    *outcome = vmx_event_run_again(v, qualification);
     return true;
 }

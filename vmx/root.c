@@ -16,6 +16,7 @@
 #include "kernel/panic.h"
 #include "vmx/alike.h"
 #include "vmx/apicv.h"
+#include "vmx/cow.h"
 #include "vmx/ept.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
@@ -247,6 +248,11 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
         .fetch_small = vmx_features.fetch_small,
     };
     enum status status = ept_build(&vm->memory, options, &vm->ept_root);
+    if (status == STATUS_OK && vm->memory.top) {
+        status = ept_open(vm->ept_root, 0, &vm->memory);
+        if (status != STATUS_OK)
+            ept_release(vm->ept_root);
+    }
     if (status == STATUS_OK && vmx_features.has_apicv) {
         gpa_t apic = gpa(APIC_ADDRESS);
         status = ept_copy_with_page(vm->ept_root, apic, vmx_features.apic_access_page, &vm->ept_apic_root);
@@ -256,6 +262,7 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
     if (status != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY,
                       "no memory for the EPT: %lu frames are free; lower mem=", frames_free_count());
+    vmx_cow_attach(vm);
     return STATUS_OK;
 }
 

@@ -45,5 +45,15 @@ void vmx_tlb_flush_freed(void)
     if (LIKELY(flushed_generation[cpu] == generation))
         return;
     vmx_tlb_flush_all();
-    flushed_generation[cpu] = generation;
+    __atomic_store_n(&flushed_generation[cpu], generation, __ATOMIC_SEQ_CST);
+}
+
+u32 vmx_tlb_generation(void)
+{
+    return __atomic_load_n(&ept_generation, __ATOMIC_SEQ_CST);
+}
+
+bool vmx_tlb_has_flushed(u32 cpu, u32 generation)
+{
+    return (s32)(__atomic_load_n(&flushed_generation[cpu], __ATOMIC_SEQ_CST) - generation) >= 0;
 }

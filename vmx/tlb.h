@@ -17,5 +17,8 @@ void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
 void vmx_invalidate_ept_everywhere(void);
 /* Before an entry: what the above asks of this CPU. */
 void vmx_tlb_flush_freed(void);
+/* How often something has been freed or changed; and whether a CPU has flushed since. Any CPU. */
+u32 vmx_tlb_generation(void);
+bool vmx_tlb_has_flushed(u32 cpu, u32 generation);
 
 #endif

@@ -330,7 +330,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     vcpu->state = VCPU_RUNNING;
     vcpu->slices++;
     vcpu->slice_end_tsc = start + (LIKELY(!watched) ? budget : minimum(budget, watchdog_left(vcpu)));
-    cpu->current = vcpu;
+    __atomic_store_n(&cpu->current, vcpu, __ATOMIC_SEQ_CST); /* before it flushes: sched_runs() */
     cpu->current_since_tsc = start;
     machine_check_look(start);
     take_input(vcpu);
@@ -556,6 +556,13 @@ void sched_run(void)
         if (!take_turn(cpu) && !cpu->work_due)
             idle(cpu);
     }
+}
+
+bool sched_runs(u32 cpu, const struct vm *vm)
+{
+    const struct vcpu *current = __atomic_load_n(&sched_cpus[cpu].current, __ATOMIC_SEQ_CST);
+
+    return current && current->vm == vm;
 }
 
 u64 sched_first_run_tsc(void)

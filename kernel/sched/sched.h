@@ -64,6 +64,8 @@ void sched_shorten_slices(void);
  * One that waits for another CPU may come here soon.
  */
 bool sched_yield_to_sibling(struct vcpu *spinner);
+/* True if a vCPU of the VM is current on that CPU: in its guest, in an exit or in HLT there. Any CPU. */
+bool sched_runs(u32 cpu, const struct vm *vm);
 /* The VM is stopping: its vCPUs leave their guests and are retired by their home CPUs. */
 void sched_stop_vm(struct vm *vm);
 

@@ -8,6 +8,7 @@
 #include "vmx/exit/mmio.h"
 #include "arch/x86/cpu.h"
 #include "kernel/trace/trace.h"
+#include "vmx/cow.h"
 #include "vmx/event.h"
 #include "vmx/fetch.h"
 #include "vmx/insn/guest.h"
@@ -21,6 +22,8 @@ static COLD enum outcome not_an_operand(struct vmx_vcpu *v, u64 qualification)
 {
     enum outcome outcome;
 
+    if (vmx_cow_violation(v, qualification, &outcome))
+        return outcome;
     if (qualification & VIOLATION_FETCH && vmx_fetch_violation(v, qualification, &outcome))
         return outcome;
     if (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID) {

@@ -12,6 +12,7 @@
 #include "arch/x86/xsave.h"
 #include "kernel/lib/format.h"
 #include "vmx/insn/emulate.h"
+#include "vmx/cow.h"
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
 #include "vmx/insn/vector.h"
@@ -311,7 +312,10 @@ enum outcome mmio_run_unknown(struct vmx_vcpu *v, struct mmio_slot *slot, u64 qu
 {
     struct decode_insn insn;
     struct guest_code code;
+    enum outcome outcome;
 
+    if (qualification && vmx_cow_violation(v, qualification, &outcome))
+        return outcome;
     /* Not the operand, but a page-table entry on the way to it. */
     if ((qualification & (VIOLATION_LINEAR_VALID | VIOLATION_FINAL)) == VIOLATION_LINEAR_VALID)
         guest_physical_is_stray(v, gpa(vmcs_read(GUEST_PHYSICAL_ADDRESS)), 8);

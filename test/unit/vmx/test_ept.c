@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "kernel/lib/bits.h"
+#include "kernel/vm/layer.h"
 #include "test/fake/host_memory.h"
 #include "vmx/ept.h"
 
@@ -369,6 +370,140 @@ static void test_pointer(void **state)
     assert_int_equal(ept_pointer(0x12345000), 0x12345000 | 6 | 3 << 3); /* write-back, page-walk length 4, no A/D */
 }
 
+/* ---- layered memory ---- */
+
+#define APIC_PAGE 0xfee00000ull
+
+/* What the guest did last there must work: its page is mapped, to where the layers have it, and writable if it wrote.
+ */
+static void go_to(u64 other, u64 address, bool write, struct ept_options options)
+{
+    bool moved, own, replaced;
+    hpa_t frame, before, after;
+    u64 bytes;
+
+    if (write)
+        assert_int_equal(layer_own(memory.top, address, &frame, &moved), STATUS_OK);
+    bool was_mapped = ept_lookup(root, gpa(address), &before, &bytes);
+    assert_int_equal(ept_map_layered(root, &memory, gpa(address), options, &replaced), STATUS_OK);
+    frame.raw = layer_find(memory.top, address, &own);
+    assert_true(ept_lookup(root, gpa(address), &after, &bytes));
+    assert_int_equal(after.raw & ~0xfffull, frame.raw);
+    assert_true(replaced || !was_mapped || before.raw == after.raw);
+    assert_int_equal(leaf_of(address), leaf_below(other, address));
+    if (write)
+        assert_int_equal(leaf_of(address) & 2, 2);
+}
+
+/* What is mapped, wherever the guest has been, is what the layers have, and nobody else's page can be written. */
+static void check_layered(void)
+{
+    for (u64 at = 0; at < MIB(9); at += FRAME_BYTES) {
+        const struct guest_region *region = guest_memory_find(&memory, gpa(at));
+        hpa_t out;
+        u64 bytes;
+        bool own;
+        if (!ept_lookup(root, gpa(at), &out, &bytes))
+            continue;
+        assert_non_null(region);
+        assert_int_equal(out.raw, layer_find(memory.top, at, &own));
+        u64 leaf = leaf_of(at);
+        assert_int_equal(leaf & 5, 5);
+        assert_int_equal(leaf >> 3 & 15, 6 | 8);
+        if (!own || region->kind == GUEST_REGION_ROM)
+            assert_int_equal(leaf & 2, 0);
+    }
+}
+
+static void note_back(void *context, u64 address, u64 frame)
+{
+    (void)context;
+    ept_page_moved(root, gpa(address), hpa(frame), false);
+}
+
+static void test_layered_memory(void **state)
+{
+    static const struct ept_options options[] = {
+        {true,  true,  false},
+        {false, false, false},
+        {true,  true,  true }
+    };
+
+    (void)state;
+    for (u32 run = 0; run < 3 * 8; run++) {
+        struct ept_options o = options[run % 3];
+        struct layer *frozen;
+        u64 copy, bytes;
+        hpa_t out;
+        bool all_pages;
+
+        set_up(NULL);
+        srand(run);
+        u64 before = frames_free_count();
+        assert_int_equal(guest_memory_allocate(&memory, MIB(9), &why), STATUS_OK);
+        build(o);
+        assert_int_equal(ept_copy_with_page(root, gpa(APIC_PAGE), hpa(0x77000), &copy), STATUS_OK);
+        assert_int_equal(ept_open(root, copy, &memory), STATUS_OK);
+        assert_int_equal(guest_memory_freeze(&memory, &frozen), STATUS_OK);
+        ept_clear(root, &memory);
+        for (u64 at = 0; at < MIB(9); at += FRAME_BYTES)
+            assert_false(ept_lookup(root, gpa(at), &out, &bytes));
+        for (u32 i = 0; i < 300; i++) {
+            u64 at = (u64)rand() % (MIB(9) / FRAME_BYTES) * FRAME_BYTES + 0x123;
+            const struct guest_region *region = guest_memory_find(&memory, gpa(at));
+            if (!region)
+                continue;
+            go_to(copy, at, rand() % 3 == 0 && region->kind != GUEST_REGION_ROM, o);
+            if (i % 50 == 49)
+                check_layered();
+            if (i == 150) {
+                assert_int_equal(guest_memory_go_back(&memory, frozen, note_back, NULL, &all_pages), STATUS_OK);
+                assert_false(all_pages);
+                check_layered();
+            }
+            if (i == 200) {
+                layer_release(frozen); /* now what is not copied yet may be written in place */
+                check_layered();
+            }
+        }
+        assert_int_equal(leaf_below(copy, APIC_PAGE), 0x77000 | 3 | 14 << 3);
+        ept_release_copy(copy, gpa(APIC_PAGE));
+        ept_release(root);
+        guest_memory_release(&memory);
+        assert_int_equal(frames_free_count(), before);
+    }
+}
+
+/* A gigabyte's page becomes a table, in both roots; a clone begins with tables alone. */
+static void test_layered_gigabytes(void **state)
+{
+    u64 copy, bytes;
+    hpa_t out;
+
+    (void)state;
+    u64 before = frames_free_count();
+    add_region(0, GIB(8), GIB(3), GUEST_REGION_RAM);
+    add_region(GIB(4), GIB(16), GIB(1) + MIB(2), GUEST_REGION_RAM);
+    build(all);
+    assert_int_equal(ept_copy_with_page(root, gpa(APIC_PAGE), hpa(0x77000), &copy), STATUS_OK);
+    assert_int_equal(ept_open(root, copy, &memory), STATUS_OK);
+    for (u64 at = 0; at < GIB(5); at += MIB(2)) {
+        if (at >= GIB(3) && at < GIB(4))
+            continue;
+        assert_int_equal(leaf_of(at), leaf_below(copy, at));
+        assert_int_equal(leaf_of(at), (at < GIB(4) ? GIB(8) + at : GIB(12) + at) | 0x87 | 14 << 3);
+    }
+    u64 opened = frames_free_count();
+    assert_int_equal(ept_open(root, copy, &memory), STATUS_OK);
+    assert_int_equal(frames_free_count(), opened);
+    ept_clear(root, &memory);
+    for (u64 at = 0; at < GIB(6); at += MIB(2))
+        assert_false(ept_lookup(root, gpa(at), &out, &bytes));
+    ept_release_copy(copy, gpa(APIC_PAGE));
+    ept_release(root);
+    assert_int_equal(frames_free_count(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +518,8 @@ int main(void)
         cmocka_unit_test_setup(test_no_memory_for_a_split, set_up),
         cmocka_unit_test_setup(test_no_memory_at_each_frame, set_up),
         cmocka_unit_test_setup(test_pointer, set_up),
+        cmocka_unit_test_setup(test_layered_memory, set_up),
+        cmocka_unit_test_setup(test_layered_gigabytes, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,11 @@
 
 /* ---- the CPUs ---- */
 
+void vmx_cow_attach(struct vm *vm)
+{
+    (void)vm;
+}
+
 static struct cpu_local cpus[2];
 static char instructions[256]; /* a word each, in their order */
 static bool clear_of_other_revision;

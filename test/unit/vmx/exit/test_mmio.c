@@ -56,6 +56,17 @@ bool vmx_fetch_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *ou
     return fetch_is_memory;
 }
 
+static bool is_layered; /* and the page is there */
+static u64 cow_qualification;
+
+bool vmx_cow_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *outcome)
+{
+    assert_ptr_equal(v, &bench.v);
+    cow_qualification = qualification;
+    *outcome = OUTCOME_RESUME;
+    return is_layered;
+}
+
 static u64 device_read(void *device, u64 offset, u8 bytes)
 {
     u64 value = 0xa5a5a5a5a5a5a5a5; /* above `bytes`: must not matter */
@@ -1121,6 +1132,31 @@ static void test_unsupported(void **state)
     assert_int_equal(reads, 0);
 }
 
+/* Whatever kind of access it is, a page of layered memory is mapped, and the instruction runs again. */
+static void test_layered_memory_first(void **state)
+{
+    static const u64 qualifications[] = {VIOLATION_READ | VIOLATION_LINEAR_VALID | VIOLATION_FINAL,
+                                         VIOLATION_WRITE | VIOLATION_LINEAR_VALID | VIOLATION_FINAL,
+                                         VIOLATION_READ | VIOLATION_WRITE | VIOLATION_LINEAR_VALID, /* page tables */
+                                         VIOLATION_FETCH | VIOLATION_LINEAR_VALID | VIOLATION_FINAL};
+    struct trace_record record = {.rip = CODE};
+
+    (void)state;
+    is_layered = true;
+    for (u32 i = 0; i < ARRAY_SIZE(qualifications); i++) {
+        for (u32 delivery = 0; delivery < 2; delivery++) {
+            VMCS_SET(EXIT_QUALIFICATION, qualifications[i]);
+            VMCS_SET(GUEST_PHYSICAL_ADDRESS, MIB(1));
+            VMCS_SET(IDT_VECTORING_INFO, delivery ? EVENT_VALID | 0x20 : 0);
+            cow_qualification = 0;
+            assert_int_equal(vmx_ept_violation_exit(&bench.v, &record), OUTCOME_RESUME);
+            assert_int_equal(cow_qualification, qualifications[i]);
+        }
+    }
+    is_layered = false;
+    assert_int_equal(reads + writes + stops, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1156,6 +1192,7 @@ int main(void)
         cmocka_unit_test_setup(test_device_that_is_narrow, set_up),
         cmocka_unit_test_setup(test_event_delivery_and_fetch, set_up),
         cmocka_unit_test_setup(test_unsupported, set_up),
+        cmocka_unit_test_setup(test_layered_memory_first, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
