@@ -27,8 +27,8 @@ EXPLAIN_C := $(filter-out vmx/report/look.c,$(wildcard vmx/check/*.c vmx/report/
 	kernel/trace/text.c kernel/vm/symbols.c kernel/load/wrong_header.c
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 
-# What serves whoever sits at the console is counted apart, too, likewise: .monitor.
-MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c
+# What serves whoever sits at the console, snapshots among it, is counted apart, too, likewise: .monitor.
+MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c kernel/vm/layer.c vmx/cow.c
 $(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.

@@ -375,3 +375,14 @@ enum status cmos_init(struct cmos *cmos, struct bus *bus, struct vtimer_set *tim
     cmos->ram[REG_WEEKDAY] = encode(cmos, days % 7 ? days % 7 : 7); /* Sunday is 1 */
     return bus_add_ports(bus, PORT_INDEX, 2, 1, &cmos_ops, cmos);
 }
+
+void cmos_copy(struct cmos *cmos, const struct cmos *from)
+{
+    struct cmos own = *cmos;
+
+    *cmos = *from;
+    cmos->timers = own.timers;
+    cmos->irq = own.irq;
+    cmos->periodic_timer = own.periodic_timer;
+    cmos->update_timer = own.update_timer;
+}

@@ -37,5 +37,7 @@ struct cmos {
  */
 enum status cmos_init(struct cmos *cmos, struct bus *bus, struct vtimer_set *timers, struct line irq,
                       const struct cmos_setup *setup) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void cmos_copy(struct cmos *cmos, const struct cmos *from);
 
 #endif

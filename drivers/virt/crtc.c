@@ -259,3 +259,11 @@ enum status crtc_init(struct crtc *crtc, struct bus *bus, const struct vtimer_se
         status = bus_add_ports(bus, PORT_VGA, 0x20, 1, &vga_ops, crtc);
     return status;
 }
+
+void crtc_copy(struct crtc *crtc, const struct crtc *from)
+{
+    struct crtc own = *crtc;
+
+    *crtc = *from;
+    crtc->timers = own.timers;
+}

@@ -37,5 +37,7 @@ struct crtc {
 
 /* Registers the ports; `timers` tells the time. Status: as of bus_add_ports. */
 enum status crtc_init(struct crtc *crtc, struct bus *bus, const struct vtimer_set *timers) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void crtc_copy(struct crtc *crtc, const struct crtc *from);
 
 #endif

@@ -340,3 +340,12 @@ enum status i8042_init(struct i8042 *i8042, struct bus *bus, struct line irq, st
         status = bus_add_ports(bus, PORT_COMMAND, 1, 1, &command_ops, i8042);
     return status;
 }
+
+void i8042_copy(struct i8042 *i8042, const struct i8042 *from)
+{
+    struct i8042 own = *i8042;
+
+    *i8042 = *from;
+    i8042->irq = own.irq;
+    i8042->power = own.power;
+}

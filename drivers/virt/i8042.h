@@ -32,5 +32,7 @@ struct i8042 {
 
 /* Registers the ports. `power` takes resets and must outlive the device. Status: as of bus_add_ports. */
 enum status i8042_init(struct i8042 *i8042, struct bus *bus, struct line irq, struct power *power) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void i8042_copy(struct i8042 *i8042, const struct i8042 *from);
 
 #endif

@@ -233,6 +233,24 @@ enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, 
     return status;
 }
 
+void pc_copy(struct pc *pc, const struct pc *from)
+{
+    pic_copy(&pc->pic, &from->pic);
+    pit_copy(&pc->pit, &from->pit);
+    uart_copy(&pc->uart, &from->uart);
+    cmos_copy(&pc->cmos, &from->cmos);
+    i8042_copy(&pc->i8042, &from->i8042);
+    power_copy(&pc->power, &from->power);
+    crtc_copy(&pc->crtc, &from->crtc);
+    pci_copy(&pc->pci, &from->pci);
+    pm_copy(&pc->pm, &from->pm);
+    vioapic_copy(&pc->ioapic, &from->ioapic);
+    vhpet_copy(&pc->hpet, &from->hpet);
+    pc->legacy_replaced = from->legacy_replaced;
+    pc->replaced_lines = from->replaced_lines;
+    memcpy(pc->page_registers, from->page_registers, sizeof pc->page_registers);
+}
+
 struct intc pc_interrupt_controller(struct pc *pc)
 {
     return (struct intc){&pc->pic.output, pic_acknowledge, &pc->pic};

@@ -58,6 +58,8 @@ struct pc {
  */
 enum status pc_init(struct pc *pc, const struct pc_host *host, struct bus *bus, struct vtimer_set *timers,
                     u64 wall_seconds, u64 mem_bytes) MUST_CHECK;
+/* Takes over what the guest has made of another PC: all but its host, its wiring and its timers. */
+COLD void pc_copy(struct pc *pc, const struct pc *from);
 /* The PIC as the boot vCPU's interrupt controller. */
 struct intc pc_interrupt_controller(struct pc *pc);
 /* A local APIC's EOI broadcast. */

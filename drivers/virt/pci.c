@@ -68,3 +68,11 @@ enum status pci_init(struct pci *pci, struct bus *bus, struct power *power)
     pci->address = 0;
     return bus_add_ports(bus, PCI_PORT_ADDRESS, 8, 4, &pci_ops, pci);
 }
+
+void pci_copy(struct pci *pci, const struct pci *from)
+{
+    struct pci own = *pci;
+
+    *pci = *from;
+    pci->power = own.power;
+}

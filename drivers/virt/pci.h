@@ -20,5 +20,7 @@ struct pci {
 
 /* Registers the ports. `power` takes resets and must outlive the device. Status: as of bus_add_ports. */
 enum status pci_init(struct pci *pci, struct bus *bus, struct power *power) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void pci_copy(struct pci *pci, const struct pci *from);
 
 #endif

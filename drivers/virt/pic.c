@@ -420,3 +420,12 @@ enum status pic_init(struct pic *pic, struct bus *bus, void (*output_raised)(voi
         status = bus_add_ports(bus, PORT_ELCR, 2, 1, &elcr_ops, pic);
     return status;
 }
+
+void pic_copy(struct pic *pic, const struct pic *from)
+{
+    struct pic own = *pic;
+
+    *pic = *from;
+    pic->output_raised = own.output_raised;
+    pic->context = own.context;
+}

@@ -41,6 +41,8 @@ struct pic {
  * output_raised is called at each rise of INTR. Status: as of bus_add_ports.
  */
 enum status pic_init(struct pic *pic, struct bus *bus, void (*output_raised)(void *context), void *context) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void pic_copy(struct pic *pic, const struct pic *from);
 /* A struct line's `set`. pin: 0 to 15 but not 2, to which no device is wired: it is the cascade. */
 void pic_set_line(void *pic, u8 pin, bool level);
 /* And its `pulse`: as low and high again, but a request that is still latched stays so without INTR moving. */

@@ -438,3 +438,13 @@ enum status pit_init(struct pit *pit, struct bus *bus, struct vtimer_set *timers
         status = bus_add_ports(bus, PORT_61, 1, 1, &port61_ops, pit);
     return status;
 }
+
+void pit_copy(struct pit *pit, const struct pit *from)
+{
+    struct pit own = *pit;
+
+    *pit = *from;
+    pit->timers = own.timers;
+    pit->irq = own.irq;
+    pit->timer = own.timer;
+}

@@ -56,5 +56,7 @@ struct pit {
  * each rising edge of channel 0's output. Status: as of bus_add_ports.
  */
 enum status pit_init(struct pit *pit, struct bus *bus, struct vtimer_set *timers, struct line irq) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void pit_copy(struct pit *pit, const struct pit *from);
 
 #endif

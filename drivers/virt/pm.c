@@ -102,3 +102,13 @@ enum status pm_init(struct pm *pm, struct bus *bus, struct vtimer_set *timers, s
         status = bus_add_ports(bus, PM_PORT_TIMER, 4, 4, &timer_ops, pm);
     return status;
 }
+
+void pm_copy(struct pm *pm, const struct pm *from)
+{
+    struct pm own = *pm;
+
+    *pm = *from;
+    pm->timer = own.timer;
+    pm->timers = own.timers;
+    pm->sci = own.sci;
+}

@@ -34,5 +34,7 @@ struct pm {
 enum status pm_init(struct pm *pm, struct bus *bus, struct vtimer_set *timers, struct line sci) MUST_CHECK;
 /* The VM's lock is held. */
 void pm_press_power_button(struct pm *pm);
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void pm_copy(struct pm *pm, const struct pm *from);
 
 #endif

@@ -115,3 +115,12 @@ enum status power_init(struct power *power, struct bus *bus, void (*request)(voi
         status = bus_add_ports(bus, POWER_PORT_SHUTDOWN, 1, 1, &shutdown_ops, power);
     return status;
 }
+
+void power_copy(struct power *power, const struct power *from)
+{
+    struct power own = *power;
+
+    *power = *from;
+    power->request = own.request;
+    power->context = own.context;
+}

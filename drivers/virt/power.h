@@ -31,6 +31,8 @@ struct power {
 /* Registers all ports but 0xCF9. Status: as of bus_add_ports. */
 enum status power_init(struct power *power, struct bus *bus, void (*request)(void *context, enum pc_request request),
                        void *context) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void power_copy(struct power *power, const struct power *from);
 /* Passes a reset on that another device decoded. */
 void power_reset(struct power *power);
 /* The byte register at POWER_PORT_RESET. */

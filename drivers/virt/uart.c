@@ -350,3 +350,14 @@ enum status uart_init(struct uart *uart, struct bus *bus, struct vtimer_set *tim
     uart->msr = MSR_CTS | MSR_DSR | MSR_DCD;
     return bus_add_ports(bus, PORT_COM1, 8, 1, &uart_ops, uart);
 }
+
+void uart_copy(struct uart *uart, const struct uart *from)
+{
+    struct uart own = *uart;
+
+    *uart = *from;
+    uart->irq = own.irq;
+    uart->timers = own.timers;
+    uart->peer = own.peer;
+    uart->timer = own.timer;
+}

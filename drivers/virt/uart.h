@@ -43,6 +43,8 @@ struct uart {
 /* Registers ports and one timer; copies *peer. Status: as of bus_add_ports. */
 enum status uart_init(struct uart *uart, struct bus *bus, struct vtimer_set *timers, struct line irq,
                       const struct uart_peer *peer) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void uart_copy(struct uart *uart, const struct uart *from);
 /* Takes from the peer what there is room for, and nothing in loopback mode. The peer calls it when bytes come; room
  * that the guest makes is used at once. */
 void uart_take_input(struct uart *uart);

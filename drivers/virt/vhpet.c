@@ -277,3 +277,13 @@ enum status vhpet_init(struct vhpet *hpet, struct bus *bus, struct vtimer_set *t
     }
     return bus_add_memory(bus, gpa(VHPET_ADDRESS), VHPET_BYTES, 8, &ops, hpet);
 }
+
+void vhpet_copy(struct vhpet *hpet, const struct vhpet *from)
+{
+    struct vhpet own = *hpet;
+
+    *hpet = *from;
+    hpet->timer = own.timer;
+    hpet->timers = own.timers;
+    hpet->wiring = own.wiring;
+}

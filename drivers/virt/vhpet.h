@@ -51,5 +51,7 @@ struct vhpet {
 /* Registers the memory range and one timer. Status: as of bus_add_memory. */
 enum status vhpet_init(struct vhpet *hpet, struct bus *bus, struct vtimer_set *timers,
                        const struct vhpet_wiring *wiring) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void vhpet_copy(struct vhpet *hpet, const struct vhpet *from);
 
 #endif

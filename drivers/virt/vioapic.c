@@ -178,3 +178,12 @@ enum status vioapic_init(struct vioapic *ioapic, struct bus *bus,
         ioapic->entries[pin] = VIOAPIC_MASKED;
     return bus_add_memory(bus, gpa(VIOAPIC_ADDRESS), VIOAPIC_BYTES, 4, &ops, ioapic);
 }
+
+void vioapic_copy(struct vioapic *ioapic, const struct vioapic *from)
+{
+    struct vioapic own = *ioapic;
+
+    *ioapic = *from;
+    ioapic->deliver = own.deliver;
+    ioapic->context = own.context;
+}

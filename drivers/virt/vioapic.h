@@ -39,6 +39,8 @@ struct vioapic {
 enum status vioapic_init(struct vioapic *ioapic, struct bus *bus,
                          bool (*deliver)(void *context, const struct vioapic_message *message),
                          void *context) MUST_CHECK;
+/* Takes over what the guest has made of another such device: all but whom it is wired to, and its timers. */
+COLD void vioapic_copy(struct vioapic *ioapic, const struct vioapic *from);
 /* A struct line's `set` and `pulse`. pin: below VIOAPIC_PINS. */
 void vioapic_set_line(void *ioapic, u8 pin, bool level);
 void vioapic_pulse_line(void *ioapic, u8 pin);

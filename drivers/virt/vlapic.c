@@ -418,3 +418,22 @@ void vlapic_set_virtual_wire(struct vlapic *v)
     write_register(v, APIC_LVT_LINT0, APIC_EXTINT << 8);
     write_register(v, APIC_LVT_LINT1, APIC_NMI << 8);
 }
+
+void vlapic_settle(struct vlapic *v)
+{
+    if (v->setup.posted)
+        vlapic_choose_delivery(v);
+}
+
+void vlapic_copy(struct vlapic *v, const struct vlapic *from, const void *page)
+{
+    struct vlapic own = *v;
+
+    vlapic_settle(v); /* of the other past */
+    *v = *from;
+    v->timer = own.timer;
+    v->page = own.page;
+    v->setup = own.setup;
+    memcpy(v->page, page, VLAPIC_PAGE_BYTES);
+    vlapic_settle(v); /* the vCPU takes over what the page has */
+}

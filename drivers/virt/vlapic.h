@@ -82,6 +82,12 @@ void vlapic_handle_init(struct vlapic *v);
 /* As firmware leaves a boot processor: enabled, LINT0 the 8259A, LINT1 NMI (virtual wire mode). */
 void vlapic_set_virtual_wire(struct vlapic *v);
 
+/* Virtual delivery: what has been posted so far is in the page afterwards. The vCPU does not run. */
+COLD void vlapic_settle(struct vlapic *v);
+/* Takes over what the guest has made of another APIC, which was settled, and whose page is `page`: all but whom it is
+ * wired to, and its timer. What has been posted to this one is gone. The vCPU does not run. */
+COLD void vlapic_copy(struct vlapic *v, const struct vlapic *from, const void *page);
+
 /* An interrupt message (fixed or lowest priority). False: not accepted, as the APIC is disabled or the vector is
  * below 16, which ESR then tells. */
 bool vlapic_accept(struct vlapic *v, u8 vector, bool level);

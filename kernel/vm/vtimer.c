@@ -70,3 +70,15 @@ void vtimer_run(struct vtimer_set *set, u64 now_ns)
     if (UNLIKELY(set->next_ns <= now_ns))
         run_others(set, now_ns);
 }
+
+void vtimer_save(const struct vtimer_set *set, u64 *deadlines)
+{
+    for (u32 i = 0; i < set->count; i++)
+        deadlines[i] = set->timers[i].deadline_ns;
+}
+
+void vtimer_load(struct vtimer_set *set, const u64 *deadlines)
+{
+    for (u32 i = 0; i < set->count; i++)
+        vtimer_arm(set, &set->timers[i], deadlines[i]);
+}

@@ -39,6 +39,11 @@ void vtimer_run(struct vtimer_set *set, u64 now_ns);
 /* Arms (or with VTIMER_NEVER disarms) a timer; a deadline in the past fires at the next vtimer_run. */
 void vtimer_arm(struct vtimer_set *set, struct vtimer *timer, u64 deadline_ns);
 
+/* The deadlines of all timers, into or out of VTIMER_MAX places; the timers of two sets were added in the same order.
+ */
+COLD void vtimer_save(const struct vtimer_set *set, u64 *deadlines);
+COLD void vtimer_load(struct vtimer_set *set, const u64 *deadlines);
+
 static inline u64 vtimer_now(const struct vtimer_set *set)
 {
     return set->clock_ns(set->clock);

@@ -2,8 +2,8 @@
 /*
  * MP table and SMBIOS of arbitrary VMs on arbitrary CPUs, walked to their last byte: sums, lengths, counts, and strings
  * that exist.
- * links: kernel/vm/mptable.c kernel/vm/smbios.c kernel/vm/memory.c test/fake/host_memory.c test/fake/cpu.c
- * flags: -Itest/fake
+ * links: kernel/vm/mptable.c kernel/vm/smbios.c kernel/vm/memory.c kernel/vm/layer.c test/fake/host_memory.c
+ * test/fake/cpu.c flags: -Itest/fake
  */
 #include <stdlib.h>
 #include <string.h>

@@ -5,8 +5,8 @@
  * image and from each other; modules and the contents of sections are those of the files.
  * links: kernel/load/load.c kernel/load/flat16.c kernel/load/multiboot.c kernel/load/multiboot2.c
  * links: kernel/load/wrong_header.c
- * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/spec.c
- * links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
+ * links: kernel/load/elf.c kernel/load/plan.c kernel/load/layout.c kernel/vm/memory.c kernel/vm/layer.c
+ * kernel/vm/spec.c links: kernel/load/linux.c kernel/load/pvh.c test/fake/host_memory.c
  */
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * VMCS's fields, the registers, then a page of low memory, where the page tables are.
  *
  * links: vmx/exit/io.c vmx/insn/guest.c vmx/insn/guest_physical.c vmx/insn/gva.c vmx/event.c vmx/points.c vmx/apicv.c
- * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
+ * vmx/controls.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c
  * test/fake/host_memory.c
  *
  * libs: -lcmocka
