@@ -131,6 +131,9 @@ const struct command commands_table[] = {
     {"vmcs", "VM [VCPU]",
      "the VMCS of a vCPU",
      1, 2, COMMAND_TAKES_VM, false, commands_vmcs},
+    {"vmx", "off|on CPU",
+     "a CPU leaves VMX operation, or enters it again",
+     2, 2, COMMAND_TAKES_NOTHING, false, commands_vmx},
 };
 /* clang-format on */
 const u32 commands_count = ARRAY_SIZE(commands_table);

@@ -35,6 +35,7 @@ enum command_progress commands_vmcs(struct monitor_call *call);
 enum command_progress commands_caps(struct monitor_call *call);
 enum command_progress commands_cpus(struct monitor_call *call);
 enum command_progress commands_trace(struct monitor_call *call);
+enum command_progress commands_vmx(struct monitor_call *call);
 
 /* printed.c */
 enum command_progress commands_log(struct monitor_call *call);

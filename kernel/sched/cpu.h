@@ -44,6 +44,12 @@ extern u64 sched_idle_mask; /* atomic; bit n: CPU n sleeps or is about to */
 extern u64 sched_slice_tsc, sched_cap_period_tsc;
 extern u32 sched_window_shift; /* of the TSC: a window is a second or two */
 
+/* Whether the vCPU may run on this CPU now: both its VM's affinity and who has left VMX operation change. */
+static ALWAYS_INLINE bool may_run_here(const struct vcpu *vcpu)
+{
+    return sched_allowed_cpus(&vcpu->vm->spec) >> cpu_id() & 1;
+}
+
 static inline struct sched_cpu *here(void)
 {
     return &sched_cpus[cpu_id()];

@@ -91,14 +91,15 @@ static bool is_busy(const struct sched_cpu *cpu)
 
 static u32 idle_cpu_for(const struct vcpu *vcpu)
 {
-    u64 mask = __atomic_load_n(&sched_idle_mask, __ATOMIC_SEQ_CST) & vcpu->vm->spec.affinity & ~BIT(cpu_id());
+    u64 mask =
+        __atomic_load_n(&sched_idle_mask, __ATOMIC_SEQ_CST) & sched_allowed_cpus(&vcpu->vm->spec) & ~BIT(cpu_id());
     return mask ? (u32)__builtin_ctzll(mask) : VCPU_NO_CPU;
 }
 
 /* Its VM's weight or affinity has been changed since it came here. */
 static COLD void place_anew(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    if (!(vcpu->vm->spec.affinity & BIT(cpu_id()))) {
+    if (!may_run_here(vcpu)) {
         sched_add(vcpu);
         return;
     }
@@ -110,7 +111,7 @@ static COLD void place_anew(struct sched_cpu *cpu, struct vcpu *vcpu)
 
 void sched_place_ready(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    if (UNLIKELY(!(vcpu->vm->spec.affinity >> cpu_id() & 1) || vcpu->load_weight != vcpu->vm->spec.weight)) {
+    if (UNLIKELY(!may_run_here(vcpu) || vcpu->load_weight != vcpu->vm->spec.weight)) {
         place_anew(cpu, vcpu);
         return;
     }
@@ -162,7 +163,7 @@ static void ask_for(struct vcpu *spinner, struct vcpu *vcpu)
 {
     u32 home = __atomic_load_n(&vcpu->home_cpu, __ATOMIC_SEQ_CST);
 
-    if (spinner->asked_slice == spinner->slices || !(vcpu->vm->spec.affinity >> cpu_id() & 1))
+    if (spinner->asked_slice == spinner->slices || !may_run_here(vcpu))
         return;
     spinner->asked_slice = spinner->slices;
     __atomic_store_n(&vcpu->wanted_on, cpu_id() + 1, __ATOMIC_SEQ_CST);
@@ -225,7 +226,7 @@ void sched_add(struct vcpu *vcpu)
     u32 best = VCPU_NO_CPU;
 
     for (u32 i = 0; i < smp_cpu_count(); i++) {
-        if (!(vcpu->vm->spec.affinity >> i & 1))
+        if (!(sched_allowed_cpus(&vcpu->vm->spec) >> i & 1))
             continue;
         if (best == VCPU_NO_CPU || sched_cpus[i].load < sched_cpus[best].load)
             best = i;
@@ -292,4 +293,13 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
         vcpu_request(vcpu, requests);
     else
         notify_away(vcpu, requests);
+}
+
+void sched_use_cpu(u32 id, bool use)
+{
+    if (use)
+        __atomic_fetch_and(&sched_cpus_off, ~BIT(id), __ATOMIC_SEQ_CST);
+    else
+        __atomic_fetch_or(&sched_cpus_off, BIT(id), __ATOMIC_SEQ_CST);
+    sched_attend(id, 0); /* an idle one asks for work */
 }

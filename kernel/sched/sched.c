@@ -19,7 +19,7 @@
 #include "kernel/virt.h"
 
 struct sched_cpu sched_cpus[CPU_MAX];
-u64 sched_idle_mask;
+u64 sched_idle_mask, sched_cpus_off;
 u64 sched_slice_tsc, sched_cap_period_tsc;
 u32 sched_window_shift;
 static u64 busy_tsc;
@@ -496,7 +496,7 @@ static ALWAYS_INLINE bool take_turn(struct sched_cpu *cpu)
         retire(cpu, vcpu);
     else if (UNLIKELY(wants_pause(vcpu)))
         sched_rest(cpu, vcpu);
-    else if (UNLIKELY(!(vcpu->vm->spec.affinity >> cpu_id() & 1))) /* it has been changed */
+    else if (UNLIKELY(!may_run_here(vcpu))) /* it has been changed */
         sched_place_ready(cpu, vcpu);
     else
         run(cpu, vcpu);

@@ -16,6 +16,15 @@
 #define SCHED_WORK_PIECE_NS  500000ull    /* long work lets a guest run after so much of it ... */
 #define SCHED_SHARED_NS      2000000ull   /* ... for so long */
 
+extern u64 sched_cpus_off; /* atomic; bit n: CPU n has left VMX operation, or is about to */
+/* The CPUs on which a VM's vCPUs may run now. */
+static ALWAYS_INLINE u64 sched_allowed_cpus(const struct vm_spec *spec)
+{
+    return spec->affinity & ~__atomic_load_n(&sched_cpus_off, __ATOMIC_RELAXED);
+}
+/* Whether CPU `id` takes vCPUs. Those that rest there move when they go on. Boot CPU's work. */
+COLD void sched_use_cpu(u32 id, bool use);
+
 /* Boot CPU, once, after the clock is known. */
 void sched_init(void);
 /* Gives a ready vCPU to the least loaded CPU that its VM's affinity allows. Any CPU. */

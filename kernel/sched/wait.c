@@ -324,7 +324,10 @@ void sched_unrest(struct sched_cpu *cpu)
             continue;
         CHECK(remove_from(&cpu->paused, v));
         vcpu_request(v, VCPU_REQUEST_EVENT); /* whether something has come meanwhile is looked at now */
-        if (v->halted || v->sleep_until_tsc)
+        if (UNLIKELY(!may_run_here(v))) { /* where it comes to, it leaves its guest at once, and blocks if it waits */
+            vcpu_request(v, VCPU_REQUEST_RESCHEDULE);
+            rejoin(cpu, v, now);
+        } else if (v->halted || v->sleep_until_tsc)
             sched_block(cpu, v, now);
         else
             rejoin(cpu, v, now);

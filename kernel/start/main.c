@@ -115,8 +115,10 @@ static void enter_root(void)
 
 static void leave_root(void)
 {
-    virt_cpu_leave();
-    log_event("cpu id=%u vmx=off", cpu_id());
+    if (!(sched_cpus_off >> cpu_id() & 1)) { /* the monitor's vmx off */
+        virt_cpu_leave();
+        log_event("cpu id=%u vmx=off", cpu_id());
+    }
     selftest_after_vmxoff();
     __atomic_fetch_add(&cpus_left, 1, __ATOMIC_SEQ_CST);
 }

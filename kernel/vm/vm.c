@@ -290,9 +290,9 @@ enum status vm_check_affinity(const struct vm_spec *spec, struct refusal *why)
 {
     u64 online = smp_cpu_count() == 64 ? ~0ull : BIT(smp_cpu_count()) - 1;
 
-    if (spec->affinity & online)
+    if (sched_allowed_cpus(spec) & online)
         return STATUS_OK;
-    return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU of this machine; it has CPUs 0-%u",
+    return refuse(why, STATUS_OUT_OF_RANGE, "affinity= names no CPU that runs VMs; this machine has CPUs 0-%u",
                   smp_cpu_count() - 1);
 }
 
@@ -665,7 +665,7 @@ void vm_retire_vcpu(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
 
     trace_event(TRACE_VM_END, NULL, trace_vm_number(vm));
-    if (wants_report(vm))
+    if (wants_report(vm) && !(sched_cpus_off >> cpu_id() & 1)) /* without VMX there is no VMREAD */
         virt_vcpu_report(vcpu);
     virt_vcpu_detach(vcpu);
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_STOPPED);

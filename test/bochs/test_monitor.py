@@ -231,6 +231,52 @@ def test_the_machine_stays_when_the_last_vm_has_ended():
         s.end().check_good_end()
 
 
+def test_vmx_off_and_on():
+    """A CPU's vCPUs go elsewhere, and nobody comes to it until it is back; at the end one is still off."""
+    with session.Session(SPIN + TIMER + HELLO, "idle=monitor", cpus=2) as s:
+        s.expect("vm stop name=hello")
+        s.open()
+        for cpu in ("0", "1"):
+            assert s.ok(f"vmx off {cpu}").pairs("cpu", id=cpu, vmx="off")
+            cpus = {pairs["id"]: pairs for pairs in s.ok("cpus").pairs("cpu")}
+            assert cpus[cpu]["vmx"] == "off" and cpus[cpu]["vcpus"] == "0" and cpus[str(1 - int(cpu))]["vcpus"] == "2"
+            assert "already" in s.command(f"vmx off {cpu}").error
+            assert "the last one" in s.command(f"vmx off {1 - int(cpu)}").error
+            s.ok("regs timer")
+            assert s.ok(f"vmx on {cpu}").pairs("cpu", id=cpu, vmx="root")
+        assert "is in VMX operation" in s.command("vmx on 0").error
+        s.ok("set spin affinity 0")
+        assert "vm=spin may run on no other CPU" in s.command("vmx off 0").error
+        s.ok("pause spin")
+        s.ok("vmx off 1")
+        assert "affinity= names no CPU that runs VMs" in s.command("set timer affinity 1").error
+        s.ok("kill timer")
+        s.ok("poweroff -t 100")
+        run = s.end()
+        run.check_fail_end()
+        assert run.event("frames")["lost"] == "0", str(run)
+
+
+def test_life():
+    with session.Session(SPIN + HELLO, "idle=monitor") as s:
+        s.expect("vm stop name=hello")
+        s.open()
+        assert s.ok("restart hello").pairs("vm start", name="hello", restart="1")
+        modules = s.ok("modules").pairs("module")
+        assert [(pairs["number"], pairs["name"]) for pairs in modules] == [("1", "spin"), ("2", "hello")]
+        s.ok("start other hello mem=4M -- by hand")
+        s.ok("set spin weight 200")
+        s.ok("set spin cap 50")
+        assert s.ok("info spin").pairs("vm keys")[0]["cap"] == "50"
+        s.ok("stop spin -t 100")
+        vms = {pairs["name"]: pairs for pairs in s.ok("list").pairs("vm")}
+        assert vms["spin"]["reason"] == "killed" and vms["other"]["mem"] == str(4 << 20)
+        assert any("by hand" in pairs.get("text", "") for pairs in s.ok("log other").pairs("log"))
+        s.ok("poweroff")
+        run = s.end()
+        assert run.event("frames")["lost"] == "0", str(run)
+
+
 def test_reboot():
     with session.Session(HELLO, "idle=monitor") as s:
         s.expect("monitor state=open .*rootlet> ")
