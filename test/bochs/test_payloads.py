@@ -94,6 +94,31 @@ def test_multiboot_example(alone):
     assert re.search(r"base_addr = 0x0*100000, length = 0x0*f00000, type = 0x1", screen), screen
 
 
+def test_xen_with_linux_in_dom0(boot, tmp_path_factory):
+    """Xen takes the machine, with both CPUs, and builds a paravirtual domain of Debian's kernel, which powers it off.
+
+    That kernel fills a table of 128 Mi entries before it says anything more: 30 s of its time.
+    """
+    machine.need(f"{PAYLOADS}/xen.elf")
+    vmlinux = tmp_path_factory.mktemp("dom0") / "vmlinux"
+    unpack_vmlinux(vmlinux)
+    run = boot(
+        f"{PAYLOADS}/xen.elf vm=xen mem=420M cpus=2 limit=400000 "
+        "-- xen console=com1 com1=115200,8n1,0x3f8,0 loglvl=all noreboot dom0_mem=256M dom0_max_vcpus=1\n"
+        f"{vmlinux} vm=xen role=module -- vmlinux console=hvc0 earlyprintk=xen panic=1 cryptomgr.notests\n"
+        f"{PAYLOADS}/initrd.gz vm=xen role=module\n", cpus=2, memory=768, limit=2400)
+    run.check_good_end()
+    assert run.event("vm start", name="xen")["kind"] == "multiboot2"
+    output = "\n".join(run.output("xen"))
+    for words in (r"\(XEN\) ACPI: RSDP 000E0000", r"\(XEN\) found SMP MP-table at 000f0000",
+                  r"\(XEN\) SMBIOS 3\.0 present", r"\(XEN\) CPU0: TSC: 50000000 Hz \* 1 / 1 = 50000000 Hz",
+                  r"\(XEN\) Brought up 2 CPUs", r"\(XEN\) \*\*\* Building a PV Dom0 \*\*\*",
+                  r"Hypervisor detected: Xen PV", r"DMI: Rootlet xen", r"init: kernel=",
+                  r"init: dmi vendor=Rootlet product=xen"):
+        assert re.search(words, output), f"no {words} in:\n{output}"
+    assert run.event("vm stop", name="xen")["reason"] == "poweroff", str(run)
+
+
 SMALL = f"""\
 build/guests/compute.elf vm=sum1 mem=4M -- seed=1 ms={LONG_MS}
 build/guests/compute.elf vm=sum2 mem=4M -- seed=2 ms={LONG_MS}
