@@ -435,6 +435,54 @@ static void debug_registers(void)
     __asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0));
 }
 
+static volatile u32 step_at;
+
+static void clear_tf(void)
+{
+    runs++;
+    step_at = main_tss.eip;
+    main_tss.eflags &= ~EFLAGS_TF;
+}
+
+/* Leaves with TF clear. */
+__asm__(".text\n"
+        "on_step:\n\t"
+        "incl traps\n\t"
+        "popl trap_at\n\t"
+        "pushl trap_at\n\t"
+        "andl $~0x100, 8(%esp)\n\t"
+        "iret\n");
+void on_step(void);
+
+/* A switch is no step: the first is that behind the way back. And #DB by a task gate, by INT1 and by a step. */
+static void single_steps(void)
+{
+    u32 behind;
+
+    tasks_reset(look);
+    interrupts_set_gate(VECTOR_DB, on_step);
+    traps = 0;
+    __asm__ volatile("movl $2f, %0\n\tmovl $1f, resume_eip\n\t"
+                     "pushf\n\torl $0x100, (%%esp)\n\tpopf\n\t"
+                     "lcall $0x30, $0\n1:\tnop\n2:\tnop"
+                     : "=r"(behind)
+                     :
+                     : "memory", "cc");
+    expect(runs == 1 && !(seen_flags & EFLAGS_TF), "TF in a new task");
+    expect(traps == 1 && trap_at == behind, "the step behind a task");
+    tasks_reset(look);
+    tasks_set_gate(VECTOR_DB, TASK);
+    __asm__ volatile("movl $1f, %0\n\t.byte 0xf1\n1:" : "=r"(behind) : : "memory");
+    expect(runs == 1 && main_tss.eip == behind, "INT1 by a task gate");
+    tasks_reset(clear_tf);
+    __asm__ volatile("movl $1f, %0\n\tpushf\n\torl $0x100, (%%esp)\n\tpopf\n\tnop\n1:"
+                     : "=r"(behind)
+                     :
+                     : "memory", "cc");
+    expect(runs == 1 && step_at == behind, "a step by a task gate");
+    interrupts_set_gate(VECTOR_DB, on_debug);
+}
+
 static u64 ldt[2];
 
 static void local_tables(void)
@@ -551,6 +599,7 @@ int guest_main(void)
     double_fault();
     task_of_16_bits();
     debug_registers();
+    single_steps();
     local_tables();
     virtual_8086();
     local_interrupts();

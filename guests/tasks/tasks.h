@@ -22,6 +22,7 @@
 #define VECTOR_IPI 0x2eu
 #define VECTOR_INT 0x2fu
 
+#define EFLAGS_TF 0x100u
 #define EFLAGS_NT 0x4000u
 #define EFLAGS_RF 0x10000u
 #define EFLAGS_VM 0x20000u
