@@ -153,11 +153,21 @@ static const struct task_calls calls = {call_translate, call_read, call_write, c
 
 /* ---- the VMCS ---- */
 
+/* The TF of a debugger's step is neither task's: the old one is saved without it, and the step ends in the new one. */
+static u32 own_flags(const struct vmx_vcpu *v)
+{
+    u32 rflags = (u32)vmcs_read(GUEST_RFLAGS);
+
+    if (!v->debug || !v->debug->stepping)
+        return rflags;
+    return (rflags & ~(u32)RFLAGS_TF) | (v->debug->guest_tf ? (u32)RFLAGS_TF : 0);
+}
+
 static void read_state(const struct vmx_vcpu *v, const struct gva_context *paging, struct task_state *state)
 {
     *state = (struct task_state){
         .eip = (u32)vmcs_read(GUEST_RIP),
-        .eflags = (u32)vmcs_read(GUEST_RFLAGS),
+        .eflags = own_flags(v),
         .cr0 = (u32)paging->cr0,
         .cr3 = (u32)paging->cr3,
         .cr4 = (u32)paging->cr4,
@@ -217,6 +227,17 @@ static void disable_local_breakpoints(struct vmx_vcpu *v)
         v->debug->guest_dr7 &= ~TASK_DR7_LOCAL;
     else
         vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~TASK_DR7_LOCAL);
+}
+
+static void go_on_stepping(struct vmx_vcpu *v)
+{
+    u64 rflags = vmcs_read(GUEST_RFLAGS);
+
+    if (!v->debug || !v->debug->stepping)
+        return;
+    v->debug->guest_tf = rflags & RFLAGS_TF;
+    v->debug->kind = STEP_PLAIN;
+    vmcs_write(GUEST_RFLAGS, rflags | RFLAGS_TF);
 }
 
 static void debug_trap(struct vmx_vcpu *v)
@@ -299,6 +320,7 @@ enum outcome vmx_task_switch_exit(struct vmx_vcpu *v, struct trace_record *recor
         write_paging(v, &before, &state);
         write_state(v, &state);
         disable_local_breakpoints(v);
+        go_on_stepping(v);
     }
     if (out.result == TASK_FAULT)
         return deliver_fault(v, &out, event);

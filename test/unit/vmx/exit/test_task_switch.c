@@ -295,6 +295,26 @@ static void test_debug_trap(void **state)
     assert_int_equal(vmcs_read(GUEST_DR7), 0x7ff);
 }
 
+/* The debugger's TF gets into no TSS, and the step ends behind the first instruction of the new task. */
+static void test_a_debuggers_step(void **state)
+{
+    struct vmx_debug debug;
+
+    (void)state;
+    for (u32 tf = 0; tf < 4; tf++) { /* of the old task and of the new one */
+        set_up(TASK_IRET);
+        debug = (struct vmx_debug){.stepping = true, .guest_tf = tf & 1, .kind = STEP_POPS};
+        bench.v.debug = &debug;
+        task_put(&tables, NEW_TSS + TSS_EFLAGS, 4, 2 | (tf & 2 ? RFLAGS_TF : 0));
+        VMCS_SET(GUEST_RFLAGS, 2 | RFLAGS_TF);
+        assert_switched(RIP + LENGTH);
+        assert_int_equal(task_get(&tables, OLD_TSS + TSS_EFLAGS, 4), 2 | (tf & 1 ? RFLAGS_TF : 0));
+        assert_int_equal(vmcs_read(GUEST_RFLAGS), 2 | RFLAGS_TF);
+        assert_int_equal(debug.guest_tf, tf & 2 ? 1 : 0);
+        assert_int_equal(debug.kind, STEP_PLAIN);
+    }
+}
+
 /* Paging of 32 bits with large pages, in both tasks. */
 static void test_paging(void **state)
 {
@@ -369,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_faults_in_a_delivery),
         cmocka_unit_test(test_nmi_blocking),
         cmocka_unit_test(test_debug_trap),
+        cmocka_unit_test(test_a_debuggers_step),
         cmocka_unit_test(test_paging),
         cmocka_unit_test(test_pae),
         cmocka_unit_test(test_tables_outside_ram),
