@@ -15,6 +15,7 @@
 #define ATTEND_PUSH    4u  /* an idle CPU asks for work */
 #define ATTEND_UNPAUSE 8u  /* a paused vCPU here may go on */
 #define ATTEND_HAND    32u /* a vCPU spins elsewhere for a ready one here: vcpu->wanted_on */
+#define ATTEND_CORE    64u /* a sibling thread wants the core for another VM */
 #define ATTEND_WORK    16u /* the boot CPU: sched_set_work()'s function has something to do */
 
 struct sched_cpu {
@@ -37,6 +38,9 @@ struct sched_cpu {
     u64 work_tsc;      /* owner only: when work is due again; UINT64_MAX: when somebody asks for it */
     bool work_due;     /* owner only: the loop is to call sched_set_work()'s function */
     u32 attention;     /* atomic ATTEND_ bits */
+    struct core *core; /* smt.c: NULL, or shared with sibling threads */
+    bool in_core;      /* owner only: and it has it, with the others that run the same VM */
+    bool core_taken;   /* owner only: somebody is ready, but the core is another VM's */
 } ALIGNED(64);
 
 extern struct sched_cpu sched_cpus[CPU_MAX];

@@ -7,6 +7,7 @@
 #include "arch/x86/smp.h"
 #include "kernel/panic.h"
 #include "kernel/sched/cpu.h"
+#include "kernel/sched/smt.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
@@ -93,7 +94,11 @@ static u32 idle_cpu_for(const struct vcpu *vcpu)
 {
     u64 mask =
         __atomic_load_n(&sched_idle_mask, __ATOMIC_SEQ_CST) & sched_allowed_cpus(&vcpu->vm->spec) & ~BIT(cpu_id());
-    return mask ? (u32)__builtin_ctzll(mask) : VCPU_NO_CPU;
+
+    for (; mask; mask &= mask - 1)
+        if (sched_smt_is_free(sched_cpus[__builtin_ctzll(mask)].core, vcpu->vm))
+            return (u32)__builtin_ctzll(mask);
+    return VCPU_NO_CPU;
 }
 
 /* Its VM's weight or affinity has been changed since it came here. */
@@ -127,7 +132,7 @@ void sched_push_work(struct sched_cpu *cpu)
 {
     struct vcpu *found = NULL;
 
-    if (!is_busy(cpu) && cpu->ready_count < 2)
+    if (!is_busy(cpu) && !cpu->core_taken && cpu->ready_count < 2)
         return;
     spin_lock(&cpu->lock);
     for (struct vcpu *v = cpu->ready; v && !found; v = v->next)

@@ -15,6 +15,7 @@
 #include "kernel/frames.h"
 #include "kernel/machine_check.h"
 #include "kernel/sched/cpu.h"
+#include "kernel/sched/smt.h"
 #include "kernel/trace/trace.h"
 #include "kernel/virt.h"
 
@@ -122,6 +123,8 @@ static NOINLINE void attend_now(struct sched_cpu *cpu)
         if (cpu->current)
             vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
     }
+    if (bits & ATTEND_CORE && cpu->current)
+        vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
     if (cpu->current && bits) /* a blocked vCPU may now be due earlier */
         vcpu_request(cpu->current, VCPU_REQUEST_DEADLINE);
     if (cpu->current && __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
@@ -330,6 +333,8 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     vcpu->state = VCPU_RUNNING;
     vcpu->slices++;
     vcpu->slice_end_tsc = start + (LIKELY(!watched) ? budget : minimum(budget, watchdog_left(vcpu)));
+    if (UNLIKELY(cpu->in_core))
+        vcpu->slice_end_tsc = minimum(vcpu->slice_end_tsc, sched_smt_turn_end(cpu->core));
     __atomic_store_n(&cpu->current, vcpu, __ATOMIC_SEQ_CST); /* before it flushes: sched_runs() */
     cpu->current_since_tsc = start;
     machine_check_look(start);
@@ -350,13 +355,53 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
     after_run(cpu, vcpu, now);
 }
 
+/* Who does not go into its guest now needs no core. */
+static bool may_run(struct sched_cpu *cpu, const struct vcpu *vcpu, const struct smt_asker *asker, u64 *to_leave)
+{
+    if (vm_is_stopping(vcpu->vm) || wants_pause(vcpu))
+        return true;
+    cpu->in_core = sched_smt_enter(asker, vcpu->vm, vcpu == cpu->ready, to_leave);
+    return cpu->in_core;
+}
+
+/* As pick(), where sibling threads run one VM only. */
+static COLD struct vcpu *pick_for_core(struct sched_cpu *cpu)
+{
+    struct smt_asker asker = {cpu->core, cpu_id(), cpu_tsc(), sched_slice_tsc};
+    u64 to_leave = 0;
+
+    spin_lock(&cpu->lock);
+    struct vcpu **at = &cpu->ready;
+    while (*at && !may_run(cpu, *at, &asker, &to_leave))
+        at = &(*at)->next;
+    struct vcpu *vcpu = *at;
+    if (vcpu) {
+        if (at == &cpu->ready && vcpu->vruntime > cpu->min_vruntime)
+            cpu->min_vruntime = vcpu->vruntime;
+        *at = vcpu->next;
+        cpu->ready_count--;
+    }
+    cpu->core_taken = !vcpu && cpu->ready;
+    spin_unlock(&cpu->lock);
+    for (; to_leave; to_leave &= to_leave - 1)
+        sched_attend((u32)__builtin_ctzll(to_leave), ATTEND_CORE);
+    if (!vcpu && !cpu->core_taken)
+        sched_smt_give_up(&asker);
+    return vcpu;
+}
+
 static struct vcpu *pick(struct sched_cpu *cpu)
 {
     if (UNLIKELY(cpu->handed)) {
         struct vcpu *handed = cpu->handed;
         cpu->handed = NULL;
-        return handed;
+        if (!cpu->core)
+            return handed;
+        cpu->handed_until_tsc = 0;
+        sched_place_ready(cpu, handed); /* it asks for the core as the others do */
     }
+    if (UNLIKELY(cpu->core))
+        return pick_for_core(cpu);
     spin_lock(&cpu->lock);
     struct vcpu *vcpu = cpu->ready;
     if (vcpu) {
@@ -420,6 +465,24 @@ static u64 sleep_until(struct sched_cpu *cpu, u64 wake_tsc, const u32 *requests)
     return now;
 }
 
+/*
+ * The core's VM has its turn, and this CPU none of its vCPUs: until it is kicked, for a slice at most. It is not idle
+ * to others, but gives away what may run elsewhere.
+ */
+static COLD void wait_for_core(struct sched_cpu *cpu)
+{
+    sched_push_work(cpu);
+    if (__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) || __atomic_load_n(&finishing, __ATOMIC_SEQ_CST))
+        return;
+    u64 wake_tsc = minimum(cpu->next_wake_tsc, cpu_tsc() + sched_slice_tsc);
+    lapic_timer_arm(wake_tsc);
+    trace_event(TRACE_SLEEP, NULL, wake_tsc);
+    cpu_sleep_until_interrupt();
+    trace_event(TRACE_AWAKE, NULL, 0);
+    if (cpu_tsc() < wake_tsc)
+        lapic_timer_disarm();
+}
+
 /* A CPU with nothing to run zeroes what ended VMs have left, a piece each time. */
 static void idle(struct sched_cpu *cpu)
 {
@@ -427,6 +490,10 @@ static void idle(struct sched_cpu *cpu)
 
     if (frames_clean_piece())
         return;
+    if (UNLIKELY(cpu->core_taken)) {
+        wait_for_core(cpu);
+        return;
+    }
     sleep_until(cpu, cpu->next_wake_tsc, &none);
 }
 
@@ -435,7 +502,7 @@ static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
     const struct vm *vm = vcpu->vm;
 
-    return !cpu->ready && !cpu->sharing && !vcpu->halted_masked && !vcpu->sleep_until_tsc &&
+    return !cpu->ready && !cpu->sharing && !cpu->core && !vcpu->halted_masked && !vcpu->sleep_until_tsc &&
            vcpu->timer_tsc != UINT64_MAX && vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent &&
            !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
@@ -498,8 +565,14 @@ static ALWAYS_INLINE bool take_turn(struct sched_cpu *cpu)
         sched_rest(cpu, vcpu);
     else if (UNLIKELY(!may_run_here(vcpu))) /* it has been changed */
         sched_place_ready(cpu, vcpu);
+    else if (UNLIKELY(cpu->core && !cpu->in_core)) /* it was to pause, until now, and so has not asked for the core */
+        sched_place_ready(cpu, vcpu);
     else
         run(cpu, vcpu);
+    if (UNLIKELY(cpu->in_core)) {
+        cpu->in_core = false;
+        sched_smt_leave(cpu->core, cpu_id());
+    }
     return true;
 }
 
@@ -573,6 +646,13 @@ u64 sched_first_run_tsc(void)
 void sched_shorten_slices(void)
 {
     sched_slice_tsc = clock_tsc_from_ns(SCHED_DEBUG_SLICE_NS);
+}
+
+void sched_set_sibling(u32 id, u32 first)
+{
+    if (!sched_cpus[first].core)
+        sched_cpus[first].core = sched_smt_core(first);
+    sched_cpus[id].core = sched_cpus[first].core;
 }
 
 void sched_init(void)

@@ -27,6 +27,11 @@ COLD void sched_use_cpu(u32 id, bool use);
 
 /* Boot CPU, once, after the clock is known. */
 void sched_init(void);
+/*
+ * CPUs `id` and `first` are sibling threads of a core, and shall run vCPUs of one VM only. Boot CPU, before any of them
+ * runs one; `first` is the least number of the core.
+ */
+void sched_set_sibling(u32 id, u32 first);
 /* Gives a ready vCPU to the least loaded CPU that its VM's affinity allows. Any CPU. */
 void sched_add(struct vcpu *vcpu);
 /* This CPU's loop: runs vCPUs until sched_finish() is called; each CPU calls it once. Returns with all its vCPUs

@@ -13,6 +13,8 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/pic_host.h"
 #include "arch/x86/smp.h"
+#include "arch/x86/speculation.h"
+#include "arch/x86/topology.h"
 #include "arch/x86/tsc.h"
 #include "arch/x86/xsave.h"
 #include "drivers/host/hpet.h"
@@ -24,6 +26,7 @@
 #include "kernel/console.h"
 #include "kernel/start/firmware.h"
 #include "kernel/log.h"
+#include "kernel/sched/sched.h"
 #include "kernel/symbols.h"
 
 #define XAPIC_MAX_ID 254u /* 255 is the broadcast */
@@ -155,8 +158,45 @@ static void report_moved_tsc(u32 apic_id, s64 ticks)
     log_info("cpu apic=%u tsc moved=%ld ticks, to agree with the boot CPU's", apic_id, ticks);
 }
 
+/* SMT_AUTO: sibling threads run one VM where an attack by one of them is known. */
+static enum host_smt choose_smt(const struct platform_cpus *cpus)
+{
+    struct speculation_cpu cpu = speculation_this_cpu();
+    struct speculation said;
+
+    if (cpus->smt != SMT_AUTO)
+        return cpus->smt;
+    speculation_decide(&cpu, cpus->mitigations, &said);
+    return cpus->mitigations && said.sibling_threads ? SMT_CORE : SMT_SHARE;
+}
+
+/* The CPUs that are online, of whom CPU 0 is one. */
+static void pair_siblings(enum host_smt smt, u32 thread_bits)
+{
+    static const char *const names[] = {[SMT_SHARE] = "share", [SMT_CORE] = "core", [SMT_OFF] = "off"};
+    u32 siblings = 0;
+
+    for (u32 id = 1; id < smp_cpu_count(); id++) {
+        u32 core = cpu_local_of(id)->apic_id >> thread_bits, first = 0;
+        while (cpu_local_of(first)->apic_id >> thread_bits != core)
+            first++;
+        if (first == id)
+            continue;
+        siblings++;
+        if (smt == SMT_CORE)
+            sched_set_sibling(id, first);
+    }
+    log_info("smt policy=%s thread-bits=%u siblings=%u", names[smt], thread_bits, siblings);
+}
+
 void host_start_cpus(const struct platform_cpus *cpus)
 {
+    enum host_smt smt = choose_smt(cpus);
+    u32 thread_bits = topology_thread_bits();
+    u32 listed = acpi.cpu_count;
+
+    if (smt == SMT_OFF)
+        acpi.cpu_count = topology_keep_one_of_a_core(acpi.cpu_apic_ids, listed, cpu_local()->apic_id, thread_bits);
     const struct smp_plan plan = {
         .apic_ids = acpi.cpu_apic_ids,
         .count = acpi.cpu_count,
@@ -174,5 +214,6 @@ void host_start_cpus(const struct platform_cpus *cpus)
         return;
     }
     smp_start_all(&plan);
-    log_info("cpus online=%u listed=%u highest-apic-id=%u", smp_cpu_count(), acpi.cpu_count, acpi.max_apic_id);
+    log_info("cpus online=%u listed=%u highest-apic-id=%u", smp_cpu_count(), listed, acpi.max_apic_id);
+    pair_siblings(smt, thread_bits);
 }

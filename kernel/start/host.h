@@ -20,6 +20,8 @@ struct platform_cpus {
     hpa_t trampoline;                          /* a page of RAM below 640 KiB that nobody uses; 0 if there is none */
     void (*entry)(struct cpu_local *);         /* each of them runs it for ever */
     enum status (*check)(struct refusal *why); /* NULL, or whether the CPU that it runs on will do */
+    enum host_smt smt;                         /* what becomes of sibling threads ... */
+    bool mitigations;                          /* ... unless it is SMT_AUTO */
     s64 test_skew;                             /* test=tsc-skew: their TSCs are moved by so much */
     bool test_stuck;                           /* test=tsc-stuck: and stay so */
 };

@@ -200,13 +200,15 @@ static void print_last_records(void (*print)(const char *line))
 static enum status virt_status;
 static struct refusal virt_why;
 
-static void start_cpus(const char *test)
+static void start_cpus(const struct host_options *options)
 {
-    struct selftest_cpus odd = selftest_before_cpus(test);
+    struct selftest_cpus odd = selftest_before_cpus(options->test);
     const struct platform_cpus cpus = {
         .trampoline = ap_trampoline,
         .entry = ap_main,
         .check = virt_status == STATUS_OK ? virt_cpu_check : NULL,
+        .smt = options->smt,
+        .mitigations = options->mitigations,
         .test_skew = odd.tsc_skew,
         .test_stuck = odd.tsc_stuck,
     };
@@ -237,7 +239,7 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
     }
     sched_init();
     virt_status = virt_init(options, &virt_why);
-    start_cpus(options->test);
+    start_cpus(options);
     if (trace_init(&why) != STATUS_OK) {
         log_error("%s", why.text);
         end_with_failure();

@@ -411,6 +411,16 @@ static bool take_gdb(struct text value, void *target)
     return true;
 }
 
+static bool take_smt(struct text value, void *target)
+{
+    struct host_options *options = target;
+    options->smt = text_is(value, "share")  ? SMT_SHARE
+                   : text_is(value, "core") ? SMT_CORE
+                   : text_is(value, "off")  ? SMT_OFF
+                                            : SMT_AUTO;
+    return options->smt != SMT_AUTO;
+}
+
 static bool take_mitigations(struct text value, void *target)
 {
     struct host_options *options = target;
@@ -433,6 +443,7 @@ static const struct key host_keys[] = {
     {"dma",           take_dma,           "stop or keep"                                           },
     {"trace",         take_trace,         "serial or com2"                                         },
     {"gdb",           take_gdb,           "the name of a VM, then ,nowait and ,32 or ,64 if wanted"},
+    {"smt",           take_smt,           "share, core or off"                                     },
     {"mitigations",   take_mitigations,   "auto or off"                                            },
     {"monitor",       take_monitor,       "on, off or start"                                       },
     {"monitor.key",   take_monitor_key,   "a control key such as ^] or ^A; not ^I ^J ^M ^["        },
@@ -441,7 +452,7 @@ static const struct key host_keys[] = {
 
 static const struct key_table host_table = {
     host_keys, ARRAY_SIZE(host_keys),
-    "log= idle= vmx.disable= console= console.input= dma= trace= gdb= mitigations= monitor= monitor.key= test="};
+    "log= idle= vmx.disable= console= console.input= dma= trace= gdb= smt= mitigations= monitor= monitor.key= test="};
 
 /* Takes one word into *target and notes its key in *seen (bit n: row n of the table). */
 static enum status take_word(const struct key_table *table, struct text word, void *target, u32 *seen,

@@ -68,6 +68,9 @@ enum monitor_mode { MONITOR_ON, MONITOR_OFF, MONITOR_START };
 
 enum console_port { CONSOLE_ANY, CONSOLE_COM1, CONSOLE_SPCR, CONSOLE_PCI };
 
+/* Sibling threads of a core: any vCPUs, vCPUs of one VM, or left out. AUTO: CORE where the CPU is affected. */
+enum host_smt { SMT_AUTO, SMT_SHARE, SMT_CORE, SMT_OFF };
+
 struct host_options {
     enum log_level log;
     char vmx_disable[160]; /* the comma-separated list as written; vmx/ checks the names */
@@ -78,8 +81,9 @@ struct host_options {
     char gdb[VM_NAME_BYTES];           /* the VM that is debugged through COM2, "" if none */
     bool gdb_nowait;                   /* it starts without waiting for the debugger */
     u32 gdb_bits;                      /* 32 or 64: the registers that GDB is told of; 0: by the mode it finds */
-    bool mitigations;                  /* of what CPUs get wrong, where they cost something */
-    bool idle_monitor;                 /* the machine stays, with the monitor open, when the last VM has ended */
+    enum host_smt smt;
+    bool mitigations;  /* of what CPUs get wrong, where they cost something */
+    bool idle_monitor; /* the machine stays, with the monitor open, when the last VM has ended */
     enum monitor_mode monitor;
     u8 monitor_key; /* a control character */
     char test[32];  /* a fault for the test-suite to provoke, "" if none */
@@ -87,8 +91,8 @@ struct host_options {
 
 /*
  * Parses the hypervisor's command line (keys log=, idle=, vmx.disable=, console=, console.input=, dma=, trace=, gdb=,
- * mitigations=, monitor=, monitor.key=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones are
- * still taken, so that the machine can boot and report.
+ * smt=, mitigations=, monitor=, monitor.key=, test=). Unknown or bad options: STATUS_INVALID with *why; all good ones
+ * are still taken, so that the machine can boot and report.
  */
 COLD enum status host_options_parse(const char *line, struct host_options *out, struct refusal *why) MUST_CHECK;
 

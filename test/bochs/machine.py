@@ -140,13 +140,14 @@ def run_tool(tool, vms, arguments, options=""):
 
 
 def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, features="", limit=100, check=True,
-               kernel=None, com2=None):
-    """com2: a file for what comes out of the second serial port."""
+               kernel=None, com2=None, threads=1):
+    """com2: a file for what comes out of the second serial port; threads: so many CPUs in a row are siblings."""
     arguments = ["--cpus", cpus, "--model", model, "--memory", memory, "--time-limit", limit]
     arguments += ["--features", features] if features else []
     arguments += ["--kernel", kernel] if kernel else []
     arguments += [] if check else ["--no-check"]
     arguments += ["--com2", com2] if com2 else []
+    arguments += ["--threads", threads] if threads > 1 else []
     return run_tool("run-bochs", vms, arguments, options)
 
 

@@ -70,7 +70,9 @@ static struct cpu {
     u64 wake_tsc;
     u64 timer_tsc;
     bool kicked, notified, sleeping, done;
+    const struct vm *runs; /* whose guest is in virt_vcpu_run */
 } cpus[SIM_MAX_CPUS];
+static u32 thread_count = 1;
 
 static struct sim_result *result;
 static struct vm *vms[SIM_MAX_VMS];
@@ -707,6 +709,9 @@ void virt_vcpu_run(struct vcpu *vcpu)
         return;
     check_entry(guest, self->local.id);
     guest->on_cpu = self->local.id;
+    self->runs = vcpu->vm;
+    for (u32 i = 0; i < cpu_count; i++)
+        RULE(i / thread_count != self->local.id / thread_count || !cpus[i].runs || cpus[i].runs == vcpu->vm);
     vcpu_request(vcpu, VCPU_REQUEST_EVENT);
     while (guest->stays || prepare(guest)) {
         guest->stays = false;
@@ -718,6 +723,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
             act(self, guest);
     }
     guest->on_cpu = VCPU_NO_CPU;
+    self->runs = NULL;
     result->busy_tsc[self->local.id] += now - start;
 }
 
@@ -913,6 +919,14 @@ void sim_hold_between(struct vm *vm, u64 from_tsc, u64 to_tsc)
 {
     sim_hold_at(vm, from_tsc, true);
     sim_hold_at(vm, to_tsc, false);
+}
+
+void sim_with_threads(u32 threads)
+{
+    thread_count = threads;
+    for (u32 id = 0; id < cpu_count; id++)
+        if (id % threads)
+            sched_set_sibling(id, id - id % threads);
 }
 
 void sim_without_preemption_timer(void)

@@ -110,6 +110,11 @@ void sim_with_posted_interrupts(void);
 void sim_without_preemption_timer(void);
 
 /*
+ * After sim_begin: so many CPUs in a row are sibling threads of a core, and the rule is that they run one VM at a time.
+ */
+void sim_with_threads(u32 threads);
+
+/*
  * Runs a scenario in a process of its own, since the scheduler's state is static; returns what came of it. A broken
  * rule, a crash or no end within 60 s fails the test.
  */

@@ -4,7 +4,8 @@
  * (test/fake/sim.h) checks at each entry that a vCPU runs in one place, where it may, and has moved only to a CPU that
  * slept.
  *
- * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/lib/heap.c kernel/vm/vm.c
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/smt.c kernel/sched/wait.c kernel/lib/heap.c
+ * links: kernel/vm/vm.c
  * kernel/vm/spec.c kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c

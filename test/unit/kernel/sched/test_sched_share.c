@@ -3,7 +3,8 @@
  * Who gets how much of a CPU: weights, caps and limits of run time. Time is the simulated machine's (test/fake/sim.h);
  * a tick is a nanosecond.
  *
- * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/lib/heap.c kernel/vm/vm.c
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/smt.c kernel/sched/wait.c kernel/lib/heap.c
+ * links: kernel/vm/vm.c
  * kernel/vm/spec.c kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c

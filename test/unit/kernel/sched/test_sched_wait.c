@@ -3,7 +3,8 @@
  * Waiting and waking: sleep, timers, and HLT on a CPU that has something else to do or has not. Time is the simulated
  * machine's (test/fake/sim.h); a tick is a nanosecond.
  *
- * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/wait.c kernel/lib/heap.c kernel/vm/vm.c
+ * links: kernel/sched/sched.c kernel/sched/queue.c kernel/sched/smt.c kernel/sched/wait.c kernel/lib/heap.c
+ * links: kernel/vm/vm.c
  * kernel/vm/spec.c kernel/vm/vtimer.c kernel/vm/bus.c kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: kernel/vm/io.c kernel/vm/firmware.c kernel/clock.c test/fake/sim.c test/fake/host_memory.c

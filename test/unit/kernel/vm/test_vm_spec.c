@@ -378,6 +378,16 @@ static void test_host_options(void **state)
     assert_int_equal(host_options_parse("mitigations=auto", &options, &why), STATUS_OK);
     assert_true(options.mitigations);
     refuses_options("mitigations=on", "mitigations= takes auto or off");
+    assert_int_equal(host_options_parse("", &options, &why), STATUS_OK);
+    assert_int_equal(options.smt, SMT_AUTO);
+    assert_int_equal(host_options_parse("smt=share", &options, &why), STATUS_OK);
+    assert_int_equal(options.smt, SMT_SHARE);
+    assert_int_equal(host_options_parse("smt=core", &options, &why), STATUS_OK);
+    assert_int_equal(options.smt, SMT_CORE);
+    assert_int_equal(host_options_parse("smt=off", &options, &why), STATUS_OK);
+    assert_int_equal(options.smt, SMT_OFF);
+    refuses_options("smt=on", "smt= takes share, core or off");
+    assert_int_equal(options.smt, SMT_AUTO);
     assert_true(options.mitigations);
 
     refuses_options("log=loud test=x", "log=loud is not accepted; log= takes error, warn, info or debug");
