@@ -116,7 +116,8 @@ static COLD enum emulate_outcome call_check_branch(void *context, u64 rip)
 
 /*
  * The CPU has checked this before the access that exited; but another CPU may have replaced the instruction meanwhile,
- * and we must not raise the exception ourselves. SDM 2A 2.4 "AVX and SSE Instruction Exception Classification"
+ * and we must not raise the exception ourselves. SDM 3A table 13-1 "Action Taken for Combinations of OSFXSR,
+ * OSXMMEXCPT, SSE, SSE2, SSE3, EM, MP, and TS"; 2A 2.3 for VEX.
  */
 static COLD enum emulate_outcome call_check_vector(void *context, bool vex)
 {

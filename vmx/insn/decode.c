@@ -597,7 +597,7 @@ static ALWAYS_INLINE void set_register(const struct cursor *c, u32 number, struc
     out->register_index = (u8)(number | (c->rex & REX_R ? 8u : 0));
 }
 
-/* PUSH and POP: SDM 1 6.2.2 "Stack Alignment"; near branches have 64 bits in 64-bit mode: SDM 1 6.3.7 "Near Calls". */
+/* SDM 1 6.2.5 "Stack Behavior in 64-Bit Mode", 6.3.7 "Branch Functions in 64-Bit Mode" */
 static void set_stack_width(u8 operation, struct decode_insn *out)
 {
     bool branch = operation == DECODE_CALL || operation == DECODE_JMP || operation == DECODE_RET;
