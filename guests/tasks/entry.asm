@@ -3,7 +3,7 @@
 
 bits 32
 global task_entry, catch_entry, task16_entry, task16_iret, task16_stack, task16_runs, task16_eax, task16_error
-global task16_takes_error, vm86_code, vm86_end
+global task16_takes_error, vm86_code, vm86_end, user_code
 extern task_work, task_catch, resume_eip, main_tss
 
 STACK_BYTES equ 0x1000
@@ -46,6 +46,10 @@ task16_entry:
 task16_iret:
     iretd
     jmp task16_entry
+
+user_code:
+    int 0x2d
+    hlt
 
 ; Virtual-8086 mode, at any paragraph: what it may not do ends it.
 bits 16

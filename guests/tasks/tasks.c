@@ -519,6 +519,23 @@ static void virtual_8086(void)
            "a task in virtual-8086 mode");
 }
 
+/* CPL 3: INT n by a gate of its level to one more task, and back; then HLT, which it may not. */
+static void user_task(void)
+{
+    u32 before = task16_runs;
+
+    tasks_reset(NULL);
+    idt()[VECTOR_USER] = (u64)0xe500 << 32 | TASK16 << 16;
+    task16_takes_error = 0;
+    task->eip = (u32)user_code;
+    task->cs = USER_CODE;
+    task->ss = task->ds = task->es = task->fs = task->gs = USER_DATA;
+    far_call(TASK);
+    expect_caught(VECTOR_GP, 0, TASK, "HLT of a task at CPL 3");
+    expect(caught.eip == (u32)user_code + 2 && task->cs == USER_CODE && task->ss == USER_DATA, "a task at CPL 3");
+    expect(task16_runs == before + 1 && task16.link == TASK, "a task gate at CPL 3");
+}
+
 /* ---- NMI ---- */
 
 static volatile u32 *apic(u32 offset)
@@ -602,6 +619,7 @@ int guest_main(void)
     single_steps();
     local_tables();
     virtual_8086();
+    user_task();
     local_interrupts();
     nmi();
     test_segment_faults();

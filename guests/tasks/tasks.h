@@ -7,20 +7,21 @@
 
 #include "guests/lib/guest.h"
 
-#define VECTOR_DB  1u
-#define VECTOR_NMI 2u
-#define VECTOR_BP  3u
-#define VECTOR_OF  4u
-#define VECTOR_UD  6u
-#define VECTOR_DF  8u
-#define VECTOR_TS  10u
-#define VECTOR_NP  11u
-#define VECTOR_SS  12u
-#define VECTOR_GP  13u
-#define VECTOR_PF  14u
-#define VECTOR_IRQ 0x20u
-#define VECTOR_IPI 0x2eu
-#define VECTOR_INT 0x2fu
+#define VECTOR_DB   1u
+#define VECTOR_NMI  2u
+#define VECTOR_BP   3u
+#define VECTOR_OF   4u
+#define VECTOR_UD   6u
+#define VECTOR_DF   8u
+#define VECTOR_TS   10u
+#define VECTOR_NP   11u
+#define VECTOR_SS   12u
+#define VECTOR_GP   13u
+#define VECTOR_PF   14u
+#define VECTOR_IRQ  0x20u
+#define VECTOR_USER 0x2du
+#define VECTOR_IPI  0x2eu
+#define VECTOR_INT  0x2fu
 
 #define EFLAGS_TF 0x100u
 #define EFLAGS_NT 0x4000u
@@ -109,7 +110,7 @@ void test_paging(void);
 void test_pae(void);
 
 /* entry.asm */
-extern u8 task_entry[], catch_entry[], task16_entry[], task16_iret[], vm86_code[], vm86_end[];
+extern u8 task_entry[], catch_entry[], task16_entry[], task16_iret[], vm86_code[], vm86_end[], user_code[];
 extern u8 task16_stack[];
 extern volatile u32 task16_runs, task16_eax, task16_error, task16_takes_error;
 
