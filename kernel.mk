@@ -28,7 +28,8 @@ EXPLAIN_C := $(filter-out vmx/report/look.c,$(wildcard vmx/check/*.c vmx/report/
 $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.explain $@
 
 # What serves whoever sits at the console, snapshots among it, is counted apart, too, likewise: .monitor.
-MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c kernel/vm/layer.c vmx/cow.c
+MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c kernel/vm/snapshot.c kernel/vm/layer.c \
+	vmx/cow.c vmx/state.c
 $(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
 
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.

@@ -12,6 +12,7 @@ MONITOR_BYTES = 48 * KIB  # with snapshots
 VM_OVERHEAD_BYTES = 32 * KIB
 RECORDER_TICKS = 25
 FIRST_ENTRY_TICKS = 20_000_000
+RESTORE_TICKS = 60_000  # of a small guest that has written 20 pages since
 SHARE_ERROR = 2.0
 CROWD_PERCENT = 5.0
 HANDOVER_US = 10_000  # guests/handover on one CPU: 20 turns; a slice each would be 200,000

@@ -10,6 +10,12 @@
 
 /* Loads v on this CPU (a cheap no-op if it is the one that ran here last). */
 void vmx_load(struct vmx_vcpu *v);
+/*
+ * Makes the VMCS of a vCPU that is detached current, written for the first time if it has not been; returns what was
+ * current before, for vmx_close(). No guest is entered meanwhile.
+ */
+COLD hpa_t vmx_open(struct vmx_vcpu *v);
+COLD void vmx_close(struct vmx_vcpu *v, hpa_t previous);
 /* The guest's DR0 to DR3 and DR6, which no VMCS field switches, into the CPU. */
 static inline void vmx_load_debug_registers(const struct vmx_vcpu *v)
 {

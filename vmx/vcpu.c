@@ -395,6 +395,11 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     }
     vcpu->halted = vcpu->halted_masked = false;
     vcpu->sleep_until_tsc = 0;
+    if (sipi == VCPU_HAS_START) { /* its VMCS is written now, from its start state */
+        vmx_load(v);
+        return true;
+    }
+    vcpu->fresh = false;
     v->reinject.info = v->exception.info = 0;
     v->nmi_in_service = false;
     vmx_load(v);
@@ -508,4 +513,24 @@ void virt_vcpu_detach(struct vcpu *vcpu)
     CHECK(vmcs_clear(v->vmcs));
     v->launched = 0;
     v->active_cpu = VCPU_NO_CPU;
+}
+
+hpa_t vmx_open(struct vmx_vcpu *v)
+{
+    hpa_t previous = vmcs_current();
+
+    CHECK(v->active_cpu == VCPU_NO_CPU);
+    if (!v->configured)
+        initialize_region(v);
+    CHECK(vmcs_load(v->vmcs));
+    if (!v->configured)
+        configure(v);
+    return previous;
+}
+
+void vmx_close(struct vmx_vcpu *v, hpa_t previous)
+{
+    CHECK(vmcs_clear(v->vmcs));
+    if (previous.raw != VMCS_NONE)
+        CHECK(vmcs_load(previous));
 }

@@ -20,15 +20,17 @@
  * Hypercalls: VMCALL at CPL 0. EAX: number in, status out. Inputs EBX, ECX, EDX; outputs EBX, ECX, EDX. A 64-bit value
  * stands in two registers, the low half in the first one. Pointers are guest-physical addresses.
  */
-#define ROOTLET_CALL_VERSION       0 /* out EBX: ABI version */
-#define ROOTLET_CALL_CONSOLE_WRITE 1 /* EBX, ECX: address; EDX: bytes; out EBX: bytes written */
-#define ROOTLET_CALL_YIELD         2 /* lets another vCPU run */
-#define ROOTLET_CALL_CLOCK         3 /* out EBX, ECX: ns since the VM started; EDX: TSC frequency in kHz */
-#define ROOTLET_CALL_SLEEP_UNTIL   4 /* EBX, ECX: time in ns on that clock */
-#define ROOTLET_CALL_EXIT          5 /* EBX: status; does not return */
-#define ROOTLET_CALL_IDENTITY      6 /* out EBX: VM number; ECX: vCPU index; EDX: vCPUs of this VM */
-#define ROOTLET_CALL_START_VCPU    7 /* EBX: vCPU index; ECX: entry point; EDX: its EBX */
-#define ROOTLET_CALL_COUNT         8 /* the first number that is unknown */
+#define ROOTLET_CALL_VERSION       0  /* out EBX: ABI version */
+#define ROOTLET_CALL_CONSOLE_WRITE 1  /* EBX, ECX: address; EDX: bytes; out EBX: bytes written */
+#define ROOTLET_CALL_YIELD         2  /* lets another vCPU run */
+#define ROOTLET_CALL_CLOCK         3  /* out EBX, ECX: ns since the VM started; EDX: TSC frequency in kHz */
+#define ROOTLET_CALL_SLEEP_UNTIL   4  /* EBX, ECX: time in ns on that clock */
+#define ROOTLET_CALL_EXIT          5  /* EBX: status; does not return */
+#define ROOTLET_CALL_IDENTITY      6  /* out EBX: VM number; ECX: vCPU index; EDX: vCPUs of this VM */
+#define ROOTLET_CALL_START_VCPU    7  /* EBX: vCPU index; ECX: entry point; EDX: its EBX */
+#define ROOTLET_CALL_SNAPSHOT      8  /* out EBX: how often this call has returned before */
+#define ROOTLET_CALL_RESTORE       9  /* returns only if there is no snapshot: SNAPSHOT returns again */
+#define ROOTLET_CALL_COUNT         10 /* the first number that is unknown */
 
 #define ROOTLET_CALL_RESERVED 0x80000000 /* from here on: never assigned to a call */
 
@@ -39,7 +41,8 @@
 #define ROOTLET_ERROR_UNKNOWN  1 /* no such call */
 #define ROOTLET_ERROR_ARGUMENT 2 /* a value out of range */
 #define ROOTLET_ERROR_POINTER  3 /* a byte of the buffer is not in the VM's memory */
-#define ROOTLET_ERROR_STATE    4 /* the vCPU has been started already */
+#define ROOTLET_ERROR_STATE    4 /* the vCPU has been started already; there is no snapshot */
+#define ROOTLET_ERROR_MEMORY   5 /* the host has no memory for it */
 
 /* Guest-physical memory map. */
 #define ROOTLET_MEM_LOW_END  0x000a0000 /* RAM from 0 */

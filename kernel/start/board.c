@@ -12,6 +12,7 @@
 #include "kernel/clock.h"
 #include "kernel/frames.h"
 #include "kernel/lib/format.h"
+#include "kernel/lib/string.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
 #include "kernel/monitor/terminal.h"
@@ -330,6 +331,32 @@ static enum status attach(struct vm *vm, void *room)
     return pc_init(&board->pc, &board->host, &vm->bus, &vm->vcpus[0]->timers, clock_wall_seconds(), vm->spec.mem_bytes);
 }
 
+static void *pages_in(const struct vm *vm, const void *state)
+{
+    return (u8 *)(uintptr_t)state + bytes(vm->spec.cpus);
+}
+
+static void save(struct vm *vm, void *state)
+{
+    struct board *board = vm->devices;
+
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        vlapic_settle(&board->cpus[i].apic);
+    memcpy(state, board, bytes(vm->spec.cpus));
+    memcpy(pages_in(vm, state), vm->apic_pages, vm->spec.cpus * VLAPIC_PAGE_BYTES);
+}
+
+/* The PC first: LINT0 is its output. */
+static void copy(struct vm *vm, const void *state)
+{
+    struct board *board = vm->devices;
+    const struct board *from = state;
+
+    pc_copy(&board->pc, &from->pc);
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        vlapic_copy(&board->cpus[i].apic, &from->cpus[i].apic, (const u8 *)pages_in(vm, state) + i * VLAPIC_PAGE_BYTES);
+}
+
 static enum status load(struct vm *vm, const struct load_request *request, gpa_t acpi_root, struct start_state *start,
                         struct refusal *why)
 {
@@ -367,4 +394,4 @@ static bool describe(struct vm *vm, u32 n, char *text, size_t size)
     return pc_describe(&board->pc, n - vm->spec.cpus, text, size);
 }
 
-const struct vm_board board_pc = {bytes, load, attach, explain, describe, life_run_ended};
+const struct vm_board board_pc = {bytes, load, attach, save, copy, explain, describe, life_run_ended};

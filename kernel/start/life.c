@@ -15,6 +15,7 @@
 #include "kernel/start/life.h"
 #include "kernel/start/vms.h"
 #include "kernel/virt.h"
+#include "kernel/vm/snapshot.h"
 
 #define FIRST_DELAY_NS   1000000000ull
 #define LONGEST_DELAY_NS 60000000000ull
@@ -131,6 +132,7 @@ struct vm *life_list_runs(void)
 
 void life_forget_all(void)
 {
+    snapshot_forget_all();
     while (lives)
         forget(lives);
 }
@@ -275,7 +277,7 @@ static COLD bool policy_restarts(const struct life *life)
 /* The delay grows from one restart to the next, and begins anew after a good run. */
 static COLD void await_restart(struct life *life, u64 now)
 {
-    u64 ran_ns = clock_ns_from_tsc(life->vm->stop_tsc - life->vm->start_tsc);
+    u64 ran_ns = clock_ns_from_tsc(life->vm->stop_tsc - life->vm->born_tsc);
 
     if (ran_ns >= GOOD_RUN_NS)
         life->delay_ns = FIRST_DELAY_NS;
@@ -292,6 +294,7 @@ static void end_run(struct life *life, u64 now)
 {
     life->vm->over = false;
     life->force_tsc = UINT64_MAX;
+    snapshot_forget_own(life->vm);
     if (life->again) {
         life->state = LIFE_RESTARTING;
         life->restart_tsc = now;
@@ -342,6 +345,9 @@ u64 life_work(u64 now)
 {
     u64 next;
 
+    for (struct life *life = lives; life; life = life->next)
+        if (life->vm && snapshot_serve(life->vm) && life->state != LIFE_PAUSED)
+            vm_resume(life->vm);
     while (work_once(now, &next)) {
         sched_share_cpu();
         now = cpu_tsc();

@@ -209,7 +209,8 @@ static enum status gather(const struct life *life, struct load_request *request,
 enum status vms_make(const struct life *life, u32 restart, struct vm **out, struct refusal *why)
 {
     static struct load_request request;
-    const struct vm_setup setup = {&life->spec, &request, board, life->id, restart};
+    const struct vm_setup setup = {
+        .spec = &life->spec, .request = &request, .board = board, .id = life->id, .restart = restart};
     enum status status = gather(life, &request, why);
 
     if (status == STATUS_OK)

@@ -7,6 +7,7 @@
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
 #include "kernel/sched/sched.h"
+#include "kernel/vm/snapshot.h"
 
 static u64 pair(u32 low, u32 high)
 {
@@ -125,6 +126,19 @@ static u64 yield(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
+/* What the two return is written when it is done. */
+static u64 snapshot(struct vcpu *vcpu, u64 *registers)
+{
+    (void)registers;
+    return snapshot_request(vcpu, VM_WISH_SNAPSHOT) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
+}
+
+static u64 restore(struct vcpu *vcpu, u64 *registers)
+{
+    (void)registers;
+    return snapshot_request(vcpu, VM_WISH_RESTORE) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
+}
+
 static u64 version(struct vcpu *vcpu, u64 *registers)
 {
     (void)vcpu;
@@ -135,8 +149,15 @@ static u64 version(struct vcpu *vcpu, u64 *registers)
 _Static_assert(HYPERCALL_COUNT == ROOTLET_CALL_COUNT, "every call of the ABI has a row");
 _Static_assert(HYPERCALL_UNKNOWN == ROOTLET_ERROR_UNKNOWN, "the ABI's status for an unknown call");
 
-hypercall_t *const hypercall_table[HYPERCALL_COUNT] = {
-    [ROOTLET_CALL_VERSION] = version,   [ROOTLET_CALL_CONSOLE_WRITE] = console_write, [ROOTLET_CALL_YIELD] = yield,
-    [ROOTLET_CALL_CLOCK] = clock,       [ROOTLET_CALL_SLEEP_UNTIL] = sleep_until,     [ROOTLET_CALL_EXIT] = exit_vm,
-    [ROOTLET_CALL_IDENTITY] = identity, [ROOTLET_CALL_START_VCPU] = start_vcpu,
+hypercall_t *const hypercall_table[HYPERCALL_ROOM] = {
+    [ROOTLET_CALL_VERSION] = version,
+    [ROOTLET_CALL_CONSOLE_WRITE] = console_write,
+    [ROOTLET_CALL_YIELD] = yield,
+    [ROOTLET_CALL_CLOCK] = clock,
+    [ROOTLET_CALL_SLEEP_UNTIL] = sleep_until,
+    [ROOTLET_CALL_EXIT] = exit_vm,
+    [ROOTLET_CALL_IDENTITY] = identity,
+    [ROOTLET_CALL_START_VCPU] = start_vcpu,
+    [ROOTLET_CALL_SNAPSHOT] = snapshot,
+    [ROOTLET_CALL_RESTORE] = restore,
 };

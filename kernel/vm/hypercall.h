@@ -10,8 +10,9 @@
 /* The registers of a call, numbered as instructions encode them. Only the low 32 bits carry arguments. */
 enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL_EBX };
 
-#define HYPERCALL_COUNT   8u
-#define HYPERCALL_UNKNOWN 1u /* the status of a number without a call */
+#define HYPERCALL_COUNT   10u
+#define HYPERCALL_ROOM    16u /* of the table: for a mask, which needs a power of two */
+#define HYPERCALL_UNKNOWN 1u  /* the status of a number without a call */
 
 /*
  * Executes one call of the running vCPU, on its CPU, with no lock held: returns the status for EAX and writes results
@@ -19,6 +20,6 @@ enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL
  * the number is below vcpu->hypercalls (0 for a stealthy VM, else HYPERCALL_COUNT), the guest's CPL is 0.
  */
 typedef u64 hypercall_t(struct vcpu *vcpu, u64 *registers);
-extern hypercall_t *const hypercall_table[HYPERCALL_COUNT];
+extern hypercall_t *const hypercall_table[HYPERCALL_ROOM];
 
 #endif

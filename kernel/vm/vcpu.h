@@ -40,9 +40,10 @@ enum vcpu_pause { VCPU_PAUSE_NOT, VCPU_PAUSE_NOW, VCPU_PAUSE_AT_HALT };
  * It is one word, so that an INIT or a SIPI that comes meanwhile is never lost. SDM 3A 8.4.3 "MP Initialization
  * Protocol Algorithm for MP Systems"
  */
-#define VCPU_RUNS           0u /* a SIPI means nothing to it */
-#define VCPU_WAITS_FOR_SIPI 1u /* so does each vCPU but the first at power-up */
-#define VCPU_HAS_SIPI       2u /* and more: plus the vector */
+#define VCPU_RUNS           0u                     /* a SIPI means nothing to it */
+#define VCPU_WAITS_FOR_SIPI 1u                     /* so does each vCPU but the first at power-up */
+#define VCPU_HAS_SIPI       2u                     /* and more: plus the vector */
+#define VCPU_HAS_START      (VCPU_HAS_SIPI + 256u) /* it is fresh, and has a start state */
 
 struct vcpu {
     union {
@@ -65,6 +66,7 @@ struct vcpu {
     u64 timer_ns;      /* the earliest of `timers` when it was last looked at... */
     u64 timer_tsc;     /* ... and as a host TSC value */
 
+    bool fresh;          /* started, but its VM went back to before that: as if it had not been */
     bool halted;         /* in HLT: an interrupt makes it ready */
     bool halted_masked;  /* in HLT with interrupts off: only an NMI ends it */
     bool halted_counted; /* counted in its VM's halted_count: blocked, and nothing of its own could wake it */

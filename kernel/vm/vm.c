@@ -258,9 +258,9 @@ static enum status create_vcpus(struct vm *vm, const struct start_state *start, 
     return STATUS_OK;
 }
 
-static enum status build(struct vm *vm, const struct load_request *request, struct refusal *why)
+static enum status fill_memory(struct vm *vm, const struct load_request *request, struct start_state *start,
+                               struct refusal *why)
 {
-    struct start_state start;
     gpa_t acpi_root;
     enum status status = guest_firmware_install(&vm->memory);
 
@@ -272,7 +272,14 @@ static enum status build(struct vm *vm, const struct load_request *request, stru
         status = guest_smbios_install(&vm->memory, &vm->spec);
     if (status != STATUS_OK)
         return refuse(why, status, "the firmware area cannot be written");
-    status = vm->board->load(vm, request, acpi_root, &start, why);
+    return vm->board->load(vm, request, acpi_root, start, why);
+}
+
+static enum status build(struct vm *vm, const struct load_request *request, struct refusal *why)
+{
+    struct start_state start = {.mode = START_REAL16};
+    enum status status = request ? fill_memory(vm, request, &start, why) : STATUS_OK;
+
     if (status == STATUS_OK)
         status = virt_vm_create(vm, why);
     if (status != STATUS_OK)
@@ -313,6 +320,16 @@ void vm_change(struct vm *vm, const struct vm_spec *spec)
             sched_notify(vm->vcpus[i], VCPU_REQUEST_RESCHEDULE);
 }
 
+static enum status get_memory(struct vm *vm, const struct vm_setup *setup, struct refusal *why)
+{
+    if (setup->request)
+        return guest_memory_allocate(&vm->memory, vm->spec.mem_bytes, why);
+    vm->is_copy = true;
+    if (guest_memory_share(&vm->memory, setup->memory) == STATUS_OK)
+        return STATUS_OK;
+    return refuse(why, STATUS_NO_MEMORY, "no memory for the VM's layer: %lu frames are free", frames_free_count());
+}
+
 static enum status create(const struct vm_setup *setup, struct vm **out, struct refusal *why)
 {
     const struct vm_spec *spec = setup->spec;
@@ -339,7 +356,7 @@ static enum status create(const struct vm_setup *setup, struct vm **out, struct 
     bus_init(&vm->bus);
     if (frames_allocate(VM_KEPT_BYTES / FRAME_BYTES, 1, &frame) == STATUS_OK)
         vm->kept = phys_to_virt(frame);
-    status = guest_memory_allocate(&vm->memory, spec->mem_bytes, why);
+    status = get_memory(vm, setup, why);
     if (status == STATUS_OK) {
         status = build(vm, setup->request, why);
         if (status == STATUS_OK) {
@@ -378,14 +395,29 @@ static struct restart_text restart_text(const struct vm *vm)
     return out;
 }
 
+/* A copy goes on where its original was: which of its vCPUs have started, it knows. */
+static void start_copied(struct vcpu *vcpu)
+{
+    if (!vcpu->started)
+        return;
+    __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
+    sched_add(vcpu);
+}
+
 void vm_start(struct vm *vm)
 {
-    vm->start_tsc = cpu_tsc();
+    vm->born_tsc = cpu_tsc();
     trace_event(TRACE_VM_START, vm->vcpus[0], 0);
     log_event("vm start name=%s kind=%s mem=%lu cpus=%u%s", vm->spec.name, image_kind_name(vm->spec.kind),
               vm->spec.mem_bytes, vm->spec.cpus, restart_text(vm).text);
     log_info("vm memory name=%s overhead_bytes=%lu", vm->spec.name, (u64)(vm->overhead_frames * FRAME_BYTES));
     __atomic_fetch_add(&sharing, 1, __ATOMIC_RELAXED);
+    if (UNLIKELY(vm->is_copy)) {
+        for (u32 i = 0; i < vm->spec.cpus; i++)
+            start_copied(vm->vcpus[i]);
+        return;
+    }
+    vm->start_tsc = vm->born_tsc;
     vm->vcpus[0]->started = 1;
     sched_add(vm->vcpus[0]);
 }
@@ -409,11 +441,31 @@ static bool end_wait(struct vcpu *vcpu, u32 sipi)
     return __atomic_compare_exchange_n(&vcpu->sipi, &expected, sipi, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* It blocks on its home CPU, as if it waited for SIPI. Of two that come here the first one wins. */
+static COLD bool start_fresh(struct vcpu *vcpu, const struct start_state *start)
+{
+    vm_lock(vcpu->vm);
+    bool waits = vcpu->fresh && __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) == VCPU_WAITS_FOR_SIPI;
+    if (waits) {
+        virt_vcpu_set_start(vcpu, start);
+        vcpu->fresh = false;
+        waits = end_wait(vcpu, VCPU_HAS_START);
+    }
+    vm_unlock(vcpu->vm);
+    if (waits)
+        sched_notify(vcpu, VCPU_REQUEST_EVENT);
+    return waits;
+}
+
 bool vm_start_vcpu(struct vm *vm, u32 index, const struct start_state *start)
 {
     struct vcpu *vcpu = index < vm->spec.cpus ? vm->vcpus[index] : NULL;
 
-    if (!vcpu || __atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) || !end_wait(vcpu, VCPU_RUNS))
+    if (!vcpu)
+        return false;
+    if (UNLIKELY(vcpu->fresh))
+        return start_fresh(vcpu, start);
+    if (__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) || !end_wait(vcpu, VCPU_RUNS))
         return false;
     return start_waiting(vcpu, start);
 }
@@ -546,6 +598,8 @@ void vm_pause(struct vm *vm)
 
 void vm_resume(struct vm *vm)
 {
+    if (__atomic_load_n(&vm->wish, __ATOMIC_SEQ_CST) != VM_WISH_NONE)
+        return;
     for (u32 i = 0; i < vm->spec.cpus; i++)
         sched_release(vm->vcpus[i]);
 }
@@ -651,7 +705,7 @@ struct vm_sums vm_sums(const struct vm *vm)
 {
     struct vm_sums sums = vm->before;
 
-    sums.wall_tsc += vm->stop_tsc - vm->start_tsc;
+    sums.wall_tsc += vm->stop_tsc - vm->born_tsc;
     for (u32 i = 0; i < vm->spec.cpus; i++) {
         sums.run_tsc += vm->vcpus[i]->run_tsc;
         sums.slices += vm->vcpus[i]->slices;

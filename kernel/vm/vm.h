@@ -33,6 +33,9 @@ enum vm_stop_reason {
     VM_STOP_NO_MEMORY,
 };
 
+/* What a guest asks of the boot CPU's work: snapshot.h. */
+enum vm_wish { VM_WISH_NONE, VM_WISH_SNAPSHOT, VM_WISH_RESTORE };
+
 #define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       128
 #define VM_WHERE_BYTES        80
@@ -82,6 +85,7 @@ struct vm {
 
     struct spinlock lock; /* devices, bus, timers of vCPU 0, console line */
     u64 start_tsc;        /* guest time 0 */
+    u64 born_tsc;         /* when it began to run: later, if it is a copy of another */
     u64 limit_tsc;        /* UINT64_MAX: none */
     u64 watchdog_tsc;     /* 0: none */
     struct vm_watch watch[VM_MAX_VCPUS];
@@ -99,6 +103,9 @@ struct vm {
     bool input_waiting;                         /* atomic: take_input is due */
     bool button_pressed;                        /* atomic: press_power_button is due, with it */
     u32 halted_count;                           /* atomic: vCPUs halted for good or never started */
+    bool is_copy;                               /* it began as another VM's snapshot */
+    u32 wish;   /* atomic, enum vm_wish: while there is one, nobody lets its vCPUs go but who grants it */
+    u32 wisher; /* index of the vCPU that made the wish */
 
     char line[VM_CONSOLE_LINE_BYTES];
     u32 line_length;
@@ -141,6 +148,10 @@ struct vm_board {
     enum status (*load)(struct vm *vm, const struct load_request *request, gpa_t acpi_root, struct start_state *start,
                         struct refusal *why);
     enum status (*attach)(struct vm *vm, void *room);
+    /* The state of devices and local APICs, into device_bytes() and then 4 KiB for each vCPU; and into the devices of
+     * this VM or of another one with as many vCPUs. No vCPU runs. */
+    void (*save)(struct vm *vm, void *state);
+    void (*copy)(struct vm *vm, const void *state);
     /* The VM has stopped, and its memory is still there: prints what led to it, before the stop line. */
     void (*explain)(struct vm *vm);
     /* A word on device `n` and its state, without a lock: what it does meanwhile may show half. False: there are no
@@ -160,7 +171,8 @@ struct vm_watcher {
 
 struct vm_setup {
     const struct vm_spec *spec;
-    const struct load_request *request;
+    const struct load_request *request; /* NULL: the memory is what `memory` has, shared, and nothing is loaded */
+    struct layer *memory;
     const struct vm_board *board;
     u32 id;
     u32 restart; /* as struct vm's */
@@ -170,7 +182,7 @@ struct vm_setup {
  * Builds the VM: memory, image, EPT, vCPUs, devices. The vCPUs are not queued yet. On refusal nothing is held.
  */
 enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refusal *why) MUST_CHECK;
-/* Sets guest time 0, announces the VM and queues its boot vCPU. */
+/* Sets guest time 0, announces the VM and queues its boot vCPU; of a copy, all that had started. */
 void vm_start(struct vm *vm);
 /* Frees the object of a stopped VM. */
 void vm_destroy(struct vm *vm);

@@ -846,10 +846,11 @@ static void ended(struct vm *vm)
 
 struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts)
 {
-    static const struct vm_board board = {device_bytes, load, attach, explain, NULL, ended};
+    static const struct vm_board board = {
+        .device_bytes = device_bytes, .load = load, .attach = attach, .explain = explain, .ended = ended};
     static const struct vm_watcher watcher = {paused, watched_vm_ended};
     struct load_request request = {.vm_name = spec->name};
-    const struct vm_setup setup = {spec, &request, &board, vm_count, 0};
+    const struct vm_setup setup = {.spec = spec, .request = &request, .board = &board, .id = vm_count};
     struct refusal why;
 
     scripts_of[vm_count] = scripts;

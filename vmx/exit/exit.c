@@ -218,7 +218,7 @@ static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
     return OUTCOME_SKIP;
 }
 
-_Static_assert((HYPERCALL_COUNT & (HYPERCALL_COUNT - 1)) == 0, "a mask needs a power of two");
+_Static_assert((HYPERCALL_ROOM & (HYPERCALL_ROOM - 1)) == 0, "a mask needs a power of two");
 
 static enum outcome vmcall_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
@@ -228,7 +228,7 @@ static enum outcome vmcall_exit(struct vmx_vcpu *v, struct trace_record *record)
     record->detail = number;
     if (UNLIKELY((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || number >= v->base.hypercalls))
         return refused_hypercall(v);
-    v->gpr[GPR_RAX] = hypercall_table[SPECULATION_MASK(rax, HYPERCALL_COUNT)](&v->base, v->gpr);
+    v->gpr[GPR_RAX] = hypercall_table[SPECULATION_MASK(rax, HYPERCALL_ROOM)](&v->base, v->gpr);
     return OUTCOME_SKIP;
 }
 

@@ -26,8 +26,22 @@
 #include "kernel/start/life.h"
 #include "kernel/start/vms.h"
 #include "kernel/virt.h"
+#include "kernel/vm/snapshot.h"
 
 #define SECOND 1000000000ull
+
+bool snapshot_serve(struct vm *vm)
+{
+    (void)vm;
+    return false;
+}
+
+void snapshot_forget_own(const struct vm *vm)
+{
+    (void)vm;
+}
+
+void snapshot_forget_all(void) {}
 
 static struct refusal why;
 static u64 now;
@@ -130,7 +144,7 @@ enum status vms_make(const struct life *life, u32 restart, struct vm **out, stru
 
 void vm_start(struct vm *vm)
 {
-    vm->start_tsc = now;
+    vm->born_tsc = now;
     did.started++;
 }
 
@@ -143,7 +157,7 @@ void vm_destroy(struct vm *vm)
 struct vm_sums vm_sums(const struct vm *vm)
 {
     struct vm_sums sums = vm->before;
-    sums.wall_tsc += vm->stop_tsc - vm->start_tsc;
+    sums.wall_tsc += vm->stop_tsc - vm->born_tsc;
     return sums;
 }
 
@@ -253,7 +267,7 @@ static struct life *make(const char *line)
 /* The VM's run is over after `seconds` of it; life.c has looked. Returns when it wants to look again. */
 static u64 end(struct life *life, enum vm_stop_reason reason, bool clean, u64 seconds)
 {
-    now = life->vm->start_tsc + seconds * SECOND > now ? life->vm->start_tsc + seconds * SECOND : now;
+    now = life->vm->born_tsc + seconds * SECOND > now ? life->vm->born_tsc + seconds * SECOND : now;
     vm_stop(life->vm, reason, NULL);
     life->vm->clean = clean;
     life->vm->stop_tsc = now;

@@ -19,6 +19,7 @@
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
 #include "kernel/vm/hypercall.h"
+#include "kernel/vm/snapshot.h"
 #include "test/fake/cpu.h"
 #include "test/fake/host_memory.h"
 
@@ -87,6 +88,16 @@ bool vm_start_vcpu(struct vm *which, u32 index, const struct start_state *start)
     return start_succeeds;
 }
 
+static enum vm_wish wish;
+static bool wish_is_taken;
+
+bool snapshot_request(struct vcpu *which, enum vm_wish wanted)
+{
+    assert_ptr_equal(which, &vcpu);
+    wish = wanted;
+    return wish_is_taken;
+}
+
 static int set_up(void **state)
 {
     struct refusal why;
@@ -146,7 +157,7 @@ static void assert_write_error(u64 expected, u64 address, u32 bytes)
 static void test_every_number_has_a_call(void **state)
 {
     (void)state;
-    assert_int_equal(HYPERCALL_COUNT, 8);
+    assert_int_equal(HYPERCALL_COUNT, 10);
     for (u32 i = 0; i < HYPERCALL_COUNT; i++)
         assert_non_null(hypercall_table[i]);
 }
@@ -309,6 +320,19 @@ static void test_start_vcpu(void **state)
     assert_error(ROOTLET_ERROR_STATE, ROOTLET_CALL_START_VCPU, 1, 0, 0);
 }
 
+static void test_snapshot_and_restore(void **state)
+{
+    (void)state;
+    wish_is_taken = true;
+    assert_error(ROOTLET_OK, ROOTLET_CALL_SNAPSHOT, 1, 2, 3); /* the rest is written when it is done */
+    assert_int_equal(wish, VM_WISH_SNAPSHOT);
+    assert_error(ROOTLET_OK, ROOTLET_CALL_RESTORE, 1, 2, 3);
+    assert_int_equal(wish, VM_WISH_RESTORE);
+    wish_is_taken = false;
+    assert_error(ROOTLET_ERROR_STATE, ROOTLET_CALL_SNAPSHOT, 1, 2, 3);
+    assert_error(ROOTLET_ERROR_STATE, ROOTLET_CALL_RESTORE, 1, 2, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +347,7 @@ int main(void)
         cmocka_unit_test_setup(test_sleep, set_up),
         cmocka_unit_test_setup(test_yield_and_exit, set_up),
         cmocka_unit_test_setup(test_start_vcpu, set_up),
+        cmocka_unit_test_setup(test_snapshot_and_restore, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

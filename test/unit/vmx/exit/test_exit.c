@@ -128,8 +128,7 @@ static u64 test_call(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
-hypercall_t *const hypercall_table[HYPERCALL_COUNT] = {test_call, test_call, test_call, test_call,
-                                                       test_call, test_call, test_call, test_call};
+hypercall_t *const hypercall_table[HYPERCALL_ROOM] = {[0 ... HYPERCALL_COUNT - 1] = test_call};
 
 static int set_up(void **state)
 {

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""VMs that are snapshotted and go back: guests/rewind does it to itself by hypercall, and checks what it finds."""
+import re
+
+import pytest
+
+import bounds
+
+TICKS_PER_US = 50  # a tick is an instruction, and the TSC of test machines has 50 MHz
+
+
+def times(run, name):
+    """How often the snapshot had returned, and when, in us of guest time."""
+    return [(int(n), int(us)) for n, us in re.findall(r"rewind times=(\d+) us=(\d+)", "\n".join(run.output(name)))]
+
+
+@pytest.fixture(scope="module")
+def rewound(boot):
+    return boot(
+        "build/guests/rewind.elf vm=one mem=8M -- restores=8\n"
+        "build/guests/rewind.elf vm=soft mem=4M apicv=off -- restores=8\n"
+        "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=8\n"
+        "build/guests/rewind.elf vm=three mem=4M cpus=3 -- restores=4 pages=200\n"
+        "build/guests/hello.elf vm=neighbour mem=8M\n",
+        cpus=2, limit=200)
+
+
+def test_all_is_as_it_was(rewound):
+    """Memory, devices, and the other vCPUs' work are; armed timers fire each time; no frame is lost."""
+    rewound.check_good_end()
+    for name, restores, vcpus in ("one", 8, 1), ("soft", 8, 1), ("two", 8, 2), ("three", 4, 3):
+        assert f"rewind ok restores={restores} vcpus={vcpus}" in rewound.output(name), str(rewound)
+        assert [n for n, _ in times(rewound, name)] == list(range(restores + 1))
+
+
+def test_time_goes_on(rewound):
+    for name in "one", "soft", "two", "three":
+        clock = [us for _, us in times(rewound, name)]
+        assert clock == sorted(clock) and len(set(clock)) == len(clock), clock
+
+
+def test_what_a_restore_costs(boot):
+    """With the copies of the 20 pages that are written in between, the accesses to devices, and the way there and
+    back; the last hundred as much as the first."""
+    run = boot("build/guests/rewind.elf vm=fuzz mem=8M -- restores=1000 plain=1\n", limit=100)
+    run.check_good_end()
+    at = dict(times(run, "fuzz"))
+    first, last = (at[100] - at[1]) / 99, (at[1000] - at[900]) / 100
+    assert first * TICKS_PER_US < bounds.RESTORE_TICKS and last < first * 1.02, (first, last)
+
+
+def test_on_each_way_of_the_cpu(boot):
+    """Without large pages, VPIDs or the preemption timer, and with the CPU's own interrupt delivery."""
+    lines = "build/guests/rewind.elf vm=one mem=4M -- restores=3\n" \
+            "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=3\n"
+    for options in "vmx.disable=ept-2m,vpid", "vmx.disable=preemption-timer":
+        run = boot(lines, options, cpus=2, limit=100)
+        run.check_good_end()
+    run = boot(lines.replace("mem=4M", "mem=4M apicv=on"), cpus=1, limit=100)
+    run.check_good_end()
