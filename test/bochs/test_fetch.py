@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What tools/fetch-payloads does when an archive has moved on, and that the tests of what is gone are skipped by name.
 No machine is booted."""
+import gzip
 import os
 import shutil
 import subprocess
@@ -16,16 +17,19 @@ lists=$(cat lists 2>/dev/null || echo old)
 case "$1 $2" in
 "policy multiboot") [ "$lists" = "$HAS" ] && echo "  Candidate: 1.0" || echo "  Candidate: (none)" ;;
 "policy linux-image-amd64") echo "  Candidate: 6.1" ;;
+"policy gnumach-image-1-486") [ "$APT_CONFIG" ] && echo "  Candidate: $I386" || echo "  Candidate: 1.8" ;;
 "depends linux-image-amd64") echo "  Depends: linux-image-6.1.0-$lists-amd64" ;;
 esac
 """
 APT_GET = """\
 #!/bin/sh
 case $1 in
+indextargets) printf 'deb http://x/ s-updates main\ndeb http://x/ s main\n' ;;
 update) [ -z "$OFFLINE" ] && echo new >"$TREE/lists" ;;
 download)
     case $3 in
     multiboot | linux-image-6.1.0-new-amd64) cp "$TREE/x.deb" . ;;
+    gnumach-image-1-486) cp "$TREE/mach${APT_CONFIG:+32}.deb" . ;;
     *) echo "E: 404 Not Found" && exit 100 ;;
     esac
     ;;
@@ -76,6 +80,31 @@ def test_a_package_that_is_gone_is_named(tree):
     assert os.listdir(tree / "build/payloads") == ["multiboot-kernel.missing"]
     assert fetch(tree, "multiboot", HAS="new").returncode == 0
     assert os.listdir(tree / "build/payloads") == ["multiboot-kernel"]
+
+
+@pytest.fixture
+def mach(tree):
+    """A kernel of each architecture."""
+    for name in ("mach", "mach32"):
+        shutil.copytree(tree / "deb/DEBIAN", tree / name / "DEBIAN")
+        (tree / name / "boot").mkdir()
+        (tree / name / "boot/gnumach-1.8.gz").write_bytes(gzip.compress(name.encode()))
+        subprocess.run(["dpkg-deb", "-b", name, f"{name}.deb"], cwd=tree, check=True, capture_output=True)
+    return tree
+
+
+def test_another_architecture_has_lists_of_its_own(mach):
+    assert fetch(mach, "gnumach", I386="1.8").returncode == 0
+    payloads = mach / "build/payloads"
+    assert (payloads / "gnumach.elf").read_text() == "mach" and (payloads / "gnumach32.elf").read_text() == "mach32"
+    assert (payloads / "i386/sources.list").read_text() == "deb http://x/ s main\n"
+
+
+def test_a_release_without_the_other_architecture(mach):
+    assert fetch(mach, "gnumach", I386="(none)").returncode == 3
+    payloads = mach / "build/payloads"
+    assert (payloads / "gnumach.elf").exists() and (payloads / "gnumach32.elf.missing").exists()
+    assert not (payloads / "gnumach32.gz.missing").exists()
 
 
 @pytest.mark.parametrize("group", ("multiboot", "linux-standard"))
