@@ -239,7 +239,7 @@ static void give_registers_back(struct vmx_vcpu *v)
 
     write_debug_registers(v, d->guest_dr, d->guest_dr6);
     vmcs_write(GUEST_DR7, d->guest_dr7);
-    if (d->guest_used)
+    if (d->guest_used || d->guest_dr7 & POINTS_DR7_ENABLES) /* or it has enabled one meanwhile */
         vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     else
         vmx_points_end(v);

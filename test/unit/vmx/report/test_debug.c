@@ -250,7 +250,7 @@ static void test_debug_registers_on_loan(void **state)
     (void)state;
     bench.v.dr[0] = 0x77;
     bench.v.dr6 = 0xffff0ff1;
-    VMCS_SET(GUEST_DR7, 0x402);
+    VMCS_SET(GUEST_DR7, 0x600);
     let_run(watch, (struct debug_step){.on = false});
     assert_int_equal(fake_cpu.dr0, 0x1000);
     assert_int_equal(fake_cpu.dr1, 0x3000);
@@ -270,7 +270,7 @@ static void test_debug_registers_on_loan(void **state)
     virt_debug_save(&bench.v.base, &registers);
     assert_int_equal(bench.v.dr[0], 0x77);
     assert_int_equal(bench.v.dr6, 0xffff0ff1);
-    assert_int_equal(vmcs_read(GUEST_DR7), 0x402);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x600);
     assert_false(bench.v.debug_used);
     assert_true(vmcs_read(PROC_CONTROLS) & PROC_MOV_DR_EXITING);
     assert_false(debug_exit(1)); /* the guest's again */
@@ -296,6 +296,21 @@ static u64 mov_dr(unsigned dr, bool from, u64 value)
     bench.v.gpr[GPR_RCX] = value;
     assert_int_equal(vmx_debug_mov_dr(&bench.v), OUTCOME_SKIP);
     return bench.v.gpr[GPR_RCX];
+}
+
+/* The guest enables its first breakpoint while the registers are lent: it has them when they come back. */
+static void test_breakpoint_that_is_enabled_meanwhile(void **state)
+{
+    (void)state;
+    let_run(watch, (struct debug_step){.on = false});
+    mov_dr(0, false, 0x5000);
+    mov_dr(7, false, 1);
+    assert_int_equal(vmcs_read(GUEST_DR7), watch.dr7);
+    virt_debug_save(&bench.v.base, &registers);
+    assert_true(bench.v.debug_used);
+    assert_int_equal(bench.v.dr[0], 0x5000);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x401);
+    assert_false(vmcs_read(PROC_CONTROLS) & PROC_MOV_DR_EXITING);
 }
 
 /* The guest goes on believing in its own. */
@@ -552,6 +567,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_range, set_up),
         cmocka_unit_test_setup(test_debug_registers_on_loan, set_up),
         cmocka_unit_test_setup(test_loan_of_registers_that_the_guest_uses, set_up),
+        cmocka_unit_test_setup(test_breakpoint_that_is_enabled_meanwhile, set_up),
         cmocka_unit_test_setup(test_mov_dr_meanwhile, set_up),
         cmocka_unit_test_setup(test_an_instruction_breakpoint_that_comes_second, set_up),
         cmocka_unit_test_setup(test_int3, set_up),
