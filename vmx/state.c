@@ -158,7 +158,7 @@ static void load_vmcs(struct vmx_vcpu *v, const struct state *s)
         vmcs_write_raw(fields[i], s->fields[i]);
     if (!s->debug_used)
         proc |= vmx_features.controls.value[VMX_PROC] & PROC_MOV_DR_EXITING;
-    vmcs_write(PROC_CONTROLS, proc | s->windows);
+    vmcs_write(PROC_CONTROLS, proc | (s->windows & ~(u32)EVENT_TRAP_FIRST));
     vmcs_write(TSC_OFFSET, s->tsc_offset);
     vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
     vmx_close(v, previous);
