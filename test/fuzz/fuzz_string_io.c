@@ -56,9 +56,10 @@ u64 vm_note_moved_timers(struct vm *vm, u64 value)
     return value;
 }
 
-void vm_write_effects(struct vcpu *vcpu)
+bool vm_write_effects(struct vcpu *vcpu)
 {
-    (void)vcpu;
+    vcpu->vm->write_effect = false;
+    return true;
 }
 
 u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
@@ -66,9 +67,10 @@ u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
     return bus_read_port(&vm->bus, port, bytes);
 }
 
-void vm_port_write_locked(struct vm *vm, u16 port, u8 bytes, u32 value)
+bool vm_port_write_locked(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
 {
-    bus_write_port(&vm->bus, port, bytes, value);
+    bus_write_port(&vcpu->vm->bus, port, bytes, value);
+    return true;
 }
 
 u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
