@@ -25,6 +25,10 @@ build/test/rules.mk: test/rules $(UNIT_C) $(wildcard test/fuzz/fuzz_*.c)
 
 build/test/test_guest_acpi: build/kernel/vm/dsdt.aml
 
+# The one test of assembly code that the kernel has.
+build/test/test_entry: build/vmx/entry.asm.o
+build/test/test_entry: HOST_CFLAGS += build/vmx/entry.asm.o -Wl,-z,noexecstack
+
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(FUZZERS)
 
