@@ -1,11 +1,48 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Every way in which a VM can end itself. Option: how=exit|poweroff|poweroff2|shutdown|halt|reset|keyboard|port92, and
- * for exit status=<n>. The default is how=exit status=0.
+ * for exit status=<n>; how=button: it powers itself off when somebody presses the ACPI power button. The default is
+ * how=exit status=0.
  */
 #include "guests/lib/guest.h"
+#include "guests/lib/interrupts.h"
 
 #define KEYBOARD_PULSE_RESET 0xfe
+#define PM_STATUS            ROOTLET_PORT_PM1A_EVENT
+#define PM_ENABLE            (ROOTLET_PORT_PM1A_EVENT + 2)
+#define PM_POWER_BUTTON      0x0100
+#define IRQ_PIT              0
+#define IRQ_SCI              9
+#define TICK_CLOCKS          59659u /* 50 ms: a guest that nothing can wake would end by itself */
+
+static volatile bool pressed;
+
+static void sci(struct interrupt_frame *frame)
+{
+    (void)frame;
+    if (!(cpu_in16(PM_STATUS) & PM_POWER_BUTTON))
+        return;
+    cpu_out16(PM_STATUS, PM_POWER_BUTTON);
+    pressed = true;
+}
+
+static void tick(struct interrupt_frame *frame)
+{
+    (void)frame;
+}
+
+static void wait_for_button(void)
+{
+    interrupts_init();
+    interrupts_set_irq(IRQ_SCI, sci);
+    interrupts_set_irq(IRQ_PIT, tick);
+    pit_set_periodic(TICK_CLOCKS);
+    cpu_out16(PM_ENABLE, PM_POWER_BUTTON);
+    while (!pressed)
+        cpu_wait_for_interrupt();
+    print("ends button=pressed\n");
+    cpu_out16(ROOTLET_PORT_PM1A_CONTROL, ROOTLET_PM1A_SLP_EN);
+}
 
 static bool how_is(const char *name)
 {
@@ -23,6 +60,8 @@ int guest_main(void)
     else if (how_is("shutdown"))
         for (const char *text = "Shutdown"; *text; text++)
             cpu_out8(ROOTLET_PORT_SHUTDOWN, (u8)*text);
+    else if (how_is("button"))
+        wait_for_button();
     else if (how_is("halt"))
         cpu_halt_for_good();
     else if (how_is("reset"))

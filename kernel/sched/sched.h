@@ -67,7 +67,8 @@ void sched_set_work(u64 (*work)(u64 now_tsc));
 void sched_request_work(void);
 /*
  * From work(), which may take long: after half a millisecond of it the CPU's other business gets a turn, a guest a
- * slice of some milliseconds. From anywhere else it does nothing.
+ * slice of some milliseconds. So work() holds no lock when it allocates frames or writes guest memory, which share.
+ * From anywhere else it does nothing.
  */
 void sched_share_cpu(void);
 /* From now on a slice is 1 ms: what a guest holds up (see docs/gdb-stub.md) waits no longer. Before the first vCPU

@@ -2,6 +2,7 @@
 """VMs that start again: restart=, restarts=, the delay between two runs; and watchdog=."""
 import pytest
 
+import session
 import vms
 
 TICKS_PER_MS = 50_000  # of Bochs's TSC
@@ -115,3 +116,94 @@ def test_many_runs_cost_the_same_and_lose_nothing(boot):
     """test/soak has 10,000 of them."""
     run = boot(vms.cycles(301), options="log=warn test=restart-at-once", cpus=2, limit=300)
     vms.check_cycles(run, 301)
+
+
+def test_a_kernel_that_panics_is_started_again(boot):
+    """Linux without a root file system resets its PC; the second run sees fresh memory and devices."""
+    kernel = "build/payloads/vmlinuz-cloud vm=lin mem=128M cpus=2 restart=on-failure restarts=1 "
+    run = boot(kernel + "-- console=ttyS0 panic=-1 cryptomgr.notests\n", cpus=2, memory=512, limit=900)
+    assert [stop["reason"] for stop in run.events("vm stop", name="lin")] == ["reset", "reset"], str(run)
+    panics = [line for line in run.output("lin") if "Kernel panic - not syncing: VFS" in line]
+    assert len(panics) == 2, str(run)
+    run.check_fail_end()
+
+
+# ---- orders ----
+
+SPIN = "build/guests/spinner.elf vm=spin mem=4M {keys}\n"
+BUTTON = "build/guests/ends.elf vm=button mem=4M restart=always -- how=button\n"
+TIMER = "build/guests/timer.elf vm=timer mem=4M -- ticks=1\n"
+
+
+def begin(text, options="monitor=start idle=monitor", cpus=1):
+    s = session.Session(text, options, cpus=cpus, limit=900)
+    s.child.timeout = 300  # what takes seconds of the machine's time takes long on a busy host
+    return s
+
+
+def state(s, name):
+    return s.ok("list").pairs("vm", name=name)[0]["state"]
+
+
+@pytest.mark.engines
+def test_no_watchdog_for_a_paused_vm():
+    """While it is paused another VM counts two seconds; after that it has what was left of its one and a half."""
+    with begin(SPIN.format(keys="watchdog=1500") + TIMER, "monitor=start", cpus=2) as s:
+        s.expect("rootlet> ")
+        s.ok("pause spin")
+        s.ok("start clock timer -- ticks=2000")
+        s.expect("vm stop name=clock reason=halt")
+        assert state(s, "spin") == "paused"
+        s.ok("resume spin")
+        s.expect("vm stop name=spin reason=watchdog ms=1500")
+        run = s.end()
+        assert 1_500_000 <= int(run.event("vm stats", name="spin")["run_us"]) < 1_520_000
+
+
+@pytest.mark.engines
+def test_stop_presses_the_power_button():
+    """One guest obeys, and restart=always has no say then; the other is killed when its time is over."""
+    with begin(SPIN.format(keys="restart=always") + BUTTON) as s:
+        s.expect("ends how=button")
+        s.ok("stop button -t 5000")
+        s.ok("stop spin -t 100")
+        assert state(s, "button") == state(s, "spin") == "stopped"
+        assert "has ended" in s.command("stop button").error
+        s.ok("poweroff -t 100")
+        run = s.end()
+        assert run.output("button")[-1] == "ends button=pressed"
+        assert run.reasons() == {"button": "poweroff", "spin": "killed"}
+        assert run.event("vm stop", name="spin")["what"] == "it did not obey the power button"
+        assert not run.events("vm restart")
+
+
+@pytest.mark.engines
+def test_orders_one_after_the_other():
+    """The later one counts, in whatever state the VM is. A VM that has ended can be had again, also by a new name."""
+    with begin(SPIN.format(keys="restart=always") + BUTTON, cpus=2) as s:
+        s.expect("ends how=button")
+        s.ok("pause spin")
+        s.ok("restart spin")
+        assert state(s, "spin") == "running"
+        s.send("stop spin\rrestart spin\rkill spin\r")
+        for _ in range(3):
+            s.expect(session.END)
+        assert state(s, "spin") == "stopped"
+        s.ok("restart spin")
+        s.ok("set spin weight 300")
+        s.ok("start again spin mem=8M restart=never")
+        assert "is running; take another name" in s.command("start again spin").error
+        for _ in range(10):
+            s.ok("restart again")
+        s.ok("kill again")
+        s.ok("kill spin")
+        s.ok("start spin 2 -- how=reset")  # in its place, out of another module
+        s.ok("kill button")
+        s.ok("kill spin")
+        assert state(s, "spin") == "stopped"
+        s.ok("poweroff -t 2000")
+        run = s.end()
+        run.check_order(good=False)
+        assert run.event("frames")["lost"] == "0"
+        assert [start.get("restart") for start in run.events("vm start", name="again")][-1] == "10"
+        assert run.events("vm stop", name="spin", reason="reset"), str(run)
