@@ -3,7 +3,7 @@
  * CPUs that are not quite the boot CPU: what is used and lacks, or is insisted on, is named; what is not used may
  * differ. SDM 3C 31.5.1 "Algorithms for Determining VMX Capabilities".
  *
- * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c
+ * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c
  * links: vmx/speculation.c arch/x86/speculation.c arch/x86/errata.c arch/x86/xsave.c kernel/lib/format.c
  * links: kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *

@@ -3,7 +3,7 @@
  * What a guest's CPUID says, on a CPU that has every feature: nothing that the hypervisor does not provide, and
  * everything consistent with itself. SDM 2A 3.2 "CPUID - CPU Identification", 1 13.2.
  *
- * links: vmx/exit/cpuid.c vmx/caps.c vmx/exit/cr.c vmx/event.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
+ * links: vmx/exit/cpuid.c vmx/caps.c vmx/exit/cr.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c arch/x86/xsave.c
  * kernel/vm/memory.c kernel/vm/layer.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
