@@ -6,7 +6,7 @@ same Bochs.
 """
 KIB = 1024
 
-CORE_BYTES = 256 * KIB
+CORE_BYTES = 258 * KIB
 EXPLAIN_BYTES = 88 * KIB
 MONITOR_BYTES = 48 * KIB  # with snapshots
 VM_OVERHEAD_BYTES = 32 * KIB

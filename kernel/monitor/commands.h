@@ -41,6 +41,13 @@ enum command_progress commands_vmx(struct monitor_call *call);
 enum command_progress commands_log(struct monitor_call *call);
 enum command_progress commands_screen(struct monitor_call *call);
 
+/* snapshots.c */
+enum command_progress commands_clone(struct monitor_call *call);
+enum command_progress commands_forget(struct monitor_call *call);
+enum command_progress commands_restore(struct monitor_call *call);
+enum command_progress commands_snapshot(struct monitor_call *call);
+enum command_progress commands_snapshots(struct monitor_call *call);
+
 /* stats.c */
 enum command_progress commands_stats(struct monitor_call *call);
 

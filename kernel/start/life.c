@@ -503,7 +503,7 @@ enum status life_set(struct life *life, const char *key, const char *value, stru
     return STATUS_OK;
 }
 
-static enum status check_name(const char *name, struct refusal *why)
+enum status life_check_name(const char *name, struct refusal *why)
 {
     struct life *life = life_find(name);
 
@@ -540,7 +540,7 @@ enum status life_start(const char *name, const char *module, const char *words, 
 {
     struct vm_spec spec;
     u32 index;
-    enum status status = check_name(name, why);
+    enum status status = life_check_name(name, why);
 
     if (status == STATUS_OK)
         status = vms_find_module(module, &index, &spec, why);
@@ -569,7 +569,7 @@ enum status life_start(const char *name, const char *module, const char *words, 
 
 enum status life_adopt(struct vm *vm, struct life **out, struct refusal *why)
 {
-    enum status status = check_name(vm->spec.name, why);
+    enum status status = life_check_name(vm->spec.name, why);
 
     if (status != STATUS_OK)
         return status;

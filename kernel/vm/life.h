@@ -71,6 +71,8 @@ COLD enum status life_set(struct life *life, const char *key, const char *value,
  */
 COLD enum status life_start(const char *name, const char *module, const char *words, struct life **out,
                             struct refusal *why) MUST_CHECK;
+/* Whether a VM of this name can be started, or taken in. */
+COLD enum status life_check_name(const char *name, struct refusal *why) MUST_CHECK;
 /*
  * Takes in a VM that was made otherwise (a clone) and not yet started, and starts it; vm->spec.name is its name. There
  * is no image of it to start again from: neither restart= nor life_restart() does.

@@ -226,6 +226,7 @@ static enum status take(struct vm *vm, const char *name, u32 caller, struct refu
     s->taken_ns = vm_clock_ns(vm);
     s->start_tsc = vm->start_tsc;
     s->boot_image = vm->boot_image;
+    s->board = vm->board;
     s->caller = caller;
     s->vm_id = vm->id;
     vm->board->save(vm, devices_of(s));
@@ -280,11 +281,11 @@ enum status snapshot_restore(struct vm *vm, const struct snapshot *snapshot, str
 
 /* ---- clones ---- */
 
-enum status snapshot_clone(const struct snapshot *snapshot, const struct vm_spec *spec, u32 id,
-                           const struct vm_board *board, struct vm **out, struct refusal *why)
+enum status snapshot_clone(const struct snapshot *snapshot, const struct vm_spec *spec, u32 id, struct vm **out,
+                           struct refusal *why)
 {
     struct snapshot *s = (struct snapshot *)snapshot;
-    const struct vm_setup setup = {.spec = spec, .memory = s->memory, .board = board, .id = id};
+    const struct vm_setup setup = {.spec = spec, .memory = s->memory, .board = s->board, .id = id};
     enum status status = vm_create(&setup, out, why);
 
     if (status != STATUS_OK)

@@ -26,6 +26,7 @@ struct snapshot {
     u64 restores;        /* of the VM, and clones */
     u64 frames;          /* of this object */
     struct layer *memory;
+    const struct vm_board *board;
     u64 start_tsc;
     struct image boot_image;
     char line[VM_CONSOLE_LINE_BYTES];
@@ -47,8 +48,8 @@ enum status snapshot_restore(struct vm *vm, const struct snapshot *snapshot, str
  * lets it go. The specification is the snapshot's with another name, and other limits, weight, affinity if wanted. On
  * refusal nothing is held.
  */
-enum status snapshot_clone(const struct snapshot *snapshot, const struct vm_spec *spec, u32 id,
-                           const struct vm_board *board, struct vm **out, struct refusal *why) MUST_CHECK;
+enum status snapshot_clone(const struct snapshot *snapshot, const struct vm_spec *spec, u32 id, struct vm **out,
+                           struct refusal *why) MUST_CHECK;
 /* Whoever was made from it, or goes on from it, keeps what it has. */
 void snapshot_forget(const struct snapshot *snapshot);
 void snapshot_forget_all(void);

@@ -330,6 +330,14 @@ static enum status get_memory(struct vm *vm, const struct vm_setup *setup, struc
     return refuse(why, STATUS_NO_MEMORY, "no memory for the VM's layer: %lu frames are free", frames_free_count());
 }
 
+void vm_discard(struct vm *vm)
+{
+    if (vm->has_ept)
+        virt_vm_release(vm);
+    guest_memory_release(&vm->memory);
+    vm_destroy(vm);
+}
+
 static enum status create(const struct vm_setup *setup, struct vm **out, struct refusal *why)
 {
     const struct vm_spec *spec = setup->spec;
@@ -357,17 +365,12 @@ static enum status create(const struct vm_setup *setup, struct vm **out, struct 
     if (frames_allocate(VM_KEPT_BYTES / FRAME_BYTES, 1, &frame) == STATUS_OK)
         vm->kept = phys_to_virt(frame);
     status = get_memory(vm, setup, why);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK)
         status = build(vm, setup->request, why);
-        if (status == STATUS_OK) {
-            *out = vm;
-            return STATUS_OK;
-        }
-        if (vm->has_ept)
-            virt_vm_release(vm);
-        guest_memory_release(&vm->memory);
-    }
-    vm_destroy(vm);
+    if (status == STATUS_OK)
+        *out = vm;
+    else
+        vm_discard(vm);
     return status;
 }
 

@@ -184,6 +184,8 @@ struct vm_setup {
 enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refusal *why) MUST_CHECK;
 /* Sets guest time 0, announces the VM and queues its boot vCPU; of a copy, all that had started. */
 void vm_start(struct vm *vm);
+/* Undoes vm_create(): it has not been started. */
+COLD void vm_discard(struct vm *vm);
 /* Frees the object of a stopped VM. */
 void vm_destroy(struct vm *vm);
 /* All that it has run, before this run and in it. */

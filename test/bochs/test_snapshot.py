@@ -5,6 +5,7 @@ import re
 import pytest
 
 import bounds
+import session
 
 TICKS_PER_US = 50  # a tick is an instruction, and the TSC of test machines has 50 MHz
 
@@ -58,3 +59,47 @@ def test_on_each_way_of_the_cpu(boot):
         run.check_good_end()
     run = boot(lines.replace("mem=4M", "mem=4M apicv=on"), cpus=1, limit=100)
     run.check_good_end()
+
+
+# ---- by the monitor ----
+
+@pytest.mark.engines
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_snapshots_at_the_console(cpus):
+    """A running VM, a paused one and one that goes back all the time by itself go back and are cloned; one that was
+    killed comes again."""
+    lines = "build/guests/timer.elf vm=timer mem=4M -- ticks=100000\n" \
+            "build/guests/spinner.elf vm=spin mem=4M limit=600000\n" \
+            "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=1000000 plain=1\n"
+    with session.Session(lines, "monitor=start idle=monitor", cpus=cpus) as s:
+        s.expect("rootlet> ")
+        for name in "timer", "spin", "two":
+            assert int(s.ok(f"snapshot {name}").pairs("snapshot", vm=name)[0]["frames"]) < 100
+        s.ok("pause spin")
+        s.ok("snapshot spin still")
+        assert "has a snapshot still" in s.command("snapshot spin still").error
+        assert "is no name" in s.command("snapshot spin a/b").error
+        assert {(p["vm"], p["name"]) for p in s.ok("snapshots").pairs("snapshot")} == \
+            {("timer", "1"), ("spin", "1"), ("two", "1"), ("spin", "still"), ("two", "guest")}
+        for name in "timer", "spin", "two", "timer":
+            s.ok(f"restore {name} 1")
+        s.ok("restore timer")
+        assert s.ok("list").pairs("vm", name="spin")[0]["state"] == "paused"
+        for name in "timer", "spin", "two":
+            s.ok(f"clone {name} {name}-2 1")
+            assert s.ok("list").pairs("vm", name=f"{name}-2")[0]["state"] == "running"
+        assert "take another name" in s.command("clone timer spin").error
+        s.ok("kill timer")
+        s.ok("restore timer")
+        assert s.ok("list").pairs("vm", name="timer")[0]["state"] == "running"
+        s.ok("restore timer")
+        for line in "restore hello", "clone hello new", "forget spin nothing", "restore spin nothing":
+            assert "has no snapshot" in s.command(line).error
+        s.ok("forget spin still")
+        s.ok("forget timer 1")
+        s.ok("resume spin")
+        s.ok("stats")
+        assert not s.command("poweroff -t 100").error
+        run = s.end()
+        run.check_order(good=True)
+        assert set(run.reasons().values()) <= {"killed", "exit"}, str(run)
