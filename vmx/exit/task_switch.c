@@ -129,7 +129,7 @@ static void call_write(void *context, gpa_t address, u8 bytes, u32 value)
 static u8 call_update(void *context, gpa_t address, u8 clear, u8 set)
 {
     struct memory *memory = context;
-    u8 *ram = ram_at(memory, address);
+    u8 *ram = guest_physical_open(memory->v, address);
 
     if (ram) {
         u8 before = __atomic_load_n(ram, __ATOMIC_RELAXED);

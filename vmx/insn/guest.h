@@ -58,8 +58,11 @@ bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value);
  * zeros above them. */
 u64 guest_physical_read(struct vmx_vcpu *v, gpa_t address, u8 bytes);
 void guest_physical_write(struct vmx_vcpu *v, gpa_t address, u8 bytes, u64 value);
-/* RAM at a guest-physical address, good to the end of its page; NULL if something else answers there. */
+/* RAM at a guest-physical address, good to the end of its page; NULL if something else answers there, or if the memory
+ * is layered. */
 COLD u8 *guest_physical_ram(struct vmx_vcpu *v, gpa_t address);
+/* Likewise one byte to write to at once, also in layered memory. */
+COLD u8 *guest_physical_open(struct vmx_vcpu *v, gpa_t address);
 /* True if neither memory nor a device is there. The access of the instruction at the guest's RIP is then counted, and
  * the first one kept, for the statistics. */
 bool guest_physical_is_stray(struct vmx_vcpu *v, gpa_t address, u8 bytes);

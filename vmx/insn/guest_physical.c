@@ -48,13 +48,21 @@ static ALWAYS_INLINE bool is_apic_page(const struct vmx_vcpu *v, gpa_t address)
     return (*v->base.apic.base & ~0x3ffull) == ((address.raw & ~(FRAME_BYTES - 1)) | BIT(11));
 }
 
-u8 *guest_physical_ram(struct vmx_vcpu *v, gpa_t address)
+static COLD bool is_ram(const struct vmx_vcpu *v, gpa_t address)
 {
     const struct guest_region *region = guest_memory_find(&v->base.vm->memory, address);
 
-    if (!region || region->kind == GUEST_REGION_ROM || is_apic_page(v, address))
-        return NULL;
-    return guest_memory_view(&v->base.vm->memory, address, 1);
+    return region && region->kind != GUEST_REGION_ROM && !is_apic_page(v, address);
+}
+
+u8 *guest_physical_ram(struct vmx_vcpu *v, gpa_t address)
+{
+    return is_ram(v, address) ? guest_memory_view(&v->base.vm->memory, address, 1) : NULL;
+}
+
+u8 *guest_physical_open(struct vmx_vcpu *v, gpa_t address)
+{
+    return is_ram(v, address) ? guest_memory_open(&v->base.vm->memory, address, 1) : NULL;
 }
 
 /* Devices come first: their ranges do not lie in memory, and most accesses that come here are theirs. */
