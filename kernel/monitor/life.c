@@ -39,6 +39,8 @@ enum command_progress commands_console(struct monitor_call *call)
         struct life *life = monitor_live_vm(call, call->words.word[0]);
         if (!life)
             return COMMAND_FAILED;
+        if (life->spec.com2)
+            return monitor_fail(call, "vm=%s has the second serial port; it is to be talked to there", life->spec.name);
         monitor_hand_over(life->vm);
         return COMMAND_WAITS;
     }

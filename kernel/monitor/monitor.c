@@ -13,6 +13,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
+#include "kernel/monitor/com2.h"
 #include "kernel/monitor/editor.h"
 #include "kernel/monitor/terminal.h"
 #include "kernel/monitor/vcpu_look.h"
@@ -374,6 +375,8 @@ bool monitor_connect(struct vm *vm)
 void monitor_forget(struct vm *vm)
 {
     vcpu_look_forget(vm);
+    if (com2_owner() == vm)
+        com2_give(NULL);
     if (monitor.input == vm)
         monitor.input = NULL;
     if (terminal_owner() == vm)

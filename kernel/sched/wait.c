@@ -101,8 +101,8 @@ static bool is_halted_for_good(const struct vcpu *vcpu)
     if (vcpu->halted_masked && !vm_may_raise_nmi(vcpu->vm))
         return true;
     const struct vm *vm = vcpu->vm;
-    return vcpu->timer_tsc == UINT64_MAX && !__atomic_load_n(&vm->terminal, __ATOMIC_SEQ_CST) && !vm->has_debugger &&
-           !event_waiting(vcpu);
+    return vcpu->timer_tsc == UINT64_MAX && !__atomic_load_n(&vm->terminal, __ATOMIC_SEQ_CST) && !vm->spec.com2 &&
+           !vm->has_debugger && !event_waiting(vcpu);
 }
 
 static void count_halted(struct vcpu *vcpu, bool for_good)

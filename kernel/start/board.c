@@ -15,6 +15,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
+#include "kernel/monitor/com2.h"
 #include "kernel/monitor/terminal.h"
 #include "kernel/start/life.h"
 #include "kernel/sched/sched.h"
@@ -45,7 +46,7 @@ static void console_put(void *context, u8 character)
 static int console_get(void *context)
 {
     struct board *board = context;
-    return terminal_read(board->vm);
+    return board->vm->spec.com2 ? com2_read(board->vm) : terminal_read(board->vm);
 }
 
 static void take_input(void *devices)
@@ -394,4 +395,5 @@ static bool describe(struct vm *vm, u32 n, char *text, size_t size)
     return pc_describe(&board->pc, n - vm->spec.cpus, text, size);
 }
 
-const struct vm_board board_pc = {bytes, load, attach, save, copy, explain, describe, life_run_ended};
+const struct vm_board board_pc = {bytes,   load,     attach,       save,     copy,
+                                  explain, com2_put, com2_waiting, describe, life_run_ended};

@@ -12,6 +12,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/load/load.h"
 #include "kernel/log.h"
+#include "kernel/monitor/com2.h"
 #include "kernel/monitor/commands.h"
 #include "kernel/panic.h"
 #include "kernel/start/life.h"
@@ -206,6 +207,15 @@ static enum status gather(const struct life *life, struct load_request *request,
     return STATUS_OK;
 }
 
+/* The port has one user. */
+static enum status open_com2(const char *name, struct refusal *why)
+{
+    if (debugger->gdb[0] || debugger->trace == TRACE_TO_COM2)
+        return refuse(why, STATUS_WRONG_STATE, "console=com2: %s has the port; leave one of them out",
+                      debugger->gdb[0] ? "gdb=" : "trace=com2");
+    return com2_open(name, why);
+}
+
 enum status vms_make(const struct life *life, u32 restart, struct vm **out, struct refusal *why)
 {
     static struct load_request request;
@@ -213,10 +223,14 @@ enum status vms_make(const struct life *life, u32 restart, struct vm **out, stru
         .spec = &life->spec, .request = &request, .board = board, .id = life->id, .restart = restart};
     enum status status = gather(life, &request, why);
 
+    if (status == STATUS_OK && life->spec.com2)
+        status = open_com2(life->spec.name, why);
     if (status == STATUS_OK)
         status = vm_create(&setup, out, why);
     if (status != STATUS_OK)
         return status;
+    if (life->spec.com2)
+        com2_give(*out);
     connect_terminal(*out);
     connect_debugger(*out);
     return STATUS_OK;

@@ -270,29 +270,38 @@ static bool take_watchdog(struct text value, void *target)
     return take_u32(value, 1, UINT32_MAX, &((struct vm_spec *)target)->watchdog_ms);
 }
 
+static bool take_vm_console(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    spec->com2 = text_is(value, "com2");
+    return spec->com2 || text_is(value, "com1");
+}
+
 enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the first rows of vm_keys */
 
 static const struct key vm_keys[] = {
-    [KEY_VM] = {"vm",       take_name,     "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
-    [KEY_ROLE] = {"role",     take_role,     "boot, module or initrd"                                        },
-    {"kind",     take_kind,     "auto, flat16, multiboot, multiboot2, linux or pvh"             },
-    {"mem",      take_mem,      "1M (with 640K of RAM) to 64G, a multiple of 4K, such as mem=8M"},
-    {"cpus",     take_cpus,     "1 to 16"                                                       },
-    {"weight",   take_weight,   "1 to 10000"                                                    },
-    {"cap",      take_cap,      "1 to 1600 (percent of one CPU)"                                },
-    {"affinity", take_affinity, "a list of CPUs from 0 to 63, such as 0-1,3"                    },
-    {"limit",    take_limit,    "1 to 4294967295 (run time in ms)"                              },
-    {"dump",     take_dump,     "none, regs, screen or vmcs"                                    },
-    {"stealth",  take_stealth,  "on or off"                                                     },
-    {"apicv",    take_apicv,    "auto, on or off"                                               },
-    {"restart",  take_restart,  "never, on-failure or always"                                   },
-    {"restarts", take_restarts, "1 to 4294967295 (how often at most)"                           },
-    {"watchdog", take_watchdog, "1 to 4294967295 (run time in ms)"                              },
+    [KEY_VM] = {"vm",       take_name,       "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
+    [KEY_ROLE] = {"role",     take_role,       "boot, module or initrd"                                        },
+    {"kind",     take_kind,       "auto, flat16, multiboot, multiboot2, linux or pvh"             },
+    {"mem",      take_mem,        "1M (with 640K of RAM) to 64G, a multiple of 4K, such as mem=8M"},
+    {"cpus",     take_cpus,       "1 to 16"                                                       },
+    {"weight",   take_weight,     "1 to 10000"                                                    },
+    {"cap",      take_cap,        "1 to 1600 (percent of one CPU)"                                },
+    {"affinity", take_affinity,   "a list of CPUs from 0 to 63, such as 0-1,3"                    },
+    {"limit",    take_limit,      "1 to 4294967295 (run time in ms)"                              },
+    {"dump",     take_dump,       "none, regs, screen or vmcs"                                    },
+    {"stealth",  take_stealth,    "on or off"                                                     },
+    {"apicv",    take_apicv,      "auto, on or off"                                               },
+    {"console",  take_vm_console, "com1 or com2"                                                  },
+    {"restart",  take_restart,    "never, on-failure or always"                                   },
+    {"restarts", take_restarts,   "1 to 4294967295 (how often at most)"                           },
+    {"watchdog", take_watchdog,   "1 to 4294967295 (run time in ms)"                              },
 };
 
 static const struct key_table vm_table = {
     vm_keys, ARRAY_SIZE(vm_keys),
-    "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv= restart= restarts= watchdog="};
+    "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv= console= restart= restarts= "
+    "watchdog="};
 
 static bool take_log(struct text value, void *target)
 {

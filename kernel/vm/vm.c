@@ -65,6 +65,8 @@ static u32 sharing; /* atomic: VMs that have started and not ended: they share t
 /* How many of the VM's bytes still wait at the console: no more than it wrote, nor than stand before its last one. */
 static u32 console_queued(const struct vm *vm)
 {
+    if (UNLIKELY(vm->spec.com2))
+        return vm->board->com2_waiting();
     u32 waiting = console_waiting(vm->console_position);
     return waiting < vm->console_queued ? waiting : vm->console_queued;
 }
@@ -181,6 +183,11 @@ void vm_console_put(struct vm *vm, u8 character)
     if (LIKELY(vm->kept)) {
         vm->kept[vm->kept_total % VM_KEPT_BYTES] = character;
         __atomic_store_n(&vm->kept_total, vm->kept_total + 1, __ATOMIC_RELEASE);
+    }
+    if (UNLIKELY(vm->spec.com2)) {
+        vm->board->put_com2(character);
+        vm->line_printed = vm->write_effect = true;
+        return;
     }
     if (UNLIKELY(__atomic_load_n(&vm->terminal, __ATOMIC_RELAXED) == VM_TERMINAL_HAS)) {
         put_raw(vm, character);

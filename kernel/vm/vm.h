@@ -154,6 +154,9 @@ struct vm_board {
     void (*copy)(struct vm *vm, const void *state);
     /* The VM has stopped, and its memory is still there: prints what led to it, before the stop line. */
     void (*explain)(struct vm *vm);
+    /* console=com2: a byte for that port, and how many wait there. */
+    void (*put_com2)(u8 byte);
+    u32 (*com2_waiting)(void);
     /* A word on device `n` and its state, without a lock: what it does meanwhile may show half. False: there are no
      * more. */
     bool (*describe)(struct vm *vm, u32 n, char *text, size_t size);

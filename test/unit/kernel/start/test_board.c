@@ -110,6 +110,22 @@ void vm_console_offer(struct vm *where, u8 character)
     printed[strlen(printed)] = (char)character;
 }
 
+void com2_put(u8 byte)
+{
+    (void)byte;
+}
+
+u32 com2_waiting(void)
+{
+    return 0;
+}
+
+int com2_read(const struct vm *of)
+{
+    assert_ptr_equal(of, &vm);
+    return 'c';
+}
+
 int terminal_read(const struct vm *of)
 {
     assert_ptr_equal(of, &vm);

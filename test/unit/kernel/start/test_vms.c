@@ -26,6 +26,7 @@
 #include "kernel/frames.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/load/load.h"
+#include "kernel/monitor/com2.h"
 #include "kernel/monitor/commands.h"
 #include "kernel/sched/sched.h"
 #include "kernel/start/life.h"
@@ -69,6 +70,7 @@ struct outcome {
     u64 frames;   /* not freed yet */
     u32 finished; /* calls of sched_finish() */
     bool finished_early, opened_early, all_well;
+    char com2[VM_NAME_BYTES];
     char has_terminal[VM_NAME_BYTES], debugged[VM_NAME_BYTES];
     bool opened, flushed_first, monitor_ended;
     u32 forgotten; /* monitor_forget() */
@@ -323,6 +325,17 @@ bool monitor_init(const struct host_options *options, const struct monitor_machi
     assert_int_equal(options->idle_monitor, machine.idle_monitor);
     monitor_of = of;
     return !machine.no_interrupt;
+}
+
+enum status com2_open(const char *vm_name, struct refusal *why)
+{
+    return outcome->com2[0] && strcmp(outcome->com2, vm_name) ? refuse(why, STATUS_WRONG_STATE, "it is another's")
+                                                              : (strcpy(outcome->com2, vm_name), STATUS_OK);
+}
+
+void com2_give(struct vm *vm)
+{
+    assert_string_equal(vm->spec.name, outcome->com2);
 }
 
 bool monitor_connect(struct vm *vm)
@@ -694,6 +707,23 @@ static void test_terminal(void **state)
     assert_string_equal(outcome->has_terminal, "");
 }
 
+static void test_second_port(void **state)
+{
+    (void)state;
+    run((struct machine){
+        .lines = {"vm=a console=com2", "vm=b console=com2", "vm=c console=com1"}
+    });
+    assert_string_equal(outcome->com2, "a");
+    assert_refused("b", "it is another's");
+    assert_int_equal(outcome->made_count, 2);
+    run((struct machine){
+        .lines = {"vm=a console=com2", "vm=b"},
+          .gdb = "b"
+    });
+    assert_refused("a", "console=com2: gdb= has the port; leave one of them out");
+    assert_string_equal(outcome->com2, "");
+}
+
 static void test_idle_monitor(void **state)
 {
     (void)state;
@@ -779,6 +809,7 @@ int main(void)
         cmocka_unit_test(test_more_failures_than_fit),
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_idle_monitor),
+        cmocka_unit_test(test_second_port),
         cmocka_unit_test(test_debugger),
         cmocka_unit_test(test_trace),
         cmocka_unit_test(test_statistics),

@@ -240,7 +240,7 @@ static void test_ranges(void **state)
         {"vm=a apicv=yes",                      "apicv= takes auto, on or off"                                 },
         {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"},
         {"vm=a role=disk",                      "role=disk is not accepted; role= takes boot, module or initrd"},
-        {"vm=a console=ttyS0",                  "unknown key 'console='"                                       },
+        {"vm=a tty=ttyS0",                      "unknown key 'tty='"                                           },
         {"vm=a VM=b",                           "unknown key 'VM='"                                            },
         {"vm=a =b",                             "unknown key '='"                                              },
         {"vm=a mem",                            "'mem' is not of the form key=value"                           },
@@ -255,7 +255,7 @@ static void test_ranges(void **state)
     for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
         refuses(bad[i].line, bad[i].text);
     refuses("vm=a reboot=always", "unknown key 'reboot='; known keys: vm= role= kind= mem= cpus= weight= cap= "
-                                  "affinity= limit= dump= stealth= apicv= restart= restarts= watchdog=");
+                                  "affinity= limit= dump= stealth= apicv= console= restart= restarts= watchdog=");
     accept("vm=abcdefghijklmnopqrstuvwxyz01234");
     assert_int_equal(strlen(spec.name), 31);
 }
