@@ -27,8 +27,8 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain trace-demo test test-engines battery iso debug qemu kvm bench site lint unit fuzz \
-	soak setup help clean
+FRONT := run linux shell explain trace-demo operate-demo test test-engines battery iso debug qemu kvm bench site lint \
+	unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
@@ -40,6 +40,8 @@ help:
 	@echo "make explain   what is printed about VM entries that fail: a tour of typical mistakes in Bochs"
 	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table," \
 		"under build/trace/"
+	@echo "make operate-demo  a session at the monitor, typed by a program: VMs looked at, paused, restarted;" \
+		"minutes"
 	@echo "make test      every test, and a part of them on the second engine; the last line is the count"
 	@echo "make test-engines  all tests that boot machines, on both engines: the Bochs of Debian 12 and of" \
 		"Debian 13"
@@ -91,7 +93,7 @@ debug:
 	@tools/setup run
 	@$(AGAIN) do-debug
 
-qemu bench lint unit fuzz soak:
+qemu bench lint unit fuzz soak operate-demo:
 	@tools/setup test
 	@$(AGAIN) do-$@
 
@@ -184,6 +186,10 @@ do-trace-demo: all
 		"in your browser"
 	@echo "$(TRACE)/demo.svg     picture: open it in a browser"
 	@echo "$(TRACE)/summary.txt  this table; tools/trace $(TRACE)/serial.log --list has each record in words"
+
+do-operate-demo: all
+	tools/fetch-payloads linux
+	tools/operate-demo
 
 do-explain: build/battery.elf build/tools/vm-lines-check guests
 	tools/explain -o build/explain.txt

@@ -150,7 +150,7 @@ def test_keys_edit_the_line(shared):
     shared.expect("vm name=spin")
     shared.expect(session.END)
     shared.send("\x1b[A\x15lis\t\r")
-    shared.expect(r"list \r+\n")
+    shared.expect(r"list \x1b\[K\r+\n")
     shared.expect("vm name=spin")
     shared.expect(session.END)
     shared.send("regs sp\t\r")
@@ -275,6 +275,18 @@ def test_life():
         s.ok("poweroff")
         run = s.end()
         assert run.event("frames")["lost"] == "0", str(run)
+
+
+def test_second_port(boot, tmp_path):
+    """What a VM with console=com2 prints goes there, as it is, and nowhere else; no second VM gets the port."""
+    port = tmp_path / "com2"
+    lines = "build/guests/hello.elf vm=hello mem=8M console=com2\nbuild/guests/hello.elf vm=late mem=8M console=com2\n"
+    run = boot(lines + "build/guests/hello.elf vm=first mem=8M\n", com2=str(port))
+    text = port.read_text(encoding="utf-8")
+    assert text.startswith("hello from a 32-bit multiboot guest"), text
+    assert not run.output("hello") and run.output("first"), str(run)
+    assert run.event("vm refused", name="late")["why"].startswith("console=com2: vm=hello has the port"), str(run)
+    assert run.reasons() == {"hello": "exit", "first": "exit"}, str(run)
 
 
 def test_reboot():
