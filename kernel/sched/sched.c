@@ -25,9 +25,10 @@ u64 sched_slice_tsc, sched_cap_period_tsc;
 u32 sched_window_shift;
 static u64 busy_tsc;
 static bool finishing;
-static bool needs_host_timer;    /* what virt_needs_host_timer() says */
-static u64 (*work)(u64 now_tsc); /* the boot CPU's between guests */
-static bool working;             /* boot CPU: work() runs, and may share its CPU */
+static bool needs_host_timer;     /* what virt_needs_host_timer() says */
+static u64 (*work)(u64 now_tsc);  /* the boot CPU's between guests */
+static bool working;              /* boot CPU: work() runs, and may share its CPU */
+static bool loops, work_at_first; /* atomic: the boot CPU is in its loop; it was asked for work before */
 static u64 working_since_tsc, work_piece_tsc, sharing_slice_tsc;
 static u64 first_run_tsc; /* atomic */
 
@@ -609,6 +610,8 @@ void sched_share_cpu(void)
 
 void sched_request_work(void)
 {
+    if (UNLIKELY(!__atomic_load_n(&loops, __ATOMIC_SEQ_CST)))
+        __atomic_store_n(&work_at_first, true, __ATOMIC_RELAXED);
     if (work)
         sched_attend(0, ATTEND_WORK);
 }
@@ -623,6 +626,10 @@ void sched_run(void)
     struct sched_cpu *cpu = here();
 
     needs_host_timer = virt_needs_host_timer();
+    if (cpu_id() == 0) {
+        cpu->work_due = __atomic_load_n(&work_at_first, __ATOMIC_RELAXED);
+        __atomic_store_n(&loops, true, __ATOMIC_SEQ_CST);
+    }
     while (!__atomic_load_n(&finishing, __ATOMIC_SEQ_CST)) {
         if (UNLIKELY(cpu->work_due))
             do_work(cpu);
