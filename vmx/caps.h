@@ -40,6 +40,7 @@ struct vmx_caps {
 #define EPT_CAP_2M          BIT(16)
 #define EPT_CAP_1G          BIT(17)
 #define EPT_CAP_INVEPT      BIT(20)
+#define EPT_CAP_INVEPT_ONE  BIT(25)
 #define EPT_CAP_INVEPT_ALL  BIT(26)
 #define EPT_CAP_INVVPID     BIT(32)
 #define EPT_CAP_INVVPID_ONE BIT(41)

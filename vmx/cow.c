@@ -66,7 +66,7 @@ static bool resolve(struct vm *vm, gpa_t address, bool write)
     if (status == STATUS_OK)
         status = ept_map_layered(vm->ept_root, &vm->memory, address, options(), &replaced);
     if (replaced)
-        vmx_invalidate_ept_everywhere();
+        vmx_invalidate_ept_everywhere(vm);
     vm_unlock(vm);
     if (status != STATUS_OK)
         return false;
@@ -104,7 +104,7 @@ static void page_moved(void *context, gpa_t page)
     hpa_t frame = hpa(layer_find(vm->memory.top, page.raw, &own));
     bool rom = guest_memory_find(&vm->memory, page)->kind == GUEST_REGION_ROM;
     ept_page_moved(vm->ept_root, page, frame, own && !rom);
-    vmx_invalidate_ept_everywhere();
+    vmx_invalidate_ept_everywhere(vm);
     vm_unlock(vm);
     wait_for_others(vm);
 }
@@ -129,7 +129,7 @@ enum status virt_memory_open(struct vm *vm)
 void virt_memory_clear(struct vm *vm)
 {
     ept_clear(vm->ept_root, &vm->memory);
-    vmx_invalidate_ept_everywhere();
+    vmx_invalidate_ept_everywhere(vm);
 }
 
 void virt_memory_page_is(struct vm *vm, gpa_t page, hpa_t frame)
@@ -139,5 +139,5 @@ void virt_memory_page_is(struct vm *vm, gpa_t page, hpa_t frame)
 
 void virt_memory_changed(void)
 {
-    vmx_invalidate_ept_everywhere();
+    vmx_invalidate_ept_everywhere(NULL);
 }

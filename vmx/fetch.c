@@ -28,7 +28,7 @@ bool vmx_fetch_violation(struct vmx_vcpu *v, u64 qualification, enum outcome *ou
         *outcome = OUTCOME_STOP;
         return true;
     case EPT_FETCH_SPLIT: /* the size of a page has changed: each CPU that runs the VM must hear of it */
-        vmx_invalidate_ept_everywhere();
+        vmx_invalidate_ept_everywhere(vm);
         for (u32 i = 0; i < vm->spec.cpus; i++)
             sched_notify(vm->vcpus[i], VCPU_REQUEST_RESCHEDULE);
         break;

@@ -268,7 +268,7 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
 
 void virt_vm_release(struct vm *vm)
 {
-    vmx_invalidate_ept_everywhere();
+    vmx_invalidate_ept_everywhere(vm);
     if (vm->ept_apic_root)
         ept_release_copy(vm->ept_apic_root, gpa(APIC_ADDRESS));
     ept_release(vm->ept_root);

@@ -12,9 +12,11 @@
 void vmx_tlb_flush_all(void);
 /* The linear translations of one vCPU. */
 void vmx_vcpu_flush_tlb(struct vmx_vcpu *v);
-/* Guest memory or an EPT has been freed or changed: every CPU flushes its EPT translations before it enters a guest
- * again. Any CPU. */
-void vmx_invalidate_ept_everywhere(void);
+/*
+ * The VM's EPT, or memory that it leads to, has changed or is about to be freed: every CPU flushes what it has cached
+ * of it before it enters a guest again. NULL: those of any VM. Any CPU.
+ */
+void vmx_invalidate_ept_everywhere(const struct vm *vm);
 /* Before an entry: what the above asks of this CPU. */
 void vmx_tlb_flush_freed(void);
 /* How often something has been freed or changed; and whether a CPU has flushed since. Any CPU. */

@@ -243,7 +243,7 @@ static const struct bit ept_bits[] = {
     {21, VMX_FORBIDDEN, "accessed and dirty flags",                        NULL    },
     {22, VMX_FORBIDDEN, "advanced VM-exit information for EPT violations", NULL    },
     {23, VMX_FORBIDDEN, "supervisor shadow-stack control",                 NULL    },
-    {25, VMX_FORBIDDEN, "single-context INVEPT",                           NULL    },
+    {25, VMX_OPTIONAL,  "single-context INVEPT",                           NULL    },
     {26, VMX_REQUIRED,  "all-context INVEPT",                              NULL    },
     {32, VMX_OPTIONAL,  "INVVPID",                                         "vpid"  },
     {40, VMX_FORBIDDEN, "individual-address INVVPID",                      NULL    },

@@ -46,8 +46,9 @@ void sched_notify(struct vcpu *vcpu, u32 requests)
     notified |= 1u << vcpu->index;
 }
 
-void vmx_invalidate_ept_everywhere(void)
+void vmx_invalidate_ept_everywhere(const struct vm *vm)
 {
+    (void)vm;
     generation++;
 }
 

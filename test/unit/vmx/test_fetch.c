@@ -36,8 +36,9 @@ enum ept_fetch ept_allow_fetch(u64 root, u64 copy, gpa_t address)
     return answer;
 }
 
-void vmx_invalidate_ept_everywhere(void)
+void vmx_invalidate_ept_everywhere(const struct vm *vm)
 {
+    assert_ptr_equal(vm, &bench.vm);
     assert_int_equal(notified, 0); /* else a vCPU could come back too early to see it */
     assert_false(is_locked());
     flushes++;

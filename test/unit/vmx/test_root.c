@@ -81,6 +81,10 @@ bool vmx_off(void)
 
 bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
 {
+    if (type == VMX_SINGLE_CONTEXT) {
+        note("invept-1-%lx ", (unsigned long)ept_pointer >> 12);
+        return true;
+    }
     assert_int_equal(ept_pointer, 0); /* a reserved value for all contexts would fail */
     note("invept-%u ", type);
     return true;
@@ -479,6 +483,8 @@ static void test_init_and_sipi(void **state)
 /* Each CPU flushes once for what has been freed, before its next entry. */
 static void test_freed_memory_is_flushed_on_each_cpu(void **state)
 {
+    const struct vm one = {.ept_root = 0x5000}, two = {.ept_root = 0x6000, .ept_apic_root = 0x7000};
+
     (void)state;
     make_machine("");
     for (u32 cpu = 0; cpu < 2; cpu++) {
@@ -486,16 +492,36 @@ static void test_freed_memory_is_flushed_on_each_cpu(void **state)
         vmx_tlb_flush_freed();
     }
     instructions[0] = 0;
-    vmx_invalidate_ept_everywhere();
-    vmx_invalidate_ept_everywhere();
+    vmx_features.caps.ept_vpid |= EPT_CAP_INVEPT_ONE;
+    vmx_invalidate_ept_everywhere(&one);
+    vmx_invalidate_ept_everywhere(&two);
     assert_instructions("");
     for (u32 cpu = 0; cpu < 2; cpu++) {
         run_on(cpu);
         vmx_tlb_flush_freed();
-        assert_instructions("invept-2 invvpid-2 ");
+        assert_instructions("invept-1-5 invept-1-6 invept-1-7 ");
         vmx_tlb_flush_freed();
         assert_instructions("");
     }
+    /* Whatever it is that others have changed meanwhile. */
+    for (u32 changes = 1; changes < 40; changes++) {
+        for (u32 i = 0; i < changes; i++)
+            vmx_invalidate_ept_everywhere(&one);
+        run_on(1);
+        vmx_tlb_flush_freed();
+        if (changes < 16)
+            assert_int_equal(strlen(instructions), changes * strlen("invept-1-5 "));
+        else
+            assert_non_null(strstr(instructions, "invept-2 "));
+        instructions[0] = 0;
+    }
+    vmx_invalidate_ept_everywhere(NULL); /* of any VM */
+    vmx_tlb_flush_freed();
+    assert_instructions("invept-2 ");
+    vmx_features.caps.ept_vpid &= ~EPT_CAP_INVEPT_ONE;
+    vmx_invalidate_ept_everywhere(&two);
+    vmx_tlb_flush_freed();
+    assert_instructions("invept-2 ");
 }
 
 int main(void)
