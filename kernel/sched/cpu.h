@@ -165,6 +165,9 @@ void sched_push_work(struct sched_cpu *cpu);
 
 /* wait.c. The vCPU has left its guest and cannot go on for now. */
 void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now);
+/* It halts without leaving its CPU, perhaps for good; and no longer. */
+void sched_begin_halt(struct vcpu *vcpu);
+void sched_end_halt(struct vcpu *vcpu);
 /* Looks at the blocked vCPUs that are due or have news. */
 void sched_wake_due(struct sched_cpu *cpu, u64 now);
 /* The earliest of the blocked ones and of work_tsc has changed. */

@@ -498,14 +498,17 @@ static void idle(struct sched_cpu *cpu)
     sleep_until(cpu, cpu->next_wake_tsc, &none);
 }
 
-/* Only its own timer or an event will wake it, and nothing else is to be done or watched here meanwhile. */
+/*
+ * Only its own timer, another vCPU of its VM or an event will wake it, and nothing else is to be done or watched here
+ * meanwhile.
+ */
 static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
     const struct vm *vm = vcpu->vm;
 
     return !cpu->ready && !cpu->sharing && !cpu->core && !vcpu->halted_masked && !vcpu->sleep_until_tsc &&
-           vcpu->timer_tsc != UINT64_MAX && vm->limit_tsc == UINT64_MAX && !vm->spec.cap_percent &&
-           !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
+           (vcpu->timer_tsc != UINT64_MAX || vm->spec.cpus > 1) && vm->limit_tsc == UINT64_MAX &&
+           !vm->spec.cap_percent && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
 
 /*
@@ -527,7 +530,11 @@ bool sched_halt(struct vcpu *vcpu)
     cpu->halted = true;
     vcpu->wakes++; /* before the sleep: what comes after it delays the interrupt */
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
+    if (vcpu->timer_tsc == UINT64_MAX)
+        sched_begin_halt(vcpu);
     u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
+    if (UNLIKELY(vcpu->halted_counted))
+        sched_end_halt(vcpu);
     cpu->halted = false;
     trace_event(TRACE_WAKE, vcpu, 0);
     vcpu->slept_tsc += now - start;

@@ -116,6 +116,16 @@ static void count_halted(struct vcpu *vcpu, bool for_good)
         __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
 }
 
+void sched_begin_halt(struct vcpu *vcpu)
+{
+    count_halted(vcpu, is_halted_for_good(vcpu));
+}
+
+void sched_end_halt(struct vcpu *vcpu)
+{
+    count_halted(vcpu, false);
+}
+
 void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     __atomic_store_n(&vcpu->state, VCPU_BLOCKED, __ATOMIC_SEQ_CST);
