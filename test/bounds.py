@@ -6,7 +6,7 @@ same Bochs.
 """
 KIB = 1024
 
-CORE_BYTES = 258 * KIB
+CORE_BYTES = 260 * KIB
 EXPLAIN_BYTES = 88 * KIB
 MONITOR_BYTES = 48 * KIB  # with snapshots
 VM_OVERHEAD_BYTES = 32 * KIB
@@ -21,8 +21,39 @@ ATTACK_LOSS = 3.0  # percent that a neighbour loses beyond that
 GAP_US = 12_000  # a slice is 10 ms
 OTHER_GAP_US = 1_000
 
-# guests/hostile: attack=, and keys of its line.
-ATTACKS = (("flood", "cpus=1"), ("timer", "cpus=1"), ("blocked", "cpus=1"), ("ipi", "cpus=2"))
+# guests/hostile: attack=, and keys of its line. The tests try these; tools/bench the others, too.
+ATTACKS = (
+    ("flood", "cpus=1"),
+    ("strings", "cpus=2"),
+    ("timer", "cpus=1"),
+    ("blocked", "cpus=1"),
+    ("lapic-masked", "cpus=16"),
+    ("hpet", "cpus=2"),
+    ("ipi", "cpus=2"),
+    ("broadcast", "cpus=16"),
+    ("nmi", "cpus=16"),
+    ("init", "cpus=16"),
+    ("mtrr", "cpus=16"),
+    ("storm", "cpus=16"),
+)
+MORE_ATTACKS = (
+    ("uart", "cpus=16"),
+    ("lapic", "cpus=16"),
+    ("lapic-masked", "cpus=16 cap=1"),
+    ("hpet-masked", "cpus=1"),
+    ("rtc", "cpus=1"),
+    ("all", "cpus=16"),
+    ("naps", "cpus=16"),
+    ("wakes", "cpus=16"),
+    ("x2", "cpus=16"),
+    ("selfnmi", "cpus=16"),
+    ("chain", "cpus=16"),
+    ("moves", "cpus=16"),
+    ("exits", "cpus=16"),
+    ("copies", "cpus=16"),
+    ("yields", "cpus=16"),
+    ("pauses", "cpus=16"),
+)
 
 # guests/bench, on one vCPU.
 EXITS = (
@@ -50,6 +81,11 @@ APIC = (
     ("deadline", "TSC deadline in HLT, CPU idle, to its handler", 620, 3045),
     ("one-shot", "APIC timer one-shot in HLT to its handler", 715, None),
     ("ipi", "IPI to a running vCPU on another CPU to its handler", 620, None),
+    ("nmi", "NMI to a running vCPU on another CPU to its handler", 780, None),
+    ("ipi-halt", "IPI to a vCPU in HLT on another CPU to its handler", 1200, None),
+    ("nmi-halt", "NMI to a vCPU in HLT on another CPU to its handler", 1200, None),
+    ("sipi", "SIPI to a vCPU that waits for it to its first instruction", 3400, None),
+    ("init-sipi", "INIT and SIPI to a running vCPU to its first instruction", 5100, None),
 )
 SOFT_APIC = (
     ("x2-eoi", "EOI in x2APIC mode, apicv off", 205, 1184),

@@ -5,7 +5,8 @@
  *   mmio-eoi, x2-eoi: RDTSC, the EOI of an interrupt in service, RDTSC. x2-tpr: likewise, a write of TPR.
  *   self-ipi: from RDTSC before the write to the first instruction of the handler.
  *   deadline: from the deadline to the handler. ipi: from RDTSC before the write to the handler of the other vCPU,
- * which spins. one-shot: from RDTSC before the write of the count to the handler, less the count.
+ * which spins. nmi, init-sipi: likewise; ipi-halt, nmi-halt, sipi: to one in HLT, or that waits for SIPI. one-shot:
+ * from RDTSC before the write of the count to the handler, less the count.
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
@@ -33,6 +34,15 @@
 #define VECTOR_MMIO  (IRQ_VECTOR_BASE + 5)
 #define VECTOR_IPI   (IRQ_VECTOR_BASE + 4)
 
+#define TO_SECOND      (1ull << 32)
+#define ICR_NMI        0x4400u
+#define ICR_INIT       0x4500u
+#define ICR_SIPI       0x4600u
+#define SIPI_PAGE      8u
+#define SIPI_CAME      0x8800u /* latency.asm */
+#define SIPI_MAY_HALT  0x8804u
+#define SETTLING_TICKS 20000u
+
 /* latency.asm */
 u32 benchapic_self(u32 vector);
 u32 benchapic_memory(u32 vector);
@@ -41,11 +51,13 @@ void benchapic_self_interrupt(void);
 void benchapic_eoi_interrupt(void);
 void benchapic_halt_interrupt(void);
 void benchapic_ipi_interrupt(void);
+void benchapic_nmi_interrupt(void);
+extern const u8 benchapic_trampoline[], benchapic_trampoline_end[];
 void benchapic_second(void);
 extern volatile u32 benchapic_came;
 void benchapic_second_main(void) __attribute__((noreturn));
 
-static volatile u32 second_runs;
+static volatile u32 second_runs, second_halts;
 static struct {
     u16 limit;
     u32 base;
@@ -128,8 +140,11 @@ void benchapic_second_main(void)
     __asm__ volatile("lidt %0" : : "m"(idt_pointer));
     enter_x2apic();
     cpu_interrupts_on();
-    for (;;)
+    for (;;) {
         second_runs = second_runs + 1;
+        if (second_halts)
+            cpu_wait_for_interrupt();
+    }
 }
 
 static void pause_ticks(u32 ticks)
@@ -139,18 +154,70 @@ static void pause_ticks(u32 ticks)
         cpu_pause();
 }
 
-static u32 measure_ipi(void)
+static u32 signal_ticks(u32 command)
 {
-    pause_ticks(5000);
-    u32 runs = second_runs;
-    while (second_runs == runs)
+    pause_ticks(second_halts ? SETTLING_TICKS : 5000);
+    for (u32 runs = second_runs; !second_halts && second_runs == runs;)
         cpu_pause();
     benchapic_came = 0;
     u32 before = (u32)cpu_rdtsc();
-    write_msr(X2_ICR, 1ull << 32 | VECTOR_IPI);
+    write_msr(X2_ICR, TO_SECOND | command);
     while (!benchapic_came)
         cpu_pause();
     return benchapic_came - before;
+}
+
+static u32 measure_ipi(void)
+{
+    return signal_ticks(VECTOR_IPI);
+}
+
+static u32 measure_nmi(void)
+{
+    return signal_ticks(ICR_NMI);
+}
+
+/* From SIPI, or from INIT if SIPI follows at once, to the first instruction at its page. */
+static u32 start_ticks(bool runs)
+{
+    volatile u32 *came = (volatile u32 *)SIPI_CAME;
+
+    *(volatile u16 *)SIPI_MAY_HALT = !runs;
+    if (!runs)
+        write_msr(X2_ICR, TO_SECOND | ICR_INIT);
+    pause_ticks(SETTLING_TICKS);
+    *came = 0;
+    u32 before = (u32)cpu_rdtsc();
+    if (runs)
+        write_msr(X2_ICR, TO_SECOND | ICR_INIT);
+    write_msr(X2_ICR, TO_SECOND | ICR_SIPI | SIPI_PAGE);
+    while (!*came)
+        cpu_pause();
+    return *came - before;
+}
+
+static u32 measure_sipi(void)
+{
+    return start_ticks(false);
+}
+
+static u32 measure_init_sipi(void)
+{
+    return start_ticks(true);
+}
+
+static void measure_signals(void)
+{
+    measure_run("ipi", measure_ipi);
+    measure_run("nmi", measure_nmi);
+    second_halts = 1;
+    measure_run("ipi-halt", measure_ipi);
+    measure_run("nmi-halt", measure_nmi);
+    for (u32 i = 0; i < (u32)(benchapic_trampoline_end - benchapic_trampoline); i++)
+        ((volatile u8 *)(SIPI_PAGE << 12))[i] = benchapic_trampoline[i];
+    measure_run("sipi", measure_sipi);
+    (void)start_ticks(true);
+    measure_run("init-sipi", measure_init_sipi);
 }
 
 int guest_main(void)
@@ -164,6 +231,7 @@ int guest_main(void)
     interrupts_set_gate(VECTOR_EOI, benchapic_eoi_interrupt);
     interrupts_set_gate(VECTOR_TIMER, benchapic_halt_interrupt);
     interrupts_set_gate(VECTOR_IPI, benchapic_ipi_interrupt);
+    interrupts_set_gate(2, benchapic_nmi_interrupt);
     interrupts_set_gate(VECTOR_MMIO, benchapic_memory_interrupt);
     *(volatile u32 *)APIC_SVR = SVR_ENABLED;
     measure_run("mmio-eoi", measure_memory_eoi);
@@ -177,7 +245,7 @@ int guest_main(void)
     write_msr(X2_DIVIDE, DIVIDE_BY_1);
     measure_run("one-shot", measure_one_shot);
     if (hypercall(&start) == ROOTLET_OK)
-        measure_run("ipi", measure_ipi);
+        measure_signals();
     print("bench ok\n");
     return 0;
 }
