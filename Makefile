@@ -57,7 +57,7 @@ help:
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does? (minutes)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
 		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
-	@echo "make soak      10,000 runs of a VM, then the containment demo again and again for" \
+	@echo "make soak      10,000 runs of a VM and 10,000 restores, then the containment demo for" \
 		"SOAK_MINUTES=$(SOAK_MINUTES)"
 	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be," \
 		"instead of the system's"

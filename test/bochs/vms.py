@@ -115,6 +115,27 @@ def cycles(count):
     return f"build/guests/ends.elf vm=cycle mem=2M cpus=8 restart=always restarts={count - 1} -- how=exit\n"
 
 
+TICKS_PER_US = 50  # a tick is an instruction, and the TSC of test machines has 50 MHz
+
+
+def restores(count):
+    """The line of a VM that goes back to its snapshot so often."""
+    return f"build/guests/rewind.elf vm=rewind mem=8M -- restores={count} plain=1\n"
+
+
+def check_restores(run, count):
+    """None is missing, no frame is lost. Returns what one of the first and of the last hundred has cost, in ticks: with
+    the copies of the 20 pages that are written in between, the accesses to devices, and the way there and back."""
+    run.check_good_end()
+    at = {int(n): int(us) for n, us in re.findall(r"rewind times=(\d+) us=(\d+)", "\n".join(run.output("rewind")))}
+    assert f"rewind ok restores={count} vcpus=1" in run.output("rewind"), str(run)
+    first = (at[100] - at[1]) * TICKS_PER_US // 99
+    last = (at[count] - at[count - 100]) * TICKS_PER_US // 100
+    # The guest divides later times, which takes it some more.
+    assert last <= first + first // 30, f"{first} ticks at first, {last} at last"
+    return first, last
+
+
 def check_cycles(run, count):
     """No run of it is missing, no frame is lost. Returns what a run of the first and of the last hundred has cost."""
     run.check_good_end()
