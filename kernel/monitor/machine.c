@@ -54,7 +54,7 @@ enum command_progress commands_cpus(struct monitor_call *call)
             }
         }
     }
-    log_event("cpu id=%u apic=%u vmx=%s vcpus=%u running=%s", id, cpu_local_of(id)->apic_id,
+    log_event("cpus id=%u apic=%u vmx=%s vcpus=%u running=%s", id, cpu_local_of(id)->apic_id,
               is_off(id) ? "off" : "root", here, running ? name : "none");
     return call->step < smp_cpu_count() ? COMMAND_GOES_ON : COMMAND_DONE;
 }

@@ -78,7 +78,7 @@ def test_looking(shared):
     records = shared.ok("trace timer 5").lines
     assert len(records) == 5 and all(" vm=timer " in line for line in records)
     assert any("VMX" in line for line in shared.ok("caps").lines)
-    cpus = shared.ok("cpus").pairs("cpu")
+    cpus = shared.ok("cpus").pairs("cpus")
     assert sum(int(pairs["vcpus"]) for pairs in cpus) == 2
 
 
@@ -200,7 +200,7 @@ def test_console_of_a_guest():
         s.send("\x04")
         s.expect("vm stop name=echo reason=exit status=0")
         s.expect(session.END)
-        assert "abc" in s.ok("log echo").pairs("log")[-2]["text"]
+        assert any("abc" in pairs.get("text", "") for pairs in s.ok("log echo").pairs("log"))
         s.ok("kill spin")
         s.end()
 
@@ -238,7 +238,7 @@ def test_vmx_off_and_on():
         s.open()
         for cpu in ("0", "1"):
             assert s.ok(f"vmx off {cpu}").pairs("cpu", id=cpu, vmx="off")
-            cpus = {pairs["id"]: pairs for pairs in s.ok("cpus").pairs("cpu")}
+            cpus = {pairs["id"]: pairs for pairs in s.ok("cpus").pairs("cpus")}
             assert cpus[cpu]["vmx"] == "off" and cpus[cpu]["vcpus"] == "0" and cpus[str(1 - int(cpu))]["vcpus"] == "2"
             assert "already" in s.command(f"vmx off {cpu}").error
             assert "the last one" in s.command(f"vmx off {1 - int(cpu)}").error
