@@ -3,7 +3,7 @@
  * How the machine comes up: what is done without, what it is refused for, and in which order clocks are tried. Each
  * part of it is a stub that a test breaks.
  *
- * links: kernel/start/host.c
+ * links: kernel/start/host.c arch/x86/topology.c arch/x86/speculation.c test/fake/cpu.c test/fake/msr.c
  * flags: -Itest/fake
  */
 #include <setjmp.h>
@@ -35,7 +35,9 @@
 #include "kernel/log.h"
 #include "kernel/start/firmware.h"
 #include "kernel/start/host.h"
+#include "kernel/sched/sched.h"
 #include "kernel/symbols.h"
+#include "test/fake/cpu.h"
 
 #define ARCH_SET_GS 0x1001
 #define HZ          2000000000ull
@@ -48,7 +50,8 @@ static struct machine {
 } machine;
 
 static char said[2000], steps[200];
-static struct cpu_local boot_cpu;
+static struct cpu_local boot_cpu, second_cpu;
+static u32 siblings; /* pairs that the scheduler knows */
 static struct smp_plan plan;
 static bool started;
 static struct refusal why;
@@ -292,6 +295,18 @@ u32 smp_cpu_count(void)
     return 2;
 }
 
+struct cpu_local *cpu_local_of(u32 id)
+{
+    return id ? &second_cpu : &boot_cpu;
+}
+
+void sched_set_sibling(u32 id, u32 first)
+{
+    assert_int_equal(id, 1);
+    assert_int_equal(first, 0);
+    siblings++;
+}
+
 /* ---- the bench ---- */
 
 static int start(void **state)
@@ -304,6 +319,9 @@ static int start(void **state)
     machine.hpet_hz = HZ;
     machine.console_irq = 4;
     boot_cpu = (struct cpu_local){.self = &boot_cpu};
+    second_cpu = (struct cpu_local){.self = &second_cpu, .apic_id = 6};
+    siblings = 0;
+    fake_cpu_reset();
     return (int)syscall(SYS_arch_prctl, ARCH_SET_GS, &boot_cpu);
 }
 
@@ -443,6 +461,33 @@ static void test_other_cpus(void **state)
     assert_said("info: cpus online=2 listed=3");
 }
 
+/* A core of two threads, of a CPU that says nothing of attacks: it is taken for affected by those of siblings. */
+static void test_sibling_threads(void **state)
+{
+    struct platform_cpus cpus = {.trampoline = hpa(0x8000), .entry = entry, .mitigations = true};
+
+    (void)state;
+    fake_cpuid_set(0, 0, (struct cpuid_result){0xb, 0x756e6547, 0x6c65746e, 0x49656e69});
+    fake_cpuid_set(0xb, 0, (struct cpuid_result){1, 2, 0x100, 0});
+    machine.acpi.cpu_count = 2;
+    machine.acpi.cpu_apic_ids[0] = 6;
+    machine.acpi.cpu_apic_ids[1] = 7; /* the boot CPU */
+    assert_int_equal(come_up(), STATUS_OK);
+    host_start_cpus(&cpus);
+    assert_int_equal(plan.count, 2);
+    assert_int_equal(siblings, 1);
+    assert_said("smt policy=core thread-bits=1 siblings=1");
+    cpus.mitigations = false;
+    host_start_cpus(&cpus);
+    assert_int_equal(siblings, 1);
+    assert_said("smt policy=share");
+    cpus.smt = SMT_OFF;
+    host_start_cpus(&cpus);
+    assert_int_equal(plan.count, 1);
+    assert_int_equal(plan.apic_ids[0], 7);
+    assert_said("smt policy=off");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +499,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_console_without_interrupt_is_polled, start),
         cmocka_unit_test_setup(test_interrupt_remapping_blocks_before_the_io_apic, start),
         cmocka_unit_test_setup(test_other_cpus, start),
+        cmocka_unit_test_setup(test_sibling_threads, start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
