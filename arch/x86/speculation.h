@@ -55,7 +55,7 @@ struct speculation_cpu speculation_this_cpu(void);
 #define SPECULATION_MASK(index, size)                                                                                  \
     ({                                                                                                                 \
         __typeof__(index) masked = (index);                                                                            \
-        asm("and %1, %0" : "+r"(masked) : "i"((size)-1) : "cc");                                                       \
+        asm("and %1, %0" : "+r"(masked) : "i"(size - 1) : "cc");                                                       \
         masked;                                                                                                        \
     })
 

@@ -24,17 +24,20 @@ static unsigned divide_shift(const struct vlapic *v)
  * Rounded up, as the scales are: a result that is exact must not get one more for what the scale has too much, which is
  * less than the slack for all counts (2^39 ticks, 2^49 ns).
  */
-#define SCALE_UP(bits) (BIT(bits) - BIT((bits)-10))
+static u64 scale_up(unsigned bits)
+{
+    return BIT(bits) - BIT(bits - 10);
+}
 
 static u64 ns_of_count(const struct vlapic *v, u32 count)
 {
     u64 ticks = (u64)count << divide_shift(v);
-    return (u64)(((unsigned __int128)ticks * v->setup.timer_ns_scale + SCALE_UP(54)) >> 54);
+    return (u64)(((unsigned __int128)ticks * v->setup.timer_ns_scale + scale_up(54)) >> 54);
 }
 
 static u64 count_of_ns(const struct vlapic *v, u64 ns)
 {
-    u64 ticks = (u64)(((unsigned __int128)ns * v->setup.timer_tick_scale + SCALE_UP(60)) >> 60);
+    u64 ticks = (u64)(((unsigned __int128)ns * v->setup.timer_tick_scale + scale_up(60)) >> 60);
     return (ticks + (1u << divide_shift(v)) - 1) >> divide_shift(v);
 }
 

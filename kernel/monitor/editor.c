@@ -7,7 +7,7 @@
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 
-#define CTRL(letter) ((letter)&0x1fu)
+#define CTRL(letter) (0x1fu & (letter))
 #define KEY_ESCAPE   0x1bu
 #define KEY_DELETE   0x7fu
 #define NUMBER_MAX   99u

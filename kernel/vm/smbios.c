@@ -199,7 +199,8 @@ static void append_machine(struct table *table, const struct vm_spec *spec)
         .date = 3,
         .rom_size = GUEST_FIRMWARE_BYTES / KIB(64) - 1,
         .characteristics = BIT(4) | BIT(7), /* ISA, PCI */
-        .extension = {1,             spec->stealth ? 0 : 0x10                           }, /* ACPI; a virtual machine */
+        .extension[0] = BIT(0), /* ACPI */
+        .extension[1] = spec->stealth ? 0 : BIT(4), /* a virtual machine */
         .major = 1,
         .controller_major = 0xff,
         .controller_minor = 0xff

@@ -581,7 +581,7 @@ static enum emulate_outcome run_pop(const struct emulate_env *env, const struct 
     bool branch = insn->operation == DECODE_RET;
     u64 top = env->gpr[leave ? RBP : RSP] & bits_mask_of_bytes(bytes);
     u64 rsp = env->gpr[RSP];
-    u64 value, linear = 0;
+    u64 value = 0, linear = 0;
 
     write_gpr(&rsp, top + insn->width + (branch ? insn->immediate : 0), bytes);
     enum emulate_outcome outcome = check_stack(env, insn, top, false);
