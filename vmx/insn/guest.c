@@ -120,16 +120,29 @@ static bool is_power(u8 bytes)
     return (bytes & (bytes - 1)) == 0;
 }
 
+static u8 bytes_in_page(u64 linear, u8 bytes)
+{
+    u64 room = FRAME_BYTES - (linear & (FRAME_BYTES - 1));
+    return room < bytes ? (u8)room : bytes;
+}
+
+/* Outside 64-bit mode linear addresses have 32 bits: an operand across 4 GiB goes on at 0. */
+static u64 next_page(const struct vmx_vcpu *v, u64 linear)
+{
+    u64 next = bits_align_down(linear, FRAME_BYTES) + FRAME_BYTES;
+    return guest_is_code64(v) ? next : (u32)next;
+}
+
 /* Each page that the operand touches, in rising order. */
 static enum guest_access locate(struct vmx_vcpu *v, u64 linear, u8 bytes, enum gva_access access,
                                 struct guest_operand *out)
 {
     out->linear = linear;
     out->bytes = bytes;
-    out->boundary = bits_align_down(linear + bytes - 1, FRAME_BYTES);
+    out->first = bytes_in_page(linear, bytes);
     enum guest_access result = guest_translate(v, linear, access, &out->where[0]);
-    if (result == GUEST_ACCESS_OK && out->boundary > linear)
-        result = guest_translate(v, out->boundary, access, &out->where[1]);
+    if (result == GUEST_ACCESS_OK && out->first < bytes)
+        result = guest_translate(v, next_page(v, linear), access, &out->where[1]);
     return result;
 }
 
@@ -140,9 +153,7 @@ u64 guest_operand_read(struct vmx_vcpu *v, const struct guest_operand *operand)
     if (fits_page(operand->linear, operand->bytes) && is_power(operand->bytes))
         return guest_physical_read(v, operand->where[0], operand->bytes);
     for (u8 i = 0; i < operand->bytes; i++) {
-        u64 at = operand->linear + i;
-        u64 where =
-            at < operand->boundary ? operand->where[0].raw + i : operand->where[1].raw + (at - operand->boundary);
+        u64 where = i < operand->first ? operand->where[0].raw + i : operand->where[1].raw + (i - operand->first);
         value |= guest_physical_read(v, gpa(where), 1) << 8 * i;
     }
     return value;
@@ -155,9 +166,7 @@ void guest_operand_write(struct vmx_vcpu *v, const struct guest_operand *operand
         return;
     }
     for (u8 i = 0; i < operand->bytes; i++) {
-        u64 at = operand->linear + i;
-        u64 where =
-            at < operand->boundary ? operand->where[0].raw + i : operand->where[1].raw + (at - operand->boundary);
+        u64 where = i < operand->first ? operand->where[0].raw + i : operand->where[1].raw + (i - operand->first);
         guest_physical_write(v, gpa(where), 1, value >> 8 * i & 0xff);
     }
 }

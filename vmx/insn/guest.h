@@ -25,9 +25,9 @@ enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_acces
 /* An operand that has passed its checks: to access it raises no fault any more. */
 struct guest_operand {
     u64 linear;
-    u64 boundary;   /* bytes from here on are in the second page */
-    gpa_t where[2]; /* of the first byte, and of the boundary */
+    gpa_t where[2]; /* of the first byte, and of the second page */
     u8 bytes;
+    u8 first; /* how many of them are in the first page */
 };
 /*
  * The operand of up to 32 bytes at segment:offset, as the guest's own access would be checked: limit and type of the

@@ -275,6 +275,11 @@ static void test_32_bit_addresses_wrap(void **state)
     assert_int_equal(string_io(REP | IN, 1, A32, 0x3000), OUTCOME_SKIP);
     assert_int_equal(bench.v.gpr[GPR_RDI], 1);
     assert_int_equal(get(0x3000, 1), 0x14);
+    /* So does an operand in two pages. */
+    bench.v.gpr[GPR_RDI] = 0x1000;
+    assert_int_equal(string_io(IN, 4, A32, 0xffffeffd), OUTCOME_SKIP);
+    assert_int_equal(bench.v.gpr[GPR_RDI], 0x1004);
+    assert_int_equal(get(0, 1), 0x44); /* the highest byte of four */
 }
 
 static void use_long_mode(void)
