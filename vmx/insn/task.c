@@ -344,6 +344,16 @@ static bool read_image(struct machine *m, const struct task_register *tss, struc
             (read(m, tss->base + TSS32_CR3, 4, &image->cr3) && read(m, tss->base + TSS32_TRAP, 2, &image->trap)));
 }
 
+static void load_vm86(struct task_state *s)
+{
+    for (u32 i = TASK_ES; i <= TASK_GS; i++) {
+        struct task_register *segment = &s->segment[i];
+        segment->base = (u32)segment->selector << 4;
+        segment->limit = 0xffff;
+        segment->access = VM86_ACCESS;
+    }
+}
+
 /* ---- behind it ---- */
 
 /*
@@ -370,6 +380,8 @@ static void commit(struct machine *m, const struct found *tss, const struct imag
         s->segment[i] = (struct task_register){.access = TASK_UNUSABLE, .selector = (u16)image->selectors[i]};
     s->segment[TASK_CS].access = NO_CODE;
     s->segment[TASK_SS].access = TASK_UNUSABLE | 3u << 5;
+    if (s->eflags & RFLAGS_VM)
+        load_vm86(s);
 }
 
 /* SDM 3A 4.4.1 "PDPTE Registers": "If PAE paging is in use and a task switch changes the value of CR3". */
@@ -383,16 +395,6 @@ static bool load_cr3(struct machine *m, u32 cr3)
     if (s->cr4 & CR4_PAE && !m->calls->load_pdptes(m->context, cr3, s->pdpte))
         return fail(m, VECTOR_GP, m->request->external);
     return true;
-}
-
-static void load_vm86(struct task_state *s)
-{
-    for (u32 i = TASK_ES; i <= TASK_GS; i++) {
-        struct task_register *segment = &s->segment[i];
-        segment->base = (u32)segment->selector << 4;
-        segment->limit = 0xffff;
-        segment->access = VM86_ACCESS;
-    }
 }
 
 /* All but whether it is present. One that stands in an LDT is not found: there is none yet. */
@@ -501,14 +503,11 @@ static bool load_code_and_stack(struct machine *m)
 
 static bool load_segments(struct machine *m)
 {
-    struct task_state *s = m->state;
-    bool vm86 = s->eflags & RFLAGS_VM;
+    const struct task_state *s = m->state;
 
-    if (vm86)
-        load_vm86(s);
     if (!load_ldt(m))
         return false;
-    if (vm86)
+    if (s->eflags & RFLAGS_VM)
         return check_ldt_present(m);
     u32 cpl = s->segment[TASK_CS].selector & SELECTOR_RPL;
     return load_code_and_stack(m) && load_data(m, TASK_DS, cpl) && load_data(m, TASK_ES, cpl) &&
@@ -571,4 +570,7 @@ void task_switch(const struct task_calls *calls, void *context, const struct tas
     commit(&m, &tss, &image);
     if (load_cr3(&m, image.cr3) && load_segments(&m) && push_error_code(&m) && check_eip(&m) && image.trap & 1)
         out->result = TASK_TRAP;
+    /* VM entry takes none that is usable and not present: SDM 3C 26.3.1.2 "Checks on Guest Segment Registers". */
+    if (!(state->segment[TASK_LDTR].access & ACCESS_PRESENT))
+        state->segment[TASK_LDTR].access = TASK_UNUSABLE;
 }

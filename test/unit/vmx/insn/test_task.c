@@ -279,6 +279,14 @@ static void assert_can_be_entered(void)
     u32 cpl = segment[TASK_SS].access >> 5 & 3;
     u32 code = segment[TASK_CS].access;
 
+    assert_true(segment[TASK_LDTR].access & TASK_UNUSABLE || (segment[TASK_LDTR].access & 0x9f) == 0x82);
+    for (u32 i = TASK_ES; b.state.eflags & RFLAGS_VM && i <= TASK_GS; i++) {
+        assert_int_equal(segment[i].access, 0xf3);
+        assert_int_equal(segment[i].limit, 0xffff);
+        assert_int_equal(segment[i].base, segment[i].selector << 4);
+    }
+    if (b.state.eflags & RFLAGS_VM)
+        return;
     assert_int_equal(code & (TASK_UNUSABLE | 0x99), 0x99); /* usable, present, code, accessed */
     if (code & 4)
         assert_true((code >> 5 & 3) <= cpl);
@@ -289,7 +297,6 @@ static void assert_can_be_entered(void)
         if (!(segment[i].access & TASK_UNUSABLE))
             assert_int_equal(segment[i].access & 0x91, 0x91);
     }
-    assert_true(segment[TASK_LDTR].access & TASK_UNUSABLE || (segment[TASK_LDTR].access & 0x9f) == 0x82);
 }
 
 static void test_faults_in_the_new_task(void **state)
@@ -411,6 +418,14 @@ static void test_ldt(void **state)
     b.missing[LDT_AT / PAGE] = true;
     task_bench_switch(&b);
     assert_fault(true, VECTOR_TS, SCRATCH);
+    assert_can_be_entered();
+    task_bench_start(&b, TASK_CALL); /* the same, and the stack's fault comes first */
+    task_describe(&b, GDT + SCRATCH, LDT_AT, 0x1f, 0x02);
+    task_put(&b, NEW_TSS + TSS_LDT, 2, SCRATCH);
+    task_put(&b, NEW_TSS + TSS_SS, 2, 0);
+    task_bench_switch(&b);
+    assert_fault(true, VECTOR_TS, 0);
+    assert_can_be_entered();
 }
 
 static void test_virtual_8086(void **state)
@@ -452,8 +467,9 @@ static void test_cr3(void **state)
     assert_done();
     assert_int_equal(b.state.cr3, 0x9000);
     assert_int_equal(b.state.pdpte[0], 0);
-    for (u32 bad = 0; bad < 2; bad++) {
+    for (u32 bad = 0; bad < 3; bad++) {
         task_bench_start(&b, TASK_CALL);
+        task_put(&b, NEW_TSS + TSS_EFLAGS, 4, bad == 2 ? RFLAGS_VM | 2 : 2);
         b.state.cr0 |= (u32)CR0_PG;
         b.state.cr4 |= (u32)CR4_PAE;
         b.bad_cr3 = bad ? 0x9000 : 0;
