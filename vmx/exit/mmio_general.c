@@ -203,6 +203,7 @@ enum outcome mmio_run_decoded(struct vmx_vcpu *v, const struct decode_insn *insn
         v->skip_bytes = target - rip;
         break;
     case EMULATE_FAULT:
+        v->points_met = 0;
         return OUTCOME_RESUME;
     default:
         return stop_unsupported(v, bytes, insn->length);
