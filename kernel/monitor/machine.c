@@ -141,11 +141,22 @@ static bool can_do_without(struct monitor_call *call, u32 id)
     return true;
 }
 
+/* Those of a paused VM stay, at rest with their VMCS clear. Those of a VM that stops are retired here, by VMCLEAR. */
+static bool needs_vmx(const struct life *life, const struct vcpu *vcpu)
+{
+    bool stays = life->state == LIFE_PAUSED && !vm_is_stopping(life->vm);
+
+    if (__atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) == VCPU_STOPPED)
+        return false;
+    return !stays || !__atomic_load_n(&vcpu->rests, __ATOMIC_SEQ_CST);
+}
+
 static bool has_vcpus(u32 id)
 {
     for (const struct life *life = life_next(NULL); life; life = life_next((struct life *)life))
-        for (u32 i = 0; is_running(life) && i < life->vm->spec.cpus; i++)
-            if (__atomic_load_n(&life->vm->vcpus[i]->home_cpu, __ATOMIC_SEQ_CST) == id)
+        for (u32 i = 0; life->vm && i < life->vm->spec.cpus; i++)
+            if (__atomic_load_n(&life->vm->vcpus[i]->home_cpu, __ATOMIC_SEQ_CST) == id &&
+                needs_vmx(life, life->vm->vcpus[i]))
                 return true;
     return false;
 }

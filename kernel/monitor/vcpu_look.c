@@ -29,7 +29,8 @@ static void copy(void *unused)
     struct vcpu *vcpu = look.vcpu;
 
     (void)unused;
-    if (vcpu->home_cpu != cpu_id())
+    /* A snapshot that is being taken has the VMCS on the boot CPU. */
+    if (vcpu->home_cpu != cpu_id() || __atomic_load_n(&vcpu->vm->wish, __ATOMIC_SEQ_CST) != VM_WISH_NONE)
         set_answer(ANSWER_MOVED);
     else if (look.vmcs ? virt_look_vmcs(vcpu, look.fields) : virt_look_registers(vcpu, &look.registers))
         set_answer(ANSWER_READ);
