@@ -290,17 +290,20 @@ static COLD void await_restart(struct life *life, u64 now)
     life->delay_ns = life->delay_ns * 2 < LONGEST_DELAY_NS ? life->delay_ns * 2 : LONGEST_DELAY_NS;
 }
 
+/* The life may be gone afterwards. */
 static void end_run(struct life *life, u64 now)
 {
-    life->vm->over = false;
+    bool again = life->again, restarts = policy_restarts(life);
+
+    life->vm->over = life->stopping = life->again = false;
     life->force_tsc = UINT64_MAX;
     snapshot_forget_own(life->vm);
-    if (life->again) {
+    if (again) {
         life->state = LIFE_RESTARTING;
         life->restart_tsc = now;
         life->delay_ns = FIRST_DELAY_NS;
         life->by_policy = 0;
-    } else if (policy_restarts(life)) {
+    } else if (restarts) {
         await_restart(life, now);
     } else {
         life->state = LIFE_STOPPED;
@@ -310,7 +313,6 @@ static void end_run(struct life *life, u64 now)
             forget_oldest();
         life_end();
     }
-    life->stopping = life->again = false;
 }
 
 static void force(struct life *life)

@@ -625,6 +625,26 @@ static void test_what_is_kept_is_bounded(void **state)
     assert_int_equal(count, 65);
 }
 
+/* The one that came first ends last, when 64 that came later have: it goes itself. */
+static void test_the_first_to_come_ends_last(void **state)
+{
+    struct life *first, *life;
+    char name[16];
+
+    (void)state;
+    assert_int_equal(life_start("first", "1", "", &first, &why), STATUS_OK);
+    for (u32 i = 0; i < 64; i++) {
+        snprintf(name, sizeof name, "n%u", i);
+        assert_int_equal(life_start(name, "1", "", &life, &why), STATUS_OK);
+        (void)end(life, VM_STOP_EXIT, true, 0);
+    }
+    assert_int_equal(did.reported, 0);
+    (void)end(first, VM_STOP_EXIT, true, 0);
+    assert_int_equal(did.reported, 1);
+    assert_null(life_find("first"));
+    assert_non_null(life_find("n0"));
+}
+
 static void test_adopted(void **state)
 {
     struct vm *vm = calloc(1, sizeof *vm);
@@ -683,6 +703,7 @@ int main(void)
         TEST(test_set),
         TEST(test_start),
         TEST(test_what_is_kept_is_bounded),
+        TEST(test_the_first_to_come_ends_last),
         TEST(test_adopted),
         TEST(test_stop_all),
     };
