@@ -235,7 +235,11 @@ enum command_progress commands_mem(struct monitor_call *call)
     if (!life || (call->step++ == 0 && !take_range(call)))
         return COMMAND_FAILED;
     u32 count = call->until - call->at < MEM_LINE ? (u32)(call->until - call->at) : MEM_LINE;
-    if (guest_memory_read(&life->vm->memory, gpa(call->at), bytes, count) != STATUS_OK)
+    if (!vm_begin_reading(life->vm))
+        return monitor_ended(call, life);
+    enum status status = guest_memory_read(&life->vm->memory, gpa(call->at), bytes, count);
+    vm_end_reading(life->vm);
+    if (status != STATUS_OK)
         return monitor_fail(call, "vm=%s has no memory at 0x%lx; info shows where it has some", life->spec.name,
                             call->at);
     for (u32 i = 0; i < count; i++) {

@@ -339,14 +339,19 @@ struct life *monitor_vm(struct monitor_call *call, const char *name)
     return life && life->vm ? life : NULL;
 }
 
+enum command_progress monitor_ended(struct monitor_call *call, const struct life *life)
+{
+    return monitor_fail(call, "vm=%s has ended, reason=%s; list shows who runs", life->spec.name,
+                        vm_stop_reason_name(life->vm->reason));
+}
+
 struct life *monitor_live_vm(struct monitor_call *call, const char *name)
 {
     struct life *life = monitor_vm(call, name);
 
     if (!life || ((life->state == LIFE_RUNNING || life->state == LIFE_PAUSED) && !vm_is_stopping(life->vm)))
         return life;
-    (void)refuse(&call->why, STATUS_INVALID, "vm=%s has ended, reason=%s; list shows who runs", name,
-                 vm_stop_reason_name(life->vm->reason));
+    (void)monitor_ended(call, life);
     return NULL;
 }
 

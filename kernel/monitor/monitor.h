@@ -49,6 +49,8 @@ const struct monitor_machine *monitor_machine(void);
 struct life *monitor_vm(struct monitor_call *call, const char *name);
 /* Likewise, and it must run, or be paused. */
 struct life *monitor_live_vm(struct monitor_call *call, const char *name);
+/* Fails, since the VM has ended. */
+enum command_progress monitor_ended(struct monitor_call *call, const struct life *life);
 /* The n-th VM, NULL: there are no more. */
 struct life *monitor_nth_vm(u32 n);
 /* The command fails: format as of refuse(). */

@@ -103,9 +103,13 @@ enum command_progress commands_screen(struct monitor_call *call)
 
     if (!life)
         return COMMAND_FAILED;
+    if (!vm_begin_reading(life->vm))
+        return monitor_ended(call, life);
     if (call->step == 0)
         call->lines = vm_screen_rows(life->vm);
-    if (call->step >= call->lines || !vm_screen_row(life->vm, call->step, text))
+    bool done = call->step >= call->lines || !vm_screen_row(life->vm, call->step, text);
+    vm_end_reading(life->vm);
+    if (done)
         return COMMAND_DONE;
     for (char *c = text; *c; c++)
         *c = printable(*c);

@@ -687,6 +687,21 @@ static void dump_screen(struct vm *vm)
         console_write(line, format_text(line, sizeof line, "[%s] |%s\n", vm->spec.name, text));
 }
 
+/* Either the reader sees that the VM stops, or finish() sees the reader. */
+bool vm_begin_reading(struct vm *vm)
+{
+    __atomic_fetch_add(&vm->readers, 1, __ATOMIC_SEQ_CST);
+    if (LIKELY(!__atomic_load_n(&vm->stopping, __ATOMIC_SEQ_CST)))
+        return true;
+    vm_end_reading(vm);
+    return false;
+}
+
+void vm_end_reading(struct vm *vm)
+{
+    __atomic_fetch_sub(&vm->readers, 1, __ATOMIC_SEQ_CST);
+}
+
 static void finish(struct vm *vm)
 {
     trace_event(TRACE_VM_END, NULL, trace_vm_number(vm));
@@ -705,6 +720,8 @@ static void finish(struct vm *vm)
     log_event("vm stop name=%s reason=%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail,
               restart_text(vm).text);
     __atomic_fetch_sub(&sharing, 1, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&vm->readers, __ATOMIC_SEQ_CST))
+        cpu_pause();
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
     trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));

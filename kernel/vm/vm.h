@@ -128,6 +128,7 @@ struct vm {
     u32 busy_vcpus;      /* those that have used a part of this window */
     u32 busy_before;     /* and of the one before */
     u64 stop_tsc;
+    u32 readers;                /* atomic: between vm_begin_reading() and vm_end_reading() */
     struct vm_sums before;      /* of the runs before this one */
     u64 seen_tsc, seen_run_tsc; /* boot CPU: when the monitor last said what it costs, and its run time then */
     struct vcpu *vcpus[VM_MAX_VCPUS];
@@ -222,6 +223,12 @@ static inline bool vm_is_stopping(const struct vm *vm)
 {
     return __atomic_load_n(&vm->stopping, __ATOMIC_ACQUIRE);
 }
+/*
+ * Whoever is none of the VM's own CPUs reads its memory between these two, shortly and without sched_share_cpu(): the
+ * VM's end waits for it. False: the VM ends, and its memory goes or is gone.
+ */
+COLD bool vm_begin_reading(struct vm *vm) MUST_CHECK;
+COLD void vm_end_reading(struct vm *vm);
 /* Called by the home CPU of a vCPU of a stopping VM, once per vCPU, after its VMCS has been cleared. */
 void vm_retire_vcpu(struct vcpu *vcpu);
 /* A vCPU can never run again by itself: with the last one of its VM so, the VM stops with reason=halt. */
