@@ -370,10 +370,14 @@ bool monitor_init(const struct host_options *options, const struct monitor_machi
     return monitor.listens;
 }
 
+/* What `console` has handed over to another VM stays there; monitor_comes_back() gives it to this one. */
 bool monitor_connect(struct vm *vm)
 {
+    const struct vm *before = monitor.input;
+
     monitor.input = vm;
-    terminal_give(vm, monitor.front == FRONT_OPEN);
+    if (monitor.front != FRONT_HANDED_OVER || (before && terminal_owner() == before))
+        terminal_give(vm, monitor.front == FRONT_OPEN);
     return monitor.listens;
 }
 
