@@ -75,7 +75,7 @@ static u32 share_of_a_cpu(struct vm *vm, u64 run_tsc)
     u64 now = vm->stop_tsc ? vm->stop_tsc : cpu_tsc(), wall = now - vm->seen_tsc, ran = run_tsc - vm->seen_run_tsc;
 
     if (!vm->seen_tsc)
-        wall = now - vm->start_tsc;
+        wall = now - vm->born_tsc; /* of a clone, guest time began with the original */
     vm->seen_tsc = now;
     vm->seen_run_tsc = run_tsc;
     return wall ? (u32)(clock_ns_from_tsc(ran) * SHARE_LEVEL / (clock_ns_from_tsc(wall) + 1)) : 0;
