@@ -286,7 +286,8 @@ static void append_processor(struct table *table, u32 cpus)
     memcpy(vendor + 8, &zero.ecx, 4);
     const char *name = find_brand(brand);
     processor.version = *name ? 3 : 0;
-    append(table, &processor.header, (const char *[]){"CPU 0", vendor, *name ? name : NULL, NULL});
+    append(table, &processor.header,
+           (const char *[]){"CPU 0", *vendor ? vendor : "unknown", *name ? name : NULL, NULL});
 }
 
 static void append_range(struct table *table, u32 index, u64 base, u64 end)
