@@ -19,6 +19,7 @@ import symbols
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(TOOLS)
 STATUS_FAIL, STATUS_USAGE, STATUS_TIME_LIMIT, STATUS_CUT_SHORT = 1, 2, 124, 130
+BOOT = "rootlet: boot version="
 END = "rootlet: end status="
 FAILED = "rootlet: failed "
 IN_WORDS = {"status": "status", "function": "in", "caller": "called from"}
@@ -62,6 +63,8 @@ class CutShort(Exception):
 
 class Terminal(Serial):
     """Connects the emulator's serial port, a pseudo-terminal, with this terminal (or whatever stdin and stdout are)."""
+
+    grace_seconds = 60  # the monitor may have been told to reboot: firmware and GRUB say nothing for a while
 
     def __init__(self, path):
         super().__init__(path, True)
@@ -212,6 +215,11 @@ def kill_group(process):
     process.wait()
 
 
+def has_ended(text):
+    """The last word was the end line: a machine that was told to reboot comes up again."""
+    return text.rfind(END.encode()) > text.rfind(BOOT.encode())
+
+
 def follow(process, serial, limit_seconds):
     """Waits for the end of the run. Returns why it was cut short, or None."""
     start = time.monotonic()
@@ -219,8 +227,7 @@ def follow(process, serial, limit_seconds):
     while process.poll() is None:
         serial.poll()
         now = time.monotonic()
-        if end_seen is None and END.encode() in serial.bytes:
-            end_seen = now
+        end_seen = (end_seen or now) if has_ended(serial.bytes) else None
         if end_seen is not None and now - end_seen > serial.grace_seconds:
             return "no-power-off"
         if limit_seconds and now - start > limit_seconds:
@@ -268,7 +275,7 @@ def judge(cut, serial, crash, powered_off):
     """crash: in words, what the emulator saw go wrong, or None. Returns the exit status, the reason in words, and
     whether the emulator's log may explain it."""
     lines = serial.lines()
-    end = next((line for line in lines if line.startswith(END)), None)
+    end = next((line for line in reversed(lines) if line.startswith(END)), None)
     if any(line.startswith("rootlet: panic") for line in lines):
         return STATUS_FAIL, "the hypervisor panicked", False
     if crash:

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -32,7 +33,7 @@ HELLO = "test/bochs/probe.asm vm=a mem=8M\n"  # any file is a payload for the pr
     ],
 )
 def test_run_bochs_status(boot, probe, how, status, words):
-    run = boot(HELLO, how, kernel=probe, check=False, limit=20 if how == "stay" else 6)
+    run = boot(HELLO, how, kernel=probe, check=False, limit=120 if how == "stay" else 6)
     assert (run.status, words in run.verdict) == (status, True), str(run)
 
 
@@ -71,6 +72,34 @@ rootlet: end status=fail
     )
     assert runner.judge("time-limit", serial, None, True)[0] == 124
     assert runner.judge(None, serial, "triple fault", True)[1] == "triple fault"
+
+
+class Script:
+    """An emulator and its serial port: what is said from one look to the next, and then the end."""
+
+    grace_seconds = 0.005
+
+    def __init__(self, said):
+        self.said, self.bytes = list(said), bytearray()
+
+    def poll(self):
+        return None if self.said else 0
+
+    def wait(self, _):
+        time.sleep(0.02)
+        self.bytes += self.said.pop(0)
+
+
+def test_an_end_line_is_the_last_word_but_for_a_reboot():
+    boot, end = b"rootlet: boot version=1\r\n", b"rootlet: end status=ok\r\n"
+    for said, cut in (
+        ((boot, end), None),
+        ((boot, end, b"", b"", b""), "no-power-off"),
+        ((boot, end, boot, b"", b"", end), None),
+        ((boot, end, boot, b"", end, b"", b""), "no-power-off"),
+    ):
+        script = Script(said)
+        assert runner.follow(script, script, 0) == cut, said
 
 
 def test_mkiso_hands_lines_over_as_written(boot, probe):
