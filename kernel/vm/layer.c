@@ -261,14 +261,16 @@ void layer_read_chunk(const struct layer *top, u64 chunk, u64 *out)
 
 /* ---- writing ---- */
 
+/* The lock is held: frames_allocate() might give others a turn in between, and they would wait for it. */
 static enum status open_table(struct layer *layer, u64 *entry)
 {
     hpa_t frame;
 
     if (*entry)
         return STATUS_OK;
-    if (frames_allocate(1, 1, &frame) != STATUS_OK)
+    if (frames_allocate_dirty(1, 1, &frame) != STATUS_OK)
         return STATUS_NO_MEMORY;
+    memset(phys_to_virt(frame), 0, FRAME_BYTES);
     layer->tables++;
     *entry = frame.raw;
     return STATUS_OK;
