@@ -34,10 +34,8 @@ static const struct snapshot *find(struct monitor_call *call, u32 word)
 /* True: it rests. Else the command waits; the run may be another one then. */
 static bool rests(struct life *life)
 {
-    if (vm_is_at_rest(life->vm))
-        return __atomic_load_n(&life->vm->wish, __ATOMIC_SEQ_CST) == VM_WISH_NONE;
     vm_pause(life->vm);
-    return false;
+    return vm_is_at_rest(life->vm) && __atomic_load_n(&life->vm->wish, __ATOMIC_SEQ_CST) == VM_WISH_NONE;
 }
 
 static void go_on(struct life *life)

@@ -368,10 +368,14 @@ void sched_unpause(struct vcpu *vcpu, enum vcpu_pause then)
     tell_home(vcpu, ATTEND_UNPAUSE);
 }
 
-/* One that the debugger has paused rests already: its home CPU says so. */
+/*
+ * One that the debugger has paused rests already: its home CPU says so. One that has just been let go may not know it
+ * yet, so that what it said before counts no more.
+ */
 void sched_hold(struct vcpu *vcpu)
 {
-    __atomic_store_n(&vcpu->held, true, __ATOMIC_SEQ_CST);
+    if (!__atomic_exchange_n(&vcpu->held, true, __ATOMIC_SEQ_CST))
+        __atomic_store_n(&vcpu->rests, false, __ATOMIC_SEQ_CST);
     tell_home(vcpu, ATTEND_WAKE | ATTEND_UNPAUSE);
 }
 

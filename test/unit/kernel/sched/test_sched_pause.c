@@ -188,6 +188,25 @@ static void test_a_held_vm_rests_with_all_its_vcpus(void **state)
     }
 }
 
+static void held_again_at_once(void)
+{
+    sim_begin(2);
+    struct vm *vm = add_vcpus(pair_of_spinners, 2);
+    sim_hold_between(vm, 100 * MS, 400 * MS);
+    sim_hold_between(vm, 400 * MS, 400 * MS);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+/* Its CPUs have not heard yet that it was let go: nobody may believe that it rests, they may be about to run it. */
+static void test_held_again_before_it_goes_on(void **state)
+{
+    (void)state;
+    r = sim_scenario(held_again_at_once);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].rests, 1);
+}
+
 static void held_for_a_moment(void)
 {
     sim_begin(2);
@@ -327,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_a_pause_is_no_part_of_a_limit_and_no_shelter_from_the_end),
         cmocka_unit_test(test_a_vcpu_that_starts_into_a_pause),
         cmocka_unit_test(test_a_held_vm_rests_with_all_its_vcpus),
+        cmocka_unit_test(test_held_again_before_it_goes_on),
         cmocka_unit_test(test_let_go_before_it_rests),
         cmocka_unit_test(test_a_debugger_beside_it),
         cmocka_unit_test(test_held_in_sleep_and_ended),
