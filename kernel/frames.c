@@ -122,11 +122,8 @@ enum status frames_allocate_dirty(u64 count, u64 align_frames, hpa_t *out)
 {
     CHECK(count && align_frames && bits_is_aligned(align_frames, align_frames & -align_frames));
     bool found = take_clean(count, align_frames, &out->raw);
-    if (!found && __atomic_load_n(&dirty_frames, __ATOMIC_RELAXED)) {
-        while (frames_clean_piece())
-            ;
+    while (!found && frames_clean_piece())
         found = take_clean(count, align_frames, &out->raw);
-    }
     return found ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
