@@ -435,5 +435,6 @@ void vlapic_copy(struct vlapic *v, const struct vlapic *from, const void *page)
     v->page = own.page;
     v->setup = own.setup;
     memcpy(v->page, page, VLAPIC_PAGE_BYTES);
-    vlapic_settle(v); /* the vCPU takes over what the page has */
+    v->virtual_delivery = v->virtual_delivery && v->setup.posted;
+    vlapic_choose_delivery(v); /* the vCPU takes over what the page has; without posting, so do the sums of it here */
 }
