@@ -116,11 +116,19 @@ static void save_vmcs(struct vmx_vcpu *v, struct state *s)
     vmx_close(v, previous);
 }
 
+/* The slots have places in memory, which are others now, or are frozen. */
+static void forget_slots(struct vmx_vcpu *v)
+{
+    for (u32 i = 0; i < MMIO_SLOTS; i++)
+        v->mmio[i].cs_access = 0;
+}
+
 void virt_state_save(struct vcpu *vcpu, void *state)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
     struct state *s = state;
 
+    forget_slots(v);
     s->configured = v->configured;
     if (v->configured)
         save_vmcs(v, s);
@@ -164,14 +172,6 @@ static void load_vmcs(struct vmx_vcpu *v, const struct state *s)
     vmx_close(v, previous);
 }
 
-/* The slots have places in memory, and the TLB what the other past had there. */
-static void forget_cached(struct vmx_vcpu *v)
-{
-    for (u32 i = 0; i < MMIO_SLOTS; i++)
-        v->mmio[i].cs_access = 0;
-    v->tlb_cpu = VCPU_NO_CPU;
-}
-
 /* It had not run yet: its VMCS will be written when it does. */
 static void begin_anew(struct vmx_vcpu *v)
 {
@@ -184,7 +184,8 @@ void virt_state_load(struct vcpu *vcpu, const void *state)
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
     const struct state *s = state;
 
-    forget_cached(v);
+    forget_slots(v);
+    v->tlb_cpu = VCPU_NO_CPU; /* the TLB has what the other past had there */
     if (s->configured)
         load_vmcs(v, s);
     else
