@@ -18,7 +18,7 @@ static size_t piece_of(u64 bytes)
     return bytes < PIECE_BYTES ? (size_t)bytes : PIECE_BYTES;
 }
 
-static void pause_between(void)
+void memory_pause_between(void)
 {
     if (between_pieces)
         between_pieces();
@@ -28,7 +28,7 @@ void memory_copy_long(void *to, const void *from, u64 bytes)
 {
     for (u64 done = 0; done < bytes; done += PIECE_BYTES) {
         memcpy((u8 *)to + done, (const u8 *)from + done, piece_of(bytes - done));
-        pause_between();
+        memory_pause_between();
     }
 }
 
@@ -36,7 +36,7 @@ void memory_fill_long(void *to, u8 value, u64 bytes)
 {
     for (u64 done = 0; done < bytes; done += PIECE_BYTES) {
         memset((u8 *)to + done, value, piece_of(bytes - done));
-        pause_between();
+        memory_pause_between();
     }
 }
 

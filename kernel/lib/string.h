@@ -20,6 +20,8 @@ int memcmp(const void *a, const void *b, size_t bytes);
 void memory_copy_long(void *to, const void *from, u64 bytes);
 void memory_fill_long(void *to, u8 value, u64 bytes);
 void memory_set_between(void (*between)(void));
+/* The same after a piece of other long work. */
+void memory_pause_between(void);
 
 size_t string_length(const char *text);
 /* The length of text, but at most `bound`: never reads past text[bound - 1]. */

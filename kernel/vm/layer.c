@@ -39,6 +39,7 @@ static struct layer *make(struct layer *below)
     struct layer *layer = phys_to_virt(frame);
     layer->users = 1;
     layer->below = below;
+    layer->base = below ? below->base : layer;
     return layer;
 }
 
@@ -82,7 +83,10 @@ static void free_spare(struct layer *layer)
     }
 }
 
-/* Calls `each` for each leaf table: `chunk` is the first address that it has, `table` its frame. */
+/*
+ * Calls `each` for each leaf table: `chunk` is the first address that it has, `table` its frame. Whoever needs the lock
+ * takes it for one table, so that no CPU waits for many: nobody else changes this tree, since its VM rests.
+ */
 static void for_each_table(struct layer *layer, void (*each)(struct layer *layer, u64 chunk, u64 table, void *context),
                            void *context)
 {
@@ -107,8 +111,10 @@ static void free_table(struct layer *layer, u64 chunk, u64 table, void *context)
         if (entries[i])
             frames_free_dirty(hpa(entries[i]), 1);
     frames_free(hpa(table), 1);
+    memory_pause_between();
 }
 
+/* No lock is held. */
 static void free_layer(struct layer *layer)
 {
     for_each_table(layer, free_table, NULL);
@@ -132,9 +138,7 @@ void layer_release(struct layer *layer)
 
 const struct layer *layer_base(const struct layer *layer)
 {
-    while (layer->below)
-        layer = layer->below;
-    return layer;
+    return layer->base;
 }
 
 u64 layer_frames(const struct layer *layer)
@@ -344,6 +348,7 @@ static void reset_table(struct layer *layer, u64 chunk, u64 table, void *context
     u64 *entries = table_at(table);
     bool own;
 
+    spin_lock(&lock);
     for (u64 i = 0; i < LAYER_CHUNK_PAGES; i++) {
         u64 frame = entries[i];
         if (LIKELY(!frame))
@@ -355,15 +360,14 @@ static void reset_table(struct layer *layer, u64 chunk, u64 table, void *context
         layer->pages--;
         reset->each(reset->context, address, find(layer, address, &own));
     }
+    spin_unlock(&lock);
 }
 
 void layer_reset(struct layer *top, void (*each)(void *context, u64 address, u64 frame), void *context)
 {
     struct reset reset = {each, context};
 
-    spin_lock(&lock);
     for_each_table(top, reset_table, &reset);
-    spin_unlock(&lock);
 }
 
 /* ---- absorbing ---- */
@@ -380,7 +384,9 @@ static void open_tables(struct layer *layer, u64 chunk, u64 table, void *context
 
     (void)layer;
     (void)table;
+    spin_lock(&lock);
     a->failed = a->failed || !open_entry(a->into, chunk);
+    spin_unlock(&lock);
 }
 
 static void move_table(struct layer *layer, u64 chunk, u64 table, void *context)
@@ -388,6 +394,7 @@ static void move_table(struct layer *layer, u64 chunk, u64 table, void *context)
     const struct absorption *a = context;
     u64 *from = table_at(table);
 
+    spin_lock(&lock);
     for (u64 i = 0; i < LAYER_CHUNK_PAGES; i++) {
         u64 *to = from[i] ? open_entry(a->into, chunk + i * FRAME_BYTES) : NULL;
         if (!to || *to) /* what stands above hides it */
@@ -397,8 +404,10 @@ static void move_table(struct layer *layer, u64 chunk, u64 table, void *context)
         a->into->pages++;
         layer->pages--;
     }
+    spin_unlock(&lock);
 }
 
+/* Whoever looks meanwhile finds each page above or below, and what is below is not freed before nobody gets there. */
 static bool absorb_one(struct layer *layer)
 {
     struct absorption a = {layer, false};
@@ -408,7 +417,9 @@ static bool absorb_one(struct layer *layer)
     if (a.failed)
         return false;
     for_each_table(below, move_table, &a);
+    spin_lock(&lock);
     layer->below = below->below;
+    spin_unlock(&lock);
     free_layer(below);
     return true;
 }
@@ -417,11 +428,9 @@ void layer_absorb(struct layer *top)
 {
     struct layer *layer = top;
 
-    spin_lock(&lock);
     while (layer->below) {
         bool lonely = layer->below->below && users_of(layer->below) == 1;
         if (!lonely || !absorb_one(layer))
             layer = layer->below;
     }
-    spin_unlock(&lock);
 }

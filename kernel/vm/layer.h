@@ -19,6 +19,7 @@
 struct layer {
     u32 users;           /* atomic: VMs whose top it is, layers above it, snapshots */
     struct layer *below; /* NULL: this is the lowest, and has the regions */
+    struct layer *base;  /* the lowest: it stays the same, and as long as this one, whatever is joined in between */
     u64 pages;           /* that it has, without the regions' */
     u64 tables;          /* frames of its tree */
     u64 spare;           /* frames of pages that it no longer has, each with the next one's address; 0: none */
@@ -64,7 +65,8 @@ u64 layer_find_large(const struct layer *top, u64 chunk);
 void layer_reset(struct layer *top, void (*each)(void *context, u64 address, u64 frame), void *context);
 /*
  * Joins each layer below that nothing but the one above it uses with that one, so that a chain does not grow for ever:
- * what remains has a snapshot or leads to another VM, too. Without memory for tables fewer are joined.
+ * what remains has a snapshot or leads to another VM, too. Without memory for tables fewer are joined. The VM rests;
+ * boot CPU, so that nobody else joins layers meanwhile.
  */
 void layer_absorb(struct layer *top);
 /* Frames that the layer alone has, its own ones included. */

@@ -310,8 +310,8 @@ enum status guest_memory_go_back(struct guest_memory *memory, struct layer *froz
     if (!top)
         return STATUS_NO_MEMORY;
     release_regions(memory);
-    layer_release(old);
     set_top(memory, top);
+    layer_release(old);
     return STATUS_OK;
 }
 
