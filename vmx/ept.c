@@ -234,18 +234,10 @@ static enum status open_gigabyte(u64 root, u64 copy, u64 address)
     return STATUS_OK;
 }
 
-static const struct guest_region *regions_of(const struct guest_memory *memory, u32 *count)
-{
-    const struct layer *base = memory->top ? layer_base(memory->top) : NULL;
-
-    *count = base ? base->region_count : memory->region_count;
-    return base ? base->regions : memory->regions;
-}
-
 enum status ept_open(u64 root, u64 copy, const struct guest_memory *memory)
 {
     u32 count;
-    const struct guest_region *regions = regions_of(memory, &count);
+    const struct guest_region *regions = guest_memory_regions(memory, &count);
 
     for (u32 i = 0; i < count; i++) {
         u64 end = regions[i].base.raw + regions[i].size_bytes;
@@ -280,7 +272,7 @@ static void clear_gigabyte(u64 root, u64 address)
 void ept_clear(u64 root, const struct guest_memory *memory)
 {
     u32 count;
-    const struct guest_region *regions = regions_of(memory, &count);
+    const struct guest_region *regions = guest_memory_regions(memory, &count);
     u64 done = 0;
 
     for (u32 i = 0; i < count; i++) {

@@ -104,11 +104,12 @@ enum command_progress commands_info(struct monitor_call *call)
     }
     if (call->step == 1)
         return info_of_vcpus(call, vm);
-    u32 part = call->step++ - 2, regions = vm->memory.region_count;
+    u32 part = call->step++ - 2, regions;
     if (vm_is_stopping(vm)) /* its memory and devices go, or are gone */
         return COMMAND_DONE;
+    const struct guest_region *region = guest_memory_regions(&vm->memory, &regions);
     if (part < regions) {
-        say_region(vm, &vm->memory.regions[part]);
+        say_region(vm, &region[part]);
         return COMMAND_GOES_ON;
     }
     if (!vm->board->describe(vm, part - regions, text, sizeof text))

@@ -145,6 +145,14 @@ const struct guest_region *guest_memory_find_in(const struct guest_region *regio
     return NULL;
 }
 
+const struct guest_region *guest_memory_regions(const struct guest_memory *memory, u32 *count)
+{
+    const struct layer *base = memory->top ? layer_base(memory->top) : NULL;
+
+    *count = base ? base->region_count : memory->region_count;
+    return base ? base->regions : memory->regions;
+}
+
 static COLD const struct guest_region *find_layered(const struct guest_memory *memory, gpa_t address)
 {
     if (!memory->top)

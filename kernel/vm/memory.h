@@ -64,6 +64,8 @@ enum status guest_memory_allocate(struct guest_memory *memory, u64 mem_bytes, st
 /* Zeroes and frees every region, or what nobody else uses of layered memory. Precondition: no EPT maps it any more. */
 void guest_memory_release(struct guest_memory *memory);
 
+/* All of them, of layered memory, too. */
+COLD const struct guest_region *guest_memory_regions(const struct guest_memory *memory, u32 *count);
 /* The region that contains address, or NULL. */
 const struct guest_region *guest_memory_find_in(const struct guest_region *regions, u32 count, gpa_t address);
 const struct guest_region *guest_memory_find(const struct guest_memory *memory, gpa_t address);

@@ -151,7 +151,11 @@ static void test_places_and_ends(void **state)
 
     (void)state;
     begin(&memory, MIB(8));
+    u32 regions, layered;
+    const struct guest_region first = guest_memory_regions(&memory, &regions)[0];
     struct layer *frozen = freeze(&memory);
+    assert_memory_equal(guest_memory_regions(&memory, &layered), &first, sizeof first);
+    assert_int_equal(layered, regions);
     assert_null(guest_memory_view(&memory, gpa(0x1000), 8)); /* it may move */
     assert_int_equal(guest_memory_find(&memory, gpa(0xe0000))->kind, GUEST_REGION_ROM);
     assert_null(guest_memory_find(&memory, gpa(0xa0000)));
