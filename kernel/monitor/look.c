@@ -149,7 +149,9 @@ static enum command_progress look_at_vcpu(struct monitor_call *call, bool vmcs)
     case VCPU_LOOK_WAITS:
         return COMMAND_WAITS;
     case VCPU_LOOK_NOTHING:
-        return monitor_fail(call, "vm=%s: vCPU %lu has not run yet, or has just ended; info shows its state",
+        return monitor_fail(call,
+                            "vm=%s: vCPU %lu has not run yet, has just ended or rests on a CPU without VMX; "
+                            "info shows its state",
                             call->words.word[0], call->at);
     default:
         call->step++;

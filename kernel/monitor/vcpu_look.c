@@ -32,6 +32,8 @@ static void copy(void *unused)
     /* A snapshot that is being taken has the VMCS on the boot CPU. */
     if (vcpu->home_cpu != cpu_id() || __atomic_load_n(&vcpu->vm->wish, __ATOMIC_SEQ_CST) != VM_WISH_NONE)
         set_answer(ANSWER_MOVED);
+    else if (sched_cpus_off >> cpu_id() & 1) /* a paused VM's vCPU stayed here; without VMX there is no VMPTRLD */
+        set_answer(ANSWER_NOT_RUN);
     else if (look.vmcs ? virt_look_vmcs(vcpu, look.fields) : virt_look_registers(vcpu, &look.registers))
         set_answer(ANSWER_READ);
     else
