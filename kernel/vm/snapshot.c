@@ -276,6 +276,9 @@ enum status snapshot_restore(struct vm *vm, const struct snapshot *snapshot, str
         virt_memory_changed();
     load_state(vm, s);
     note_use(vm, s);
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        if (cpu_of(s, i)->started)
+            vm_start_restored(vm->vcpus[i]);
     return STATUS_OK;
 }
 

@@ -445,6 +445,16 @@ static bool start_waiting(struct vcpu *vcpu, const struct start_state *start)
     return true;
 }
 
+void vm_start_restored(struct vcpu *vcpu)
+{
+    u32 expected = 0;
+
+    if (!__atomic_compare_exchange_n(&vcpu->started, &expected, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        return;
+    __atomic_fetch_sub(&vcpu->vm->halted_count, 1, __ATOMIC_SEQ_CST);
+    sched_add(vcpu);
+}
+
 static bool end_wait(struct vcpu *vcpu, u32 sipi)
 {
     u32 expected = VCPU_WAITS_FOR_SIPI;

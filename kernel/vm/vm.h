@@ -233,6 +233,8 @@ COLD void vm_end_reading(struct vm *vm);
 void vm_retire_vcpu(struct vcpu *vcpu);
 /* A vCPU can never run again by itself: with the last one of its VM so, the VM stops with reason=halt. */
 void vm_note_halted_forever(struct vcpu *vcpu);
+/* The VM has gone back to where this vCPU had started: if it has not in this run, it does, with the state it has. */
+COLD void vm_start_restored(struct vcpu *vcpu);
 /* Starts a waiting vCPU (hypercall). False if there is no such vCPU or it has been started. */
 bool vm_start_vcpu(struct vm *vm, u32 index, const struct start_state *start);
 
