@@ -223,6 +223,7 @@ static enum status take(struct vm *vm, const char *name, u32 caller, struct refu
     memcpy(s->of, vm->spec.name, sizeof s->of);
     (void)string_copy(s->name, sizeof s->name, name);
     s->spec = vm->spec;
+    s->spec.guest_command_line = ""; /* it may stand in what goes with the VM's name */
     s->taken_ns = vm_clock_ns(vm);
     s->start_tsc = vm->start_tsc;
     s->boot_image = vm->boot_image;
