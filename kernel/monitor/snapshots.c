@@ -86,6 +86,7 @@ static enum command_progress begin(struct monitor_call *call, const struct snaps
     struct vm *vm;
 
     (void)string_copy(spec.name, sizeof spec.name, name);
+    spec.com2 = spec.com2 && string_equal(name, s->of); /* the port is one VM's alone */
     if (life_check_name(name, &call->why) != STATUS_OK ||
         snapshot_clone(s, &spec, life_new_id(), &vm, &call->why) != STATUS_OK)
         return COMMAND_FAILED;

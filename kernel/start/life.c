@@ -584,6 +584,7 @@ enum status life_adopt(struct vm *vm, struct life **out, struct refusal *why)
     life_begin();
     enter_run(life);
     replace(life);
+    vms_connect(vm); /* the one before has let go of it */
     *out = life;
     return STATUS_OK;
 }

@@ -133,6 +133,13 @@ static void connect_terminal(struct vm *vm)
     refuse_option(&why);
 }
 
+void vms_connect(struct vm *vm)
+{
+    if (vm->spec.com2)
+        com2_give(vm);
+    connect_terminal(vm);
+}
+
 void vms_set_debugger(const struct host_options *options)
 {
     debugger = options;
@@ -229,9 +236,7 @@ enum status vms_make(const struct life *life, u32 restart, struct vm **out, stru
         status = vm_create(&setup, out, why);
     if (status != STATUS_OK)
         return status;
-    if (life->spec.com2)
-        com2_give(*out);
-    connect_terminal(*out);
+    vms_connect(*out);
     connect_debugger(*out);
     return STATUS_OK;
 }

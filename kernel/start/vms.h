@@ -39,6 +39,8 @@ bool vms_all_well(void);
 void vms_refuse(const char *name, const char *why);
 /* A run of a VM, made from its boot module; its terminal and its debugger are connected. */
 enum status vms_make(const struct life *life, u32 restart, struct vm **out, struct refusal *why) MUST_CHECK;
+/* It gets what is typed for a VM of its name: console.input=, and console=com2, whose port is open. */
+COLD void vms_connect(struct vm *vm);
 /* A run's statistics, and those of the runs before it; if it did not end well, the end says it again. */
 COLD void vms_report(const struct vm *vm);
 /* The boot module that `text` names, or whose number it is; *spec: what its line asks for. */

@@ -232,6 +232,11 @@ void vms_refuse(const char *name, const char *text)
     did.refused++;
 }
 
+void vms_connect(struct vm *vm)
+{
+    assert_ptr_equal(life_find(vm->spec.name)->vm, vm);
+}
+
 void vms_report(const struct vm *vm)
 {
     log_event("stats %s wall=%llu", vm->spec.name, vm_sums(vm).wall_tsc / SECOND);
