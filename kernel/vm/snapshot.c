@@ -201,6 +201,22 @@ static void note_use(struct vm *vm, struct snapshot *s)
         virt_vcpu_set_result(vm->vcpus[s->caller], ROOTLET_OK, &times);
 }
 
+/*
+ * The boot CPU reads and writes VMCSs for it, so it needs VMX operation. A debugger has its breakpoints in the memory,
+ * and its own idea of what the registers are.
+ */
+static enum status check_possible(const struct vm *vm, struct refusal *why)
+{
+    if (sched_cpus_off & 1)
+        return refuse(why, STATUS_WRONG_STATE, "CPU 0 has left VMX operation, and snapshots need it; vmx on 0 first");
+    if (vm && vm_is_stopping(vm))
+        return refuse(why, STATUS_INVALID, "vm=%s is stopping", vm->spec.name);
+    if (vm && vm->has_debugger)
+        return refuse(why, STATUS_WRONG_STATE, "gdb= debugs %s, whose breakpoints a snapshot would keep",
+                      vm->spec.name);
+    return STATUS_OK;
+}
+
 /* ---- taking ---- */
 
 static enum status refuse_memory(struct refusal *why, const char *what)
@@ -241,8 +257,10 @@ static enum status take(struct vm *vm, const char *name, u32 caller, struct refu
 
 enum status snapshot_take(struct vm *vm, const char *name, struct refusal *why)
 {
-    if (vm_is_stopping(vm))
-        return refuse(why, STATUS_INVALID, "vm=%s is stopping", vm->spec.name);
+    enum status status = check_possible(vm, why);
+
+    if (status != STATUS_OK)
+        return status;
     if (snapshot_find(vm->spec.name, name))
         return refuse(why, STATUS_INVALID, "vm=%s has a snapshot %s; forget it, or take another name", vm->spec.name,
                       name);
@@ -261,10 +279,11 @@ static void page_goes_back(void *context, u64 address, u64 frame)
 enum status snapshot_restore(struct vm *vm, const struct snapshot *snapshot, struct refusal *why)
 {
     struct snapshot *s = (struct snapshot *)snapshot;
+    enum status status = check_possible(vm, why);
     bool all;
 
-    if (vm_is_stopping(vm))
-        return refuse(why, STATUS_INVALID, "vm=%s is stopping", vm->spec.name);
+    if (status != STATUS_OK)
+        return status;
     if (vm->spec.cpus != s->spec.cpus || vm->memory.mem_bytes != s->spec.mem_bytes)
         return refuse(why, STATUS_INVALID, "the snapshot is of a VM with cpus=%u mem=%s", s->spec.cpus,
                       guest_memory_text(s->spec.mem_bytes).text);
@@ -290,8 +309,10 @@ enum status snapshot_clone(const struct snapshot *snapshot, const struct vm_spec
 {
     struct snapshot *s = (struct snapshot *)snapshot;
     const struct vm_setup setup = {.spec = spec, .memory = s->memory, .board = s->board, .id = id};
-    enum status status = vm_create(&setup, out, why);
+    enum status status = check_possible(NULL, why);
 
+    if (status == STATUS_OK)
+        status = vm_create(&setup, out, why);
     if (status != STATUS_OK)
         return status;
     struct vm *vm = *out;
@@ -355,7 +376,10 @@ bool snapshot_serve(struct vm *vm)
     vm_pause(vm);
     if (!vm_is_at_rest(vm))
         return false;
-    u32 error = wish == VM_WISH_SNAPSHOT ? take_own(vm) : restore_own(vm);
+    struct refusal why;
+    u32 error = check_possible(vm, &why) != STATUS_OK ? ROOTLET_ERROR_STATE
+                : wish == VM_WISH_SNAPSHOT            ? take_own(vm)
+                                                      : restore_own(vm);
     if (error != ROOTLET_OK)
         virt_vcpu_set_result(vm->vcpus[vm->wisher], error, NULL);
     __atomic_store_n(&vm->wish, VM_WISH_NONE, __ATOMIC_SEQ_CST);

@@ -80,6 +80,12 @@ def test_snapshots_at_the_console(cpus):
             s.ok(f"restore {name} 1")
         s.ok("restore timer")
         assert s.ok("list").pairs("vm", name="spin")[0]["state"] == "paused"
+        assert {p["kind"] for p in s.ok("info timer").pairs("vm memory")} == {"ram", "text", "rom"}
+        if cpus == 2:
+            s.ok("vmx off 0")
+            for line in "snapshot timer off", "restore timer", "clone timer off":
+                assert "CPU 0 has left VMX operation" in s.command(line).error
+            s.ok("vmx on 0")
         for name in "timer", "spin", "two":
             s.ok(f"clone {name} {name}-2 1")
             assert s.ok("list").pairs("vm", name=f"{name}-2")[0]["state"] == "running"
