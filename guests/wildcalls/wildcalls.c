@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hostile: hypercalls with wild arguments and wild numbers. Each must answer with one of the ABI's statuses, and an
- * unknown number with ROOTLET_ERROR_UNKNOWN. Left out are only calls that do what they promise: exit, and a sleep
- * without end. Ends with status 0.
+ * unknown number with ROOTLET_ERROR_UNKNOWN. Left out are only calls that do what they promise: exit, a sleep
+ * without end, and going back to a snapshot, which would never come to an end. Ends with status 0.
  */
 #include "guests/lib/guest.h"
 
 #define CALLS 5000u
 
-static u32 answers[ROOTLET_ERROR_STATE + 1];
+static u32 answers[ROOTLET_ERROR_MEMORY + 1];
 
 /* Mostly values at the edge of something. */
 static u32 wild_value(void)
@@ -25,6 +25,7 @@ static bool does_as_it_promises(const struct hypercall *call)
     switch (call->eax) {
     case ROOTLET_CALL_EXIT:
     case ROOTLET_CALL_SLEEP_UNTIL:
+    case ROOTLET_CALL_RESTORE:
         return true;
     case ROOTLET_CALL_CONSOLE_WRITE: /* would print the VM's own memory */
         return call->ecx == 0 && call->edx <= ROOTLET_CONSOLE_WRITE_MAX && call->edx > 0;
