@@ -48,7 +48,7 @@ def test_a_fault_is_told_with_what_went_before(contained):
     """The last records of a VM that ended by a fault, repeats folded: ever later, all its own; the fault; its end."""
     for name, cause in (("triple", "triple-fault"), ("badstate", "invalid-guest-state")):
         lines = [line for line in contained.host_lines if line.startswith("last ") and f" vm={name} " in line]
-        assert 3 <= len(lines) <= 12, str(contained)
+        assert 3 <= len(lines) <= 32, str(contained)
         folds = [line for line in lines if re.search(r"(?=.*out 0x3f8)(?=.*in 0x3fd).*: \d+ times$", line)]
         assert folds, lines
         times = [int(line.split("tsc=")[1].split()[0]) for line in lines]

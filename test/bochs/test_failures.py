@@ -53,7 +53,7 @@ BODIES = {
     "unready": "mov ebx, [0xfffffffc]\n int 0x40",
     "nogdt": "lidt [idtr]\n ud2",
     "stack": "lgdt [gdtr]\n lidt [idtr]\n mov esp, 0x50000000\n ud2",
-    "push": "mov esp, 0x40000000\n push eax",
+    "push": "mov esp, 0x40000000\n pushad",
     "stray": "mov ebx, [0x40000000]\n mov [0x50000000], ebx",
     "seven": "mov eax, 7",
     "spin": "jmp $",
