@@ -5,17 +5,19 @@
  */
 #include <string.h>
 
+#include "kernel/vm/life.h"
 #include "kernel/vm/vm.h"
 #include "vmx/vcpu.h"
 
-static struct vm *vms;
+static struct life *lives;
+static struct life first_life, second_life;
 static struct vm first, second;
 static struct vmx_vcpu vcpus[3];
 
 void machine_ready(void);
 __attribute__((noinline)) void machine_ready(void)
 {
-    __asm__ volatile("" : : "r"(vms) : "memory");
+    __asm__ volatile("" : : "r"(lives) : "memory");
 }
 
 static void fill(struct vm *vm, const char *name, u32 cpus, struct vmx_vcpu *first_vcpu)
@@ -36,8 +38,10 @@ int main(void)
 {
     fill(&first, "debian", 2, vcpus);
     fill(&second, "hello", 1, vcpus + 2);
-    first.next = &second;
-    vms = &first;
+    first_life.vm = &first;
+    second_life.vm = &second;
+    first_life.next = &second_life;
+    lives = &first_life;
 
     struct vcpu *running = &vcpus[0].base;
     running->started = 1;

@@ -17,10 +17,11 @@ def evaluate(expression):
 
 
 def virtual_machines():
-    vm = evaluate("vms")
-    while vm:
-        yield vm
-        vm = vm["next"]
+    life = evaluate("lives")
+    while life:
+        if life["vm"]:
+            yield life["vm"]
+        life = life["next"]
 
 
 def name_of(vm):
