@@ -46,7 +46,7 @@ void sched_unblock(struct sched_cpu *cpu, struct vcpu *vcpu)
     spin_unlock(&cpu->lock);
 }
 
-#define LOOK_TICKS 1500u /* of the TSC: the interrupt, the exit of who runs, and the way back */
+#define LOOK_TICKS 2000u /* of the TSC: the interrupt, the exit of who runs, and the way back */
 
 /* The sleeper pays for the look that began at `since`. */
 static void charge_look(struct vcpu *vcpu, u64 since)
