@@ -113,8 +113,12 @@ static u32 match_last_exit(void)
     return io ? match_port(qualification) : 0;
 }
 
+/* Without a single step only breakpoints can have left a trap, also one that MOV SS has put off. */
 bool vmx_points_finish(struct vmx_vcpu *v, bool single_step)
 {
+    vmx_event_end_blocking();
+    if (!single_step && !v->debug_used)
+        return false;
     u64 before = vmcs_read(GUEST_PENDING_DEBUG);
     u64 pending = before | (single_step ? PENDING_DEBUG_SINGLE_STEP : 0);
 
@@ -125,7 +129,6 @@ bool vmx_points_finish(struct vmx_vcpu *v, bool single_step)
     }
     if (pending != before)
         vmcs_write(GUEST_PENDING_DEBUG, pending);
-    vmx_event_end_blocking();
     if (!(pending & PENDING_DEBUG_VALID))
         return false;
     vmx_event_trap_first(v);

@@ -187,6 +187,22 @@ static void test_rf_ends_with_the_instruction(void **state)
     assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
 }
 
+static u32 trapped_with(u64 rflags)
+{
+    VMCS_SET(GUEST_RFLAGS, rflags);
+    u32 before = fake_vmcs_trapped_count();
+    assert_true(comes_back(OUTCOME_SKIP_DECODED));
+    return fake_vmcs_trapped_count() - before;
+}
+
+/* Each EPT violation leaves RF set: its end must not cost an access that a hypervisor below ours traps. */
+static void test_rf_costs_no_trapped_access(void **state)
+{
+    (void)state;
+    (void)trapped_with(RFLAGS_ONE); /* the first entry writes more */
+    assert_int_equal(trapped_with(RFLAGS_ONE | RFLAGS_RF), trapped_with(RFLAGS_ONE));
+}
+
 static void test_tf_traps_behind_the_instruction(void **state)
 {
     (void)state;
@@ -341,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup(test_guarded, set_up),
         cmocka_unit_test_setup(test_rip_by_outcome, set_up),
         cmocka_unit_test_setup(test_rf_ends_with_the_instruction, set_up),
+        cmocka_unit_test_setup(test_rf_costs_no_trapped_access, set_up),
         cmocka_unit_test_setup(test_tf_traps_behind_the_instruction, set_up),
         cmocka_unit_test_setup(test_breakpoints_trap_behind_the_instruction, set_up),
         cmocka_unit_test_setup(test_blocking_ends_for_what_waits, set_up),
