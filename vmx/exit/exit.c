@@ -275,7 +275,6 @@ static enum outcome skipped_exit(struct vmx_vcpu *v, struct trace_record *record
     return OUTCOME_SKIP;
 }
 
-/* A guest whose #DB is a task gate with the T bit in its TSS would keep the CPU, as above. */
 /*
  * It spins, for a lock perhaps whose holder waits for a CPU: who of its VM does so gets this one. Each time that nobody
  * does the window grows, so that to spin for one that runs costs little.
@@ -291,6 +290,7 @@ static COLD enum outcome pause_exit(struct vmx_vcpu *v, struct trace_record *rec
     return OUTCOME_SKIP;
 }
 
+/* A guest whose #DB is a task gate with the T bit in its TSS would keep the CPU, as above. */
 static COLD enum outcome task_switch_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     check_deadline(v);
