@@ -21,7 +21,6 @@ struct vmx_features {
     u32 timer_shift;
     bool has_timer;
     bool has_vpid;
-    bool has_rdtscp;
     bool has_apicv;            /* all that apicv.c needs */
     bool has_posted;           /* and posted interrupts */
     bool fetch_small;          /* guests run code in pages of 4 KiB only */

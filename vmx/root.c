@@ -108,7 +108,6 @@ static void settle(void)
 
     vmx_features.timer_shift = vmx_caps_timer_shift(caps);
     vmx_features.has_timer = value[VMX_PIN] & PIN_PREEMPTION_TIMER;
-    vmx_features.has_rdtscp = value[VMX_PROC2] & PROC2_RDTSCP;
     vmx_features.has_vpid = (value[VMX_PROC2] & PROC2_VPID) && vmx_caps_has_invvpid(caps);
     if (!vmx_features.has_vpid)
         vmx_features.controls.value[VMX_PROC2] &= ~PROC2_VPID;

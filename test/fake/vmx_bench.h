@@ -246,7 +246,7 @@ static inline void bench_start(void)
     vmx_features.caps.cr4_fixed0 = CR4_VMXE;
     vmx_features.caps.cr4_fixed1 = fake_msr_get(MSR_IA32_VMX_CR4_FIXED1);
     assert_int_equal(vmx_controls_resolve(&vmx_features.caps, &vmx_features.controls, &why), STATUS_OK);
-    vmx_features.has_timer = vmx_features.has_vpid = vmx_features.has_rdtscp = true;
+    vmx_features.has_timer = vmx_features.has_vpid = true;
     vmx_features.guest_physical_bits = 46;
     VMCS_SET(PROC_CONTROLS, vmx_features.controls.value[VMX_PROC]);
     VMCS_SET(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY]);

@@ -125,7 +125,7 @@ static COLD void find_met(void)
     met[NEEDS_PKE] = (states & XCR0_PKRU) && (cr4 & CR4_PKE);
     met[NEEDS_UMIP] = cr4 & CR4_UMIP;
     met[NEEDS_INVPCID] = proc2 & PROC2_INVPCID;
-    met[NEEDS_RDTSCP] = vmx_features.has_rdtscp;
+    met[NEEDS_RDTSCP] = proc2 & PROC2_RDTSCP;
     met[NEEDS_XSAVES] = proc2 & PROC2_XSAVES;
     met[NEEDS_EPT_1G] = vmx_features.caps.ept_vpid & EPT_CAP_1G;
 }

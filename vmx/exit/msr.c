@@ -71,10 +71,16 @@ static const struct msr_row rows[] = {
 static const u32 switched[VMX_SWITCHED_MSRS] = {MSR_IA32_STAR,  MSR_IA32_LSTAR,          MSR_IA32_CSTAR,
                                                 MSR_IA32_FMASK, MSR_IA32_KERNEL_GS_BASE, MSR_IA32_TSC_AUX};
 
-/* TSC_AUX exists only with RDTSCP, which stands last in the list. */
+/* It exists only with RDTSCP. */
+static bool has_tsc_aux(void)
+{
+    return vmx_features.controls.value[VMX_PROC2] & PROC2_RDTSCP;
+}
+
+/* TSC_AUX stands last in the list. */
 static u32 switched_count(void)
 {
-    return VMX_SWITCHED_MSRS - (vmx_features.has_rdtscp ? 0 : 1);
+    return VMX_SWITCHED_MSRS - (has_tsc_aux() ? 0 : 1);
 }
 
 void vmx_msr_save(struct vmx_vcpu *v)
@@ -100,7 +106,7 @@ static COLD bool other_row_exists(u32 index)
     case MSR_IA32_XSS:
         return vmx_features.controls.value[VMX_PROC2] & PROC2_XSAVES;
     case MSR_IA32_TSC_AUX:
-        return vmx_features.has_rdtscp;
+        return has_tsc_aux();
     default:
         return true;
     }

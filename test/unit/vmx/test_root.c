@@ -193,9 +193,12 @@ void vmx_msr_init_vcpu(struct vmx_vcpu *v)
     (void)v;
 }
 
+static struct vmx_features at_bitmap; /* what was known when the MSR bitmap was filled */
+
 void vmx_msr_bitmap_fill(u8 *bitmap)
 {
     (void)bitmap;
+    at_bitmap = vmx_features;
 }
 
 void vmx_msr_save(struct vmx_vcpu *v)
@@ -299,6 +302,21 @@ static void test_only_types_that_exist(void **state)
     assert_int_equal(virt_cpu_enter(&why), STATUS_OK);
     assert_instructions("vmxon invept-2 invvpid-2 ");
     virt_cpu_leave();
+}
+
+/* The MSR bitmap depends on the controls and on what is done against speculation: both are decided before it. */
+static void test_the_bitmap_is_filled_when_all_is_known(void **state)
+{
+    static const char *const disabled[] = {"", "rdtscp"};
+
+    for (u32 i = 0; i < ARRAY_SIZE(disabled); i++) {
+        set_up(state);
+        make_machine(disabled[i]);
+        assert_int_equal(!(at_bitmap.controls.value[VMX_PROC2] & PROC2_RDTSCP), i);
+        assert_memory_equal(&at_bitmap.controls, &vmx_features.controls, sizeof at_bitmap.controls);
+        assert_int_not_equal(at_bitmap.speculation.acts, 0);
+        assert_memory_equal(&at_bitmap.speculation, &vmx_features.speculation, sizeof at_bitmap.speculation);
+    }
 }
 
 /* The models are those of Linux's vmx_preemption_cpu_tfms, whatever the reserved bits of CPUID.1:EAX are. */
@@ -529,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_entering_vmx_operation_flushes, set_up),
         cmocka_unit_test_setup(test_only_types_that_exist, set_up),
+        cmocka_unit_test_setup(test_the_bitmap_is_filled_when_all_is_known, set_up),
         cmocka_unit_test_setup(test_timers_that_count_wrongly, set_up),
         cmocka_unit_test_setup(test_who_must_not_run_code_in_large_pages, set_up),
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),

@@ -189,9 +189,7 @@ static void test_features_follow_the_controls(void **state)
 {
     (void)state;
     assert_true(cpuid(0xd, 1).eax & BIT(3));
-    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_XSAVES;
-    vmx_features.has_rdtscp = false;
-    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_INVPCID;
+    vmx_features.controls.value[VMX_PROC2] &= ~(PROC2_XSAVES | PROC2_RDTSCP | PROC2_INVPCID);
     vmx_features.caps.ept_vpid &= ~EPT_CAP_1G;
     vmx_features.caps.cr4_fixed1 &= ~CR4_UMIP;
     build();

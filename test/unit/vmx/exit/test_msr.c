@@ -141,7 +141,7 @@ static void test_bitmap_bit_for_bit(void **state)
     memset(bitmap, 0x5a, sizeof bitmap);
     vmx_msr_bitmap_fill(bitmap);
     check_bitmap(true);
-    vmx_features.has_rdtscp = false;
+    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_RDTSCP;
     vmx_msr_bitmap_fill(bitmap);
     check_bitmap(false);
 }
@@ -207,7 +207,7 @@ static void test_switched_msrs_without_bitmaps(void **state)
 static void test_no_tsc_aux_without_rdtscp(void **state)
 {
     (void)state;
-    vmx_features.has_rdtscp = false;
+    vmx_features.controls.value[VMX_PROC2] &= ~PROC2_RDTSCP;
     fake_msr_reset();
     for (size_t i = 0; i + 1 < ARRAY_SIZE(switched); i++)
         fake_msr_set(switched[i], i);
