@@ -35,6 +35,7 @@ ATTACKS = (
     ("init", "cpus=16"),
     ("mtrr", "cpus=16"),
     ("storm", "cpus=16"),
+    ("rewinds", "cpus=1"),
 )
 MORE_ATTACKS = (
     ("uart", "cpus=16"),

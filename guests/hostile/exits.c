@@ -93,6 +93,20 @@ static void copies(u32 self)
     hypercall_exit(0);
 }
 
+/* Goes back to each snapshot once, if no other vCPU is about to, and takes the next. */
+static void rewinds(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over()) {
+        struct hypercall call = {ROOTLET_CALL_SNAPSHOT, 0, 0, 0};
+        if (hypercall(&call) != ROOTLET_OK || call.ebx)
+            continue;
+        call.eax = ROOTLET_CALL_RESTORE;
+        hypercall(&call);
+    }
+    hypercall_exit(0);
+}
+
 void hostile_storm(void);
 
 static void storm(u32 self)
@@ -129,6 +143,7 @@ EACH(exits)
 EACH(yields)
 EACH(pauses)
 EACH(copies)
+EACH(rewinds)
 EACH(storm)
 
 const struct attack hostile_exits[] = {
@@ -140,6 +155,7 @@ const struct attack hostile_exits[] = {
     {"yields",  NULL,          first_yields,  yields },
     {"pauses",  NULL,          first_pauses,  pauses },
     {"copies",  NULL,          first_copies,  copies },
+    {"rewinds", NULL,          first_rewinds, rewinds},
     {"storm",   prepare_storm, first_storm,   storm  },
     {NULL,      NULL,          NULL,          NULL   },
 };

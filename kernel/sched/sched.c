@@ -30,6 +30,7 @@ static u64 (*work)(u64 now_tsc);  /* the boot CPU's between guests */
 static bool working;              /* boot CPU: work() runs, and may share its CPU */
 static bool loops, work_at_first; /* atomic: the boot CPU is in its loop; it was asked for work before */
 static u64 working_since_tsc, work_piece_tsc, sharing_slice_tsc;
+static u64 shared_tsc;    /* boot CPU: time that work() has shared */
 static u64 first_run_tsc; /* atomic */
 
 /* ---- stopping ---- */
@@ -605,7 +606,8 @@ void sched_share_cpu(void)
 {
     struct sched_cpu *cpu = here();
 
-    if (cpu_id() != 0 || !working || cpu_tsc() - working_since_tsc < work_piece_tsc)
+    u64 now = cpu_tsc();
+    if (cpu_id() != 0 || !working || now - working_since_tsc < work_piece_tsc)
         return;
     working = false;
     cpu->sharing = true;
@@ -613,6 +615,17 @@ void sched_share_cpu(void)
     cpu->sharing = false;
     working = true;
     working_since_tsc = cpu_tsc();
+    shared_tsc += working_since_tsc - now;
+}
+
+u64 sched_work_clock(void)
+{
+    return cpu_tsc() - shared_tsc;
+}
+
+void sched_charge_work(struct vcpu *vcpu, u64 since)
+{
+    sched_charge(vcpu, sched_work_clock() - since, cpu_tsc());
 }
 
 void sched_request_work(void)

@@ -71,6 +71,12 @@ void sched_request_work(void);
  * From anywhere else it does nothing.
  */
 void sched_share_cpu(void);
+/*
+ * From work(), too: what it does for a vCPU that rests for it (sched_hold) is that vCPU's own time. `since` is what
+ * sched_work_clock() said when it began; that clock stands still while the CPU is shared.
+ */
+u64 sched_work_clock(void);
+void sched_charge_work(struct vcpu *vcpu, u64 since);
 /* From now on a slice is 1 ms: what a guest holds up (see docs/gdb-stub.md) waits no longer. Before the first vCPU
  * runs. */
 void sched_shorten_slices(void);

@@ -373,6 +373,7 @@ bool snapshot_serve(struct vm *vm)
 
     if (LIKELY(wish == VM_WISH_NONE) || vm_is_stopping(vm))
         return false;
+    u64 since = sched_work_clock();
     vm_pause(vm);
     if (!vm_is_at_rest(vm))
         return false;
@@ -382,6 +383,7 @@ bool snapshot_serve(struct vm *vm)
                                                       : restore_own(vm);
     if (error != ROOTLET_OK)
         virt_vcpu_set_result(vm->vcpus[vm->wisher], error, NULL);
+    sched_charge_work(vm->vcpus[vm->wisher], since); /* while it still rests */
     __atomic_store_n(&vm->wish, VM_WISH_NONE, __ATOMIC_SEQ_CST);
     return true;
 }

@@ -336,6 +336,71 @@ static void test_work_between_guests(void **state)
     assert_in_range(r->vms[2].vcpus[0].run_tsc, 999 * MS, 1001 * MS);
 }
 
+static struct vm *wisher;
+
+/* Each 20 ms: 5 ms of work for the held vCPU, whose CPU is shared meanwhile. */
+static u64 work_for_one(u64 now_tsc)
+{
+    u64 *notes = sim_notes();
+
+    if (now_tsc < 20 * MS)
+        return 20 * MS;
+    vm_pause(wisher);
+    if (!vm_is_at_rest(wisher))
+        return UINT64_MAX; /* asked for again when it does */
+    u64 since = sched_work_clock();
+    for (u64 done = 0; done < 5 * MS; done += MS / 10) {
+        sim_compute(MS / 10);
+        sched_share_cpu();
+    }
+    notes[0]++;
+    notes[1] += sched_work_clock() - since;
+    notes[2] += cpu_tsc() - now_tsc;
+    sched_charge_work(wisher->vcpus[0], since);
+    vm_resume(wisher);
+    return cpu_tsc() + 20 * MS;
+}
+
+static void work_for_a_vcpu(u32 cap)
+{
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.cap_percent = cap;
+    wisher = sim_add(&spec, spin);
+    add(spin, 100, ~0ull);
+    sched_set_work(work_for_one);
+    sim_request_work_at(MS);
+    sim_end_at(2000 * MS);
+    sim_run();
+}
+
+static void work_for_a_fair_one(void)
+{
+    work_for_a_vcpu(0);
+}
+
+static void work_for_a_capped_one(void)
+{
+    work_for_a_vcpu(30);
+}
+
+/* The work is part of what it has of the CPU, and what was given away meanwhile is not. */
+static void test_who_asked_for_work_pays(void **state)
+{
+    (void)state;
+    r = sim_scenario(work_for_a_fair_one);
+    assert_orderly_end(2);
+    assert_true(r->notes[0] > 30);
+    assert_in_range(r->notes[1], r->notes[0] * 5 * MS, r->notes[0] * 5 * MS + r->notes[0] * MS / 50);
+    assert_true(r->notes[2] > 2 * r->notes[1]);
+    assert_true(close_to(run_of(0), r->vms[0].vcpus[0].work + r->notes[1], 10));
+    assert_true(close_to(run_of(1), 1000 * MS, 60));
+    r = sim_scenario(work_for_a_capped_one);
+    assert_orderly_end(2);
+    assert_true(close_to(run_of(1), 1400 * MS, 60));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_a_debugger_beside_it),
         cmocka_unit_test(test_held_in_sleep_and_ended),
         cmocka_unit_test(test_work_between_guests),
+        cmocka_unit_test(test_who_asked_for_work_pays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
