@@ -13,6 +13,7 @@
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vlapic_timer.h"
 #include "kernel/panic.h"
+#include "test/fake/fuzz_input.h"
 
 #define CPUS      2
 #define CLOCK_MAX (1ull << 61)
@@ -117,19 +118,6 @@ static void check(struct vlapic *v, int before)
     require((int)*vlapic_register(v, APIC_PPR) == ppr, "PPR");
     require(expected < 0 || before >= expected || told[v - apics], "nobody was told of a new vector");
     require((v->base & APIC_BASE_MODE) != APIC_BASE_EXTD, "an invalid mode");
-}
-
-struct input {
-    const u8 *data;
-    size_t left;
-};
-
-static u64 take(struct input *input, unsigned bytes)
-{
-    u64 value = 0;
-    for (; bytes && input->left; bytes--, input->left--)
-        value = value << 8 | *input->data++;
-    return value;
 }
 
 static void access(struct vlapic *v, struct input *input, bool write)

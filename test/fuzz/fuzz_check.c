@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "test/fake/check_images.h"
+#include "test/fake/fuzz_input.h"
 #include "test/fake/must.h"
 
 struct seen {
@@ -34,19 +35,6 @@ static void collect(void *context, const struct check_report *report)
     size_t length = check_format(report, line, sizeof line);
     MUST(length < sizeof line - 1 && line[length] == 0 && strlen(line) == length && line[length - 1] == '"');
     MUST(check_format(report, small, sizeof small) == sizeof small - 1 && memcmp(small, line, sizeof small - 1) == 0);
-}
-
-struct input {
-    const u8 *data;
-    size_t size;
-};
-
-static u64 take(struct input *in, size_t bytes)
-{
-    u64 value = 0;
-    for (size_t i = 0; i < bytes && in->size; i++, in->size--)
-        value = value << 8 | *in->data++;
-    return value;
 }
 
 static void change(struct bench *b, struct input *in)
@@ -87,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char text[300];
 
     bench_set_up(&b, (enum bench_base)(take(&in, 1) % BENCH_BASES));
-    while (in.size)
+    while (in.left)
         change(&b, &in);
     struct seen seen = {.image = &b.image};
     struct check_result result = vmx_check_entry(&b.image, &b.caps, collect, &seen);

@@ -11,6 +11,7 @@
 
 #include "drivers/virt/pc.h"
 #include "kernel/panic.h"
+#include "test/fake/fuzz_input.h"
 
 #define SPAN_MAX_NS (1ull << 57) /* four and a half years */
 #define CLOCK_MAX   (1ull << 61)
@@ -87,19 +88,6 @@ static const u16 ports[] = {0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1,  0x40,   0
                             0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd,  0x3fe,  0x3ff, 0x70,  0x71,  0x60,
                             0x64,  0x92,  0xcf8, 0xcf9, 0xcfc, 0x3b4,  0x3b5,  0x3c0, 0x3c1, 0x3c8, 0x3c9,
                             0x3d4, 0x3d5, 0x3da, 0x604, 0x605, 0x8900, 0xb004, 0x600, 0x602, 0x608, 0x60a};
-
-struct input {
-    const u8 *data;
-    size_t left;
-};
-
-static u64 take(struct input *input, unsigned bytes)
-{
-    u64 value = 0;
-    for (; bytes && input->left; bytes--, input->left--)
-        value = value << 8 | *input->data++;
-    return value;
-}
 
 static u16 take_port(struct input *input)
 {

@@ -14,6 +14,7 @@
  */
 #include "test/fake/vmx_bench.h"
 
+#include "test/fake/fuzz_input.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/must.h"
 #include "vmx/exit/io.h"
@@ -86,19 +87,6 @@ void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
     (void)address;
     (void)bytes;
     (void)value;
-}
-
-struct input {
-    const u8 *data;
-    size_t size;
-};
-
-static u64 take(struct input *in, size_t bytes)
-{
-    u64 value = 0;
-    for (size_t i = 0; i < bytes && in->size; i++, in->size--)
-        value = value << 8 | *in->data++;
-    return value;
 }
 
 /* Near an edge as often as anywhere. */
@@ -184,7 +172,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     u8 low[4096];
     u64 at = (take(&in, 1) & 0x3f) << 12;
     MUST(guest_memory_write(&bench.vm.memory, gpa(0), zeros, sizeof zeros) == STATUS_OK);
-    size_t length = in.size < sizeof low ? in.size : sizeof low;
+    size_t length = in.left < sizeof low ? in.left : sizeof low;
     memcpy(low, in.data, length);
     MUST(guest_memory_write(&bench.vm.memory, gpa(at), low, length) == STATUS_OK);
     VMCS_SET(EXIT_REASON, 30);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "test/fake/fuzz_input.h"
 #include "test/fake/must.h"
 #include "test/fake/task_bench.h"
 
@@ -18,19 +19,6 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 static struct task_bench b;
 static struct gva_context paging;
 static u32 writes;
-
-struct input {
-    const u8 *data;
-    size_t size;
-};
-
-static u32 take(struct input *in, size_t bytes)
-{
-    u32 value = 0;
-    for (size_t i = 0; i < bytes && in->size; i++, in->size--)
-        value = value << 8 | *in->data++;
-    return value;
-}
 
 static bool read_entry(void *context, gpa_t address, u8 bytes, u64 *value)
 {
@@ -185,7 +173,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     b.request.external = how & 8;
     b.request.has_error = how & 16;
     b.bad_cr3 = 0x9000;
-    while (in.size)
+    while (in.left)
         change(&in);
     before = b.state;
     writes = 0;
