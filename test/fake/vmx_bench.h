@@ -188,7 +188,6 @@ void vm_apic_write_cr8(struct vcpu *vcpu, u64 value)
     bench.cr8 = value;
 }
 
-/* A Skylake-X, and a vCPU in 32-bit protected mode without paging, as a multiboot guest begins. */
 /* IA32_EFER in both places where it stands; LMA comes with paging. */
 static inline void bench_set_efer(u64 efer)
 {
@@ -198,6 +197,7 @@ static inline void bench_set_efer(u64 efer)
         VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) | CR0_PG);
 }
 
+/* A Skylake-X, and a vCPU in 32-bit protected mode without paging, as a multiboot guest begins. */
 static inline void bench_start(void)
 {
     struct refusal why;

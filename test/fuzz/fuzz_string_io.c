@@ -17,6 +17,7 @@
 #include "test/fake/fuzz_input.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/must.h"
+#include "test/fake/vm_bus.h"
 #include "vmx/exit/io.h"
 #include "vmx/points.h"
 
@@ -51,42 +52,10 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
     MUST(reason == VM_STOP_UNSUPPORTED_INSTRUCTION);
 }
 
-u64 vm_note_moved_timers(struct vm *vm, u64 value)
-{
-    (void)vm;
-    return value;
-}
-
 bool vm_write_effects(struct vcpu *vcpu)
 {
     vcpu->vm->write_effect = false;
     return true;
-}
-
-u32 vm_port_read_locked(struct vm *vm, u16 port, u8 bytes)
-{
-    return bus_read_port(&vm->bus, port, bytes);
-}
-
-bool vm_port_write_locked(struct vcpu *vcpu, u16 port, u8 bytes, u32 value)
-{
-    bus_write_port(&vcpu->vm->bus, port, bytes, value);
-    return true;
-}
-
-u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
-{
-    (void)vcpu;
-    (void)address;
-    return bits_mask_of_bytes(bytes);
-}
-
-void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
-{
-    (void)vcpu;
-    (void)address;
-    (void)bytes;
-    (void)value;
 }
 
 /* Near an edge as often as anywhere. */

@@ -38,7 +38,6 @@
 #define MODULE_BYTES 64u
 #define MAX_MADE     4u
 
-/* What a machine is like, and what came of it. */
 bool snapshot_serve(struct vm *vm)
 {
     (void)vm;
@@ -52,6 +51,7 @@ void snapshot_forget_own(const struct vm *vm)
 
 void snapshot_forget_all(void) {}
 
+/* What a machine is like, and what came of it. */
 static struct machine {
     const char *lines[24];
     u32 dropped;

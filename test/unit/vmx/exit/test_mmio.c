@@ -13,6 +13,7 @@
 
 #include "kernel/lib/format.h"
 #include "test/fake/host_memory.h"
+#include "test/fake/vm_bus.h"
 #include "vmx/fetch.h"
 #include "arch/x86/xsave.h"
 #include "vmx/insn/guest.h"
@@ -97,22 +98,6 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
     va_end(arguments);
     stop_reason = reason;
     stops++;
-}
-
-u64 vm_note_moved_timers(struct vm *vm, u64 value)
-{
-    (void)vm;
-    return value;
-}
-
-u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
-{
-    return bus_read_memory(&vcpu->vm->bus, address, bytes);
-}
-
-void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
-{
-    bus_write_memory(&vcpu->vm->bus, address, bytes, value);
 }
 
 static int set_up(void **state)

@@ -14,6 +14,7 @@
 #include "test/fake/vmx_bench.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/task_bench.h"
+#include "test/fake/vm_bus.h"
 #include "vmx/exit/cr.h"
 #include "vmx/exit/task_switch.h"
 #include "vmx/report/debug.h"
@@ -47,27 +48,6 @@ bool vmx_read_pdptes(const struct vmx_vcpu *v, u64 cr3, u64 pdpte[4])
     for (u32 i = 0; i < 4; i++) /* present, to where nothing is */
         pdpte[i] = 0x1000 * (i + 1);
     return true;
-}
-
-u64 vm_note_moved_timers(struct vm *vm, u64 value)
-{
-    (void)vm;
-    return value;
-}
-
-u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
-{
-    (void)vcpu;
-    (void)address;
-    return bits_mask_of_bytes(bytes);
-}
-
-void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
-{
-    (void)vcpu;
-    (void)address;
-    (void)bytes;
-    (void)value;
 }
 
 static void set_segment(struct vmcs_16_rw selector, struct vmcs_32_rw access, const struct task_register *r)

@@ -15,6 +15,7 @@
 #include "kernel/lib/format.h"
 #include "kernel/log.h"
 #include "test/fake/host_memory.h"
+#include "test/fake/vm_bus.h"
 #include "vmx/entry.h"
 #include "vmx/exit/mmio.h"
 #include "vmx/report/fault.h"
@@ -56,22 +57,6 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
     (void)vm;
     (void)reason;
     fail_msg("%s", detail);
-}
-
-u64 vm_note_moved_timers(struct vm *vm, u64 value)
-{
-    (void)vm;
-    return value;
-}
-
-u64 vm_memory_read(struct vcpu *vcpu, gpa_t address, u8 bytes)
-{
-    return bus_read_memory(&vcpu->vm->bus, address, bytes);
-}
-
-void vm_memory_write(struct vcpu *vcpu, gpa_t address, u8 bytes, u64 value)
-{
-    bus_write_memory(&vcpu->vm->bus, address, bytes, value);
 }
 
 /* ---- the flight recorder ---- */
