@@ -7,8 +7,9 @@
 #include "arch/x86/cpu.h"
 #include "kernel/lib/bits.h"
 
-#define LEVEL_THREADS 1u
-#define LEAF1_EDX_HTT BIT(28)
+#define LEVEL_THREADS    1u
+#define LEAF1_EDX_HTT    BIT(28)
+#define LEAF7_EDX_HYBRID BIT(15)
 
 /* Of the power of two that is not below it. */
 static u32 bits_for(u32 count)
@@ -20,6 +21,12 @@ static u32 bits_for(u32 count)
     return bits;
 }
 
+/* A hybrid CPU: what one core says of its threads is not true of all. */
+static COLD bool other_cores_differ(u32 last_leaf)
+{
+    return last_leaf >= 7 && cpu_cpuid(7, 0).edx & LEAF7_EDX_HYBRID;
+}
+
 u32 topology_thread_bits(void)
 {
     u32 last = cpu_cpuid(0, 0).eax;
@@ -27,8 +34,10 @@ u32 topology_thread_bits(void)
 
     if (last >= 0xb) {
         struct cpuid_result threads = cpu_cpuid(0xb, 0);
-        if (threads.ebx & 0xffff && (threads.ecx >> 8 & 0xff) == LEVEL_THREADS)
-            return threads.eax & 31;
+        u32 here = threads.ebx & 0xffff;
+        /* A core with one thread may leave room for two in its ids; Bochs 3.0 says so, and has ids without the room. */
+        if (here && (threads.ecx >> 8 & 0xff) == LEVEL_THREADS)
+            return here > 1 || other_cores_differ(last) ? threads.eax & 31 : 0;
     }
     if (!(one.edx & LEAF1_EDX_HTT) || last < 4)
         return 0;

@@ -29,6 +29,11 @@ static void test_leaf_b(void **state)
     assert_int_equal(topology_thread_bits(), 1);
     fake_cpuid_set(0xb, 0, (struct cpuid_result){0, 1, 0x100, 7}); /* one thread */
     assert_int_equal(topology_thread_bits(), 0);
+    fake_cpuid_set(0xb, 0, (struct cpuid_result){1, 1, 0x100, 7}); /* one, with room for two, as Bochs 3.0 has it */
+    assert_int_equal(topology_thread_bits(), 0);
+    fake_cpuid_set(7, 0, (struct cpuid_result){0, 0, 0, 1u << 15}); /* another core may have two */
+    assert_int_equal(topology_thread_bits(), 1);
+    fake_cpuid_set(7, 0, (struct cpuid_result){0});
     fake_cpuid_set(0xb, 0, (struct cpuid_result){2, 4, 0x100, 7}); /* Knights Landing */
     assert_int_equal(topology_thread_bits(), 2);
     fake_cpuid_set(0xb, 0, (struct cpuid_result){3, 8, 0x201, 7}); /* the first level is that of cores */
