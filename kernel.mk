@@ -32,6 +32,10 @@ MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c kernel/vm/snapshot
 	vmx/cow.c vmx/state.c
 $(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
 
+# So are hypervisors as guests: .nested.
+NESTED_C := $(wildcard vmx/nested/*.c)
+$(NESTED_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.nested $@
+
 # Structure offsets for assembly: X/offsets.c becomes build/X/offsets.inc, %define NAME value.
 build/%/offsets.inc: %/offsets.c kernel.mk
 	@mkdir -p $(@D)
