@@ -67,7 +67,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.vm = vm;
     v->base.index = index;
     v->base.trace_tag = trace_tag(vm, index);
-    v->base.hypercalls = vm->spec.stealth ? 0 : HYPERCALL_COUNT;
+    v->base.hypercalls = vm->spec.stealth || vm->spec.has_snapshot_at ? 0 : HYPERCALL_COUNT;
     v->base.home_cpu = VCPU_NO_CPU;
     v->base.timer_tsc = UINT64_MAX;
     v->base.posted = &frame->posted;

@@ -3,7 +3,7 @@
  * A VM that goes back: it takes a snapshot of itself, spoils memory, devices and its other vCPUs' work, goes back, and
  * finds all as it was, but for the time. Timers that were armed at the snapshot must fire each time. Options:
  * restores=<n> (20), pages=<n> that are spoiled each time (20), plain=1: nothing but memory, and few lines, to see what
- * a restore costs. Run it with cpus=1 or more.
+ * a restore costs, mark=<n>: no snapshot, but that hypercall, for snapshot-at=. Run it with cpus=1 or more.
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
@@ -136,6 +136,15 @@ static u32 snapshot(void)
     return call.ebx;
 }
 
+/* Where snapshot-at= takes one, if that is what the VM's line says. It returns no count: each 10 ms count as one. */
+static u32 mark(u32 number, u32 restores)
+{
+    struct hypercall call = {number, 0, 0, 0};
+    expect(hypercall(&call) == ROOTLET_ERROR_UNKNOWN, "the mark is a call");
+    u32 times = (u32)divide_u64(hypercall_clock_ns(), 10000000, NULL);
+    return times < restores ? times : restores;
+}
+
 static void restore(void)
 {
     struct hypercall call = {ROOTLET_CALL_RESTORE, 0, 0, 0};
@@ -176,7 +185,8 @@ int guest_main(void)
     for (u32 index = 1; index < vcpus; index++)
         last[index] = mirrors[index];
 
-    u32 times = snapshot();
+    u32 number = guest_option_number("mark", 0);
+    u32 times = number ? mark(number, restores) : snapshot();
     u32 us = now_us();
     expect(hypercall_clock_ns() >= before_ns && cpu_rdtsc() >= before_tsc, "time went back");
     if (!plain || times <= 1 || times == 100 || times + 100 == restores || times == restores)

@@ -3,6 +3,7 @@
  * The commands for snapshots (kernel/vm/snapshot.h). A VM that runs is paused for the moment that one takes; a VM that
  * has ended begins again where its snapshot was taken.
  */
+#include "arch/x86/cpu.h"
 #include "kernel/clock.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
@@ -79,6 +80,19 @@ enum command_progress commands_snapshot(struct monitor_call *call)
     return COMMAND_DONE;
 }
 
+/* The time that it took, from the command on. */
+static enum command_progress say_done(const struct monitor_call *call, const char *vm, const struct snapshot *s)
+{
+    log_event("%s vm=%s of=%s name=%s ticks=%lu", call->command->name, vm, s->of, s->name, cpu_tsc() - call->at);
+    return COMMAND_DONE;
+}
+
+static void note_begin(struct monitor_call *call)
+{
+    if (call->step++ == 0)
+        call->at = cpu_tsc();
+}
+
 static enum command_progress begin(struct monitor_call *call, const struct snapshot *s, const char *name)
 {
     struct vm_spec spec = s->spec;
@@ -91,7 +105,7 @@ static enum command_progress begin(struct monitor_call *call, const struct snaps
         snapshot_clone(s, &spec, life_new_id(), &vm, &call->why) != STATUS_OK)
         return COMMAND_FAILED;
     if (life_adopt(vm, &life, &call->why) == STATUS_OK)
-        return COMMAND_DONE;
+        return say_done(call, name, s);
     vm_discard(vm);
     return COMMAND_FAILED;
 }
@@ -101,6 +115,7 @@ enum command_progress commands_restore(struct monitor_call *call)
     struct life *life = life_find(call->words.word[0]);
     const struct snapshot *s = find(call, 1);
 
+    note_begin(call);
     if (!s)
         return COMMAND_FAILED;
     if (!life || life->state == LIFE_STOPPED)
@@ -111,13 +126,14 @@ enum command_progress commands_restore(struct monitor_call *call)
         return COMMAND_WAITS;
     enum status status = snapshot_restore(life->vm, s, &call->why);
     go_on(life);
-    return status == STATUS_OK ? COMMAND_DONE : COMMAND_FAILED;
+    return status == STATUS_OK ? say_done(call, life->spec.name, s) : COMMAND_FAILED;
 }
 
 enum command_progress commands_clone(struct monitor_call *call)
 {
     const struct snapshot *s = find(call, 2);
 
+    note_begin(call);
     return s ? begin(call, s, call->words.word[1]) : COMMAND_FAILED;
 }
 

@@ -146,8 +146,19 @@ static u64 version(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
+u64 hypercall_rare(struct vcpu *vcpu, u64 *registers, u32 number)
+{
+    const struct vm_spec *spec = &vcpu->vm->spec;
+    u64 status = ROOTLET_ERROR_UNKNOWN;
+
+    if (number < HYPERCALL_COUNT)
+        status = hypercall_table[number](vcpu, registers);
+    if (spec->has_snapshot_at && spec->snapshot_at == number)
+        (void)!snapshot_request(vcpu, VM_WISH_SNAPSHOT_AT); /* behind another vCPU's wish: the next call will do */
+    return status;
+}
+
 _Static_assert(HYPERCALL_COUNT == ROOTLET_CALL_COUNT, "every call of the ABI has a row");
-_Static_assert(HYPERCALL_UNKNOWN == ROOTLET_ERROR_UNKNOWN, "the ABI's status for an unknown call");
 
 hypercall_t *const hypercall_table[HYPERCALL_ROOM] = {
     [ROOTLET_CALL_VERSION] = version,

@@ -13,6 +13,7 @@
 #include "kernel/log.h"
 #include "kernel/sched/sched.h"
 #include "kernel/virt.h"
+#include "kernel/vm/hypercall.h"
 #include "kernel/vm/layer.h"
 
 #define APIC_PAGE_BYTES 4096u
@@ -363,8 +364,38 @@ static u32 restore_own(struct vm *vm)
     struct refusal why;
 
     if (!own)
+        own = snapshot_find(vm->spec.name, SNAPSHOT_AT);
+    if (!own)
         return ROOTLET_ERROR_STATE;
-    return snapshot_restore(vm, own, &why) == STATUS_OK ? ROOTLET_OK : ROOTLET_ERROR_MEMORY;
+    enum status status = snapshot_restore(vm, own, &why);
+    return status == STATUS_OK ? ROOTLET_OK : status == STATUS_NO_MEMORY ? ROOTLET_ERROR_MEMORY : ROOTLET_ERROR_STATE;
+}
+
+/* snapshot-at=: tried once in a run, and the guest hears nothing of it. From now on its hypercalls are as others'. */
+static void take_at(struct vm *vm)
+{
+    struct refusal why;
+
+    vm->spec.has_snapshot_at = false;
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        vm->vcpus[i]->hypercalls = HYPERCALL_COUNT;
+    if (snapshot_take(vm, SNAPSHOT_AT, &why) == STATUS_OK)
+        log_event("snapshot vm=%s name=%s frames=%lu", vm->spec.name, SNAPSHOT_AT,
+                  snapshot_frames(snapshot_find(vm->spec.name, SNAPSHOT_AT)));
+    else
+        log_warn("snapshot vm=%s name=%s refused: %s", vm->spec.name, SNAPSHOT_AT, why.text);
+}
+
+/* The two hypercalls: what they return. */
+static void serve_call(struct vm *vm, u32 wish)
+{
+    struct refusal why;
+    u32 error = check_possible(vm, &why) != STATUS_OK ? ROOTLET_ERROR_STATE
+                : wish == VM_WISH_SNAPSHOT            ? take_own(vm)
+                                                      : restore_own(vm);
+
+    if (error != ROOTLET_OK)
+        virt_vcpu_set_result(vm->vcpus[vm->wisher], error, NULL);
 }
 
 bool snapshot_serve(struct vm *vm)
@@ -377,12 +408,10 @@ bool snapshot_serve(struct vm *vm)
     vm_pause(vm);
     if (!vm_is_at_rest(vm))
         return false;
-    struct refusal why;
-    u32 error = check_possible(vm, &why) != STATUS_OK ? ROOTLET_ERROR_STATE
-                : wish == VM_WISH_SNAPSHOT            ? take_own(vm)
-                                                      : restore_own(vm);
-    if (error != ROOTLET_OK)
-        virt_vcpu_set_result(vm->vcpus[vm->wisher], error, NULL);
+    if (wish == VM_WISH_SNAPSHOT_AT)
+        take_at(vm);
+    else
+        serve_call(vm, wish);
     sched_charge_work(vm->vcpus[vm->wisher], since); /* while it still rests */
     __atomic_store_n(&vm->wish, VM_WISH_NONE, __ATOMIC_SEQ_CST);
     return true;

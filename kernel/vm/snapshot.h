@@ -16,6 +16,8 @@
 
 /* The name of the snapshot that a guest takes of itself by hypercall, which replaces its last one and ends with it. */
 #define SNAPSHOT_GUEST "guest"
+/* The name of what snapshot-at= takes; it stays when the VM has ended. */
+#define SNAPSHOT_AT "at"
 
 struct snapshot {
     struct snapshot *next;

@@ -4,6 +4,8 @@
  * one walk for both. Pure; a line may hold any bytes but NUL. Every refusal names the key and what it accepts.
  */
 #include "kernel/vm/spec.h"
+#include "guests/include/rootlet_abi.h"
+#include "kernel/vm/hypercall.h"
 #include "kernel/vm/memory.h"
 #include "kernel/lib/bits.h"
 #include "kernel/lib/string.h"
@@ -270,6 +272,31 @@ static bool take_watchdog(struct text value, void *target)
     return take_u32(value, 1, UINT32_MAX, &((struct vm_spec *)target)->watchdog_ms);
 }
 
+/* Not exit, snapshot and restore: after them there is nothing to keep, or it is kept already. */
+static bool take_snapshot_at(struct text value, void *target)
+{
+    static const char *const words[HYPERCALL_COUNT] = {[ROOTLET_CALL_VERSION] = "version",
+                                                       [ROOTLET_CALL_CONSOLE_WRITE] = "console-write",
+                                                       [ROOTLET_CALL_YIELD] = "yield",
+                                                       [ROOTLET_CALL_CLOCK] = "clock",
+                                                       [ROOTLET_CALL_SLEEP_UNTIL] = "sleep-until",
+                                                       [ROOTLET_CALL_EXIT] = "",
+                                                       [ROOTLET_CALL_IDENTITY] = "identity",
+                                                       [ROOTLET_CALL_START_VCPU] = "start-vcpu",
+                                                       [ROOTLET_CALL_SNAPSHOT] = "",
+                                                       [ROOTLET_CALL_RESTORE] = ""};
+    struct vm_spec *spec = target;
+    int call = find_word(value, words, ARRAY_SIZE(words));
+
+    spec->has_snapshot_at = true;
+    if (call >= 0 && value.length) {
+        spec->snapshot_at = (u32)call;
+        return true;
+    }
+    return take_u32(value, 0, UINT32_MAX, &spec->snapshot_at) &&
+           (spec->snapshot_at >= HYPERCALL_COUNT || *words[spec->snapshot_at]);
+}
+
 static bool take_vm_console(struct text value, void *target)
 {
     struct vm_spec *spec = target;
@@ -280,28 +307,29 @@ static bool take_vm_console(struct text value, void *target)
 enum { KEY_VM, KEY_ROLE }; /* the two that a line with a role may have: the first rows of vm_keys */
 
 static const struct key vm_keys[] = {
-    [KEY_VM] = {"vm",       take_name,       "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"             },
-    [KEY_ROLE] = {"role",     take_role,       "boot, module or initrd"                                        },
-    {"kind",     take_kind,       "auto, flat16, multiboot, multiboot2, linux or pvh"             },
-    {"mem",      take_mem,        "1M (with 640K of RAM) to 64G, a multiple of 4K, such as mem=8M"},
-    {"cpus",     take_cpus,       "1 to 16"                                                       },
-    {"weight",   take_weight,     "1 to 10000"                                                    },
-    {"cap",      take_cap,        "1 to 1600 (percent of one CPU)"                                },
-    {"affinity", take_affinity,   "a list of CPUs from 0 to 63, such as 0-1,3"                    },
-    {"limit",    take_limit,      "1 to 4294967295 (run time in ms)"                              },
-    {"dump",     take_dump,       "none, regs, screen or vmcs"                                    },
-    {"stealth",  take_stealth,    "on or off"                                                     },
-    {"apicv",    take_apicv,      "auto, on or off"                                               },
-    {"console",  take_vm_console, "com1 or com2"                                                  },
-    {"restart",  take_restart,    "never, on-failure or always"                                   },
-    {"restarts", take_restarts,   "1 to 4294967295 (how often at most)"                           },
-    {"watchdog", take_watchdog,   "1 to 4294967295 (run time in ms)"                              },
+    [KEY_VM] = {"vm",          take_name,        "a name of 1 to 31 characters of A-Z a-z 0-9 . _ -"                         },
+    [KEY_ROLE] = {"role",        take_role,        "boot, module or initrd"                                                    },
+    {"kind",        take_kind,        "auto, flat16, multiboot, multiboot2, linux or pvh"                         },
+    {"mem",         take_mem,         "1M (with 640K of RAM) to 64G, a multiple of 4K, such as mem=8M"            },
+    {"cpus",        take_cpus,        "1 to 16"                                                                   },
+    {"weight",      take_weight,      "1 to 10000"                                                                },
+    {"cap",         take_cap,         "1 to 1600 (percent of one CPU)"                                            },
+    {"affinity",    take_affinity,    "a list of CPUs from 0 to 63, such as 0-1,3"                                },
+    {"limit",       take_limit,       "1 to 4294967295 (run time in ms)"                                          },
+    {"dump",        take_dump,        "none, regs, screen or vmcs"                                                },
+    {"stealth",     take_stealth,     "on or off"                                                                 },
+    {"apicv",       take_apicv,       "auto, on or off"                                                           },
+    {"console",     take_vm_console,  "com1 or com2"                                                              },
+    {"restart",     take_restart,     "never, on-failure or always"                                               },
+    {"restarts",    take_restarts,    "1 to 4294967295 (how often at most)"                                       },
+    {"watchdog",    take_watchdog,    "1 to 4294967295 (run time in ms)"                                          },
+    {"snapshot-at", take_snapshot_at, "a hypercall, by name or number, that goes on (not exit, snapshot, restore)"},
 };
 
 static const struct key_table vm_table = {
     vm_keys, ARRAY_SIZE(vm_keys),
     "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv= console= restart= restarts= "
-    "watchdog="};
+    "watchdog= snapshot-at="};
 
 static bool take_log(struct text value, void *target)
 {
@@ -508,6 +536,8 @@ static enum status take_line(const char *line, struct vm_spec *spec, u32 *seen, 
     }
     if (status == STATUS_OK && spec->restarts && spec->restart == VM_RESTART_NEVER)
         return refuse(why, STATUS_INVALID, "restarts= without a restart; give restart=on-failure or restart=always");
+    if (status == STATUS_OK && spec->has_snapshot_at && spec->stealth)
+        return refuse(why, STATUS_INVALID, "stealth=on leaves no hypercalls for snapshot-at=; leave out one of them");
     return status;
 }
 

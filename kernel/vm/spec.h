@@ -40,8 +40,10 @@ struct vm_spec {
     bool com2; /* console=com2 */
     enum vm_apicv apicv;
     enum vm_restart restart;
-    u32 restarts;                   /* at most so many; 0: no bound */
-    u32 watchdog_ms;                /* run time without a sign of life after which it is hung; 0: nobody looks */
+    u32 restarts;         /* at most so many; 0: no bound */
+    u32 watchdog_ms;      /* run time without a sign of life after which it is hung; 0: nobody looks */
+    bool has_snapshot_at; /* the first hypercall with the next number is followed by a snapshot */
+    u32 snapshot_at;
     const char *guest_command_line; /* what follows " -- ", "" if nothing; points into the parsed line */
 };
 

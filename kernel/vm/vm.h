@@ -34,7 +34,7 @@ enum vm_stop_reason {
 };
 
 /* What a guest asks of the boot CPU's work: snapshot.h. */
-enum vm_wish { VM_WISH_NONE, VM_WISH_SNAPSHOT, VM_WISH_RESTORE };
+enum vm_wish { VM_WISH_NONE, VM_WISH_SNAPSHOT, VM_WISH_RESTORE, VM_WISH_SNAPSHOT_AT };
 
 #define VM_CONSOLE_LINE_BYTES 512
 #define VM_DETAIL_BYTES       128

@@ -39,6 +39,23 @@ def test_time_goes_on(rewound):
         assert clock == sorted(clock) and len(set(clock)) == len(clock), clock
 
 
+def test_at_a_hypercall(boot):
+    """snapshot-at=: by a number of no call, and by name. A guest's RESTORE goes back there, unless it has its own."""
+    run = boot("build/guests/rewind.elf vm=one mem=8M snapshot-at=0x5eed -- restores=20 mark=24301\n"
+               "build/guests/rewind.elf vm=two mem=4M cpus=2 snapshot-at=0x5eed -- restores=20 mark=24301\n"
+               "build/guests/rewind.elf vm=own mem=4M snapshot-at=clock -- restores=3\n"
+               "build/guests/hello.elf vm=again mem=4M snapshot-at=console-write restart=always restarts=1\n",
+               "test=restart-at-once", cpus=2, limit=100)
+    run.check_good_end()
+    for name, restores in ("one", 20), ("two", 20), ("own", 3):
+        assert any(line.startswith(f"rewind ok restores={restores} ") for line in run.output(name)), str(run)
+        assert len(times(run, name)) > 3
+    assert [n for n, _ in times(run, "own")] == list(range(4))
+    assert sorted(p["vm"] for p in run.events("snapshot", name="at") if "frames" in p) == ["again", "one", "own", "two"]
+    assert [line for line in run.host_lines if line.startswith("warn:")] == \
+        ["warn: snapshot vm=again name=at refused: vm=again has a snapshot at; forget it, or take another name"]
+
+
 def test_what_a_restore_costs(boot):
     """The last hundred cost as much as the first; make soak does ten times as many."""
     first, _ = vms.check_restores(boot(vms.restores(1000), limit=100), 1000)
@@ -57,6 +74,23 @@ def test_on_each_way_of_the_cpu(boot):
 
 
 # ---- by the monitor ----
+
+def test_a_clone_is_instant():
+    """Of a VM with 256 MiB, which has written 30 MiB: soon there, and small, before it writes."""
+    lines = "build/guests/rewind.elf vm=big mem=256M cpus=2 -- restores=100000 pages=7000 mark=24301\n" \
+            "build/guests/timer.elf vm=timer mem=4M -- ticks=100000\n"
+    with session.Session(lines, "monitor=start idle=monitor", cpus=2, memory=512) as s:
+        s.expect("rewind times=")
+        s.ok("snapshot big")
+        answer = s.ok("clone big twin")
+        clone = answer.pairs("clone", vm="twin", of="big", name="1")[0]
+        assert int(clone["ticks"]) < bounds.CLONE_TICKS, clone
+        own = int(answer.pairs("info: vm memory", name="twin")[0]["overhead_bytes"])
+        assert own < bounds.CLONE_BYTES, own
+        s.command("poweroff -t 100")
+        run = s.end()
+    run.check_order(good=True)
+
 
 @pytest.mark.engines
 @pytest.mark.parametrize("cpus", [1, 2])

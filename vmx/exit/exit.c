@@ -210,11 +210,12 @@ static COLD enum outcome undefined_exit(struct vmx_vcpu *v, struct trace_record 
     return vmx_inject_ud(v);
 }
 
-static COLD enum outcome refused_hypercall(struct vmx_vcpu *v)
+/* Refused, unknown, or in a VM with snapshot-at=. */
+static COLD enum outcome rare_hypercall(struct vmx_vcpu *v, u32 number)
 {
     if ((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || v->base.vm->spec.stealth)
         return vmx_inject_ud(v);
-    v->gpr[GPR_RAX] = HYPERCALL_UNKNOWN;
+    v->gpr[GPR_RAX] = hypercall_rare(&v->base, v->gpr, number);
     return OUTCOME_SKIP;
 }
 
@@ -227,7 +228,7 @@ static enum outcome vmcall_exit(struct vmx_vcpu *v, struct trace_record *record)
 
     record->detail = number;
     if (UNLIKELY((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || number >= v->base.hypercalls))
-        return refused_hypercall(v);
+        return rare_hypercall(v, number);
     v->gpr[GPR_RAX] = hypercall_table[SPECULATION_MASK(rax, HYPERCALL_ROOM)](&v->base, v->gpr);
     return OUTCOME_SKIP;
 }

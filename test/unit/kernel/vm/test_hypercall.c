@@ -333,6 +333,37 @@ static void test_snapshot_and_restore(void **state)
     assert_error(ROOTLET_ERROR_STATE, ROOTLET_CALL_RESTORE, 1, 2, 3);
 }
 
+static u64 rare(u32 number)
+{
+    u64 registers[4] = {number};
+
+    wish = VM_WISH_NONE;
+    return hypercall_rare(&vcpu, registers, number);
+}
+
+/* It follows the call with that number, whether there is one or not, and no other; the call's own answer stays. */
+static void test_snapshot_at(void **state)
+{
+    (void)state;
+    assert_int_equal(rare(ROOTLET_CALL_YIELD), ROOTLET_OK);
+    assert_int_equal(rare(0x5eed), ROOTLET_ERROR_UNKNOWN);
+    assert_int_equal(wish, VM_WISH_NONE);
+    vm.spec.has_snapshot_at = true;
+    vm.spec.snapshot_at = 0x5eed;
+    assert_int_equal(rare(ROOTLET_CALL_YIELD), ROOTLET_OK);
+    assert_int_equal(rare(0), ROOTLET_OK);
+    assert_int_equal(wish, VM_WISH_NONE);
+    assert_int_equal(rare(0x5eed), ROOTLET_ERROR_UNKNOWN);
+    assert_int_equal(wish, VM_WISH_SNAPSHOT_AT);
+    vm.spec.snapshot_at = ROOTLET_CALL_YIELD;
+    vcpu.yielded = false;
+    assert_int_equal(rare(ROOTLET_CALL_YIELD), ROOTLET_OK);
+    assert_int_equal(wish, VM_WISH_SNAPSHOT_AT);
+    assert_true(vcpu.yielded);
+    assert_int_equal(rare(HYPERCALL_COUNT), ROOTLET_ERROR_UNKNOWN);
+    assert_int_equal(wish, VM_WISH_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +379,7 @@ int main(void)
         cmocka_unit_test_setup(test_yield_and_exit, set_up),
         cmocka_unit_test_setup(test_start_vcpu, set_up),
         cmocka_unit_test_setup(test_snapshot_and_restore, set_up),
+        cmocka_unit_test_setup(test_snapshot_at, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,32 @@ static void test_restart_and_watchdog(void **state)
     refuses("vm=a watchdog=1s", "watchdog= takes");
 }
 
+static void test_snapshot_at(void **state)
+{
+    static const char accepted[] =
+        "snapshot-at= takes a hypercall, by name or number, that goes on (not exit, snapshot, restore)";
+    static const char *const bad[] = {"vm=a snapshot-at=exit",        "vm=a snapshot-at=5", "vm=a snapshot-at=8",
+                                      "vm=a snapshot-at=restore",     "vm=a snapshot-at=",  "vm=a snapshot-at=x",
+                                      "vm=a snapshot-at=0x100000000", "vm=a snapshot-at=-1"};
+
+    (void)state;
+    accept("vm=a");
+    assert_false(spec.has_snapshot_at);
+    accept("vm=a snapshot-at=version");
+    assert_true(spec.has_snapshot_at);
+    assert_int_equal(spec.snapshot_at, 0);
+    accept("vm=a snapshot-at=start-vcpu");
+    assert_int_equal(spec.snapshot_at, 7);
+    accept("vm=a snapshot-at=3");
+    assert_int_equal(spec.snapshot_at, 3);
+    accept("vm=a snapshot-at=0xffffffff");
+    assert_int_equal(spec.snapshot_at, UINT32_MAX);
+    for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+        refuses(bad[i], accepted);
+    refuses("vm=a snapshot-at=clock stealth=on", "stealth=on leaves no hypercalls for snapshot-at=");
+    refuses("vm=a stealth=on snapshot-at=clock", "stealth=on leaves no hypercalls for snapshot-at=");
+}
+
 static void test_amended(void **state)
 {
     (void)state;
@@ -255,7 +281,8 @@ static void test_ranges(void **state)
     for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
         refuses(bad[i].line, bad[i].text);
     refuses("vm=a reboot=always", "unknown key 'reboot='; known keys: vm= role= kind= mem= cpus= weight= cap= "
-                                  "affinity= limit= dump= stealth= apicv= console= restart= restarts= watchdog=");
+                                  "affinity= limit= dump= stealth= apicv= console= restart= restarts= watchdog= "
+                                  "snapshot-at=");
     accept("vm=abcdefghijklmnopqrstuvwxyz01234");
     assert_int_equal(strlen(spec.name), 31);
 }
@@ -443,6 +470,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_restart_and_watchdog),
+        cmocka_unit_test(test_snapshot_at),
         cmocka_unit_test(test_amended),
         cmocka_unit_test(test_set),
         cmocka_unit_test(test_every_key),
