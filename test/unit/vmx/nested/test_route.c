@@ -383,6 +383,10 @@ static void test_io(void **state)
     assert_int_equal(io(0x80, 1), ROUTE_GUEST);
     fields[FIELD_PROC_CONTROLS] = PROC_IO_BITMAPS | PROC_UNCONDITIONAL_IO; /* which is ignored then */
     assert_int_equal(io(0x80, 1), ROUTE_ROOTLET);
+    assert_int_equal(io(0xffff, 1), ROUTE_ROOTLET);
+    assert_int_equal(io(0xffff, 2), ROUTE_GUEST);
+    assert_int_equal(io(0xfffd, 4), ROUTE_GUEST);
+    assert_int_equal(io(0xfffc, 4), ROUTE_ROOTLET);
     memory[IO_A + 0x80 / 8] = 1;
     assert_int_equal(io(0x80, 1), ROUTE_GUEST);
     assert_int_equal(io(0x7f, 1), ROUTE_ROOTLET);
@@ -395,10 +399,6 @@ static void test_io(void **state)
     assert_int_equal(io(0x8000, 1), ROUTE_GUEST);
     assert_int_equal(io(0x7fff, 2), ROUTE_GUEST);
     assert_int_equal(io(0, 1), ROUTE_ROOTLET);
-    assert_int_equal(io(0xffff, 1), ROUTE_ROOTLET);
-    assert_int_equal(io(0xffff, 2), ROUTE_GUEST);
-    assert_int_equal(io(0xfffd, 4), ROUTE_GUEST);
-    assert_int_equal(io(0xfffc, 4), ROUTE_ROOTLET);
     memory[IO_B + 0xfff] = 0x80;
     assert_int_equal(io(0xfffc, 4), ROUTE_GUEST);
 }
