@@ -6,7 +6,7 @@
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps \
 	gap hostile handover loud tasks mpkernel operands rewind
-GUESTS64 := long64 apic pku registers
+GUESTS64 := long64 apic pku registers lab
 # In real mode, raw.
 GUESTS16 := bootsector bios
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) \

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -113,12 +114,13 @@ class Run:
 
 
 def run_tool(tool, vms, arguments, options=""):
-    """Boots VM lines (a text, or the path of a file of them) with tools/run-bochs or tools/run-qemu."""
+    """Boots VM lines (a text, or the path of a file of them) or an ISO with tools/run-bochs or tools/run-qemu."""
     with tempfile.TemporaryDirectory(prefix="rootlet-test.") as folder:
         if "\n" not in vms and os.path.isfile(os.path.join(TREE, vms)):
             path = os.path.join(TREE, vms)
-            with open(path, encoding="utf-8") as file:
-                need(file.read())
+            if not path.endswith(".iso"):
+                with open(path, encoding="utf-8") as file:
+                    need(file.read())
         else:
             need(vms)
             path = os.path.join(folder, "test.vms")
@@ -149,6 +151,20 @@ def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, fe
     arguments += ["--com2", com2] if com2 else []
     arguments += ["--threads", threads] if threads > 1 else []
     return run_tool("run-bochs", vms, arguments, options)
+
+
+def boot_bare(guest, model="corei7_skylake_x", limit=120):
+    """A multiboot guest on the bare CPU, booted by GRUB. It powers the machine off if it ends with status 0; else the
+    machine comes up again until the limit."""
+    with tempfile.TemporaryDirectory(prefix="rootlet-test.") as folder:
+        os.makedirs(os.path.join(folder, "iso/boot/grub"))
+        shutil.copyfile(os.path.join(TREE, guest), os.path.join(folder, "iso/boot/guest.elf"))
+        with open(os.path.join(folder, "iso/boot/grub/grub.cfg"), "w", encoding="ascii") as file:
+            file.write("set timeout=0\nmenuentry guest {\n    multiboot /boot/guest.elf\n}\n")
+        iso = os.path.join(folder, "guest.iso")
+        subprocess.run(["grub-mkrescue", "-o", iso, os.path.join(folder, "iso")], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return run_tool("run-bochs", iso, ["--model", model, "--time-limit", limit])
 
 
 def boot_kvm(vms, engine_name, options="", cpus=2, memory=512, uefi=False, limit=1800):
