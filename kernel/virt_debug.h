@@ -51,6 +51,8 @@ void virt_debug_end(struct vm *vm);
  * (TF, debug registers) taken out, and clears its VMCS.
  */
 void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out);
+/* The same when its state is another one, any CPU: it is paused and held. */
+void virt_debug_save_again(struct vcpu *vcpu, struct debug_registers *out);
 /*
  * Before a paused vCPU goes on, any CPU: its home CPU will take over changed registers, the points, and the step.
  * *registers must stay until the vCPU is saved again.

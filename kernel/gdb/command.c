@@ -136,6 +136,13 @@ static void clear_reply(struct gdb_session *session)
     session->reply.overflow = false;
 }
 
+void gdb_command_say(struct gdb_session *session, const char *text)
+{
+    clear_reply(session);
+    reply_text(session, "O");
+    gdb_packet_put_hex(&session->reply, text, string_length(text));
+}
+
 void gdb_command_stopped(struct gdb_session *session, const struct gdb_stop *stop)
 {
     session->stop = *stop;

@@ -76,6 +76,8 @@ struct gdb_session {
     struct gdb_writer reply;
 };
 
+/* `text` in session->reply, as GDB prints it while the target runs. GDB manual, E.3 "Stop Reply Packets", O. */
+void gdb_command_say(struct gdb_session *session, const char *text);
 /* `arch` may be changed before any command that begins a session: qSupported. */
 void gdb_command_init(struct gdb_session *session, const struct gdb_ops *ops);
 /* Runs the packet in session->reader. True: session->reply is to be sent; false: no reply, or not yet. */

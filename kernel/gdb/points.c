@@ -189,6 +189,29 @@ void gdb_points_remove_all(void)
     memset(hardware, 0, sizeof hardware);
 }
 
+void gdb_points_lift(void)
+{
+    u8 now;
+
+    for (u32 i = 0; i < SOFTWARE_MAX; i++) {
+        const struct planted *p = &software[i];
+        if (p->used && guest_memory_read(&debugged->memory, p->where, &now, 1) == STATUS_OK && now == INT3)
+            (void)!guest_memory_write(&debugged->memory, p->where, &p->original, 1);
+    }
+}
+
+/* What they replace is read for all of them first: several may be at one byte. */
+void gdb_points_plant_again(void)
+{
+    for (u32 i = 0; i < SOFTWARE_MAX; i++)
+        if (software[i].used &&
+            guest_memory_read(&debugged->memory, software[i].where, &software[i].original, 1) != STATUS_OK)
+            software[i].used = false;
+    for (u32 i = 0; i < SOFTWARE_MAX; i++)
+        if (software[i].used)
+            (void)!guest_memory_write(&debugged->memory, software[i].where, &(u8){INT3}, 1);
+}
+
 /* SDM 3B 17.2.4 "Debug Control Register (DR7)" */
 void gdb_points_collect(struct debug_points *points)
 {

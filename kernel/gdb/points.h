@@ -18,6 +18,9 @@ bool gdb_points_insert(const struct debug_registers *registers, enum gdb_point p
 /* True also if there is none. */
 bool gdb_points_remove(enum gdb_point point, u64 address, u64 bytes);
 void gdb_points_remove_all(void);
+/* No INT3 is in memory until gdb_points_plant_again(): what GDB has set stays set, also on other memory. */
+void gdb_points_lift(void);
+void gdb_points_plant_again(void);
 /* What the vCPUs run with. */
 void gdb_points_collect(struct debug_points *points);
 /* Whether the byte at `where` is an INT3 of the debugger's; no lock, while the VM runs: then nobody changes them. */

@@ -44,6 +44,7 @@ static struct {
     bool closed;     /* there is no port */
     bool has_packet; /* a packet has stopped the VM, and is run when it stands: GDB waits for no stop reply */
     bool stop_again; /* unreported stops came before what GDB wanted to run */
+    bool for_other;  /* it stops for stand(): GDB hears of it when that is over, and waits so long */
     struct thread threads[VM_MAX_VCPUS];
     struct gdb_session session;
     struct serial_line line;
@@ -132,6 +133,9 @@ static void end_stop_if_complete(void)
         if (is_alive(i + 1) && !stub.threads[i].saved)
             return;
     stub.state = STUB_STOPPED;
+    sched_request_work(); /* stand() may wait */
+    if (stub.for_other)
+        return;
     if (stub.closed) {
         detach();
         return;
@@ -165,7 +169,7 @@ static void pump(void)
 {
     struct serial_line *line = &stub.line;
 
-    while (stub.state != STUB_STOPPING && line->in_head != line->in_tail &&
+    while (stub.state != STUB_STOPPING && !stub.for_other && line->in_head != line->in_tail &&
            line->out_head - line->out_tail < OUT_BYTES - GDB_FRAME_BYTES - 2) {
         switch (gdb_packet_feed(&stub.session.reader, (u8)serial_line_take(line))) {
         case GDB_INPUT_PACKET:
@@ -355,6 +359,7 @@ static void ended(struct vm *vm)
     bool waits = stub.session.attached && stub.state != STUB_STOPPED;
     struct gdb_stop end = end_of(vm);
     stub.state = STUB_ENDED;
+    stub.for_other = false;
     gdb_command_stopped(&stub.session, &end);
     if (stub.has_packet)
         run_packet();
@@ -366,7 +371,69 @@ static void ended(struct vm *vm)
     virt_debug_end(vm);
 }
 
-static const struct vm_watcher watcher = {paused, ended};
+/* ---- snapshots ---- */
+
+static bool stand(struct vm *vm)
+{
+    (void)vm;
+    spin_lock(&stub.lock);
+    if (stub.state == STUB_RUNNING) {
+        stub.for_other = true;
+        begin_stop(GDB_STOP_TRAP, stub.session.thread, 0);
+    }
+    bool stands = stub.state == STUB_STOPPED;
+    if (stands)
+        gdb_points_lift();
+    spin_unlock(&stub.lock);
+    return stands;
+}
+
+static bool may_move(const struct vm *vm)
+{
+    (void)vm;
+    return stub.for_other;
+}
+
+static void save_all_again(void)
+{
+    for (u32 i = 0; i < stub.vm->spec.cpus; i++) {
+        struct thread *thread = &stub.threads[i];
+        if (!thread->saved)
+            continue;
+        virt_debug_save_again(stub.vm->vcpus[i], &thread->registers);
+        thread->rip = thread->registers.rip;
+        thread->stepping = false;
+        thread->unreported.thread = 0;
+    }
+}
+
+/* A debugger that has let the VM run gets it back, stopped, and reads why. If there is none the VM runs on. */
+static void stood(struct vm *vm, bool moved)
+{
+    (void)vm;
+    spin_lock(&stub.lock);
+    if (stub.state == STUB_STOPPED)
+        gdb_points_plant_again();
+    if (moved && stub.state == STUB_STOPPED)
+        save_all_again();
+    if (stub.for_other && stub.state == STUB_STOPPED) {
+        stub.for_other = false;
+        gdb_command_say(&stub.session, moved ? "Rootlet: the VM has gone back to a snapshot\n"
+                                             : "Rootlet: a snapshot of the VM was asked for\n");
+        if (stub.session.attached) {
+            send_reply();
+            gdb_command_stopped(&stub.session, &stub.stop);
+            send_reply();
+        } else {
+            detach();
+        }
+        pump();
+        serial_line_feed(&stub.line);
+    }
+    spin_unlock(&stub.lock);
+}
+
+static const struct vm_watcher watcher = {paused, ended, stand, may_move, stood};
 
 void gdb_stub_connect(struct vm *vm, const struct host_options *options)
 {

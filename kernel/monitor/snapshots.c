@@ -35,12 +35,12 @@ static const struct snapshot *find(struct monitor_call *call, u32 word)
 /* True: it rests. Else the command waits; the run may be another one then. */
 static bool rests(struct life *life)
 {
-    vm_pause(life->vm);
-    return vm_is_at_rest(life->vm) && __atomic_load_n(&life->vm->wish, __ATOMIC_SEQ_CST) == VM_WISH_NONE;
+    return __atomic_load_n(&life->vm->wish, __ATOMIC_SEQ_CST) == VM_WISH_NONE && snapshot_settle(life->vm);
 }
 
-static void go_on(struct life *life)
+static void go_on(struct life *life, bool moved)
 {
+    snapshot_settled(life->vm, moved);
     if (life->state != LIFE_PAUSED)
         vm_resume(life->vm);
 }
@@ -72,7 +72,7 @@ enum command_progress commands_snapshot(struct monitor_call *call)
     else
         choose_name(life->spec.name, name, sizeof name);
     enum status status = snapshot_take(life->vm, name, &call->why);
-    go_on(life);
+    go_on(life, false);
     if (status != STATUS_OK)
         return COMMAND_FAILED;
     log_event("snapshot vm=%s name=%s frames=%lu", life->spec.name, name,
@@ -125,7 +125,7 @@ enum command_progress commands_restore(struct monitor_call *call)
     if (!rests(life))
         return COMMAND_WAITS;
     enum status status = snapshot_restore(life->vm, s, &call->why);
-    go_on(life);
+    go_on(life, status == STATUS_OK);
     return status == STATUS_OK ? say_done(call, life->spec.name, s) : COMMAND_FAILED;
 }
 

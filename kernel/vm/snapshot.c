@@ -202,19 +202,27 @@ static void note_use(struct vm *vm, struct snapshot *s)
         virt_vcpu_set_result(vm->vcpus[s->caller], ROOTLET_OK, &times);
 }
 
-/*
- * The boot CPU reads and writes VMCSs for it, so it needs VMX operation. A debugger has its breakpoints in the memory,
- * and its own idea of what the registers are.
- */
+bool snapshot_settle(struct vm *vm)
+{
+    if (vm->watcher && !vm->watcher->stand(vm))
+        return false;
+    vm_pause(vm);
+    return vm_is_at_rest(vm);
+}
+
+void snapshot_settled(struct vm *vm, bool moved)
+{
+    if (vm->watcher)
+        vm->watcher->stood(vm, moved);
+}
+
+/* The boot CPU reads and writes VMCSs for it, so it needs VMX operation. */
 static enum status check_possible(const struct vm *vm, struct refusal *why)
 {
     if (sched_cpus_off & 1)
         return refuse(why, STATUS_WRONG_STATE, "CPU 0 has left VMX operation, and snapshots need it; vmx on 0 first");
     if (vm && vm_is_stopping(vm))
         return refuse(why, STATUS_INVALID, "vm=%s is stopping", vm->spec.name);
-    if (vm && vm->has_debugger)
-        return refuse(why, STATUS_WRONG_STATE, "gdb= debugs %s, whose breakpoints a snapshot would keep",
-                      vm->spec.name);
     return STATUS_OK;
 }
 
@@ -285,6 +293,8 @@ enum status snapshot_restore(struct vm *vm, const struct snapshot *snapshot, str
 
     if (status != STATUS_OK)
         return status;
+    if (vm->watcher && !vm->watcher->may_move(vm))
+        return refuse(why, STATUS_WRONG_STATE, "its debugger has stopped %s; continue there first", vm->spec.name);
     if (vm->spec.cpus != s->spec.cpus || vm->memory.mem_bytes != s->spec.mem_bytes)
         return refuse(why, STATUS_INVALID, "the snapshot is of a VM with cpus=%u mem=%s", s->spec.cpus,
                       guest_memory_text(s->spec.mem_bytes).text);
@@ -386,8 +396,8 @@ static void take_at(struct vm *vm)
         log_warn("snapshot vm=%s name=%s refused: %s", vm->spec.name, SNAPSHOT_AT, why.text);
 }
 
-/* The two hypercalls: what they return. */
-static void serve_call(struct vm *vm, u32 wish)
+/* The two hypercalls: what they return. True: it has gone back. */
+static bool serve_call(struct vm *vm, u32 wish)
 {
     struct refusal why;
     u32 error = check_possible(vm, &why) != STATUS_OK ? ROOTLET_ERROR_STATE
@@ -396,6 +406,7 @@ static void serve_call(struct vm *vm, u32 wish)
 
     if (error != ROOTLET_OK)
         virt_vcpu_set_result(vm->vcpus[vm->wisher], error, NULL);
+    return error == ROOTLET_OK && wish == VM_WISH_RESTORE;
 }
 
 bool snapshot_serve(struct vm *vm)
@@ -405,13 +416,14 @@ bool snapshot_serve(struct vm *vm)
     if (LIKELY(wish == VM_WISH_NONE) || vm_is_stopping(vm))
         return false;
     u64 since = sched_work_clock();
-    vm_pause(vm);
-    if (!vm_is_at_rest(vm))
+    if (!snapshot_settle(vm))
         return false;
+    bool moved = false;
     if (wish == VM_WISH_SNAPSHOT_AT)
         take_at(vm);
     else
-        serve_call(vm, wish);
+        moved = serve_call(vm, wish);
+    snapshot_settled(vm, moved);
     sched_charge_work(vm->vcpus[vm->wisher], since); /* while it still rests */
     __atomic_store_n(&vm->wish, VM_WISH_NONE, __ATOMIC_SEQ_CST);
     return true;

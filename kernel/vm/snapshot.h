@@ -39,9 +39,16 @@ struct snapshot {
 #define SNAPSHOT_NO_CALLER UINT32_MAX
 
 /*
- * The VM rests: vm_pause(), vm_is_at_rest(). STATUS_INVALID: the name is in use, or the VM stops. STATUS_WRONG_STATE:
- * it has a debugger, or the boot CPU has left VMX operation. STATUS_NO_MEMORY: *why has the figure. The VM can
- * go on, whatever comes of it.
+ * The VM is paused. True: it rests, and its debugger stands aside, if there is one, until snapshot_settled(). Else work
+ * is asked for when that is so.
+ */
+bool snapshot_settle(struct vm *vm);
+void snapshot_settled(struct vm *vm, bool moved);
+
+/*
+ * The VM rests: snapshot_settle(). STATUS_INVALID: the name is in use, or the VM stops. STATUS_WRONG_STATE: for going
+ * back, its debugger has stopped it; the boot CPU has left VMX operation. STATUS_NO_MEMORY: *why has the figure. The VM
+ * can go on, whatever comes of it.
  */
 enum status snapshot_take(struct vm *vm, const char *name, struct refusal *why) MUST_CHECK;
 /* Likewise: nothing has changed unless it is STATUS_OK. */

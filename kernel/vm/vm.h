@@ -171,6 +171,13 @@ struct vm_watcher {
     void (*paused)(struct vcpu *vcpu);
     /* The VM has ended, and its memory is about to go. All its vCPUs are retired. */
     void (*ended)(struct vm *vm);
+    /* Boot CPU's work, before the VM's state is copied or replaced. True: its vCPUs are paused, and nothing of the
+     * watcher's is in their state and in memory, until stood(). Else work is asked for when that is so. */
+    bool (*stand)(struct vm *vm);
+    /* stand() has paused them; else somebody knows the state that they have, and it must not be replaced. */
+    bool (*may_move)(const struct vm *vm);
+    /* moved: it has been replaced. */
+    void (*stood)(struct vm *vm, bool moved);
 };
 
 struct vm_setup {

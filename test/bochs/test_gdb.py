@@ -151,6 +151,22 @@ def test_four_hardware_breakpoints_and_no_more():
     debugged.run.check_fail_end()
 
 
+@pytest.mark.parametrize("cpus", (1, 2))
+def test_a_vm_that_goes_back(cpus):
+    """Breakpoints stay, in whatever memory there is then, and in no snapshot; registers are those of the snapshot."""
+    text = "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=3\n" + COMPUTE
+    with Debugged(text, "gdb=two", cpus=cpus) as debugged:
+        text = debugged.script("rewind.elf", "rewind.gdb")
+    asked, back = "^Rootlet: a snapshot of the VM was asked for", "^Rootlet: the VM has gone back to a snapshot"
+    check_order(text, asked, "SIGTRAP", "^asked in vain", asked, "SIGTRAP", "^snapshot", r"snapshot \(\)",
+                r"guest_main \(\)", "Breakpoint 1, spoil", back, "SIGTRAP", "^back once",
+                r"snapshot \(\)", r"guest_main \(\)", r":\s+0x(?!cc)..$", "Breakpoint 1, spoil", back, "^back twice",
+                back, "^back thrice", r"Breakpoint 2, guest_exit \(status=0\)", r"^\$1 = 0", r"exited normally\]$")
+    debugged.run.check_good_end()
+    assert "rewind ok restores=3 vcpus=2" in debugged.run.output("two")
+    vms.check_guest(debugged.run, "sum", "compute.elf")
+
+
 def test_ctrl_c_and_kill_while_another_vm_runs_to_its_end():
     """The spinner runs before GDB comes, and stands while the other VM, on the same CPU, ends by its own will."""
     text = "build/guests/spinner.elf vm=spin mem=4M limit=600000\nbuild/guests/timer.elf vm=timer mem=4M -- ticks=30\n"

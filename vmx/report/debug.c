@@ -377,6 +377,14 @@ void vmx_debug_read(const struct vmx_vcpu *v, struct debug_registers *out)
     show_as_guest_sees(out);
 }
 
+/* What is not in its VMCS; it is on no CPU. */
+static void read_saved(const struct vmx_vcpu *v, struct debug_registers *out)
+{
+    out->cr2 = v->cr2;
+    xsave_area_export(v->xsave_area, out->fpu);
+    out->changed = out->changed_f = false;
+}
+
 void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
 {
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
@@ -394,9 +402,18 @@ void virt_debug_save(struct vcpu *vcpu, struct debug_registers *out)
         give_registers_back(v);
     vmx_debug_read(v, out);
     virt_vcpu_detach(vcpu);
-    out->cr2 = v->cr2;
-    xsave_area_export(v->xsave_area, out->fpu);
-    out->changed = out->changed_f = false;
+    read_saved(v, out);
+}
+
+void virt_debug_save_again(struct vcpu *vcpu, struct debug_registers *out)
+{
+    struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
+    hpa_t previous = vmx_open(v);
+
+    v->debug->owed = false;
+    vmx_debug_read(v, out);
+    vmx_close(v, previous);
+    read_saved(v, out);
 }
 
 void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registers, const struct debug_points *points,

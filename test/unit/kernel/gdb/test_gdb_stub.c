@@ -113,6 +113,13 @@ void sched_unpause(struct vcpu *which, enum vcpu_pause then)
     (void)then;
 }
 
+static u32 work_requests;
+
+void sched_request_work(void)
+{
+    work_requests++;
+}
+
 void sched_shorten_slices(void) {}
 
 void vm_stop(struct vm *which, enum vm_stop_reason reason, const char *detail, ...)
@@ -136,6 +143,14 @@ void virt_debug_save(struct vcpu *which, struct debug_registers *out)
 {
     assert_ptr_equal(which, &vcpu);
     memset(out, 0, sizeof *out);
+}
+
+/* The state that the VM has gone back to. */
+void virt_debug_save_again(struct vcpu *which, struct debug_registers *out)
+{
+    assert_ptr_equal(which, &vcpu);
+    memset(out, 0, sizeof *out);
+    out->rip = 0x1234;
 }
 
 void virt_debug_prepare(struct vcpu *which, const struct debug_registers *registers, const struct debug_points *points,
@@ -229,6 +244,46 @@ static void test_two_addresses_of_one_byte(void **state)
     assert_false(gdb_points_has_planted(&vm, gpa(0x1000)));
 }
 
+/* What the VM's snapshot sees, and what GDB hears of it. */
+static void test_snapshots(void **state)
+{
+    (void)state;
+    assert_int_equal(guest_memory_write(&vm.memory, gpa(0x1000), &(u8){0x90}, 1), STATUS_OK);
+    assert_string_equal(ask("Z0,1000,1"), "+$OK#9a");
+    assert_string_equal(ask("Z0,11000,1"), "+$OK#9a");
+    /* Stopped by GDB, which knows the registers. */
+    assert_true(vm.watcher->stand(&vm));
+    assert_false(vm.watcher->may_move(&vm));
+    assert_int_equal(byte_at(0x1000), 0x90);
+    vm.watcher->stood(&vm, false);
+    assert_int_equal(byte_at(0x1000), INT3);
+    /* Running: GDB hears nothing before it is over. */
+    assert_string_equal(ask("c"), "+");
+    assert_false(vm.watcher->stand(&vm));
+    u32 before = work_requests;
+    uart.sent = 0;
+    interrupt();
+    assert_true(work_requests > before);
+    assert_true(vm.watcher->stand(&vm));
+    assert_true(vm.watcher->may_move(&vm));
+    assert_int_equal(uart.sent, 0);
+    assert_int_equal(guest_memory_write(&vm.memory, gpa(0x1000), &(u8){0x92}, 1), STATUS_OK); /* goes back */
+    vm.watcher->stood(&vm, true);
+    do {
+        before = uart.sent;
+        uart.typed = "+";
+        interrupt();
+    } while (uart.sent != before);
+    assert_non_null(strstr(uart.wire, "$O526f6f746c65743a2074686520564d2068617320676f6e65206261636b"));
+    assert_non_null(strstr(uart.wire, "$T05thread:1;08:34120* ;"));
+    assert_false(vm.watcher->may_move(&vm));
+    assert_int_equal(byte_at(0x1000), INT3);
+    assert_string_equal(ask("m1000,1"), "+$92#6b");
+    assert_string_equal(ask("z0,1000,1"), "+$OK#9a");
+    assert_string_equal(ask("z0,11000,1"), "+$OK#9a");
+    assert_int_equal(byte_at(0x1000), 0x92);
+}
+
 /* The transmitter stands still: nobody waits for it. What is left goes with the interrupts, or at the machine's end. */
 static void test_the_end_waits_for_no_line(void **state)
 {
@@ -258,6 +313,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_addresses_of_one_byte),
+        cmocka_unit_test(test_snapshots),
         cmocka_unit_test(test_the_end_waits_for_no_line),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
