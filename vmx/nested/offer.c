@@ -88,6 +88,8 @@ void nested_offer(const struct vmx_caps *machine, const struct nested_guest *gue
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (machine->group[rows[i].group].may_be_one & rows[i].bit && is_met(rows[i].need, machine, guest))
             offered->group[rows[i].group].may_be_one |= rows[i].bit;
+    if (!(offered->group[VMX_PROC].may_be_one & PROC_SECONDARY))
+        offered->group[VMX_PROC2] = (struct vmx_allowed){0};
     if (offered->group[VMX_PROC2].may_be_one & PROC2_EPT)
         offered->ept_vpid |= machine->ept_vpid & EPT_OFFERED;
     if (offered->group[VMX_PROC2].may_be_one & PROC2_VPID)
