@@ -44,7 +44,8 @@ static struct {
     bool closed;     /* there is no port */
     bool has_packet; /* a packet has stopped the VM, and is run when it stands: GDB waits for no stop reply */
     bool stop_again; /* unreported stops came before what GDB wanted to run */
-    bool for_other;  /* it stops for stand(): GDB hears of it when that is over, and waits so long */
+    bool for_other;  /* it stops for stand(): GDB hears of it when that is over */
+    bool stands;     /* between stand() and stood(): GDB waits, so that the VM is not killed meanwhile */
     struct thread threads[VM_MAX_VCPUS];
     struct gdb_session session;
     struct serial_line line;
@@ -169,7 +170,7 @@ static void pump(void)
 {
     struct serial_line *line = &stub.line;
 
-    while (stub.state != STUB_STOPPING && !stub.for_other && line->in_head != line->in_tail &&
+    while (stub.state != STUB_STOPPING && !stub.for_other && !stub.stands && line->in_head != line->in_tail &&
            line->out_head - line->out_tail < OUT_BYTES - GDB_FRAME_BYTES - 2) {
         switch (gdb_packet_feed(&stub.session.reader, (u8)serial_line_take(line))) {
         case GDB_INPUT_PACKET:
@@ -359,7 +360,7 @@ static void ended(struct vm *vm)
     bool waits = stub.session.attached && stub.state != STUB_STOPPED;
     struct gdb_stop end = end_of(vm);
     stub.state = STUB_ENDED;
-    stub.for_other = false;
+    stub.for_other = stub.stands = false;
     gdb_command_stopped(&stub.session, &end);
     if (stub.has_packet)
         run_packet();
@@ -381,9 +382,10 @@ static bool stand(struct vm *vm)
         stub.for_other = true;
         begin_stop(GDB_STOP_TRAP, stub.session.thread, 0);
     }
-    bool stands = stub.state == STUB_STOPPED;
-    if (stands)
+    stub.stands = stub.state == STUB_STOPPED;
+    if (stub.stands)
         gdb_points_lift();
+    bool stands = stub.stands;
     spin_unlock(&stub.lock);
     return stands;
 }
@@ -412,11 +414,13 @@ static void stood(struct vm *vm, bool moved)
 {
     (void)vm;
     spin_lock(&stub.lock);
-    if (stub.state == STUB_STOPPED)
+    bool stands = stub.stands;
+    stub.stands = false;
+    if (stands)
         gdb_points_plant_again();
-    if (moved && stub.state == STUB_STOPPED)
+    if (stands && moved)
         save_all_again();
-    if (stub.for_other && stub.state == STUB_STOPPED) {
+    if (stands && stub.for_other) {
         stub.for_other = false;
         gdb_command_say(&stub.session, moved ? "Rootlet: the VM has gone back to a snapshot\n"
                                              : "Rootlet: a snapshot of the VM was asked for\n");
@@ -427,9 +431,9 @@ static void stood(struct vm *vm, bool moved)
         } else {
             detach();
         }
-        pump();
-        serial_line_feed(&stub.line);
     }
+    pump();
+    serial_line_feed(&stub.line);
     spin_unlock(&stub.lock);
 }
 

@@ -255,7 +255,11 @@ static void test_snapshots(void **state)
     assert_true(vm.watcher->stand(&vm));
     assert_false(vm.watcher->may_move(&vm));
     assert_int_equal(byte_at(0x1000), 0x90);
+    (void)ask("m1000,1"); /* waits: it could be a kill */
+    assert_int_equal(uart.sent, 0);
+    uart.fifo = 0;
     vm.watcher->stood(&vm, false);
+    assert_string_equal(uart.wire, "+$90#69");
     assert_int_equal(byte_at(0x1000), INT3);
     /* Running: GDB hears nothing before it is over. */
     assert_string_equal(ask("c"), "+");
