@@ -5,7 +5,7 @@
 # 32-bit multiboot guests that use guests/lib.
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps \
-	gap hostile handover loud tasks mpkernel operands rewind
+	gap hostile handover loud tasks mpkernel operands rewind vmxroot
 GUESTS64 := long64 apic pku registers lab
 # In real mode, raw.
 GUESTS16 := bootsector bios

@@ -21,6 +21,7 @@
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
 #include "vmx/load.h"
+#include "vmx/nested/nested.h"
 #include "vmx/speculation.h"
 #include "vmx/tlb.h"
 
@@ -72,10 +73,15 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->base.timer_tsc = UINT64_MAX;
     v->base.posted = &frame->posted;
     v->base.posted->notification = vmx_features.has_posted && virt_delivers_interrupts(vm);
-    vm->overhead_frames += VCPU_FRAMES + 1 + area_frames;
+    u32 nested_frames = 0;
+    if (vm->spec.nested && nested_create(v, &nested_frames) != STATUS_OK)
+        goto free_area;
+    vm->overhead_frames += VCPU_FRAMES + 1 + area_frames + nested_frames;
     *out = &v->base;
     return STATUS_OK;
 
+free_area:
+    frames_free(area, area_frames);
 free_vmcs:
     frames_free(vmcs, 1);
 free_frame:
@@ -89,6 +95,7 @@ void virt_vcpu_destroy(struct vcpu *vcpu)
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
 
     CHECK(v->active_cpu == VCPU_NO_CPU);
+    nested_destroy(v);
     frames_free(virt_to_phys(v->xsave_area), v->xsave_frames);
     frames_free(v->vmcs, 1);
     frames_free(virt_to_phys(vcpu->posted), VCPU_FRAMES); /* the frame's first */
@@ -362,6 +369,7 @@ static void write_init_state(struct vmx_vcpu *v, u64 vector)
 
     v->start = (struct start_state){.mode = START_REAL16};
     memset(v->gpr, 0, sizeof v->gpr);
+    nested_reset(v);
     write_guest_state(v);
     vmcs_write(CR0_SHADOW, CR0_ET | kept);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);

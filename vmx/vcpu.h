@@ -79,6 +79,7 @@ struct vmx_vcpu {
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;
     struct vmx_debug *debug; /* debug.c: NULL unless a debugger serves this VM */
+    struct nested *nested;   /* vmx/nested/: NULL unless nested=on */
     struct mmio_slot mmio[MMIO_SLOTS];
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Hostile: tries to become a hypervisor. In a VM as on a CPU without VMX: CPUID says no, CR4.VMXE cannot be set (#GP),
- * each VMX instruction is unknown (#UD), the VMX MSRs do not exist (#GP). Ends with status 0.
+ * Hostile: tries to become a hypervisor. In a VM without nested=on as on a CPU without VMX: CPUID says no, CR4.VMXE
+ * cannot be set (#GP), each VMX instruction is unknown (#UD), the VMX MSRs do not exist (#GP). Ends with status 0.
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"

@@ -223,6 +223,9 @@ static enum status check_possible(const struct vm *vm, struct refusal *why)
         return refuse(why, STATUS_WRONG_STATE, "CPU 0 has left VMX operation, and snapshots need it; vmx on 0 first");
     if (vm && vm_is_stopping(vm))
         return refuse(why, STATUS_INVALID, "vm=%s is stopping", vm->spec.name);
+    if (vm && vm->spec.nested)
+        return refuse(why, STATUS_INVALID, "vm=%s has nested=on, and a snapshot keeps nothing of its vCPUs' VMX",
+                      vm->spec.name);
     return STATUS_OK;
 }
 

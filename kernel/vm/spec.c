@@ -241,6 +241,20 @@ static bool take_stealth(struct text value, void *target)
     return spec->stealth || text_is(value, "off");
 }
 
+static bool take_nested(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    spec->nested = text_is(value, "on");
+    return spec->nested || text_is(value, "off");
+}
+
+static bool take_explain(struct text value, void *target)
+{
+    struct vm_spec *spec = target;
+    spec->explain = !text_is(value, "off");
+    return !spec->explain || text_is(value, "on");
+}
+
 static bool take_apicv(struct text value, void *target)
 {
     static const char *const words[] = {[VM_APICV_AUTO] = "auto", [VM_APICV_ON] = "on", [VM_APICV_OFF] = "off"};
@@ -324,12 +338,14 @@ static const struct key vm_keys[] = {
     {"restarts",    take_restarts,    "1 to 4294967295 (how often at most)"                                       },
     {"watchdog",    take_watchdog,    "1 to 4294967295 (run time in ms)"                                          },
     {"snapshot-at", take_snapshot_at, "a hypercall, by name or number, that goes on (not exit, snapshot, restore)"},
+    {"nested",      take_nested,      "on or off"                                                                 },
+    {"explain",     take_explain,     "on or off"                                                                 },
 };
 
 static const struct key_table vm_table = {
     vm_keys, ARRAY_SIZE(vm_keys),
     "vm= role= kind= mem= cpus= weight= cap= affinity= limit= dump= stealth= apicv= console= restart= restarts= "
-    "watchdog= snapshot-at="};
+    "watchdog= snapshot-at= nested= explain="};
 
 static bool take_log(struct text value, void *target)
 {
@@ -549,6 +565,7 @@ enum status vm_spec_parse(const char *line, struct vm_spec *out, struct refusal 
                             .cpus = 1,
                             .weight = VM_DEFAULT_WEIGHT,
                             .affinity = ~0ull,
+                            .explain = true,
                             .guest_command_line = ""};
     enum status status = take_line(line, out, &seen, why);
     if (!(seen & BIT(KEY_VM)))

@@ -37,7 +37,9 @@ struct vm_spec {
     u64 limit_ms;    /* run time, VM_LIMIT_NONE: none */
     enum vm_dump dump;
     bool stealth;
-    bool com2; /* console=com2 */
+    bool nested;  /* the guest has VMX, to be a hypervisor itself */
+    bool explain; /* why its VM entries are refused is printed */
+    bool com2;    /* console=com2 */
     enum vm_apicv apicv;
     enum vm_restart restart;
     u32 restarts;         /* at most so many; 0: no bound */

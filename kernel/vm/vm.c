@@ -63,12 +63,16 @@ static u64 timer_clock(void *clock)
 static u32 sharing; /* atomic: VMs that have started and not ended: they share the guests' part of the console */
 
 /* How many of the VM's bytes still wait at the console: no more than it wrote, nor than stand before its last one. */
-static u32 console_queued(const struct vm *vm)
+static u32 com1_queued(const struct vm *vm)
 {
-    if (UNLIKELY(vm->spec.com2))
-        return vm->board->com2_waiting();
     u32 waiting = console_waiting(vm->console_position);
     return waiting < vm->console_queued ? waiting : vm->console_queued;
+}
+
+/* Or at its own port. */
+static u32 console_queued(const struct vm *vm)
+{
+    return UNLIKELY(vm->spec.com2) ? vm->board->com2_waiting() : com1_queued(vm);
 }
 
 static void console_charge(struct vm *vm, u32 queued_before, u32 bytes)
@@ -218,18 +222,41 @@ void vm_console_offer(struct vm *vm, u8 character)
         vm->console_full = vm->write_effect = true;
 }
 
-void vm_console_throttle(struct vcpu *vcpu)
+static void rest(struct vcpu *vcpu, u32 excess)
 {
-    u32 excess = vm_console_excess(vcpu->vm);
-
-    vcpu->vm->line_printed = false;
-    if (LIKELY(!excess))
-        return;
     u64 until = cpu_tsc() + clock_tsc_from_ns(console_send_time_ns(excess));
     if (until > vcpu->sleep_until_tsc)
         vcpu->sleep_until_tsc = until;
     vcpu->waits_for_console = true;
     vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
+}
+
+void vm_console_throttle(struct vcpu *vcpu)
+{
+    u32 excess = vm_console_excess(vcpu->vm);
+
+    vcpu->vm->line_printed = false;
+    if (UNLIKELY(excess))
+        rest(vcpu, excess);
+}
+
+#define LOG_PREFIX_BYTES 10u /* "rootlet: ", and the line's end */
+
+bool vm_log_caused(struct vcpu *vcpu, const char *text)
+{
+    struct vm *vm = vcpu->vm;
+
+    vm_lock(vm);
+    u32 queued = com1_queued(vm);
+    bool has_room = queued < console_budget();
+    if (has_room) {
+        log_text(text);
+        console_charge(vm, queued, LOG_PREFIX_BYTES + (u32)string_length(text));
+    }
+    vm_unlock(vm);
+    if (!has_room)
+        rest(vcpu, queued - console_budget() / 2);
+    return has_room;
 }
 
 /* ---- building ---- */

@@ -409,5 +409,10 @@ u32 vm_console_excess(const struct vm *vm);
 bool vm_console_is_full(const struct vm *vm);
 /* If the VM has more waiting at the console than its share, holds this vCPU back until half of that has gone. */
 void vm_console_throttle(struct vcpu *vcpu);
+/*
+ * A line of the hypervisor's own about what this vCPU's guest has done, charged to its VM as if the guest had written
+ * it. False: the VM has too many waiting; it was not printed, and the vCPU is held back until half of them have gone.
+ */
+COLD bool vm_log_caused(struct vcpu *vcpu, const char *text);
 
 #endif

@@ -56,6 +56,7 @@ GUESTS = {
     "msrs.elf": ("exit", r"msrs ok"),
     "spincli.elf": ("limit", r"spincli: "),
     "vmxinsn.elf": ("exit", r"vmxinsn ok"),
+    "vmxroot.elf": ("exit", r"vmxroot ok"),
     "wildcalls.elf": ("exit", r"wildcalls ok"),
     "ownpt.elf": ("triple-fault", r"ownpt writing"),
     "hostile.elf": ("exit", None),

@@ -23,6 +23,7 @@
 #include "test/fake/msr.h"
 #include "test/fake/vmcs.h"
 #include "vmx/event.h"
+#include "vmx/nested/nested.h"
 #include "vmx/vcpu.h"
 
 struct vmx_features vmx_features;
@@ -186,6 +187,31 @@ void vm_apic_write_cr8(struct vcpu *vcpu, u64 value)
 {
     (void)vcpu;
     bench.cr8 = value;
+}
+
+/* Hypervisors as guests, for tests that do not link vmx/nested/. */
+__attribute__((weak)) enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    (void)record;
+    return vmx_inject_ud(v);
+}
+
+__attribute__((weak)) bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value)
+{
+    (void)v, (void)index, (void)value;
+    return false;
+}
+
+__attribute__((weak)) bool nested_allows_cr0(const struct vmx_vcpu *v, u64 value)
+{
+    (void)v, (void)value;
+    return true;
+}
+
+__attribute__((weak)) bool nested_allows_cr4(const struct vmx_vcpu *v, u64 value)
+{
+    (void)v, (void)value;
+    return true;
 }
 
 /* IA32_EFER in both places where it stands; LMA comes with paging. */

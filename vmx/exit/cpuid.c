@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a guest's CPUID says: deliberate, as masks over what the CPU has. A leaf or bit that is not listed reads 0, so
- * that a guest is never offered what the hypervisor does not provide: no VMX, no machine checks, no performance
- * counters. docs/cpuid.md has the table with the reasons; test/lint compares the two. Built once at boot; the exit is a
- * look-up. SDM 2A 3.2 "CPUID - CPU Identification".
+ * that a guest is never offered what the hypervisor does not provide: no machine checks, no performance counters, VMX
+ * only with nested=on. docs/cpuid.md has the table with the reasons; test/lint compares the two. Built once at boot;
+ * the exit is a look-up. SDM 2A 3.2 "CPUID - CPU Identification".
  */
 #include "vmx/exit/cpuid.h"
 #include "arch/x86/cpu.h"
@@ -29,6 +29,7 @@
 
 #define LEAF1_EDX_APIC       BIT(9)
 #define LEAF1_EDX_HTT        BIT(28)
+#define LEAF1_ECX_VMX        BIT(5)
 #define LEAF1_ECX_OSXSAVE    BIT(27)
 #define LEAF1_ECX_HYPERVISOR BIT(31)
 #define LEAF7_ECX_OSPKE      BIT(4)
@@ -394,6 +395,8 @@ void vmx_cpuid_init_vcpu(struct vmx_vcpu *v)
     }
     if (!v->base.vm->spec.stealth)
         r.ecx |= (u32)LEAF1_ECX_HYPERVISOR;
+    if (v->nested)
+        r.ecx |= (u32)LEAF1_ECX_VMX;
     v->cpuid_leaf1 = r;
     v->cpuid_direct = BASIC_LEAVES;
 }

@@ -12,6 +12,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
+#include "vmx/nested/nested.h"
 #include "vmx/points.h"
 #include "vmx/report/debug.h"
 #include "vmx/tlb.h"
@@ -105,6 +106,8 @@ static enum outcome write_cr0(struct vmx_vcpu *v, u64 value)
     value &= CR0_DEFINED;
     if (((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
         return vmx_inject_gp(v);
+    if (UNLIKELY(nested_is_on(v)) && !nested_allows_cr0(v, value))
+        return vmx_inject_gp(v);
     if ((value & ~old & CR0_PG) && !enable_paging(v))
         return vmx_inject_gp(v);
     if ((old & ~value & CR0_PG) && !disable_paging(v))
@@ -146,7 +149,9 @@ static enum outcome write_cr4(struct vmx_vcpu *v, u64 value)
     u64 efer = guest_efer(v);
     bool paging = vmcs_read(GUEST_CR0) & CR0_PG;
 
-    if (value & ~vmx_features.guest_cr4_allowed)
+    if (value & ~(vmx_features.guest_cr4_allowed | (v->nested ? CR4_VMXE : 0)))
+        return vmx_inject_gp(v);
+    if (UNLIKELY(nested_is_on(v)) && !nested_allows_cr4(v, value))
         return vmx_inject_gp(v);
     if ((efer & EFER_LMA) && !(value & CR4_PAE))
         return vmx_inject_gp(v);

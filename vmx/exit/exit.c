@@ -24,6 +24,7 @@
 #include "vmx/exit/msr.h"
 #include "vmx/exit/task_switch.h"
 #include "vmx/insn/guest.h"
+#include "vmx/nested/nested.h"
 #include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
 
@@ -375,15 +376,15 @@ static const struct {
     [16] = {"rdtsc",                      NULL,            unknown_exit           },
     [17] = {"rsm",                        NULL,            undefined_exit         },
     [18] = {"vmcall",                     "call",          vmcall_exit            },
-    [19] = {"vmclear",                    NULL,            undefined_exit         },
-    [20] = {"vmlaunch",                   NULL,            undefined_exit         },
-    [21] = {"vmptrld",                    NULL,            undefined_exit         },
-    [22] = {"vmptrst",                    NULL,            undefined_exit         },
-    [23] = {"vmread",                     NULL,            undefined_exit         },
-    [24] = {"vmresume",                   NULL,            undefined_exit         },
-    [25] = {"vmwrite",                    NULL,            undefined_exit         },
-    [26] = {"vmxoff",                     NULL,            undefined_exit         },
-    [27] = {"vmxon",                      NULL,            undefined_exit         },
+    [19] = {"vmclear",                    NULL,            nested_exit            },
+    [20] = {"vmlaunch",                   NULL,            nested_exit            },
+    [21] = {"vmptrld",                    NULL,            nested_exit            },
+    [22] = {"vmptrst",                    NULL,            nested_exit            },
+    [23] = {"vmread",                     NULL,            nested_exit            },
+    [24] = {"vmresume",                   NULL,            nested_exit            },
+    [25] = {"vmwrite",                    NULL,            nested_exit            },
+    [26] = {"vmxoff",                     NULL,            nested_exit            },
+    [27] = {"vmxon",                      NULL,            nested_exit            },
     [28] = {"cr-access",                  "qualification", vmx_cr_exit            },
     [29] = {"mov-dr",                     "qualification", vmx_dr_exit            },
     [30] = {"io",                         "qualification", vmx_io_exit            },
@@ -406,10 +407,10 @@ static const struct {
     [47] = {"ldtr-or-tr",                 NULL,            unknown_exit           },
     [48] = {"ept-violation",              "address",       vmx_ept_violation_exit },
     [49] = {"ept-misconfiguration",       NULL,            unknown_exit           },
-    [50] = {"invept",                     NULL,            undefined_exit         },
+    [50] = {"invept",                     NULL,            nested_exit            },
     [51] = {"rdtscp",                     NULL,            unknown_exit           },
     [52] = {"preemption-timer",           NULL,            timer_exit             },
-    [53] = {"invvpid",                    NULL,            undefined_exit         },
+    [53] = {"invvpid",                    NULL,            nested_exit            },
     [54] = {"wbinvd",                     NULL,            skipped_exit           },
     [55] = {"xsetbv",                     NULL,            vmx_xsetbv_exit        },
     [56] = {"apic-write",                 "qualification", apic_write_exit        },

@@ -11,6 +11,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
+#include "vmx/nested/nested.h"
 #include "vmx/speculation.h"
 
 #define MSR_X2APIC_EOI  (MSR_IA32_X2APIC_BASE + APIC_EOI / 16)
@@ -33,7 +34,8 @@ struct msr_row {
 
 /*
  * Not here, so #GP, and CPUID has no bit for them: machine-check banks and performance counters (the host's),
- * IA32_BNDCFGS, IA32_FEATURE_CONTROL, all that is not architectural. The rows ascend by index, for find().
+ * IA32_BNDCFGS, all that is not architectural; IA32_FEATURE_CONTROL and those of VMX, which nested/ has. The rows
+ * ascend by index, for find().
  */
 static const struct msr_row rows[] = {
     {MSR_IA32_P5_MC_ADDR,        MSR_VALUE,    0                          },
@@ -184,6 +186,13 @@ static COLD enum outcome refuse_unknown(struct vmx_vcpu *v, u32 index)
     return vmx_inject_gp(v);
 }
 
+/* With nested=on there are the capability MSRs of VMX. */
+static COLD enum outcome read_unlisted(struct vmx_vcpu *v, u32 index)
+{
+    u64 value;
+    return nested_read_msr(v, index, &value) ? give(v, value) : refuse_unknown(v, index);
+}
+
 static u64 read_answered(const struct vmx_vcpu *v, u32 index)
 {
     if (index == MSR_IA32_MISC_ENABLE) /* the one that systems read often */
@@ -217,7 +226,7 @@ static NOINLINE enum outcome read_msr(struct vmx_vcpu *v, u32 index)
 
     const struct msr_row *row = find(index);
     if (!row)
-        return refuse_unknown(v, index);
+        return read_unlisted(v, index);
     if (LIKELY(row->kind == MSR_ANSWERED))
         return give(v, read_answered(v, index));
     switch (row->kind) {
@@ -417,15 +426,41 @@ static NOINLINE enum outcome write_row(struct vmx_vcpu *v, u32 index, u64 value)
     }
 }
 
-enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record)
+static ALWAYS_INLINE enum outcome write_msr(struct vmx_vcpu *v, u32 index, u64 value)
 {
-    u32 index = (u32)v->gpr[GPR_RCX];
-    u64 value = v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX];
-
-    record->detail = index;
     if (index == MSR_X2APIC_EOI && value == 0)
         return write_eoi(v);
     if (index == MSR_IA32_TSC_DEADLINE)
         return write_deadline(v, value);
     return is_apic(index) ? write_apic(v, index, value) : write_row(v, index, value);
+}
+
+enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u32 index = (u32)v->gpr[GPR_RCX];
+
+    record->detail = index;
+    return write_msr(v, index, v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX]);
+}
+
+bool vmx_msr_get(struct vmx_vcpu *v, u32 index, u64 *value)
+{
+    u64 rax = v->gpr[GPR_RAX], rdx = v->gpr[GPR_RDX];
+    struct vmx_event before = v->exception;
+    bool exists = read_msr(v, index) == OUTCOME_SKIP;
+
+    *value = v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX];
+    v->gpr[GPR_RAX] = rax;
+    v->gpr[GPR_RDX] = rdx;
+    v->exception = before;
+    return exists;
+}
+
+bool vmx_msr_set(struct vmx_vcpu *v, u32 index, u64 value)
+{
+    struct vmx_event before = v->exception;
+    bool taken = write_msr(v, index, value) == OUTCOME_SKIP;
+
+    v->exception = before;
+    return taken;
 }

@@ -32,9 +32,26 @@
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
 #include "vmx/load.h"
+#include "vmx/nested/nested.h"
 #include "vmx/tlb.h"
 
 /* ---- the CPUs ---- */
+
+enum status nested_create(struct vmx_vcpu *v, u32 *frames)
+{
+    (void)v, (void)frames;
+    abort();
+}
+
+void nested_destroy(struct vmx_vcpu *v)
+{
+    assert_null(v->nested);
+}
+
+void nested_reset(struct vmx_vcpu *v)
+{
+    assert_null(v->nested);
+}
 
 void vmx_cow_attach(struct vm *vm)
 {

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Hypervisors as guests: VMX instructions, and VM entries that are refused."""
+import pytest
+
+import vms
+
+pytestmark = pytest.mark.engines
+
+
+def test_instructions_and_refused_entries(boot):
+    run = boot("build/guests/vmxroot.elf vm=root mem=8M nested=on\n")
+    vms.check_guest(run, "root", "vmxroot.elf")
+    run.check_good_end()
+
+
+def test_it_says_why(boot):
+    run = boot("build/guests/vmxroot.elf vm=root mem=8M nested=on\n"
+               "build/guests/vmxroot.elf vm=quiet mem=8M nested=on explain=off\n")
+    why = [line for line in run.lines if line.startswith("rootlet: vm nested ")]
+    assert not [line for line in why if "name=root vcpu=0" not in line]
+    for words in ('vmresume refused error=5 rule="the VMCS that VMRESUME enters must be launched',
+                  'vmlaunch refused error=8 rule="bits fixed in VMX operation',
+                  'vmlaunch refused exit=33 rule="bits 63:22, 15, 5 and 3 must be 0 and bit 1 must be 1" '
+                  'field=GUEST_RFLAGS value=0x0 sdm="3C 26.3.1.4 Checks on Guest RIP and RFLAGS"',
+                  'vmlaunch refused exit=34 rule="IA32_FS_BASE and IA32_GS_BASE cannot be loaded this way" '
+                  'field=ENTRY_MSR_LOAD_ADDRESS entry=1 value=0xc0000100 sdm="3C 26.4 Loading MSRs"',
+                  'vmlaunch refused error=none rule="a VMCS must be current'):
+        assert [line for line in why if words in line], words
+    run.check_good_end()

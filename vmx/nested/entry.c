@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See entry.h. The checker that looks at our own entries looks at the guest's VMCS, with what the guest was offered.
+ * SDM 3C 26.1 "Basic VM-Entry Checks" to 26.4, 26.7 "VM-Entry Failures During or After Loading Guest State".
+ */
+#include "vmx/nested/entry.h"
+#include "kernel/log.h"
+#include "vmx/event.h"
+#include "vmx/insn/guest.h"
+#include "vmx/nested/host.h"
+#include "vmx/nested/insn.h"
+#include "vmx/nested/vmcs12.h"
+#include "vmx/nested/why.h"
+
+#define EXIT_ENTRY_FAILED 0x80000000u
+enum { EXIT_GUEST_STATE = 33, EXIT_MSR_LOADING = 34 };
+
+/* What is asked before the CPU looks into the VMCS. False: *outcome is how the instruction ends. */
+static bool check_basics(struct vmx_vcpu *v, bool launch, enum outcome *outcome)
+{
+    struct nested *n = v->nested;
+    struct why_refusal how = {.launch = launch};
+
+    if (n->current == NESTED_NONE) {
+        why_basic(v, &how, "a VMCS must be current: VMPTRLD, and no VMCLEAR of it since", "current-VMCS-pointer",
+                  n->current);
+        *outcome = insn_fail_invalid();
+        return false;
+    }
+    if (vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS) {
+        how.number = INSN_ENTRY_MOV_SS;
+        why_basic(v, &how, "no VM entry in the instruction after MOV SS or POP SS, which blocks events",
+                  "blocking-by-MOV-SS", 1);
+    } else if (launch && n->launched) {
+        how.number = INSN_VMLAUNCH_NOT_CLEAR;
+        why_basic(v, &how, "the VMCS that VMLAUNCH enters must be clear, not launched: VMCLEAR first, or VMRESUME",
+                  "launch-state", 1);
+    } else if (!launch && !n->launched) {
+        how.number = INSN_VMRESUME_NOT_LAUNCHED;
+        why_basic(v, &how, "the VMCS that VMRESUME enters must be launched, not clear: VMLAUNCH first", "launch-state",
+                  0);
+    }
+    if (how.number)
+        *outcome = insn_fail(v, (enum insn_error)how.number);
+    return !how.number;
+}
+
+/* Bit 31 of the reason; other information on the exit stays as it was. SDM 3C 26.7, 24.9.1 "Basic VM-Exit Information"
+ */
+static enum outcome fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification)
+{
+    vmcs12_set(v, FIELD_EXIT_REASON, reason | EXIT_ENTRY_FAILED);
+    vmcs12_set(v, FIELD_EXIT_QUALIFICATION, qualification);
+    return host_load(v) ? OUTCOME_RESUME : OUTCOME_STOP;
+}
+
+static enum outcome refuse_entry(struct vmx_vcpu *v, bool launch, const struct check_result *result)
+{
+    static const struct {
+        bool is_exit;
+        u8 number;
+    } ends[] = {
+        [CHECK_FAILS_CONTROLS] = {false, INSN_ENTRY_CONTROLS},
+        [CHECK_FAILS_HOST] = {false, INSN_ENTRY_HOST    },
+        [CHECK_FAILS_GUEST] = {true,  EXIT_GUEST_STATE   },
+        [CHECK_FAILS_MSRS] = {true,  EXIT_MSR_LOADING   }
+    };
+    struct why_refusal how = {launch, ends[result->outcome].is_exit, ends[result->outcome].number};
+
+    why_rules(v, &how);
+    if (!how.is_exit)
+        return insn_fail(v, (enum insn_error)how.number);
+    return fail_late(v, how.number, result->qualification);
+}
+
+enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
+{
+    struct nested *n = v->nested;
+    enum outcome outcome;
+
+    if (!check_basics(v, launch, &outcome))
+        return outcome;
+    n->image.cpu.long_mode = guest_efer(v) & EFER_LMA;
+    struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
+    if (result.outcome != CHECK_ENTERS)
+        return refuse_entry(v, launch, &result);
+    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"an inner guest that could run\"");
+    return OUTCOME_STOP;
+}

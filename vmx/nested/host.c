@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See host.h. The values come from the cached VMCS, which was checked when the inner guest was entered and cannot be
+ * written while it runs. SDM 3C 27.5.1 to 27.5.6, 27.7 "VMX Aborts".
+ */
+#include "vmx/nested/host.h"
+#include "kernel/log.h"
+#include "vmx/event.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/cr.h"
+#include "vmx/exit/msr.h"
+#include "vmx/nested/msrs.h"
+#include "vmx/nested/vmcs12.h"
+#include "vmx/tlb.h"
+
+#define CR0_DEFINED  (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_KEPT     (CR0_ET | CR0_NW | CR0_CD) /* of the defined ones: 27.5.1 */
+#define CR0_OURS     (CR0_NE | CR0_ET | CR0_NW | CR0_CD)
+#define DR7_INIT     0x400u
+#define DATA_ACCESS  0xc093u
+#define CODE_ACCESS  0x809bu /* with L or D */
+#define TSS_ACCESS   0x8bu
+#define UNUSABLE     0x10000u
+#define TSS_LIMIT    0x67u
+#define TABLE_LIMIT  0xffffu
+#define ABORT_PDPTES 2u
+#define ABORT_MSRS   4u
+
+static bool vmx_abort(struct vmx_vcpu *v, u32 indicator)
+{
+    vmcs12_abort(v, indicator);
+    vm_stop(v->base.vm, VM_STOP_TRIPLE_FAULT, "what=\"VMX abort\" indicator=%u", indicator);
+    return false;
+}
+
+static u64 get(const struct vmx_vcpu *v, enum check_field row)
+{
+    return vmcs12_get(v, row);
+}
+
+static void load_cr0(u64 host)
+{
+    u64 old = vmcs_read(CR0_SHADOW);
+    u64 value = (host & CR0_DEFINED & ~CR0_KEPT) | (old & CR0_KEPT);
+
+    vmcs_write(GUEST_CR0, (value & ~CR0_OURS) | (vmcs_read(GUEST_CR0) & CR0_OURS));
+    vmcs_write(CR0_SHADOW, value | CR0_ET);
+}
+
+static void load_cr4(struct vmx_vcpu *v, u64 host, bool long_mode)
+{
+    u64 value = long_mode ? host | CR4_PAE : host & ~CR4_PCIDE;
+
+    vmcs_write(GUEST_CR4, value | vmx_features.caps.cr4_fixed0);
+    vmcs_write(CR4_SHADOW, value);
+    vmx_cpuid_set_osxsave(v, value & CR4_OSXSAVE);
+}
+
+static void load_efer(struct vmx_vcpu *v, u32 controls, bool long_mode)
+{
+    u64 value = controls & EXIT_LOAD_EFER ? get(v, FIELD_HOST_EFER) : v->efer;
+    u32 entry = vmcs_read(ENTRY_CONTROLS);
+
+    v->efer = (value & ~(EFER_LME | EFER_LMA)) | (long_mode ? EFER_LME : 0);
+    vmcs_write(GUEST_EFER, v->efer | (long_mode ? EFER_LMA : 0));
+    vmcs_write(ENTRY_CONTROLS, long_mode ? entry | ENTRY_IA32E_GUEST : entry & ~ENTRY_IA32E_GUEST);
+}
+
+static void load_control_registers(struct vmx_vcpu *v, u32 controls)
+{
+    bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
+
+    load_cr0(get(v, FIELD_HOST_CR0));
+    load_cr4(v, get(v, FIELD_HOST_CR4), long_mode);
+    vmcs_write(GUEST_CR3, get(v, FIELD_HOST_CR3));
+    load_efer(v, controls, long_mode);
+    vmcs_write(GUEST_DR7, DR7_INIT);
+    vmcs_write(GUEST_DEBUGCTL, 0);
+    vmcs_write(GUEST_SYSENTER_CS, (u32)get(v, FIELD_HOST_SYSENTER_CS));
+    vmcs_write(GUEST_SYSENTER_ESP, get(v, FIELD_HOST_SYSENTER_ESP));
+    vmcs_write(GUEST_SYSENTER_EIP, get(v, FIELD_HOST_SYSENTER_EIP));
+    if (controls & EXIT_LOAD_PAT)
+        vmcs_write(GUEST_PAT, get(v, FIELD_HOST_PAT));
+}
+
+static void load_segments(const struct vmx_vcpu *v, bool long_mode)
+{
+    const struct {
+        u8 row;
+        struct vmcs_16_rw selector;
+        struct vmcs_32_rw limit;
+        struct vmcs_32_rw access;
+        struct vmcs_nat_rw base;
+    } data[] = {
+        {FIELD_HOST_ES_SELECTOR, GUEST_ES_SELECTOR, GUEST_ES_LIMIT, GUEST_ES_ACCESS, GUEST_ES_BASE},
+        {FIELD_HOST_SS_SELECTOR, GUEST_SS_SELECTOR, GUEST_SS_LIMIT, GUEST_SS_ACCESS, GUEST_SS_BASE},
+        {FIELD_HOST_DS_SELECTOR, GUEST_DS_SELECTOR, GUEST_DS_LIMIT, GUEST_DS_ACCESS, GUEST_DS_BASE},
+        {FIELD_HOST_FS_SELECTOR, GUEST_FS_SELECTOR, GUEST_FS_LIMIT, GUEST_FS_ACCESS, GUEST_FS_BASE},
+        {FIELD_HOST_GS_SELECTOR, GUEST_GS_SELECTOR, GUEST_GS_LIMIT, GUEST_GS_ACCESS, GUEST_GS_BASE},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
+        u16 selector = (u16)vmcs12_get(v, data[i].row);
+        vmcs_write_16(data[i].selector, selector);
+        vmcs_write_32(data[i].limit, UINT32_MAX);
+        vmcs_write_32(data[i].access, selector ? DATA_ACCESS : DATA_ACCESS | UNUSABLE);
+        vmcs_write_nat(data[i].base, 0);
+    }
+    vmcs_write(GUEST_FS_BASE, get(v, FIELD_HOST_FS_BASE));
+    vmcs_write(GUEST_GS_BASE, get(v, FIELD_HOST_GS_BASE));
+    vmcs_write(GUEST_CS_SELECTOR, (u16)get(v, FIELD_HOST_CS_SELECTOR));
+    vmcs_write(GUEST_CS_LIMIT, UINT32_MAX);
+    vmcs_write(GUEST_CS_ACCESS, CODE_ACCESS | (long_mode ? SEGMENT_LONG : SEGMENT_BIG));
+    vmcs_write(GUEST_CS_BASE, 0);
+    vmcs_write(GUEST_TR_SELECTOR, (u16)get(v, FIELD_HOST_TR_SELECTOR));
+    vmcs_write(GUEST_TR_LIMIT, TSS_LIMIT);
+    vmcs_write(GUEST_TR_ACCESS, TSS_ACCESS);
+    vmcs_write(GUEST_TR_BASE, get(v, FIELD_HOST_TR_BASE));
+    vmcs_write(GUEST_LDTR_SELECTOR, 0);
+    vmcs_write(GUEST_LDTR_ACCESS, UNUSABLE);
+    vmcs_write(GUEST_GDTR_BASE, get(v, FIELD_HOST_GDTR_BASE));
+    vmcs_write(GUEST_GDTR_LIMIT, TABLE_LIMIT);
+    vmcs_write(GUEST_IDTR_BASE, get(v, FIELD_HOST_IDTR_BASE));
+    vmcs_write(GUEST_IDTR_LIMIT, TABLE_LIMIT);
+}
+
+static bool load_pdptes(struct vmx_vcpu *v)
+{
+    u64 pdpte[4];
+
+    if (!(vmcs_read(GUEST_CR4) & CR4_PAE))
+        return true;
+    if (!vmx_read_pdptes(v, vmcs_read(GUEST_CR3), pdpte))
+        return vmx_abort(v, ABORT_PDPTES);
+    vmcs_write(GUEST_PDPTE0, pdpte[0]);
+    vmcs_write(GUEST_PDPTE1, pdpte[1]);
+    vmcs_write(GUEST_PDPTE2, pdpte[2]);
+    vmcs_write(GUEST_PDPTE3, pdpte[3]);
+    return true;
+}
+
+bool host_load(struct vmx_vcpu *v)
+{
+    u32 controls = (u32)get(v, FIELD_EXIT_CONTROLS);
+    bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
+
+    load_control_registers(v, controls);
+    load_segments(v, long_mode);
+    vmcs_write(GUEST_RIP, get(v, FIELD_HOST_RIP));
+    vmcs_write(GUEST_RSP, get(v, FIELD_HOST_RSP));
+    vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
+    vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI);
+    vmcs_write(GUEST_PENDING_DEBUG, 0);
+    vmcs_write(GUEST_ACTIVITY_STATE, 0);
+    vmx_vcpu_flush_tlb(v);
+    if (!long_mode && !load_pdptes(v))
+        return false;
+    if (msrs_load(v, get(v, FIELD_EXIT_MSR_LOAD_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_LOAD_COUNT)))
+        return vmx_abort(v, ABORT_MSRS);
+    return true;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The host state of the guest's current VMCS becomes the state of the guest: the end of each VM exit that the guest
+ * sees, and of each entry that fails after its first checks. SDM 3C 27.5 "Loading Host State", 27.6 "Loading MSRs".
+ */
+#ifndef ROOTLET_VMX_NESTED_HOST_H
+#define ROOTLET_VMX_NESTED_HOST_H
+
+#include "vmx/nested/nested.h"
+
+/*
+ * Precondition: vmx_check_entry() finds no rule broken that makes an entry fail with error 7 or 8; the VMCS of the
+ * guest is the CPU's. False: a VMX abort, which has stopped the VM.
+ */
+bool host_load(struct vmx_vcpu *v) MUST_CHECK;
+
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The VMX instructions of a guest that is a hypervisor, each as the SDM's operation section has it: what makes it #UD,
+ * then the privilege level, then its operands, then what it does. The CPU has made some of these checks before the
+ * exit; all are made here, since CR4.VMXE and VMX operation are not the CPU's. SDM 3C 30.3 "VMX Instructions", 30.2
+ * "Conventions".
+ */
+#include "vmx/nested/insn.h"
+#include "kernel/log.h"
+#include "kernel/trace/trace.h"
+#include "vmx/event.h"
+#include "vmx/insn/gva.h"
+#include "vmx/nested/entry.h"
+#include "vmx/nested/offer.h"
+#include "vmx/nested/operand.h"
+#include "vmx/nested/vmcs12.h"
+#include "vmx/tlb.h"
+
+/* ---- how an instruction ends ---- */
+
+#define RESULT_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+
+static enum outcome finish(u64 flags)
+{
+    vmcs_write(GUEST_RFLAGS, (vmcs_read(GUEST_RFLAGS) & ~RESULT_FLAGS) | flags);
+    return OUTCOME_SKIP;
+}
+
+enum outcome insn_succeed(void)
+{
+    return finish(0);
+}
+
+enum outcome insn_fail_invalid(void)
+{
+    return finish(RFLAGS_CF);
+}
+
+enum outcome insn_fail(struct vmx_vcpu *v, enum insn_error error)
+{
+    if (v->nested->current == NESTED_NONE)
+        return insn_fail_invalid();
+    vmcs12_set(v, FIELD_INSTRUCTION_ERROR, error);
+    return finish(RFLAGS_ZF);
+}
+
+/* An operand could not be accessed: a fault is queued, or the guest has page tables where none can be. */
+static enum outcome give_up(struct vmx_vcpu *v, enum guest_access access)
+{
+    if (access == GUEST_ACCESS_FAULT)
+        return OUTCOME_RESUME;
+    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"VMX instruction through unreadable page tables\"");
+    return OUTCOME_STOP;
+}
+
+static u8 operand_bytes(const struct vmx_vcpu *v)
+{
+    return guest_is_code64(v) ? 8 : 4;
+}
+
+/* ---- VMX operation ---- */
+
+/*
+ * In VMX operation the guest does not own CR0.PE and PG: an attempt to clear them exits, and is #GP(0). SDM 3C 23.8
+ * "Restrictions on VMX Operation"
+ */
+static void own_paging(bool own)
+{
+    u64 fixed = CR0_PE | CR0_PG;
+    u64 mask = vmcs_read(CR0_MASK);
+
+    vmcs_write(CR0_MASK, own ? mask | fixed : mask & ~fixed);
+    vmcs_write(CR0_SHADOW, vmcs_read(CR0_SHADOW) | fixed);
+}
+
+static u64 visible_cr0(void)
+{
+    u64 mask = vmcs_read(CR0_MASK);
+    return (vmcs_read(GUEST_CR0) & ~mask) | (vmcs_read(CR0_SHADOW) & mask);
+}
+
+static u64 visible_cr4(void)
+{
+    u64 mask = vmcs_read(CR4_MASK);
+    return (vmcs_read(GUEST_CR4) & ~mask) | (vmcs_read(CR4_SHADOW) & mask);
+}
+
+static bool is_privileged(void)
+{
+    return !(vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL);
+}
+
+static enum outcome enter_vmx(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    u64 region = 0;
+
+    if (!is_privileged() || !nested_allows_cr0(v, visible_cr0()) || !nested_allows_cr4(v, visible_cr4()))
+        return vmx_inject_gp(v);
+    enum guest_access access = operand_read(v, 0, sizeof region, &region);
+    if (access != GUEST_ACCESS_OK)
+        return give_up(v, access);
+    if (!vmcs12_is_address(v, region) || vmcs12_revision(v, region) != NESTED_REVISION)
+        return insn_fail_invalid();
+    n->vmxon = region;
+    n->current = NESTED_NONE;
+    own_paging(true);
+    return insn_succeed();
+}
+
+static enum outcome vmxoff(struct vmx_vcpu *v)
+{
+    vmcs12_unload(v);
+    v->nested->vmxon = NESTED_NONE;
+    own_paging(false);
+    return insn_succeed();
+}
+
+/* ---- the current VMCS ---- */
+
+static enum outcome vmclear(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    u64 region = 0;
+
+    enum guest_access access = operand_read(v, 0, sizeof region, &region);
+    if (access != GUEST_ACCESS_OK)
+        return give_up(v, access);
+    if (!vmcs12_is_address(v, region))
+        return insn_fail(v, INSN_VMCLEAR_ADDRESS);
+    if (region == n->vmxon)
+        return insn_fail(v, INSN_VMCLEAR_VMXON);
+    if (region == n->current)
+        vmcs12_unload(v);
+    vmcs12_clear(v, region);
+    return insn_succeed();
+}
+
+static enum outcome vmptrld(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    u64 region = 0;
+
+    enum guest_access access = operand_read(v, 0, sizeof region, &region);
+    if (access != GUEST_ACCESS_OK)
+        return give_up(v, access);
+    if (!vmcs12_is_address(v, region))
+        return insn_fail(v, INSN_VMPTRLD_ADDRESS);
+    if (region == n->vmxon)
+        return insn_fail(v, INSN_VMPTRLD_VMXON);
+    if (vmcs12_revision(v, region) != NESTED_REVISION) /* VMCS shadowing, which knows bit 31, is not offered */
+        return insn_fail(v, INSN_VMPTRLD_REVISION);
+    if (region != n->current) {
+        vmcs12_unload(v);
+        vmcs12_load(v, region);
+    }
+    return insn_succeed();
+}
+
+static enum outcome vmptrst(struct vmx_vcpu *v)
+{
+    enum guest_access access = operand_write(v, sizeof v->nested->current, v->nested->current);
+
+    return access == GUEST_ACCESS_OK ? insn_succeed() : give_up(v, access);
+}
+
+/* The encoding is in a register of the operand size. */
+static u64 encoding_operand(const struct vmx_vcpu *v)
+{
+    return vmx_vcpu_gpr(v, operand_second_register()) & bits_mask_of_bytes(operand_bytes(v));
+}
+
+static enum outcome vmread(struct vmx_vcpu *v)
+{
+    u64 encoding = encoding_operand(v);
+
+    if (v->nested->current == NESTED_NONE)
+        return insn_fail_invalid();
+    u32 row = vmcs12_row(v, encoding);
+    if (row == VMCS12_NO_ROW)
+        return insn_fail(v, INSN_NO_COMPONENT);
+    u64 value = vmcs12_read(v, row, encoding) & bits_mask_of_bytes(operand_bytes(v));
+    if (operand_is_register()) {
+        vmx_vcpu_set_gpr(v, operand_register(), value);
+        return insn_succeed();
+    }
+    enum guest_access access = operand_write(v, operand_bytes(v), value);
+    return access == GUEST_ACCESS_OK ? insn_succeed() : give_up(v, access);
+}
+
+static enum outcome vmwrite(struct vmx_vcpu *v)
+{
+    u64 encoding = encoding_operand(v);
+    u64 value = 0;
+
+    if (v->nested->current == NESTED_NONE)
+        return insn_fail_invalid();
+    if (operand_is_register()) {
+        value = vmx_vcpu_gpr(v, operand_register()) & bits_mask_of_bytes(operand_bytes(v));
+    } else {
+        enum guest_access access = operand_read(v, 0, operand_bytes(v), &value);
+        if (access != GUEST_ACCESS_OK)
+            return give_up(v, access);
+    }
+    u32 row = vmcs12_row(v, encoding);
+    if (row == VMCS12_NO_ROW)
+        return insn_fail(v, INSN_NO_COMPONENT);
+    if ((encoding >> 10 & 3) == VMCS_ACCESS_CODE_ro) /* IA32_VMX_MISC[29] is 0 */
+        return insn_fail(v, INSN_READ_ONLY);
+    vmcs12_write(v, row, encoding, value);
+    return insn_succeed();
+}
+
+/* ---- translations ---- */
+
+enum { INVVPID_ADDRESS, INVVPID_CONTEXT, INVVPID_ALL, INVVPID_NOT_GLOBAL };
+
+/* A type that IA32_VMX_EPT_VPID_CAP has, counted from its first bit; and the descriptor. */
+static enum guest_access read_invalidation(struct vmx_vcpu *v, u64 types, u64 *type, u64 descriptor[2])
+{
+    *type = vmx_vcpu_gpr(v, operand_second_register()) & bits_mask_of_bytes(operand_bytes(v));
+    if (*type > 3 || !(types >> *type & 1)) {
+        *type = ~0ull;
+        return GUEST_ACCESS_OK;
+    }
+    enum guest_access access = operand_read(v, 0, 8, &descriptor[0]);
+    return access == GUEST_ACCESS_OK ? operand_read(v, 8, 8, &descriptor[1]) : access;
+}
+
+/* SDM 3C 26.2.1.1 "VM-Execution Control Fields": an EPTP with which an entry would fail. */
+static bool is_eptp(const struct vmx_vcpu *v, u64 eptp)
+{
+    u64 caps = v->nested->caps.ept_vpid;
+    u64 type = eptp & 7;
+    bool known = type == 6 ? caps & EPT_CAP_WRITE_BACK : type == 0 && caps & BIT(8);
+
+    return known && (eptp >> 3 & 7) == 3 && !(eptp & BIT(6) && !(caps & BIT(21))) && !(eptp & 0xf80) &&
+           !(eptp >> v->nested->image.cpu.physical_bits);
+}
+
+static enum outcome invept(struct vmx_vcpu *v)
+{
+    u64 types = v->nested->caps.ept_vpid >> 24; /* 25: single context, type 1; 26: all contexts, type 2 */
+    u64 type, descriptor[2] = {0, 0};
+
+    if (!(v->nested->caps.ept_vpid & EPT_CAP_INVEPT))
+        return vmx_inject_ud(v);
+    enum guest_access access = read_invalidation(v, types & 6, &type, descriptor);
+    if (access != GUEST_ACCESS_OK)
+        return give_up(v, access);
+    if (type == ~0ull || (type == VMX_SINGLE_CONTEXT && !is_eptp(v, descriptor[0])))
+        return insn_fail(v, INSN_INVALIDATE);
+    vmx_vcpu_flush_tlb(v);
+    return insn_succeed();
+}
+
+static enum outcome invvpid(struct vmx_vcpu *v)
+{
+    u64 types = v->nested->caps.ept_vpid >> 40;
+    u64 type, descriptor[2] = {0, 0};
+
+    if (!(v->nested->caps.ept_vpid & EPT_CAP_INVVPID))
+        return vmx_inject_ud(v);
+    enum guest_access access = read_invalidation(v, types, &type, descriptor);
+    if (access != GUEST_ACCESS_OK)
+        return give_up(v, access);
+    if (type == ~0ull || descriptor[0] >> 16 || (type != INVVPID_ALL && !descriptor[0]) ||
+        (type == INVVPID_ADDRESS && !gva_is_canonical(descriptor[1], 0)))
+        return insn_fail(v, INSN_INVALIDATE);
+    vmx_vcpu_flush_tlb(v);
+    return insn_succeed();
+}
+
+static enum outcome vmlaunch(struct vmx_vcpu *v)
+{
+    return entry_enter(v, true);
+}
+
+static enum outcome vmresume(struct vmx_vcpu *v)
+{
+    return entry_enter(v, false);
+}
+
+/* ---- the exit ---- */
+
+/* By exit reason. SDM 3D Appendix C "VMX Basic Exit Reasons" */
+enum { FIRST = 19, VMXON = 27, INVEPT = 50, INVVPID = 53 };
+static enum outcome (*const instructions[])(struct vmx_vcpu *v) = {vmclear, vmlaunch, vmptrld, vmptrst,
+                                                                   vmread,  vmresume, vmwrite, vmxoff};
+
+/* In the modes that have VMX instructions: not in real-address, virtual-8086 and compatibility mode. */
+static bool is_recognized(const struct vmx_vcpu *v)
+{
+    return vmcs_read(GUEST_CR0) & CR0_PE && !(vmcs_read(GUEST_RFLAGS) & RFLAGS_VM) &&
+           (guest_is_code64(v) || !(guest_efer(v) & EFER_LMA));
+}
+
+static enum outcome execute(struct vmx_vcpu *v, u32 reason)
+{
+    switch (reason) {
+    case VMXON:
+        return insn_fail(v, INSN_VMXON_IN_ROOT);
+    case INVEPT:
+        return invept(v);
+    case INVVPID:
+        return invvpid(v);
+    default:
+        return instructions[reason - FIRST](v);
+    }
+}
+
+enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u32 reason = (u16)vmcs_read(EXIT_REASON);
+
+    (void)record;
+    if (!v->nested || !is_recognized(v))
+        return vmx_inject_ud(v);
+    if (!nested_is_on(v))
+        return reason == VMXON && visible_cr4() & CR4_VMXE ? enter_vmx(v) : vmx_inject_ud(v);
+    if (!is_privileged())
+        return vmx_inject_gp(v);
+    return execute(v, reason);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See msrs.h. An MSR is loaded and stored as the guest's WRMSR and RDMSR would do it. What lies beyond 512 entries, of
+ * which IA32_VMX_MISC tells, fails.
+ */
+#include "vmx/nested/msrs.h"
+#include "vmx/exit/msr.h"
+
+#define MOST 512u /* SDM 3D A.6 "Miscellaneous Data": beyond it the CPU may do anything */
+
+struct entry {
+    u32 index;
+    u32 reserved;
+    u64 value;
+};
+
+static bool read_entry(const struct vmx_vcpu *v, u64 at, struct entry *entry)
+{
+    return guest_memory_read(&v->base.vm->memory, gpa(at), entry, sizeof *entry) == STATUS_OK;
+}
+
+/* SDM 3C 26.4: neither the bases, which the VMCS has, nor the x2APIC's registers. */
+static bool is_allowed(const struct entry *entry)
+{
+    return !entry->reserved && entry->index != MSR_IA32_FS_BASE && entry->index != MSR_IA32_GS_BASE &&
+           entry->index >> 8 != MSR_IA32_X2APIC_BASE >> 8;
+}
+
+u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
+{
+    struct entry entry;
+
+    for (u32 i = 0; i < count; i++)
+        if (i >= MOST || !read_entry(v, area + 16ull * i, &entry) || !is_allowed(&entry) ||
+            !vmx_msr_set(v, entry.index, entry.value))
+            return i + 1;
+    return 0;
+}
+
+bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count)
+{
+    struct entry entry;
+
+    for (u32 i = 0; i < count; i++) {
+        u64 at = area + 16ull * i;
+        const struct guest_region *where = guest_memory_find(&v->base.vm->memory, gpa(at));
+        if (i >= MOST || !read_entry(v, at, &entry) || entry.reserved || !vmx_msr_get(v, entry.index, &entry.value))
+            return false;
+        if (where && where->kind != GUEST_REGION_ROM &&
+            guest_memory_write(&v->base.vm->memory, gpa(at), &entry, sizeof entry) != STATUS_OK)
+            return false;
+    }
+    return true;
+}
