@@ -128,6 +128,15 @@ static u64 test_call(struct vcpu *vcpu, u64 *registers)
     return ROOTLET_OK;
 }
 
+/* Without snapshot-at=. */
+u64 hypercall_rare(struct vcpu *vcpu, u64 *registers, u32 number)
+{
+    assert_ptr_equal(vcpu, &bench.v.base);
+    assert_ptr_equal(registers, bench.v.gpr);
+    assert_true(number >= bench.v.base.hypercalls);
+    return ROOTLET_ERROR_UNKNOWN;
+}
+
 hypercall_t *const hypercall_table[HYPERCALL_ROOM] = {[0 ... HYPERCALL_COUNT - 1] = test_call};
 
 static int set_up(void **state)
