@@ -451,7 +451,7 @@ void gdb_stub_connect(struct vm *vm, const struct host_options *options)
     stub.stop = (struct gdb_stop){GDB_STOP_TRAP, 1, 0};
     gdb_command_init(&stub.session, &ops);
     virt_debug_begin(vm);
-    sched_shorten_slices();
+    sched_shorten_slices(true);
     if (!options->gdb_nowait)
         begin_stop(GDB_STOP_TRAP, 1, 0);
 }

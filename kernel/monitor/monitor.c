@@ -80,6 +80,7 @@ static void open_monitor(void)
     if (monitor.front != FRONT_CLOSED)
         return;
     monitor.front = FRONT_OPEN;
+    sched_shorten_slices(true); /* a line that a program types shall not overrun the port */
     terminal_give(terminal_owner(), true);
     log_event("monitor state=open key=Ctrl-%c help=\"help lists the commands\"", monitor.key + '@');
     show_row(NULL);
@@ -90,6 +91,7 @@ void monitor_close(void)
     console_end_row();
     log_event("monitor state=closed key=Ctrl-%c", monitor.key + '@');
     monitor.front = FRONT_CLOSED;
+    sched_shorten_slices(false);
     terminal_give(terminal_owner(), false);
 }
 

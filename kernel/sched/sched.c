@@ -670,9 +670,13 @@ u64 sched_first_run_tsc(void)
     return first_run_tsc;
 }
 
-void sched_shorten_slices(void)
+void sched_shorten_slices(bool on)
 {
-    sched_slice_tsc = clock_tsc_from_ns(SCHED_DEBUG_SLICE_NS);
+    static u32 wishes;
+    u32 left = __atomic_add_fetch(&wishes, on ? 1 : -1u, __ATOMIC_SEQ_CST);
+
+    __atomic_store_n(&sched_slice_tsc, clock_tsc_from_ns(left ? SCHED_SHORT_SLICE_NS : SCHED_SLICE_NS),
+                     __ATOMIC_RELAXED);
 }
 
 void sched_set_sibling(u32 id, u32 first)

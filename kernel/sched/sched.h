@@ -11,7 +11,7 @@
 #include "kernel/vm/vm.h"
 
 #define SCHED_SLICE_NS       10000000ull /* 10 ms */
-#define SCHED_DEBUG_SLICE_NS 1000000ull
+#define SCHED_SHORT_SLICE_NS 1000000ull
 #define SCHED_CAP_PERIOD_NS  100000000ull /* 100 ms: cap= is kept over such periods */
 #define SCHED_WORK_PIECE_NS  500000ull    /* long work lets a guest run after so much of it ... */
 #define SCHED_SHARED_NS      2000000ull   /* ... for so long */
@@ -77,9 +77,11 @@ void sched_share_cpu(void);
  */
 u64 sched_work_clock(void);
 void sched_charge_work(struct vcpu *vcpu, u64 since);
-/* From now on a slice is 1 ms: what a guest holds up (see docs/gdb-stub.md) waits no longer. Before the first vCPU
- * runs. */
-void sched_shorten_slices(void);
+/*
+ * A slice is 1 ms while somebody wants that who reads a serial port: a FIFO has 16 bytes, and a guest may hold up its
+ * interrupt for a slice (docs/gdb-stub.md). Calls come in pairs, but for who wants it for good.
+ */
+void sched_shorten_slices(bool on);
 /*
  * The running vCPU spins: a vCPU of its VM that waits for this CPU gets what is left of its slice. False: none does.
  * One that waits for another CPU may come here soon.

@@ -120,7 +120,10 @@ void sched_request_work(void)
     work_requests++;
 }
 
-void sched_shorten_slices(void) {}
+void sched_shorten_slices(bool on)
+{
+    assert_true(on);
+}
 
 void vm_stop(struct vm *which, enum vm_stop_reason reason, const char *detail, ...)
 {

@@ -76,6 +76,13 @@ void log_text(const char *text)
 
 void sched_request_work(void) {}
 
+static int shortened;
+
+void sched_shorten_slices(bool on)
+{
+    shortened += on ? 1 : -1;
+}
+
 struct life *life_next(struct life *after)
 {
     (void)after;
@@ -191,12 +198,30 @@ static void test_a_terminal_without_an_owner_comes_back(void **state)
     monitor_close();
 }
 
+/* A line that a program types overruns the port if a guest holds up its interrupt for long. */
+static void test_slices_are_short_while_it_is_open(void **state)
+{
+    static const struct host_options options = {.monitor_key = 1, .monitor = MONITOR_START};
+    static const struct monitor_machine machine;
+
+    (void)state;
+    shortened = 0;
+    assert_true(monitor_init(&options, &machine));
+    monitor_work(0);
+    assert_int_equal(shortened, 1);
+    monitor_work(1);
+    assert_int_equal(shortened, 1);
+    monitor_close();
+    assert_int_equal(shortened, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_restart_takes_nothing_from_another_vm),
         cmocka_unit_test(test_a_restarted_vm_keeps_the_terminal),
         cmocka_unit_test(test_a_terminal_without_an_owner_comes_back),
+        cmocka_unit_test(test_slices_are_short_while_it_is_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
