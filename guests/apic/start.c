@@ -62,13 +62,14 @@ static void check_init_running(void)
         cpus[cpu].job = NULL;
         turns = cpus[cpu].turns;
         u32 nmis = cpus[cpu].count[VECTOR_NMI];
+        u32 interrupts = cpus[cpu].order_length; /* INIT may have come in the midst of the NMI's handler */
         wait_ns(SLICES_NS);
         need(cpus[cpu].turns == turns, "vCPU %u runs after INIT", cpu);
         apic_send(cpu, 0x51);
         apic_send(cpu, MODE_NMI);
         for (u32 i = 0; i < 5; i++)
             settle();
-        need(cpus[cpu].turns == turns && cpus[cpu].order_length == nmis, "vCPU %u wakes without SIPI", cpu);
+        need(cpus[cpu].turns == turns && cpus[cpu].order_length == interrupts, "vCPU %u wakes without SIPI", cpu);
         u32 starts = cpus[cpu].starts;
         apic_send(cpu, MODE_SIPI | TRAMPOLINE >> 12);
         need(wait_for(&cpus[cpu].starts, starts + 1), "vCPU %u does not start again", cpu);
