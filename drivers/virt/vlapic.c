@@ -358,7 +358,7 @@ static void set_ids(struct vlapic *v)
 
 void vlapic_handle_init(struct vlapic *v)
 {
-    memset(v->page, 0, VLAPIC_PAGE_BYTES);
+    memset(v->page, 0, REGISTERS * 16); /* nobody writes behind them */
     for (u32 lvt = APIC_LVT_TIMER; lvt <= APIC_LVT_ERROR; lvt += 16)
         *vlapic_register(v, lvt) = APIC_LVT_MASKED;
     *vlapic_register(v, APIC_VERSION) = VERSION;
@@ -370,9 +370,7 @@ void vlapic_handle_init(struct vlapic *v)
     v->lvt_timer = APIC_LVT_MASKED;
     v->timer_initial = v->timer_divide = 0;
     vlapic_timer_stop(v);
-    for (unsigned i = 0; v->setup.posted && i < 4; i++)
-        (void)posted_take(v->setup.posted, i);
-    vlapic_choose_delivery(v);
+    vlapic_drop_requests(v);
     evaluate_lint(v, 0, false);
 }
 
@@ -391,6 +389,7 @@ bool vlapic_write_base(struct vlapic *v, u64 value)
     v->base = value;
     if (to != from && to != APIC_BASE_MODE) {
         vlapic_handle_init(v);
+        vlapic_notify(v);
         return true;
     }
     if (to != from) {

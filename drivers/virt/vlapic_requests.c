@@ -122,6 +122,20 @@ void vlapic_choose_delivery(struct vlapic *v)
     sync(v);
 }
 
+void vlapic_drop_requests(struct vlapic *v)
+{
+    struct posted_requests *posted = v->setup.posted;
+
+    if (posted) {
+        for (unsigned i = 0; i < 4; i++)
+            (void)posted_take(posted, i);
+        __atomic_fetch_or(&posted->news, POSTED_STALE, __ATOMIC_SEQ_CST);
+    }
+    v->virtual_delivery = false;
+    v->irr_words = v->isr_words = 0;
+    v->pending = -1;
+}
+
 bool vlapic_is_waiting(const struct vlapic *v)
 {
     int priority = (int)*vlapic_register(v, APIC_PPR) | 15;

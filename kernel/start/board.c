@@ -138,13 +138,22 @@ static COLD bool send_to_all(struct board *board, const struct board_cpu *sender
     return lowest ? deliver(lowest, APIC_FIXED, m->vector, level) : accepted;
 }
 
-/* Most often it is for one. A physical destination is an index: APIC ids are. */
+/* To one, or to all. A physical destination is an index: APIC ids are. */
+static COLD bool send_other(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
+{
+    if (m->shorthand != VLAPIC_TO_DESTINATION || m->logical || m->destination >= board->vm->spec.cpus)
+        return send_to_all(board, sender, m, level);
+    struct board_cpu *cpu = &board->cpus[m->destination];
+    return vlapic_matches(&cpu->apic, m->destination, false) && deliver(cpu, m->delivery, m->vector, level);
+}
+
+/* Most often it is a vector for one. */
 static bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
 {
     bool single = m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->delivery == APIC_FIXED;
 
     if (UNLIKELY(!single || m->destination >= board->vm->spec.cpus))
-        return send_to_all(board, sender, m, level);
+        return send_other(board, sender, m, level);
     return vlapic_accept(&board->cpus[m->destination].apic, m->vector, level);
 }
 

@@ -682,8 +682,10 @@ static void test_virtual_delivery_follows_the_mode(void **state)
     assert_true(wrmsr(0x80f, 0x1ff));
     assert_true(apic.virtual_delivery && vlapic_is_waiting(&apic));
     vlapic_accept(&apic, 0x72, false);
+    posted.news = notices = 0;
     assert_true(vlapic_write_base(&apic, APIC_ADDRESS | APIC_BASE_BSP)); /* off: a reset */
     assert_false(apic.virtual_delivery);
+    assert_true(posted.news & POSTED_STALE && notices > 0);
     assert_false(posted.vectors[1]);
     assert_int_equal(vlapic_pending(&apic), -1);
 }
