@@ -22,8 +22,7 @@ static ALWAYS_INLINE void vlapic_notify(const struct vlapic *v)
 
 /* After base, SVR, or the whole page has changed. */
 void vlapic_choose_delivery(struct vlapic *v);
-/* After the registers' reset, which disables the APIC. The vCPU has to look at them before its next entry, for which the
- * caller cares. */
+/* After the registers' reset, which disables the APIC. The caller sees to it that the vCPU looks at them. */
 void vlapic_drop_requests(struct vlapic *v);
 /* The first error after a write to ESR interrupts. */
 COLD void vlapic_note_error(struct vlapic *v, unsigned error);

@@ -7,6 +7,7 @@
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
 
+#define VECTOR_DE 0u
 #define VECTOR_SS 12u
 #define PORT_POST 0x80u
 
@@ -178,6 +179,37 @@ static void check_avx(void)
     expect(words[4] == 0 && words[5] == 0 && words[6] == 0 && words[7] == 0, "the upper half behind VMOVDQU");
 }
 
+/* What Clang makes of `*device * x`, `*device <<= n`, ..., and #DE. */
+static void check_arithmetic(void)
+{
+    volatile u32 *device = hpet(COMPARATOR_1);
+    u32 low = 0x1000, high = 0, count = 4;
+    u8 carry;
+
+    *device = 0x12345;
+    __asm__ volatile("mull (%2)" : "+a"(low), "=d"(high) : "r"(device) : "memory", "cc");
+    expect(low == 0x12345000 && high == 0, "MUL by a device's register");
+    __asm__ volatile("divl (%2)" : "+a"(low), "+d"(high) : "r"(device) : "memory", "cc");
+    expect(low == 0x1000 && high == 0, "DIV by a device's register");
+    __asm__ volatile("imull $-3, (%1), %0" : "=r"(low) : "r"(device) : "memory", "cc");
+    expect(low == 0u - 3 * 0x12345, "IMUL of a device's register");
+    __asm__ volatile("shll %%cl, (%1)" : : "c"(count), "r"(device) : "memory", "cc");
+    expect(*device == 0x123450, "SHL of a device's register");
+    __asm__ volatile("rorl $5, (%1)\n\tsetc %0" : "=q"(carry) : "r"(device) : "memory", "cc");
+    expect(*device == 0x800091a2 && carry == 1, "ROR of a device's register");
+    __asm__ volatile("bsfl (%2), %0\n\tbsrl (%2), %1" : "=&r"(low), "=&r"(high) : "r"(device) : "memory", "cc");
+    expect(low == 1 && high == 31, "BSF and BSR of a device's register");
+    low = *device;
+    high = device[1];
+    __asm__ volatile("lock cmpxchg8b (%3)\n\tsete %2"
+                     : "+a"(low), "+d"(high), "=q"(carry)
+                     : "S"(device), "b"(0), "c"(high)
+                     : "memory", "cc");
+    expect(carry == 1 && *device == 0, "CMPXCHG8B of a device's register");
+    __asm__ volatile(TRAP_TRY("divl (%2)") : "+a"(low), "+d"(high) : "r"(device) : "memory", "cc");
+    expect_trap(VECTOR_DE, "DIV by a device's register that is 0");
+}
+
 static volatile u32 calls;
 
 static __attribute__((noinline)) void count_call(void)
@@ -225,6 +257,7 @@ int guest_main(void)
     check_smsw();
     check_sse();
     check_avx();
+    check_arithmetic();
     check_stack();
     print("operands ok\n");
     return 0;

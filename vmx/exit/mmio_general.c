@@ -105,6 +105,19 @@ static u8 call_stack_width(void *context)
     return vmcs_read(GUEST_SS_ACCESS) & SEGMENT_BIG ? 4 : 2;
 }
 
+/* SDM 2A 3.2 "CPUID - CPU Identification": BMI1, LZCNT. */
+static COLD bool call_has_tzcnt(void *context)
+{
+    (void)context;
+    return cpu_cpuid(0, 0).eax >= 7 && cpu_cpuid(7, 0).ebx & BIT(3);
+}
+
+static COLD bool call_has_lzcnt(void *context)
+{
+    (void)context;
+    return cpu_cpuid(0x80000001, 0).ecx & BIT(5);
+}
+
 static COLD enum emulate_outcome call_check_branch(void *context, u64 rip)
 {
     struct access *a = context;
@@ -153,6 +166,8 @@ static const struct emulate_calls calls = {
     .raise = call_raise,
     .cr0 = call_cr0,
     .stack_width = call_stack_width,
+    .has_tzcnt = call_has_tzcnt,
+    .has_lzcnt = call_has_lzcnt,
     .check_branch = call_check_branch,
     .check_vector = call_check_vector,
     .read_vector = call_read_vector,

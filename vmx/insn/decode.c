@@ -45,12 +45,17 @@ enum group {
     GROUP_FLUSH,
     GROUP_POP,
     GROUP_SMSW,
+    GROUP_PAIR,
+    GROUP_SHIFT,
+    GROUP_SHIFT_1,
+    GROUP_SHIFT_CL,
     GROUPS
 };
 
 #define MR DECODE_MEMORY_REGISTER
 #define RM DECODE_REGISTER_MEMORY
 #define MI DECODE_MEMORY_IMMEDIATE
+#define MC DECODE_MEMORY_CL
 #define M  DECODE_MEMORY
 
 #define ROW(opcode, operation, form, flags)           [opcode] = {operation, form, flags}
@@ -80,7 +85,9 @@ static const struct row one_byte[256] = {
     ROW(0x63, DECODE_MOVSX, RM, MODRM | FROM_DWORD | SPECIAL),
     ROW(0x64 ... 0x67, 0, 0, PREFIX | SPECIAL),
     ROW(0x68, DECODE_PUSH, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE),
+    ROW(0x69, DECODE_IMUL, DECODE_REGISTER_MEMORY_IMMEDIATE, MODRM | IMMEDIATE),
     ROW(0x6a, DECODE_PUSH, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE_8),
+    ROW(0x6b, DECODE_IMUL, DECODE_REGISTER_MEMORY_IMMEDIATE, MODRM | IMMEDIATE_8),
     ROW(0x80, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH),
     ROW(0x81, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE),
     ROW(0x82, GROUP_ALU, MI, GROUP | MODRM | IMMEDIATE_8 | BYTE_WIDTH | SPECIAL),
@@ -97,11 +104,14 @@ static const struct row one_byte[256] = {
     PAIR(0xaa, DECODE_STOS, DECODE_STRING, IMPLIED),
     PAIR(0xac, DECODE_LODS, DECODE_STRING, IMPLIED),
     PAIR(0xae, DECODE_SCAS, DECODE_STRING, IMPLIED),
+    PAIR(0xc0, GROUP_SHIFT, MI, GROUP | MODRM | IMMEDIATE_8),
     ROW(0xc2, DECODE_RET, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE_16),
     ROW(0xc3, DECODE_RET, DECODE_IMMEDIATE, IMPLIED | STACK),
     ROW(0xc4 ... 0xc5, 0, 0, SPECIAL), /* VEX */
     PAIR(0xc6, GROUP_MOV, MI, GROUP | MODRM | IMMEDIATE),
     ROW(0xc9, DECODE_LEAVE, DECODE_IMMEDIATE, IMPLIED | STACK),
+    PAIR(0xd0, GROUP_SHIFT_1, M, GROUP | MODRM),
+    PAIR(0xd2, GROUP_SHIFT_CL, MC, GROUP | MODRM),
     ROW(0xe8, DECODE_CALL, DECODE_IMMEDIATE, IMPLIED | STACK | IMMEDIATE),
     ROW(0xf0, 0, 0, PREFIX | SPECIAL),
     ROW(0xf2 ... 0xf3, 0, 0, PREFIX | SPECIAL),
@@ -128,21 +138,36 @@ static const struct row two_byte[256] = {
     VECTOR(0x7e ... 0x7f, MR),
     ROW(0x90 ... 0x9f, DECODE_SETCC, M, MODRM | BYTE_WIDTH),
     ROW(0xa3, DECODE_BT, MR, MODRM),
+    ROW(0xa4, DECODE_SHLD, MR, MODRM | IMMEDIATE_8),
+    ROW(0xa5, DECODE_SHLD, MC, MODRM),
     ROW(0xab, DECODE_BTS, MR, MODRM | LOCKABLE),
+    ROW(0xac, DECODE_SHRD, MR, MODRM | IMMEDIATE_8),
+    ROW(0xad, DECODE_SHRD, MC, MODRM),
+    ROW(0xaf, DECODE_IMUL, RM, MODRM),
     PAIR(0xb0, DECODE_CMPXCHG, MR, MODRM | LOCKABLE),
     ROW(0xb3, DECODE_BTR, MR, MODRM | LOCKABLE),
     ROW(0xb6, DECODE_MOVZX, RM, MODRM | FROM_BYTE),
     ROW(0xb7, DECODE_MOVZX, RM, MODRM | FROM_WORD),
     ROW(0xba, GROUP_BIT, MI, GROUP | MODRM | IMMEDIATE_8),
     ROW(0xbb, DECODE_BTC, MR, MODRM | LOCKABLE),
+    ROW(0xbc, DECODE_BSF, RM, MODRM),
+    ROW(0xbd, DECODE_BSR, RM, MODRM),
     ROW(0xbe, DECODE_MOVSX, RM, MODRM | FROM_BYTE),
     ROW(0xbf, DECODE_MOVSX, RM, MODRM | FROM_WORD),
     ROW(0xae, GROUP_FLUSH, M, GROUP | MODRM | BYTE_WIDTH),
     PAIR(0xc0, DECODE_XADD, MR, MODRM | LOCKABLE),
     ROW(0xc3, DECODE_MOV, MR, MODRM | PREFIXED), /* MOVNTI */
+    ROW(0xc7, GROUP_PAIR, M, GROUP | MODRM),
     VECTOR(0xd6, MR),
     VECTOR(0xe7, MR),
     VECTOR(0xf0, RM),
+};
+
+/* Behind F3 and 0F: B8 to BD, where that is another instruction. */
+static const struct row counts[6] = {
+    ROW(0, DECODE_POPCNT, RM, MODRM),
+    ROW(4, DECODE_TZCNT, RM, MODRM),
+    ROW(5, DECODE_LZCNT, RM, MODRM),
 };
 
 /* Behind 0F 38. */
@@ -216,30 +241,55 @@ static const struct vector_row {
     {3, 0x39, P66, 16,    TWO                      },
 };
 
+/* The opcode map leaves reg 6 blank; every CPU runs it as SHL. */
+#define SHIFTS(group, form)                                                                                            \
+    GROUP_ROW(group, 0, DECODE_ROL, form, MODRM), GROUP_ROW(group, 1, DECODE_ROR, form, MODRM),                        \
+        GROUP_ROW(group, 2, DECODE_RCL, form, MODRM), GROUP_ROW(group, 3, DECODE_RCR, form, MODRM),                    \
+        GROUP_ROW(group, 4, DECODE_SHL, form, MODRM), GROUP_ROW(group, 5, DECODE_SHR, form, MODRM),                    \
+        GROUP_ROW(group, 6, DECODE_SHL, form, MODRM), GROUP_ROW(group, 7, DECODE_SAR, form, MODRM)
+
 /* The flags of a row here are added to the opcode's. Only supported rows carry MODRM: the others are all zeroes. */
 static const struct row groups[GROUPS][8] = {
-    GROUP_ROW(GROUP_ALU, 0, DECODE_ADD, MI, MODRM | LOCKABLE), GROUP_ROW(GROUP_ALU, 1, DECODE_OR, MI, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_ALU, 0, DECODE_ADD, MI, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_ALU, 1, DECODE_OR, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_ALU, 2, DECODE_ADC, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_ALU, 3, DECODE_SBB, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_ALU, 4, DECODE_AND, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_ALU, 5, DECODE_SUB, MI, MODRM | LOCKABLE),
-    GROUP_ROW(GROUP_ALU, 6, DECODE_XOR, MI, MODRM | LOCKABLE), GROUP_ROW(GROUP_ALU, 7, DECODE_CMP, MI, MODRM),
+    GROUP_ROW(GROUP_ALU, 6, DECODE_XOR, MI, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_ALU, 7, DECODE_CMP, MI, MODRM),
     /* The opcode map leaves reg 1 blank; every CPU runs it as TEST. */
     GROUP_ROW(GROUP_UNARY, 0 ... 1, DECODE_TEST, MI, MODRM | IMMEDIATE),
     GROUP_ROW(GROUP_UNARY, 2, DECODE_NOT, M, MODRM | LOCKABLE),
-    GROUP_ROW(GROUP_UNARY, 3, DECODE_NEG, M, MODRM | LOCKABLE), GROUP_ROW(GROUP_FE, 0, DECODE_INC, M, MODRM | LOCKABLE),
-    GROUP_ROW(GROUP_FE, 1, DECODE_DEC, M, MODRM | LOCKABLE), GROUP_ROW(GROUP_FE, 2 ... 7, 0, 0, UNDEFINED),
-    GROUP_ROW(GROUP_FF, 0, DECODE_INC, M, MODRM | LOCKABLE), GROUP_ROW(GROUP_FF, 1, DECODE_DEC, M, MODRM | LOCKABLE),
-    GROUP_ROW(GROUP_FF, 2, DECODE_CALL, M, MODRM | STACK), GROUP_ROW(GROUP_FF, 4, DECODE_JMP, M, MODRM | STACK),
-    GROUP_ROW(GROUP_FF, 6, DECODE_PUSH, M, MODRM | STACK), GROUP_ROW(GROUP_FF, 7, 0, 0, UNDEFINED),
-    GROUP_ROW(GROUP_MOV, 0, DECODE_MOV, MI, MODRM), GROUP_ROW(GROUP_MOV, 1 ... 7, 0, 0, UNDEFINED),
-    GROUP_ROW(GROUP_BIT, 0 ... 3, 0, 0, UNDEFINED), GROUP_ROW(GROUP_BIT, 4, DECODE_BT, MI, MODRM),
+    GROUP_ROW(GROUP_UNARY, 3, DECODE_NEG, M, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_UNARY, 4, DECODE_MUL, M, MODRM),
+    GROUP_ROW(GROUP_UNARY, 5, DECODE_IMUL, M, MODRM),
+    GROUP_ROW(GROUP_UNARY, 6, DECODE_DIV, M, MODRM),
+    GROUP_ROW(GROUP_UNARY, 7, DECODE_IDIV, M, MODRM),
+    GROUP_ROW(GROUP_FE, 0, DECODE_INC, M, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_FE, 1, DECODE_DEC, M, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_FE, 2 ... 7, 0, 0, UNDEFINED),
+    GROUP_ROW(GROUP_FF, 0, DECODE_INC, M, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_FF, 1, DECODE_DEC, M, MODRM | LOCKABLE),
+    GROUP_ROW(GROUP_FF, 2, DECODE_CALL, M, MODRM | STACK),
+    GROUP_ROW(GROUP_FF, 4, DECODE_JMP, M, MODRM | STACK),
+    GROUP_ROW(GROUP_FF, 6, DECODE_PUSH, M, MODRM | STACK),
+    GROUP_ROW(GROUP_FF, 7, 0, 0, UNDEFINED),
+    GROUP_ROW(GROUP_MOV, 0, DECODE_MOV, MI, MODRM),
+    GROUP_ROW(GROUP_MOV, 1 ... 7, 0, 0, UNDEFINED),
+    GROUP_ROW(GROUP_BIT, 0 ... 3, 0, 0, UNDEFINED),
+    GROUP_ROW(GROUP_BIT, 4, DECODE_BT, MI, MODRM),
     GROUP_ROW(GROUP_BIT, 5, DECODE_BTS, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_BIT, 6, DECODE_BTR, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_BIT, 7, DECODE_BTC, MI, MODRM | LOCKABLE),
     GROUP_ROW(GROUP_FLUSH, 6, DECODE_FLUSH, M, MODRM | PREFIXED), /* CLWB, with 66; else XSAVEOPT */
-    GROUP_ROW(GROUP_POP, 0, DECODE_POP, M, MODRM | STACK), GROUP_ROW(GROUP_SMSW, 4, DECODE_SMSW, M, MODRM),
+    GROUP_ROW(GROUP_POP, 0, DECODE_POP, M, MODRM | STACK),
+    GROUP_ROW(GROUP_SMSW, 4, DECODE_SMSW, M, MODRM),
     GROUP_ROW(GROUP_FLUSH, 7, DECODE_FLUSH, M, MODRM | PREFIXED), /* CLFLUSH; CLFLUSHOPT with 66 */
+    GROUP_ROW(GROUP_PAIR, 1, DECODE_CMPXCHG_PAIR, M, MODRM | LOCKABLE | PREFIXED),
+    SHIFTS(GROUP_SHIFT, MI),
+    SHIFTS(GROUP_SHIFT_1, M),
+    SHIFTS(GROUP_SHIFT_CL, MC),
 };
 
 struct cursor {
@@ -420,6 +470,9 @@ static enum status take_special(struct cursor *c, u8 *byte, struct decode_insn *
         c->opcode = *byte;
         if ((*row)->operation == DECODE_VECTOR && !find_vector(c, out->repeat))
             return STATUS_UNSUPPORTED;
+        u32 count = *byte - 0xb8u;
+        if (out->repeat == DECODE_REP && count < ARRAY_SIZE(counts) && counts[count].flags)
+            *row = &counts[count];
     }
     if (*row == &two_byte[0x38]) {
         if (!has(c, 1))
@@ -445,6 +498,10 @@ static COLD enum status check_prefixes(struct cursor *c, const struct row *row, 
 {
     if (row->operation == DECODE_VECTOR)
         return finish_vector(c, out);
+    if (row->operation == DECODE_CMPXCHG_PAIR) {
+        out->width = c->rex & REX_W ? 16 : 8;
+        return STATUS_OK;
+    }
     if (out->repeat != DECODE_REPEAT_NONE)
         return STATUS_UNSUPPORTED;
     if (row == &two_byte[0xc3]) {

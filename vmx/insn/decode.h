@@ -35,8 +35,18 @@ enum decode_operation {
     DECODE_NEG,
     DECODE_INC,
     DECODE_DEC,
+    DECODE_ROL, /* to SAR in the order of the reg field of C0, C1 and D0 to D3 */
+    DECODE_ROR,
+    DECODE_RCL,
+    DECODE_RCR,
+    DECODE_SHL,
+    DECODE_SHR,
+    DECODE_SAR,
+    DECODE_SHLD,
+    DECODE_SHRD,
     DECODE_XCHG,
     DECODE_CMPXCHG,
+    DECODE_CMPXCHG_PAIR, /* CMPXCHG8B, CMPXCHG16B */
     DECODE_XADD,
     DECODE_BT,
     DECODE_BTS,
@@ -44,6 +54,15 @@ enum decode_operation {
     DECODE_BTC,
     DECODE_SETCC,
     DECODE_CMOVCC,
+    DECODE_MUL,
+    DECODE_IMUL,
+    DECODE_DIV,
+    DECODE_IDIV,
+    DECODE_POPCNT,
+    DECODE_BSF,
+    DECODE_BSR,
+    DECODE_TZCNT, /* this and the next: BSF and BSR on a CPU that does not know them */
+    DECODE_LZCNT,
     DECODE_MOVBE,
     DECODE_FLUSH, /* CLFLUSH, CLFLUSHOPT, CLWB */
     DECODE_SMSW,
@@ -66,10 +85,12 @@ enum decode_form {
     DECODE_MEMORY_REGISTER,
     DECODE_REGISTER_MEMORY,
     DECODE_MEMORY_IMMEDIATE,
-    DECODE_MEMORY,
-    DECODE_REGISTER,  /* PUSH, POP, CALL */
-    DECODE_IMMEDIATE, /* PUSH, CALL (relative), RET (bytes to drop), LEAVE (0) */
-    DECODE_STRING     /* source segment:rSI, destination ES:rDI, accumulator, as the operation has them */
+    DECODE_REGISTER_MEMORY_IMMEDIATE, /* IMUL */
+    DECODE_MEMORY_CL,                 /* shifts and rotates; SHLD and SHRD have a register besides */
+    DECODE_MEMORY,                    /* of a shift or rotate: by one */
+    DECODE_REGISTER,                  /* PUSH, POP, CALL */
+    DECODE_IMMEDIATE,                 /* PUSH, CALL (relative), RET (bytes to drop), LEAVE (0) */
+    DECODE_STRING /* source segment:rSI, destination ES:rDI, accumulator, as the operation has them */
 };
 
 /* In the order of segment register encodings. */
@@ -94,7 +115,8 @@ struct decode_insn {
     u8 length;    /* bytes */
     u8 operation; /* enum decode_operation */
     u8 form;      /* enum decode_form */
-    u8 width;     /* of the memory operand, and of what is on the stack, in bytes: 1, 2, 4, 8; DECODE_VECTOR: to 32 */
+    /* Of the memory operand, and of what is on the stack, in bytes: 1, 2, 4, 8; DECODE_VECTOR: to 32, _PAIR: to 16 */
+    u8 width;
     u8 register_width; /* of the register operand in bytes: differs from width in MOVZX, MOVSX and DECODE_VECTOR */
     u8 register_index; /* the register operand */
     bool high_byte;    /* the register operand is bits 15:8 of register_index (AH, CH, DH, BH) */

@@ -13,7 +13,7 @@
 /* Kept out of line, so that the path of a plain MOV saves few registers. */
 #define SLOW_PATH __attribute__((noinline))
 
-enum { RAX = 0, RCX = 1, RSP = 4, RBP = 5, RSI = 6, RDI = 7 };
+enum { RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7 };
 
 static ALWAYS_INLINE u64 top_bit(u8 bytes)
 {
@@ -443,7 +443,178 @@ static SLOW_PATH enum emulate_outcome run_string(const struct emulate_env *env, 
     return EMULATE_OK;
 }
 
-/* ---- moves of XMM and YMM registers ---- */
+/* ---- shifts, products, quotients and counts ---- */
+
+/*
+ * Bit by bit, which gives what a CPU does for every count; `other` is the register of SHLD and SHRD. SDM 2B
+ * "RCL/RCR/ROL/ROR-Rotate", "SAL/SAR/SHL/SHR-Shift", "SHLD-Double Precision Shift Left".
+ */
+static COLD u64 shift(const struct decode_insn *insn, u64 value, u64 other, unsigned count, u64 *rflags)
+{
+    u8 operation = insn->operation;
+    u64 top = top_bit(insn->width);
+    bool rotates = operation <= DECODE_RCR;
+    bool left =
+        operation == DECODE_ROL || operation == DECODE_RCL || operation == DECODE_SHL || operation == DECODE_SHLD;
+    bool carry = *rflags & RFLAGS_CF;
+    u64 changed = RFLAGS_CF | (rotates ? 0 : RFLAGS_ZF | RFLAGS_SF | RFLAGS_PF) | (count == 1 ? RFLAGS_OF : 0);
+
+    if (count == 0)
+        return value;
+    for (unsigned n = 0; n < count; n++) {
+        bool leaves = value & (left ? top : 1);
+        bool comes = false;
+        if (operation == DECODE_ROL || operation == DECODE_ROR)
+            comes = leaves;
+        else if (rotates)
+            comes = carry;
+        else if (operation == DECODE_SAR)
+            comes = value & top;
+        else if (operation == DECODE_SHLD || operation == DECODE_SHRD)
+            comes = other & (left ? top : 1);
+        other = left ? other << 1 : other >> 1;
+        value = left ? (value << 1 & bits_mask_of_bytes(insn->width)) | comes : value >> 1 | (comes ? top : 0);
+        carry = leaves;
+    }
+    u64 flags = flags_of_result(value, insn->width) | (carry ? RFLAGS_CF : 0);
+    bool sign = value & top;
+    if (sign != (left ? carry : !!(value & top >> 1)))
+        flags |= RFLAGS_OF;
+    *rflags = (*rflags & ~changed) | (flags & changed);
+    return value;
+}
+
+static COLD enum emulate_outcome run_shift(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    u64 memory;
+    u64 rflags = *env->rflags;
+    u64 count = insn->form == DECODE_MEMORY ? 1 : insn->form == DECODE_MEMORY_CL ? env->gpr[RCX] : insn->immediate;
+
+    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+    count &= insn->width == 8 ? 63 : 31;
+    u64 result = shift(insn, memory, read_operand(env, insn), (unsigned)count, &rflags);
+    outcome = store(env, insn, linear, result);
+    if (outcome == EMULATE_OK)
+        *env->rflags = rflags;
+    return outcome;
+}
+
+/* rDX:rAX, or AX for an operand of one byte. */
+static void write_pair(const struct emulate_env *env, u64 low, u64 high, u8 bytes)
+{
+    if (bytes == 1) {
+        write_gpr(&env->gpr[RAX], (low & 0xff) | high << 8, 2);
+    } else {
+        write_gpr(&env->gpr[RAX], low, bytes);
+        write_gpr(&env->gpr[RDX], high, bytes);
+    }
+}
+
+static COLD enum emulate_outcome run_multiply(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    u8 bytes = insn->width;
+    u64 memory;
+    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+
+    u64 factor = insn->form == DECODE_MEMORY            ? env->gpr[RAX] & bits_mask_of_bytes(bytes)
+                 : insn->form == DECODE_REGISTER_MEMORY ? read_operand(env, insn)
+                                                        : insn->immediate;
+    unsigned __int128 product = (unsigned __int128)memory * factor;
+    if (insn->operation == DECODE_IMUL)
+        product = (unsigned __int128)((__int128)(s64)sign_extend(memory, bytes) * (s64)sign_extend(factor, bytes));
+    u64 low = (u64)product & bits_mask_of_bytes(bytes);
+    u64 high = (u64)(product >> 8 * bytes) & bits_mask_of_bytes(bytes);
+    bool negative = insn->operation == DECODE_IMUL && low & top_bit(bytes);
+    if (insn->form == DECODE_MEMORY)
+        write_pair(env, low, high, bytes);
+    else
+        write_operand(env, insn, low);
+    *env->rflags &= ~(u64)(RFLAGS_CF | RFLAGS_OF);
+    if (high != (negative ? bits_mask_of_bytes(bytes) : 0))
+        *env->rflags |= RFLAGS_CF | RFLAGS_OF;
+    return EMULATE_OK;
+}
+
+/* By the absolute values. A quotient that does not fit is #DE: SDM 2A "DIV-Unsigned Divide", "IDIV-Signed Divide". */
+static COLD enum emulate_outcome run_divide(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    u8 bytes = insn->width;
+    u64 mask = bits_mask_of_bytes(bytes);
+    bool is_signed = insn->operation == DECODE_IDIV;
+    u64 high = (bytes == 1 ? env->gpr[RAX] >> 8 : env->gpr[RDX]) & mask;
+    unsigned __int128 dividend = (unsigned __int128)high << 8 * bytes | (env->gpr[RAX] & mask);
+    u64 divisor;
+    enum emulate_outcome outcome = load(env, insn, linear, &divisor);
+    if (outcome != EMULATE_OK)
+        return outcome;
+
+    bool negative = is_signed && high & top_bit(bytes);
+    bool opposite = is_signed && negative != !!(divisor & top_bit(bytes));
+    if (is_signed && divisor & top_bit(bytes))
+        divisor = (0 - divisor) & mask;
+    if (negative)
+        dividend = ((unsigned __int128)mask << 8 * bytes | mask) & (0 - dividend);
+    if ((u64)(dividend >> 8 * bytes) >= divisor)
+        return env->calls->raise(env->context, VECTOR_DE);
+    u64 quotient, rest;
+    asm("divq %[divisor]"
+        : "=a"(quotient), "=d"(rest)
+        : "a"((u64)dividend), "d"((u64)(dividend >> 64)), [divisor] "r"(divisor)
+        : "cc");
+    if (is_signed && quotient >= top_bit(bytes) + opposite)
+        return env->calls->raise(env->context, VECTOR_DE);
+    write_pair(env, (opposite ? 0 - quotient : quotient) & mask, (negative ? 0 - rest : rest) & mask, bytes);
+    return EMULATE_OK;
+}
+
+static COLD unsigned count_ones(u64 value)
+{
+    unsigned count = 0;
+
+    for (; value; value &= value - 1)
+        count++;
+    return count;
+}
+
+/* BSF and BSR leave their destination alone if there is no bit, which the SDM leaves undefined and every CPU does. */
+static COLD enum emulate_outcome run_count(const struct emulate_env *env, const struct decode_insn *insn, u64 linear)
+{
+    unsigned bits = 8u * insn->width;
+    bool tzcnt = insn->operation == DECODE_TZCNT && env->calls->has_tzcnt(env->context);
+    bool lzcnt = insn->operation == DECODE_LZCNT && env->calls->has_lzcnt(env->context);
+    bool forward = insn->operation == DECODE_BSF || insn->operation == DECODE_TZCNT;
+    u64 memory;
+    enum emulate_outcome outcome = load(env, insn, linear, &memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+
+    unsigned top = memory ? 63u ^ (unsigned)__builtin_clzll(memory) : 0;
+    unsigned bottom = memory ? (unsigned)__builtin_ctzll(memory) : bits;
+    u64 changed = RFLAGS_ZF;
+    u64 flags = memory ? 0 : RFLAGS_ZF;
+    unsigned result = forward ? bottom : top;
+    if (insn->operation == DECODE_POPCNT) {
+        changed = STATUS_FLAGS;
+        result = count_ones(memory);
+    } else if (tzcnt || lzcnt) {
+        if (lzcnt)
+            result = memory ? bits - 1 - top : bits;
+        changed |= RFLAGS_CF;
+        flags = result ? 0 : RFLAGS_ZF;
+        if (!memory)
+            flags |= RFLAGS_CF;
+    }
+    if (memory || changed != RFLAGS_ZF)
+        write_operand(env, insn, result);
+    *env->rflags = (*env->rflags & ~changed) | flags;
+    return EMULATE_OK;
+}
+
+/* ---- operands of more than 8 bytes ---- */
 
 /* An operand of more than 8 bytes is accessed in pieces of 8, in rising order; it is checked whole before the first. */
 static enum emulate_outcome load_wide(const struct emulate_env *env, const struct decode_insn *insn, u64 linear, u8 *to)
@@ -475,6 +646,37 @@ static enum emulate_outcome store_wide(const struct emulate_env *env, const stru
     return EMULATE_OK;
 }
 
+/* EDX:EAX or ECX:EBX as CMPXCHG8B has them in memory, RDX:RAX or RCX:RBX for CMPXCHG16B. */
+static void take_pair(u64 value[2], u64 low, u64 high, u8 width)
+{
+    value[0] = width == 8 ? (u32)low | high << 32 : low;
+    value[1] = width == 8 ? 0 : high;
+}
+
+/* Where memory differs from the accumulator it is written with what it had. */
+static COLD enum emulate_outcome run_exchange_pair(const struct emulate_env *env, const struct decode_insn *insn,
+                                                   u64 linear)
+{
+    u64 memory[2] = {0}, expected[2], written[2];
+    enum emulate_outcome outcome = load_wide(env, insn, linear, (u8 *)memory);
+    if (outcome != EMULATE_OK)
+        return outcome;
+
+    take_pair(expected, env->gpr[RAX], env->gpr[RDX], insn->width);
+    take_pair(written, env->gpr[RBX], env->gpr[RCX], insn->width);
+    bool equal = memory[0] == expected[0] && memory[1] == expected[1];
+    outcome = store_wide(env, insn, linear, (const u8 *)(equal ? written : memory));
+    if (outcome != EMULATE_OK)
+        return outcome;
+    if (!equal && insn->width == 8)
+        write_pair(env, memory[0], memory[0] >> 32, 4);
+    else if (!equal)
+        write_pair(env, memory[0], memory[1], 8);
+    *env->rflags = (*env->rflags & ~(u64)RFLAGS_ZF) | (equal ? RFLAGS_ZF : 0);
+    return EMULATE_OK;
+}
+
+/* Moves of XMM and YMM registers. */
 static COLD enum emulate_outcome run_vector(const struct emulate_env *env, const struct decode_insn *insn)
 {
     bool vex = insn->vector & DECODE_VEX;
@@ -649,6 +851,18 @@ static SLOW_PATH enum emulate_outcome run_other(const struct emulate_env *env, c
             return outcome;
     }
     switch (insn->operation) {
+    case DECODE_ROL ... DECODE_SHRD:
+        return run_shift(env, insn, linear);
+    case DECODE_MUL:
+    case DECODE_IMUL:
+        return run_multiply(env, insn, linear);
+    case DECODE_DIV:
+    case DECODE_IDIV:
+        return run_divide(env, insn, linear);
+    case DECODE_POPCNT ... DECODE_LZCNT:
+        return run_count(env, insn, linear);
+    case DECODE_CMPXCHG_PAIR:
+        return run_exchange_pair(env, insn, linear);
     case DECODE_MOVZX:
     case DECODE_MOVSX:
     case DECODE_CMOVCC:

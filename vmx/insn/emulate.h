@@ -41,6 +41,9 @@ struct emulate_calls {
     /* CR0 as the guest reads it; the bytes of the stack pointer: 2, 4 or 8. */
     u64 (*cr0)(void *context);
     u8 (*stack_width)(void *context);
+    /* Whether this CPU has TZCNT; LZCNT. */
+    bool (*has_tzcnt)(void *context);
+    bool (*has_lzcnt)(void *context);
     /* Whether a near branch may go there, else #GP. */
     enum emulate_outcome (*check_branch)(void *context, u64 rip);
     /* Whether instructions with XMM (YMM with VEX) registers are enabled, else #UD or #NM. */

@@ -148,6 +148,45 @@ static int operation_of(ZydisMnemonic mnemonic)
         return DECODE_XCHG;
     case ZYDIS_MNEMONIC_CMPXCHG:
         return DECODE_CMPXCHG;
+    case ZYDIS_MNEMONIC_ROL:
+        return DECODE_ROL;
+    case ZYDIS_MNEMONIC_ROR:
+        return DECODE_ROR;
+    case ZYDIS_MNEMONIC_RCL:
+        return DECODE_RCL;
+    case ZYDIS_MNEMONIC_RCR:
+        return DECODE_RCR;
+    case ZYDIS_MNEMONIC_SHL:
+        return DECODE_SHL;
+    case ZYDIS_MNEMONIC_SHR:
+        return DECODE_SHR;
+    case ZYDIS_MNEMONIC_SAR:
+        return DECODE_SAR;
+    case ZYDIS_MNEMONIC_SHLD:
+        return DECODE_SHLD;
+    case ZYDIS_MNEMONIC_SHRD:
+        return DECODE_SHRD;
+    case ZYDIS_MNEMONIC_MUL:
+        return DECODE_MUL;
+    case ZYDIS_MNEMONIC_IMUL:
+        return DECODE_IMUL;
+    case ZYDIS_MNEMONIC_DIV:
+        return DECODE_DIV;
+    case ZYDIS_MNEMONIC_IDIV:
+        return DECODE_IDIV;
+    case ZYDIS_MNEMONIC_POPCNT:
+        return DECODE_POPCNT;
+    case ZYDIS_MNEMONIC_BSF:
+        return DECODE_BSF;
+    case ZYDIS_MNEMONIC_BSR:
+        return DECODE_BSR;
+    case ZYDIS_MNEMONIC_TZCNT:
+        return DECODE_TZCNT;
+    case ZYDIS_MNEMONIC_LZCNT:
+        return DECODE_LZCNT;
+    case ZYDIS_MNEMONIC_CMPXCHG8B:
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
+        return DECODE_CMPXCHG_PAIR;
     case ZYDIS_MNEMONIC_XADD:
         return DECODE_XADD;
     case ZYDIS_MNEMONIC_BT:
@@ -439,11 +478,19 @@ static bool same(const struct decode_insn *d, const ZydisDecodedInstruction *z, 
     case DECODE_REGISTER_MEMORY:
         SAME(operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY, true);
         return same_register(d, r);
+    case DECODE_MEMORY_CL:
+        SAME(operands[z->operand_count_visible - 1].reg.value, ZYDIS_REGISTER_CL);
+        return d->operation < DECODE_SHLD || same_register(d, r);
+    case DECODE_REGISTER_MEMORY_IMMEDIATE:
+        SAME(operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY, true);
+        SAME(d->immediate & (~0ull >> (64 - 8 * d->width)), i->imm.value.u & (~0ull >> (64 - 8 * d->width)));
+        return same_register(d, r);
     case DECODE_MEMORY_IMMEDIATE: {
         u64 mask = ~0ull >> (64 - 8 * d->width);
         u64 value = i->imm.value.u;
-        if (d->operation >= DECODE_BT && d->operation <= DECODE_BTC)
-            mask = 0xff; /* a bit number: the executor takes it modulo the width */
+        if ((d->operation >= DECODE_BT && d->operation <= DECODE_BTC) ||
+            (d->operation >= DECODE_ROL && d->operation <= DECODE_SHRD))
+            mask = 0xff; /* a bit number or a count: the executor takes it modulo the width */
         SAME(d->immediate & mask, value & mask);
         return true;
     }

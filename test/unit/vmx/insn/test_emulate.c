@@ -78,8 +78,29 @@ static enum emulate_outcome check_access(void *context, enum decode_segment segm
     return ++checks == fail_check ? EMULATE_FAULT : EMULATE_OK;
 }
 
-static const struct emulate_calls shadow_calls = {
-    .read = read_shadow, .write = write_shadow, .check = check_access, .segment_base = segment_base};
+static u8 raised; /* vector, plus 1 */
+static bool counts_zeros;
+
+static enum emulate_outcome raise(void *context, u8 vector)
+{
+    (void)context;
+    raised = vector + 1;
+    return EMULATE_FAULT;
+}
+
+static bool has_count(void *context)
+{
+    (void)context;
+    return counts_zeros;
+}
+
+static const struct emulate_calls shadow_calls = {.read = read_shadow,
+                                                  .write = write_shadow,
+                                                  .check = check_access,
+                                                  .segment_base = segment_base,
+                                                  .raise = raise,
+                                                  .has_tzcnt = has_count,
+                                                  .has_lzcnt = has_count};
 
 static enum emulate_outcome run_in(enum decode_mode mode, const u8 *bytes, size_t count, struct machine *m, u8 *advance)
 {
@@ -100,6 +121,8 @@ static int reset(void **state)
         shadow[i] = (u8)i;
     fail_read = fail_write = reads = writes = 0;
     checks = fail_check = 0;
+    raised = 0;
+    counts_zeros = false;
     return 0;
 }
 
@@ -263,6 +286,11 @@ static void test_read_modify_write_is_checked_first(void **state)
         {{0x0f, 0xb1, 0x0a},       3, true }, /* cmpxchg */
         {{0x0f, 0xba, 0x2a, 0x01}, 4, true }, /* bts */
         {{0x0f, 0xba, 0x22, 0x01}, 4, false}, /* bt */
+        {{0xd1, 0x22},             2, true }, /* shl */
+        {{0x0f, 0xa5, 0x0a},       3, true }, /* shld */
+        {{0xf7, 0x22},             2, false}, /* mul */
+        {{0x0f, 0xaf, 0x0a},       3, false}, /* imul */
+        {{0x0f, 0xbc, 0x0a},       3, false}, /* bsf */
     };
 
     (void)state;
@@ -293,6 +321,64 @@ static void test_failed_cmpxchg_writes_back(void **state)
     assert_true(m.gpr[0] == 0x03020100);
 }
 
+/* SDM 2A "DIV-Unsigned Divide", "IDIV-Signed Divide" */
+static void test_a_quotient_that_does_not_fit(void **state)
+{
+    static const struct {
+        u8 reg; /* of F7 */
+        u64 rdx, rax;
+        u32 divisor;
+        bool fits;
+    } cases[] = {
+        {6, 0,          5,          0,          false},
+        {6, 1,          0,          1,          false},
+        {6, 1,          0,          2,          true },
+        {7, 0,          5,          0,          false},
+        {7, 0xffffffff, 0x80000000, 0xffffffff, false}, /* -2^31 by -1 */
+        {7, 0xffffffff, 0x80000000, 1,          true },
+        {7, 0,          0x80000000, 1,          false},
+        {7, 0,          0x80000000, 0xffffffff, true }, /* to -2^31 */
+        {7, 0,          0x80000001, 0xffffffff, false},
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+        const u8 bytes[] = {0xf7, (u8)(cases[i].reg << 3 | 3)}; /* [rbx] */
+        struct machine m = zero_machine;
+        u8 advance;
+        m.gpr[0] = cases[i].rax;
+        m.gpr[2] = cases[i].rdx;
+        m.gpr[3] = ARENA;
+        memcpy(shadow, &cases[i].divisor, 4);
+        raised = 0;
+        assert_int_equal(run_in(DECODE_64, bytes, 2, &m, &advance), cases[i].fits ? EMULATE_OK : EMULATE_FAULT);
+        assert_int_equal(raised, cases[i].fits ? 0 : VECTOR_DE + 1);
+        if (!cases[i].fits)
+            assert_true(m.gpr[0] == cases[i].rax && m.gpr[2] == cases[i].rdx);
+    }
+}
+
+/* Old CPUs take the F3 of TZCNT and LZCNT for nothing, and BSF and BSR of 0 leave their destination alone. */
+static void test_counting_of_an_old_cpu(void **state)
+{
+    static const u8 zero[] = {0xf3, 0x0f, 0xbc, 0x0b}, leading[] = {0xf3, 0x0f, 0xbd, 0x0b};
+    struct machine m = zero_machine;
+    u8 advance;
+
+    (void)state;
+    m.gpr[1] = 0x1122334455667788;
+    m.gpr[3] = ARENA;
+    memset(shadow, 0, 4);
+    assert_int_equal(run_in(DECODE_64, zero, 4, &m, &advance), EMULATE_OK);
+    assert_true(m.gpr[1] == 0x1122334455667788 && m.rflags == RFLAGS_ZF);
+    shadow[1] = 1;
+    assert_int_equal(run_in(DECODE_64, leading, 4, &m, &advance), EMULATE_OK);
+    assert_true(m.gpr[1] == 8 && m.rflags == 0);
+    counts_zeros = true;
+    assert_int_equal(run_in(DECODE_64, leading, 4, &m, &advance), EMULATE_OK);
+    assert_int_equal(m.gpr[1], 23);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +389,8 @@ int main(void)
         cmocka_unit_test_setup(test_both_operands_are_checked_first, reset),
         cmocka_unit_test_setup(test_read_modify_write_is_checked_first, reset),
         cmocka_unit_test_setup(test_failed_cmpxchg_writes_back, reset),
+        cmocka_unit_test_setup(test_a_quotient_that_does_not_fit, reset),
+        cmocka_unit_test_setup(test_counting_of_an_old_cpu, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,10 +206,24 @@ static void write_vector(void *context, u8 index, bool vex, const u64 value[4])
     memcpy(emulated_vectors[index], value, vex ? 32 : 16);
 }
 
+static bool has_tzcnt(void *context)
+{
+    (void)context;
+    return __builtin_cpu_supports("bmi");
+}
+
+static bool has_lzcnt(void *context)
+{
+    (void)context;
+    return __builtin_cpu_supports("lzcnt");
+}
+
 /* No segment takes part in what is generated here. */
 static const struct emulate_calls shadow_calls = {.read = read_shadow,
                                                   .write = write_shadow,
                                                   .check = check_shadow,
+                                                  .has_tzcnt = has_tzcnt,
+                                                  .has_lzcnt = has_lzcnt,
                                                   .check_branch = check_branch,
                                                   .check_vector = check_vector,
                                                   .read_vector = read_vector,
@@ -313,8 +327,8 @@ struct form {
 };
 
 /*
- * Chooses a form and sets the registers that it names so that the operand lies at `target`. `keep` is a register that
- * must keep its value.
+ * Chooses a form and sets the registers that it names so that the operand lies at `target`. `keep`: bits of
+ * registers that must keep their values.
  */
 static struct form random_form(struct sample *s, u64 target, u32 keep, bool address_32)
 {
@@ -324,11 +338,11 @@ static struct form random_form(struct sample *s, u64 target, u32 keep, bool addr
     u32 base = below(16), index;
     u64 rest = target;
 
-    while (base == keep)
+    while (keep >> base & 1)
         base = below(16);
     do
         index = below(16);
-    while (index == keep || index == base);
+    while (keep >> index & 1 || index == base);
     f.displacement_bytes = mod == 2 ? 4 : (u8)mod;
     f.displacement = mod ? (u64)(mod == 1 ? (s64)(s8)next_random() : (s64)(s32)next_random()) : 0;
     if (below(8) == 0 && address_32) { /* SIB without a base, REX.B set or not */
@@ -382,17 +396,69 @@ enum shape {
     SHAPE_BIT_OFFSET = 32,
     SHAPE_AF = 64,    /* AF is undefined */
     SHAPE_BITS = 128, /* OF, SF, AF and PF are undefined */
-    SHAPE_64 = 256    /* REX.W always */
+    SHAPE_64 = 256,   /* REX.W always */
+    SHAPE_F3 = 512,
+    SHAPE_SHIFT = 1024,    /* by CL, by the immediate, or by 1: flags depend on the count */
+    SHAPE_PRODUCT = 2048,  /* SF, ZF, AF and PF are undefined */
+    SHAPE_QUOTIENT = 4096, /* all flags are undefined, and the quotient must fit */
+    SHAPE_SIGNED = 8192,   /* of these */
+    SHAPE_PAIR = 16384,    /* of registers: aligned, and sometimes equal to RDX:RAX */
+    SHAPE_ZF = 32768,      /* alone is defined, and the operand is not 0 */
+    SHAPE_CL = 65536       /* of SHAPE_SHIFT: the count is there */
 };
 
 struct kind {
     const char *name;
     u16 opcode;
     u8 extension;
-    u16 shape;
+    u32 shape;
 };
 
-static const u32 no_register = 99;
+static const u32 no_register;
+
+static __int128 extend(u64 value, unsigned width, bool is_signed)
+{
+    u64 high = value << (64 - 8 * width);
+    return is_signed ? (__int128)((s64)high >> (64 - 8 * width)) : (__int128)(high >> (64 - 8 * width));
+}
+
+/* Puts a dividend into AX or rDX:rAX whose quotient by the operand at `target` fits; the operand becomes no zero. */
+static void make_dividend(struct sample *s, bool is_signed, u64 target, unsigned width)
+{
+    u8 *operand = (u8 *)(uintptr_t)target;
+    u64 divisor = 0;
+
+    memcpy(&divisor, operand, width);
+    if (divisor == 0)
+        operand[0] = (u8)(divisor = 3);
+    __int128 a = extend(divisor, width, is_signed);
+    __int128 b = extend(random_operand(), width, is_signed);
+    unsigned __int128 dividend = (unsigned __int128)a * (unsigned __int128)b;
+    u64 rest = next_random() % (u64)(a < 0 ? -a : a);
+    dividend += (a < 0) != (b < 0) && b != 0 ? 0 - (unsigned __int128)rest : rest;
+    memcpy(&s->machine.gpr[0], &dividend, width == 1 ? 2 : width);
+    dividend >>= 8 * width;
+    if (width > 1)
+        memcpy(&s->machine.gpr[2], &dividend, width);
+}
+
+/* Makes the operand differ from the accumulator, or not, and the memory aligned: the target that is to be used. */
+static u64 make_pair(struct sample *s, u64 target, unsigned width)
+{
+    target &= ~(u64)(2 * width - 1);
+    if (below(2)) {
+        memcpy((u8 *)(uintptr_t)target, &s->machine.gpr[0], width);
+        memcpy((u8 *)(uintptr_t)target + width, &s->machine.gpr[2], width);
+    }
+    return target;
+}
+
+static u64 undefined_of_shift(bool rotates, u64 count)
+{
+    if (count == 0)
+        return 0;
+    return (count == 1 ? 0 : RFLAGS_OF) | (rotates ? 0 : RFLAGS_AF);
+}
 
 /* Emits prefixes, REX, opcode, address form and immediate for one instruction of this kind, and runs it both ways. */
 static void run_kind(const struct kind *k)
@@ -414,16 +480,41 @@ static void run_kind(const struct kind *k)
         s64 bit = (s64)below(3200) - 1600;
         u64 garbage = width == 8 ? 0 : next_random() << (8 * width);
         s.machine.gpr[reg] = (width == 8 ? (u64)bit : (u64)bit & ((1ull << (8 * width)) - 1)) | garbage;
-        keep = reg;
+        keep = 1u << reg;
     }
     if ((k->opcode & ~1) == 0x1b0 && below(2)) { /* CMPXCHG: let comparisons succeed */
         memcpy(&s.machine.gpr[0], (u8 *)(uintptr_t)target, width);
-        keep = 0;
+        keep = 1u << 0;
     }
+    u64 count = k->opcode == 0xd0 || k->opcode == 0xd1 ? 1 : next_random();
+    if (k->shape & SHAPE_SHIFT) {
+        bool rotates = k->opcode < 0x100 && k->extension < 4;
+        if (!rotates && count != 1) /* where the SDM defines CF, and what SHLD and SHRD give */
+            count = (count & ~63ull) | below(8 * width);
+        if (k->shape & SHAPE_CL)
+            s.machine.gpr[1] = count;
+        keep = 1u << 1;
+        s.undefined = undefined_of_shift(rotates, count & (width == 8 ? 63 : 31));
+    }
+    if (k->shape & SHAPE_QUOTIENT) {
+        make_dividend(&s, k->shape & SHAPE_SIGNED, target, width);
+        s.undefined = STATUS_FLAGS;
+        keep = 1u << 0 | 1u << 2;
+    }
+    if (k->shape & SHAPE_PAIR) {
+        narrow = false;
+        width = wide ? 8 : 4;
+        target = make_pair(&s, target, width);
+        keep = 1u << 0 | 1u << 2;
+    }
+    if (k->shape & SHAPE_ZF)
+        memset((u8 *)(uintptr_t)target, 0x80 >> below(8), 1);
     if (address_32)
         put(&s, 0x67, 1);
     if (narrow)
         put(&s, 0x66, 1);
+    if (k->shape & SHAPE_F3)
+        put(&s, 0xf3, 1);
     if (k->shape & SHAPE_LOCK && below(4) == 0)
         put(&s, 0xf0, 1);
     struct form f = random_form(&s, target, keep, address_32);
@@ -440,7 +531,11 @@ static void run_kind(const struct kind *k)
     if (f.rip_relative)
         f.displacement -= slot_address() + s.count + 4 + immediate;
     put(&s, f.displacement, f.displacement_bytes);
-    put(&s, random_operand(), immediate);
+    put(&s, k->shape & SHAPE_SHIFT ? count : random_operand(), immediate);
+    if (k->shape & SHAPE_PRODUCT)
+        s.undefined = RFLAGS_SF | RFLAGS_ZF | RFLAGS_AF | RFLAGS_PF;
+    if (k->shape & SHAPE_ZF)
+        s.undefined = STATUS_FLAGS & ~RFLAGS_ZF;
     if (k->shape & SHAPE_AF)
         s.undefined = RFLAGS_AF;
     if (k->shape & SHAPE_BITS)
@@ -581,6 +676,27 @@ static const struct kind kinds[] = {
     K("btr", 0x1ba, 6, SHAPE_IMMEDIATE_8 | SHAPE_BITS | SHAPE_LOCK),
     K("btc", 0x1bb, 0, SHAPE_REGISTER | SHAPE_BIT_OFFSET | SHAPE_BITS | SHAPE_LOCK),
     K("btc", 0x1ba, 7, SHAPE_IMMEDIATE_8 | SHAPE_BITS | SHAPE_LOCK),
+    K("imul", 0x1af, 0, SHAPE_REGISTER | SHAPE_PRODUCT),
+    K("imul", 0x69, 0, SHAPE_REGISTER | SHAPE_IMMEDIATE | SHAPE_PRODUCT),
+    K("imul", 0x6b, 0, SHAPE_REGISTER | SHAPE_IMMEDIATE_8 | SHAPE_PRODUCT),
+    K("mul", 0xf6, 4, SHAPE_BYTE | SHAPE_PRODUCT),
+    K("mul", 0xf7, 4, SHAPE_PRODUCT),
+    K("imul", 0xf6, 5, SHAPE_BYTE | SHAPE_PRODUCT),
+    K("imul", 0xf7, 5, SHAPE_PRODUCT),
+    K("div", 0xf6, 6, SHAPE_BYTE | SHAPE_QUOTIENT),
+    K("div", 0xf7, 6, SHAPE_QUOTIENT),
+    K("idiv", 0xf6, 7, SHAPE_BYTE | SHAPE_QUOTIENT | SHAPE_SIGNED),
+    K("idiv", 0xf7, 7, SHAPE_QUOTIENT | SHAPE_SIGNED),
+    K("bsf", 0x1bc, 0, SHAPE_REGISTER | SHAPE_ZF),
+    K("bsr", 0x1bd, 0, SHAPE_REGISTER | SHAPE_ZF),
+    K("tzcnt", 0x1bc, 0, SHAPE_REGISTER | SHAPE_F3 | SHAPE_BITS),
+    K("lzcnt", 0x1bd, 0, SHAPE_REGISTER | SHAPE_F3 | SHAPE_BITS),
+    K("popcnt", 0x1b8, 0, SHAPE_REGISTER | SHAPE_F3),
+    K("cmpxchg8b", 0x1c7, 1, SHAPE_PAIR | SHAPE_LOCK),
+    K("shld", 0x1a4, 0, SHAPE_REGISTER | SHAPE_SHIFT | SHAPE_IMMEDIATE_8),
+    K("shld", 0x1a5, 0, SHAPE_REGISTER | SHAPE_SHIFT | SHAPE_CL),
+    K("shrd", 0x1ac, 0, SHAPE_REGISTER | SHAPE_SHIFT | SHAPE_IMMEDIATE_8),
+    K("shrd", 0x1ad, 0, SHAPE_REGISTER | SHAPE_SHIFT | SHAPE_CL),
     K("setcc", 0x190, 0, SHAPE_BYTE),
     K("cmovcc", 0x140, 0, SHAPE_REGISTER),
     K("setcc", 0x191, 0, SHAPE_BYTE),
@@ -621,6 +737,21 @@ static void test_every_kind_against_the_cpu(void **state)
     for (unsigned n = 0; n < 2000; n++)
         for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
             run_kind(&kinds[i]);
+}
+
+/* ROL to SAR, by an immediate, by 1 and by CL. */
+static void test_shifts_against_the_cpu(void **state)
+{
+    static const u32 counts[3] = {SHAPE_IMMEDIATE_8, 0, SHAPE_CL};
+    static const u16 opcodes[3] = {0xc0, 0xd0, 0xd2};
+    (void)state;
+    for (unsigned n = 0; n < 150000; n++) {
+        u32 how = below(3);
+        bool byte = below(4) == 0;
+        struct kind k = {"shift", (u16)(opcodes[how] | !byte), (u8)below(8),
+                         SHAPE_SHIFT | counts[how] | (byte ? SHAPE_BYTE : 0)};
+        run_kind(&k);
+    }
 }
 
 /* MOV between the accumulator and an absolute address (A0 to A3). */
@@ -792,7 +923,7 @@ static void run_stack_memory(struct sample *s, u8 opcode, u8 extension)
     u64 target = (u64)(uintptr_t)arena + 256 + 8 * below(32);
     bool branch = opcode == 0xff && extension < 6;
     u64 behind = slot_address() + SLOT_BYTES;
-    u32 no_rsp = 4;
+    u32 no_rsp = 1u << 4;
 
     if (!branch && below(4) == 0)
         put(s, 0x66, 1);
@@ -894,7 +1025,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors_against_the_cpu),    cmocka_unit_test(test_stack_against_the_cpu),
         cmocka_unit_test(test_every_kind_against_the_cpu), cmocka_unit_test(test_absolute_moves_against_the_cpu),
-        cmocka_unit_test(test_strings_against_the_cpu),
+        cmocka_unit_test(test_strings_against_the_cpu),    cmocka_unit_test(test_shifts_against_the_cpu),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
