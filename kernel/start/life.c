@@ -17,6 +17,7 @@
 #include "kernel/virt.h"
 #include "kernel/vm/snapshot.h"
 
+#define PIECE_NS         1000000ull
 #define FIRST_DELAY_NS   1000000000ull
 #define LONGEST_DELAY_NS 60000000000ull
 #define GOOD_RUN_NS      60000000000ull
@@ -342,10 +343,11 @@ static bool work_once(u64 now, u64 *next)
     return false;
 }
 
-/* VMs that end as soon as they begin would keep the boot CPU here: its guests get their turns in between. */
+/* VMs that end as soon as they begin would keep the boot CPU here: its guests get their turns in between, and the
+ * monitor after each piece. */
 u64 life_work(u64 now)
 {
-    u64 next;
+    u64 next, until = now + clock_tsc_from_ns(PIECE_NS);
 
     for (struct life *life = lives; life; life = life->next)
         if (life->vm && snapshot_serve(life->vm) && life->state != LIFE_PAUSED)
@@ -353,6 +355,8 @@ u64 life_work(u64 now)
     while (work_once(now, &next)) {
         sched_share_cpu();
         now = cpu_tsc();
+        if (now >= until)
+            return now;
     }
     return next;
 }

@@ -160,6 +160,17 @@ def test_no_watchdog_for_a_paused_vm():
         assert 1_500_000 <= int(run.event("vm stats", name="spin")["run_us"]) < 1_520_000
 
 
+def test_vms_that_end_at_once_do_not_keep_the_monitor_waiting():
+    lines = "".join(f"build/guests/ends.elf vm=e{n} mem=2M restart=always -- how=exit\n" for n in range(12))
+    with session.Session(lines, "monitor=start test=restart-at-once") as s:
+        s.expect("rootlet> ")
+        s.send("list\r")  # what it answers stands between the lines of the VMs
+        s.expect("rootlet: vm name=e11 state=")
+        s.expect("rootlet: ok")
+        s.send("poweroff -t 100\r")
+        s.end().check_order(good=True)
+
+
 @pytest.mark.engines
 def test_stop_presses_the_power_button():
     """One guest obeys, and restart=always has no say then; the other is killed when its time is over."""
