@@ -196,6 +196,11 @@ __attribute__((weak)) enum outcome nested_exit(struct vmx_vcpu *v, struct trace_
     return vmx_inject_ud(v);
 }
 
+__attribute__((weak)) enum outcome nested_refuse_vmcall(struct vmx_vcpu *v)
+{
+    return vmx_inject_ud(v);
+}
+
 __attribute__((weak)) bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value)
 {
     (void)v, (void)index, (void)value;

@@ -215,7 +215,7 @@ static COLD enum outcome undefined_exit(struct vmx_vcpu *v, struct trace_record 
 static COLD enum outcome rare_hypercall(struct vmx_vcpu *v, u32 number)
 {
     if ((vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL) || v->base.vm->spec.stealth)
-        return vmx_inject_ud(v);
+        return nested_refuse_vmcall(v);
     v->gpr[GPR_RAX] = hypercall_rare(&v->base, v->gpr, number);
     return OUTCOME_SKIP;
 }

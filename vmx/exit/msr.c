@@ -443,19 +443,6 @@ enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record)
     return write_msr(v, index, v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX]);
 }
 
-bool vmx_msr_get(struct vmx_vcpu *v, u32 index, u64 *value)
-{
-    u64 rax = v->gpr[GPR_RAX], rdx = v->gpr[GPR_RDX];
-    struct vmx_event before = v->exception;
-    bool exists = read_msr(v, index) == OUTCOME_SKIP;
-
-    *value = v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX];
-    v->gpr[GPR_RAX] = rax;
-    v->gpr[GPR_RDX] = rdx;
-    v->exception = before;
-    return exists;
-}
-
 bool vmx_msr_set(struct vmx_vcpu *v, u32 index, u64 value)
 {
     struct vmx_event before = v->exception;

@@ -322,3 +322,10 @@ enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record)
         return vmx_inject_gp(v);
     return execute(v, reason);
 }
+
+enum outcome nested_refuse_vmcall(struct vmx_vcpu *v)
+{
+    if (!nested_is_on(v))
+        return vmx_inject_ud(v);
+    return is_privileged() ? insn_fail(v, INSN_VMCALL_IN_ROOT) : vmx_inject_gp(v);
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * See msrs.h. An MSR is loaded and stored as the guest's WRMSR and RDMSR would do it. What lies beyond 512 entries, of
- * which IA32_VMX_MISC tells, fails.
+ * See msrs.h. An MSR is loaded as the guest's WRMSR would do it. What lies beyond 512 entries, of which IA32_VMX_MISC
+ * tells, fails.
  */
 #include "vmx/nested/msrs.h"
 #include "vmx/exit/msr.h"
@@ -35,20 +35,4 @@ u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
             !vmx_msr_set(v, entry.index, entry.value))
             return i + 1;
     return 0;
-}
-
-bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count)
-{
-    struct entry entry;
-
-    for (u32 i = 0; i < count; i++) {
-        u64 at = area + 16ull * i;
-        const struct guest_region *where = guest_memory_find(&v->base.vm->memory, gpa(at));
-        if (i >= MOST || !read_entry(v, at, &entry) || entry.reserved || !vmx_msr_get(v, entry.index, &entry.value))
-            return false;
-        if (where && where->kind != GUEST_REGION_ROM &&
-            guest_memory_write(&v->base.vm->memory, gpa(at), &entry, sizeof entry) != STATUS_OK)
-            return false;
-    }
-    return true;
 }

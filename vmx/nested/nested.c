@@ -8,6 +8,7 @@
 #include "arch/x86/paging.h"
 #include "kernel/frames.h"
 #include "kernel/lib/string.h"
+#include "vmx/exit/cpuid.h"
 #include "vmx/nested/offer.h"
 
 #define NESTED_FRAMES ((u32)((sizeof(struct nested) + FRAME_BYTES - 1) / FRAME_BYTES))
@@ -51,7 +52,7 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
         .physical_bits = (u8)vmx_features.guest_physical_bits,
         .linear_bits = LINEAR_BITS,
         .sti_blocks_nmi = true,
-        .efer_valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
+        .efer_valid = EFER_SCE | EFER_LME | EFER_LMA | (vmx_cpuid_has_nx() ? EFER_NXE : 0),
         .debugctl_valid = CHECK_DEBUGCTL_VALID,
     };
     n->image.read_memory = read_memory;

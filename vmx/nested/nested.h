@@ -43,6 +43,9 @@ static inline bool nested_is_on(const struct vmx_vcpu *v)
 /* The exits of the VMX instructions: #UD unless nested=on. */
 COLD enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record);
 
+/* VMCALL that is no hypercall: what it is on a CPU, in VMX operation or outside. */
+COLD enum outcome nested_refuse_vmcall(struct vmx_vcpu *v);
+
 /* IA32_FEATURE_CONTROL and the capability MSRs; false: the guest has no such MSR. */
 COLD bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value) MUST_CHECK;
 /* Whether the guest may give CR0 or CR4 this value: what VMX operation fixes. SDM 3C 23.8 "Restrictions on VMX

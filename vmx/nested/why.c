@@ -66,8 +66,7 @@ void why_rules(struct vmx_vcpu *v, const struct why_refusal *how)
     vm_log_caused(&v->base, line);
 }
 
-static void print_one(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *field, u64 value,
-                      const char *section)
+void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *field, u64 value)
 {
     struct context context = {.v = v, .how = how};
     char line[LINE_BYTES];
@@ -75,18 +74,7 @@ static void print_one(struct vmx_vcpu *v, const struct why_refusal *how, const c
     if (!v->base.vm->spec.explain)
         return;
     size_t used = begin_line(&context, line, sizeof line);
-    format_text(line + used, sizeof line - used, " rule=\"%s\" field=%s value=0x%lx sdm=\"3C %s\"", rule, field, value,
-                section);
+    format_text(line + used, sizeof line - used,
+                " rule=\"%s\" field=%s value=0x%lx sdm=\"3C 26.1 Basic VM-Entry Checks\"", rule, field, value);
     vm_log_caused(&v->base, line);
-}
-
-void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *field, u64 value)
-{
-    print_one(v, how, rule, field, value, "26.1 Basic VM-Entry Checks");
-}
-
-void why_msr(struct vmx_vcpu *v, const struct why_refusal *how, u32 entry)
-{
-    print_one(v, how, "WRMSR of an entry of the VM-entry MSR-load area would cause #GP",
-              check_field_name(FIELD_ENTRY_MSR_LOAD_ADDRESS), entry, "26.4 Loading MSRs");
 }

@@ -19,7 +19,5 @@ struct why_refusal {
 void why_rules(struct vmx_vcpu *v, const struct why_refusal *how);
 /* One of the rules of SDM 3C 26.1 "Basic VM-Entry Checks". */
 void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *field, u64 value);
-/* An entry of the MSR-load area that cannot be loaded, counted from 1. */
-void why_msr(struct vmx_vcpu *v, const struct why_refusal *how, u32 entry);
 
 #endif

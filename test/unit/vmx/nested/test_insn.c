@@ -530,6 +530,93 @@ static void test_late_failure(void **state)
     assert_int_equal(vmcs12_get(&bench.v, FIELD_EXIT_QUALIFICATION), 4);
 }
 
+/* ---- whatever host state the checker lets through, the guest itself can be entered with it ---- */
+
+static u32 random_state = 1;
+
+static u32 random_number(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    return random_state ^= random_state << 5;
+}
+
+static u64 random_value(u64 old)
+{
+    switch (random_number() % 6) {
+    case 0:
+        return old ^ BIT(random_number() % 64);
+    case 1:
+        return old ^ BIT(random_number() % 24);
+    case 2:
+        return 0;
+    case 3:
+        return ~0ull << random_number() % 64;
+    case 4:
+        return (u64)random_number() << 32 | random_number();
+    default:
+        return random_number() & 0xfff8;
+    }
+}
+
+static void count_guest_state(void *context, const struct check_report *report)
+{
+    if (check_rule_outcome(report->rule) != CHECK_FAILS_GUEST)
+        return;
+    print_error("%s=0x%lx: %s\n", check_field_name(report->field), report->value, check_rule_text(report->rule));
+    ++*(u32 *)context;
+}
+
+/* The guest's VMCS as it is now, by the rules for our own entries. */
+static u32 broken_rules(void)
+{
+    static struct check_image image;
+    u32 broken = 0;
+
+    for (u32 row = 0; row < CHECK_FIELDS; row++)
+        if (!vmcs_try_read(check_field_encoding(row), &image.value[row]))
+            image.value[row] = 0;
+    image.cpu = bench.v.nested->image.cpu;
+    image.cpu.long_mode = true;
+    image.value[FIELD_VMCS_LINK_POINTER] = ~0ull;
+    image.value[FIELD_PROC2_CONTROLS] |= PROC2_UNRESTRICTED_GUEST | PROC2_EPT;
+    image.value[FIELD_PROC_CONTROLS] |= PROC_SECONDARY;
+    vmx_check_entry(&image, &vmx_features.caps, count_guest_state, &broken);
+    return broken;
+}
+
+static void test_any_host_state(void **state)
+{
+    u32 taken = 0;
+
+    (void)state;
+    bench.vm.spec.explain = false;
+    for (u32 round = 0; round < 20000; round++) {
+        bool is_64 = round & 1;
+        set_mode(is_64);
+        memset(bench.v.nested->image.value, 0, sizeof bench.v.nested->image.value);
+        fill();
+        put(FIELD_GUEST_RFLAGS, 0);
+        put(FIELD_EXIT_CONTROLS, vmcs12_get(&bench.v, FIELD_EXIT_CONTROLS) | (is_64 ? EXIT_HOST_ADDRESS_SPACE : 0) |
+                                     (random_number() & 1 ? EXIT_LOAD_EFER | EXIT_LOAD_PAT : 0));
+        put(FIELD_HOST_CR4, CR4_VMXE | (is_64 ? CR4_PAE : CR4_PSE));
+        put(FIELD_HOST_EFER, is_64 ? EFER_LME | EFER_LMA : 0);
+        for (u32 n = random_number() % 4; n > 0; n--) {
+            u32 row = random_number() % CHECK_FIELDS;
+            u32 bits = check_field_bits(row);
+            if ((check_field_encoding(row) >> 10 & 3) == 3 && bench.v.nested->exists[row])
+                put(row, random_value(vmcs12_get(&bench.v, row)) & (bits == 64 ? ~0ull : BIT(bits) - 1));
+        }
+        enum outcome outcome = exit_with(VMLAUNCH);
+        if (outcome != OUTCOME_RESUME) /* error 7 or 8, or a VMX abort */
+            continue;
+        taken++;
+        if (broken_rules())
+            fail_msg("round %u", round);
+    }
+    assert_true(taken > 5000);
+}
+
 static void test_abort(void **state)
 {
     u64 entry[2] = {MSR_IA32_FS_BASE, 0};
@@ -561,6 +648,18 @@ static void test_msrs(void **state)
     assert_false(nested_read_msr(&bench.v, MSR_IA32_VMX_BASIC, &value));
 }
 
+static void test_vmcall_that_is_no_hypercall(void **state)
+{
+    (void)state;
+    assert_faults(nested_refuse_vmcall(&bench.v), VECTOR_UD);
+    be_root();
+    assert_invalid(nested_refuse_vmcall(&bench.v));
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(nested_refuse_vmcall(&bench.v), 1);
+    VMCS_SET(GUEST_SS_ACCESS, 0xc0f3);
+    assert_faults(nested_refuse_vmcall(&bench.v), VECTOR_GP);
+}
+
 static void test_init_ends_vmx_operation(void **state)
 {
     (void)state;
@@ -588,8 +687,10 @@ int main(void)
         cmocka_unit_test_setup(test_entry_errors, set_up),
         cmocka_unit_test_setup(test_explain_off, set_up),
         cmocka_unit_test_setup(test_late_failure, set_up),
+        cmocka_unit_test_setup(test_any_host_state, set_up),
         cmocka_unit_test_setup(test_abort, set_up),
         cmocka_unit_test_setup(test_msrs, set_up),
+        cmocka_unit_test_setup(test_vmcall_that_is_no_hypercall, set_up),
         cmocka_unit_test_setup(test_init_ends_vmx_operation, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
