@@ -13,6 +13,19 @@ def test_instructions_and_refused_entries(boot):
     run.check_good_end()
 
 
+def test_an_entry_that_would_succeed(boot):
+    run = boot("build/guests/lab.elf vm=lab mem=8M nested=on dump=vmcs\n")
+    lab = [line for line in run.lines if line.startswith("[lab] ")]
+    assert len([line for line in lab if line[len("[lab] lab: "):].lstrip()[:1].isdigit()]) > 50
+    assert not [line for line in lab if "the SDM says" in line or "FAIL" in line]
+    stop = [line for line in run.lines if line.startswith("rootlet: vm stop name=lab ")]
+    assert [line.split("name=lab ")[1] for line in stop] == [
+        'reason=unsupported-instruction what="an inner guest that could run"']
+    for area, field in (("guest", "GUEST_RIP"), ("control", "PIN_CONTROLS"), ("host", "HOST_RIP")):
+        dumped = [line for line in run.lines if line.startswith(f"rootlet: vm inner-vmcs name=lab vcpu=0 {area}: ")]
+        assert [line for line in dumped if f" {field}=0x" in line], area
+
+
 def test_it_says_why(boot):
     run = boot("build/guests/vmxroot.elf vm=root mem=8M nested=on\n"
                "build/guests/vmxroot.elf vm=quiet mem=8M nested=on explain=off\n")

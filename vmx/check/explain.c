@@ -208,6 +208,8 @@ void explain_rules(struct vmx_vcpu *v, enum explain_failure how)
 
 struct dump {
     const struct vmx_vcpu *v;
+    const char *whose; /* "vmcs", or that of a guest hypervisor */
+    const u64 *value;  /* by row */
     const char *area;
     char line[LINE_BYTES];
     size_t used;
@@ -216,15 +218,15 @@ struct dump {
 static void flush_line(struct dump *dump)
 {
     if (dump->used)
-        log_event("vm vmcs name=%s vcpu=%u %s:%s", dump->v->base.vm->spec.name, dump->v->base.index, dump->area,
-                  dump->line);
+        log_event("vm %s name=%s vcpu=%u %s:%s", dump->whose, dump->v->base.vm->spec.name, dump->v->base.index,
+                  dump->area, dump->line);
     dump->used = 0;
 }
 
 static void dump_field(struct dump *dump, u32 row)
 {
     char words[LINE_BYTES - 60]; /* with name and value they make one line */
-    u64 value = image.value[row];
+    u64 value = dump->value[row];
     size_t length = check_format_names(row, value, words, sizeof words);
 
     if (dump->used && dump->used + length > WRAP_BYTES - 40)
@@ -233,20 +235,32 @@ static void dump_field(struct dump *dump, u32 row)
                               check_field_name(row), value, length ? "(" : "", length ? words : "", length ? ")" : "");
 }
 
+static void dump_all(struct dump *dump, const struct vmx_caps *exist)
+{
+    for (u32 i = 0; i < CHECK_AREAS; i++) {
+        dump->area = check_areas[i].name;
+        for (u32 row = 0; row < CHECK_FIELDS; row++)
+            if ((check_field_encoding(row) >> 10 & 3) == check_areas[i].type && check_field_exists(row, exist))
+                dump_field(dump, row);
+        flush_line(dump);
+    }
+}
+
 void explain_dump(const struct vmx_vcpu *v)
 {
-    struct dump dump = {.v = v};
+    struct dump dump = {.v = v, .whose = "vmcs", .value = image.value};
 
     spin_lock(&lock);
     explain_read(v, &image, &caps);
-    for (u32 i = 0; i < CHECK_AREAS; i++) {
-        dump.area = check_areas[i].name;
-        for (u32 row = 0; row < CHECK_FIELDS; row++)
-            if ((check_field_encoding(row) >> 10 & 3) == check_areas[i].type && check_field_exists(row, &caps))
-                dump_field(&dump, row);
-        flush_line(&dump);
-    }
+    dump_all(&dump, &caps);
     spin_unlock(&lock);
+}
+
+void explain_dump_inner(const struct vmx_vcpu *v, const struct check_image *inner, const struct vmx_caps *offered)
+{
+    struct dump dump = {.v = v, .whose = "inner-vmcs", .value = inner->value};
+
+    dump_all(&dump, offered);
 }
 
 void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)

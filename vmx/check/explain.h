@@ -24,6 +24,8 @@ void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how);
 void explain_rules(struct vmx_vcpu *v, enum explain_failure how);
 /* Prints every field of the current VMCS that this CPU has, several on a line. */
 void explain_dump(const struct vmx_vcpu *v);
+/* The same of the current VMCS of a guest hypervisor. */
+void explain_dump_inner(const struct vmx_vcpu *v, const struct check_image *inner, const struct vmx_caps *offered);
 
 /* The SDM's words for a VM-instruction error that an entry can give. */
 const char *explain_error_name(u32 error);

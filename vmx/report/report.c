@@ -7,6 +7,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/log.h"
 #include "vmx/check/explain.h"
+#include "vmx/nested/nested.h"
 #include "vmx/report/backtrace.h"
 #include "vmx/report/fault.h"
 #include "vmx/load.h"
@@ -43,8 +44,11 @@ void virt_vcpu_report(struct vcpu *vcpu)
     log_event("vm regs name=%s vectoring=0x%x interruptibility=0x%x activity=%u", name, vmcs_read(IDT_VECTORING_INFO),
               vmcs_read(GUEST_INTERRUPTIBILITY), vmcs_read(GUEST_ACTIVITY_STATE));
     guest_backtrace_print(v);
-    if (vcpu->vm->spec.dump == VM_DUMP_VMCS)
+    if (vcpu->vm->spec.dump == VM_DUMP_VMCS) {
         explain_dump(v);
+        if (nested_is_on(v) && v->nested->current != NESTED_NONE)
+            explain_dump_inner(v, &v->nested->image, &v->nested->caps);
+    }
     fault_explain(v);
 }
 
