@@ -39,6 +39,16 @@ struct boot_symbols {
     u64 names_bytes;
 };
 
+/* What the screen shows, if the loader says so. */
+enum boot_screen_kind { BOOT_SCREEN_UNKNOWN, BOOT_SCREEN_PALETTE, BOOT_SCREEN_RGB, BOOT_SCREEN_TEXT };
+struct boot_screen {
+    enum boot_screen_kind kind;
+    u64 address;
+    u32 row_bytes, width, height; /* pixels; of text characters */
+    u8 pixel_bits;
+    u8 shift[3], bits[3]; /* of BOOT_SCREEN_RGB: where red, green and blue stand in a pixel */
+};
+
 struct boot_info {
     const char *command_line; /* never NULL; "" if there is none */
     const char *loader_name;  /* never NULL */
@@ -51,6 +61,7 @@ struct boot_info {
     u8 rsdp[36]; /* copy of the RSDP that the loader found; rsdp_bytes is 0, 20 (v1) or 36 (v2) */
     u32 rsdp_bytes;
     struct boot_symbols symbols; /* below 4 GiB */
+    struct boot_screen screen;
 };
 
 #define MULTIBOOT2_BOOTLOADER_MAGIC 0x36d76289u
@@ -60,7 +71,7 @@ struct boot_info {
  * block before it is used. The EFI memory map, where present, is preferred over the basic one.
  * STATUS_TRUNCATED: the block, a tag or a string ends too early. STATUS_INVALID: a field breaks the format (module end
  * before its start, entry size too small, no memory map at all). *out is complete only with STATUS_OK. ELF sections
- * that make no sense are no error: they only name functions in backtraces.
+ * and a framebuffer that make no sense are no error: they only name functions in backtraces, and show the console.
  */
 COLD enum status boot_info_parse(const void *block, size_t size_bytes, struct boot_info *out,
                                  struct refusal *why) MUST_CHECK;

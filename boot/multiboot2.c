@@ -14,6 +14,7 @@ enum tag_type {
     TAG_LOADER_NAME = 2,
     TAG_MODULE = 3,
     TAG_MEMORY_MAP = 6,
+    TAG_FRAMEBUFFER = 8,
     TAG_ELF_SECTIONS = 9,
     TAG_RSDP_V1 = 14,
     TAG_RSDP_V2 = 15,
@@ -35,6 +36,8 @@ enum tag_type {
 #define SECTIONS_AT          20u          /* tag header, number, entry size, index of the names' section */
 #define SECTION_BYTES        64u          /* Elf64_Shdr: name, type, flags, address, offset, size, link, ... */
 #define SECTION_SYMTAB       2u
+#define FRAMEBUFFER_BYTES    32u /* tag header, address, pitch, width, height, depth, type, reserved */
+#define FRAMEBUFFER_COLOURS  6u  /* position and size of red, green, blue */
 
 struct tag {
     const u8 *bytes; /* begins with the tag header */
@@ -127,6 +130,38 @@ static void take_sections(struct boot_symbols *out, const struct tag *tag)
     }
 }
 
+static void take_screen(struct boot_screen *out, const struct tag *tag)
+{
+    const u8 *bytes = tag->bytes;
+
+    if (tag->size_bytes < FRAMEBUFFER_BYTES || out->kind != BOOT_SCREEN_UNKNOWN)
+        return;
+    switch (bytes[29]) {
+    case 0:
+        out->kind = BOOT_SCREEN_PALETTE;
+        break;
+    case 1:
+        if (tag->size_bytes < FRAMEBUFFER_BYTES + FRAMEBUFFER_COLOURS)
+            return;
+        out->kind = BOOT_SCREEN_RGB;
+        for (u32 i = 0; i < 3; i++) {
+            out->shift[i] = bytes[FRAMEBUFFER_BYTES + 2 * i];
+            out->bits[i] = bytes[FRAMEBUFFER_BYTES + 2 * i + 1];
+        }
+        break;
+    case 2:
+        out->kind = BOOT_SCREEN_TEXT;
+        break;
+    default:
+        return;
+    }
+    out->address = bytes_u64(bytes + 8);
+    out->row_bytes = bytes_u32(bytes + 16);
+    out->width = bytes_u32(bytes + 20);
+    out->height = bytes_u32(bytes + 24);
+    out->pixel_bits = bytes[28];
+}
+
 static enum status take_tag(struct parser *p, const struct tag *tag)
 {
     switch (tag->type) {
@@ -142,6 +177,9 @@ static enum status take_tag(struct parser *p, const struct tag *tag)
         return take_rsdp(p, tag, RSDP_V2_BYTES);
     case TAG_ELF_SECTIONS:
         take_sections(&p->out->symbols, tag);
+        return STATUS_OK;
+    case TAG_FRAMEBUFFER:
+        take_screen(&p->out->screen, tag);
         return STATUS_OK;
     case TAG_MEMORY_MAP:
         if (!p->map.bytes)

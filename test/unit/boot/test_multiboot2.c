@@ -181,6 +181,67 @@ static void test_everything(void **state)
     assert_int_equal(info.regions[4].kind, BOOT_REGION_RESERVED);
 }
 
+static void screen_tag(u32 type, bool whole)
+{
+    u32 at = open_tag(8);
+
+    put(0x9000000000ull, 8);
+    put(8192, 4);
+    put(1920, 4);
+    put(1080, 4);
+    put(32, 1);
+    put(type, 1);
+    put(0, 2);
+    if (type == 1 && whole)
+        put(0x080008080810ull, 6);
+    close_tag(at);
+}
+
+/* The parser's view of a block with these tags. */
+static const struct boot_screen *screen_of(u32 type, bool whole, bool second)
+{
+    begin();
+    screen_tag(type, whole);
+    if (second)
+        screen_tag(2, true);
+    small_map();
+    assert_int_equal(parse(), STATUS_OK);
+    return &info.screen;
+}
+
+static void test_screens(void **state)
+{
+    static const u8 shift[3] = {16, 8, 0}, bits[3] = {8, 8, 8};
+
+    (void)state;
+    const struct boot_screen *screen = screen_of(1, true, true); /* the first one counts */
+    assert_int_equal(screen->kind, BOOT_SCREEN_RGB);
+    assert_int_equal(screen->address, 0x9000000000ull);
+    assert_int_equal(screen->row_bytes, 8192);
+    assert_int_equal(screen->width, 1920);
+    assert_int_equal(screen->height, 1080);
+    assert_int_equal(screen->pixel_bits, 32);
+    assert_memory_equal(screen->shift, shift, 3);
+    assert_memory_equal(screen->bits, bits, 3);
+    assert_int_equal(screen_of(0, true, true)->kind, BOOT_SCREEN_PALETTE);
+    assert_int_equal(screen_of(2, true, false)->kind, BOOT_SCREEN_TEXT);
+    assert_int_equal(screen_of(2, true, false)->width, 1920);
+}
+
+static void test_screens_that_make_no_sense(void **state)
+{
+    (void)state;
+    assert_int_equal(screen_of(3, true, false)->kind, BOOT_SCREEN_UNKNOWN);
+    assert_int_equal(screen_of(1, false, false)->kind, BOOT_SCREEN_UNKNOWN); /* no colours: too short */
+    begin();
+    u32 at = open_tag(8);
+    put(0xb8000, 8);
+    close_tag(at);
+    small_map();
+    assert_int_equal(parse(), STATUS_OK);
+    assert_int_equal(info.screen.kind, BOOT_SCREEN_UNKNOWN);
+}
+
 static void test_nothing_but_a_map(void **state)
 {
     (void)state;
@@ -573,6 +634,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_screens),
+        cmocka_unit_test(test_screens_that_make_no_sense),
         cmocka_unit_test(test_nothing_but_a_map),
         cmocka_unit_test(test_first_of_repeated_tags),
         cmocka_unit_test(test_rsdp_v1),
