@@ -2,12 +2,14 @@
 /*
  * Two rings under one lock (the last in the lock order): bytes to send, 64 KiB, and bytes received. Whoever writes also
  * moves bytes if the transmitter is empty, which starts the chain of transmit interrupts, and before interrupts work is
- * the only drain. Every wait for the transmitter is bounded. Any CPU, interrupts off; not in NMI context but for
- * console_panic_write.
+ * the only drain. Every wait for the transmitter is bounded. The screen reads the same ring, in its own time. Any CPU,
+ * interrupts off; not in NMI context but for console_panic_write.
  */
 #include "kernel/console.h"
+#include "arch/x86/cpu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/spinlock.h"
+#include "kernel/clock.h"
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
 #include "kernel/serial_line.h"
@@ -15,8 +17,12 @@
 #define RING_BYTES      65536u
 #define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
-#define STALL_POLLS     1000000u /* a read of a UART takes about 1 us; at 9600 baud a FIFO takes 17 ms */
-#define INTERRUPT_LOOPS 64u      /* a UART that never runs out of causes must not hold the CPU */
+#define STALL_POLLS     1000000u    /* a read of a UART takes about 1 us; at 9600 baud a FIFO takes 17 ms */
+#define INTERRUPT_LOOPS 64u         /* a UART that never runs out of causes must not hold the CPU */
+#define SHOW_BYTES      256u        /* of the ring that the screen takes in at a time */
+#define SHOW_NS         200000ull   /* so long is worked for the screen ... */
+#define SHOW_PAUSE_NS   1000000ull  /* ... and then others get their turn for so long */
+#define SHOW_EVERY_NS   40000000ull /* a screen that is up to date stays as it is for so long */
 
 static struct spinlock lock;
 static bool present, settled;
@@ -30,6 +36,11 @@ static bool interrupts;
 static char row[CONSOLE_ROW_BYTES]; /* "": there is none */
 static bool room_wanted;
 static void (*reader)(void);
+static struct screen screen; /* its driver is NULL: there is none */
+static u32 screen_tail;      /* so far has it read the ring */
+static bool show_asked;      /* atomic: console_show() will be called */
+static void (*show_notify)(void);
+static u64 show_next_tsc;
 _Static_assert(CONSOLE_GUEST_BYTES == RING_BYTES / 2, "the other half is the hypervisor's");
 
 static bool has_room(void)
@@ -100,6 +111,77 @@ bool console_set_reader(void (*function)(void))
     return interrupts;
 }
 
+/* ---- the screen ---- */
+
+static void take_in(u32 most)
+{
+    if (line.out_head - screen_tail > RING_BYTES)
+        screen_tail = line.out_head - RING_BYTES; /* it would have scrolled away */
+    for (; most && screen_tail != line.out_head; most--)
+        screen_put(&screen, ring[screen_tail++ % RING_BYTES]);
+}
+
+static void show_all(void)
+{
+    take_in(RING_BYTES);
+    while (screen_draw_row(&screen))
+        ;
+}
+
+/* Something has been written. With the lock. */
+static void note_written(void)
+{
+    if (!screen.draw)
+        return;
+    if (!show_notify)
+        show_all();
+    else if (!__atomic_exchange_n(&show_asked, true, __ATOMIC_SEQ_CST))
+        show_notify();
+}
+
+void console_add_screen(screen_draw draw)
+{
+    spin_lock(&lock);
+    screen_init(&screen, draw);
+    screen_tail = 0; /* all that the ring still has */
+    note_written();
+    spin_unlock(&lock);
+}
+
+void console_set_show(void (*notify)(void))
+{
+    spin_lock(&lock);
+    show_notify = notify;
+    note_written();
+    spin_unlock(&lock);
+}
+
+u64 console_show(u64 now)
+{
+    bool more = __atomic_load_n(&show_asked, __ATOMIC_SEQ_CST);
+
+    if (!more)
+        return UINT64_MAX;
+    if (now < show_next_tsc)
+        return show_next_tsc;
+    for (u64 until = now + clock_tsc_from_ns(SHOW_NS); more && now < until; now = cpu_tsc()) {
+        spin_lock(&lock);
+        take_in(SHOW_BYTES);
+        bool behind = screen_tail != line.out_head;
+        more = behind || screen.changed;
+        __atomic_store_n(&show_asked, more, __ATOMIC_SEQ_CST);
+        spin_unlock(&lock);
+        if (!behind) /* nobody else draws now: without the lock, since the page is slow memory */
+            screen_draw_row(&screen);
+    }
+    if (more)
+        return now + clock_tsc_from_ns(SHOW_PAUSE_NS);
+    show_next_tsc = now + clock_tsc_from_ns(SHOW_EVERY_NS);
+    return UINT64_MAX;
+}
+
+/* ---- writing ---- */
+
 static void append(const char *text, size_t length)
 {
     u32 at = line.out_head % RING_BYTES;
@@ -148,14 +230,29 @@ static void drain_wire(void)
         ;
 }
 
+/* The screen goes on, whatever the port does: what has waited longest makes room. */
+static void give_up_oldest(size_t length)
+{
+    u32 bytes = length < RING_BYTES ? (u32)length : RING_BYTES;
+
+    line.out_tail += bytes;
+    stalled_tail = line.out_tail;
+    if (present)
+        lost += bytes;
+}
+
 static void send(const char *text, size_t length)
 {
     while (length) {
         size_t room = RING_BYTES - (line.out_head - line.out_tail);
         size_t part = length < room ? length : room;
         if (!part && (!present || !drain_to(RING_BYTES - 1))) {
-            lost += length;
-            return;
+            if (!screen.draw) {
+                lost += length;
+                return;
+            }
+            give_up_oldest(length);
+            continue;
         }
         append(text, part);
         text += part;
@@ -179,7 +276,7 @@ static void say_what_was_lost(void)
 /* Without a port, text waits in the ring for one until it is settled that there is none. */
 static bool is_silent(void)
 {
-    return !present && settled;
+    return !present && settled && !screen.draw;
 }
 
 void console_write(const char *text, size_t length)
@@ -196,6 +293,7 @@ void console_write(const char *text, size_t length)
     send(text, length);
     if (UNLIKELY(row[0]))
         send(row, string_length(row));
+    note_written();
     spin_unlock(&lock);
 }
 
@@ -206,6 +304,7 @@ void console_write_raw(const char *text, size_t length)
     spin_lock(&lock);
     line_open = text[length - 1] != '\n';
     send(text, length);
+    note_written();
     spin_unlock(&lock);
 }
 
@@ -220,6 +319,7 @@ void console_set_row(const char *new_row, const char *now)
     (void)string_copy(row, sizeof row, new_row);
     now = now ? now : row;
     send(now, string_length(now));
+    note_written();
     spin_unlock(&lock);
 }
 
@@ -229,6 +329,7 @@ void console_end_row(void)
     if (row[0])
         send("\r\n", 2);
     row[0] = 0;
+    note_written();
     spin_unlock(&lock);
 }
 
@@ -239,7 +340,7 @@ u32 console_guest_bytes(void)
 
 bool console_has_room(void)
 {
-    if (is_silent())
+    if (!present)
         return true;
     spin_lock(&lock);
     bool room = has_room() || is_stalled();
@@ -274,16 +375,26 @@ void console_flush(void)
     spin_unlock(&lock);
 }
 
+static void panic_show(const char *text, size_t length, bool new_line)
+{
+    take_in(RING_BYTES);
+    if (new_line)
+        screen_put(&screen, '\n');
+    for (size_t i = 0; i < length; i++)
+        screen_put(&screen, (u8)text[i]);
+    show_all();
+}
+
 void console_panic_write(const char *text, size_t length)
 {
-    if (!present)
-        return;
     /* What was logged before comes out first; the lock's owner may be stopped for ever, so none is taken. */
     bool new_line = row[0];
     row[0] = 0;
-    if (drain_to(0) && (!new_line || serial_send_polled(line.port, (const u8 *)"\r\n", 2)) &&
+    if (present && drain_to(0) && (!new_line || serial_send_polled(line.port, (const u8 *)"\r\n", 2)) &&
         serial_send_polled(line.port, (const u8 *)text, length))
         drain_wire();
+    if (screen.draw)
+        panic_show(text, length, new_line);
 }
 
 int console_read(void)

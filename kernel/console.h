@@ -3,12 +3,13 @@
  * The serial console: a ring of bytes that the UART's transmit interrupt drains, so that nobody waits for 115200 baud.
  * Whole lines go in under one lock, so lines of different CPUs and VMs never mix. A port that stops taking bytes delays
  * the machine once, by about a second; until it takes some again, what finds no room in the ring is dropped and
- * counted.
+ * counted. Where the machine has a screen, it shows the same.
  */
 #ifndef ROOTLET_KERNEL_CONSOLE_H
 #define ROOTLET_KERNEL_CONSOLE_H
 
 #include "drivers/host/serial.h"
+#include "kernel/screen.h"
 
 /* Finds and sets up the host UART (COM1, polled); called once, first. Without one what is written waits in the ring. */
 void console_init(void);
@@ -22,6 +23,16 @@ bool console_move(enum serial_port port, bool as_it_is) MUST_CHECK;
 void console_settle(void);
 /* Switches from polling to the transmit interrupt; after the I/O APIC is up. */
 void console_enable_interrupts(void);
+/* From now on a screen shows what is written, too, and what has been. Before other CPUs are started. */
+COLD void console_add_screen(screen_draw draw);
+/*
+ * Whoever writes draws at once, until this names a function: then that is called, with the console's lock held, when
+ * console_show() is to be called. NULL: as at first. Boot CPU.
+ */
+COLD void console_set_show(void (*notify)(void));
+/* Draws for a short time. The time (TSC) to be called again by itself, or UINT64_MAX. Boot CPU, as work between guests.
+ */
+u64 console_show(u64 now_tsc);
 /* Appends `length` bytes, which end in a newline. Waits (polling the UART) only if the ring is full. */
 void console_write(const char *text, size_t length);
 /*

@@ -10,6 +10,7 @@
 #include "arch/x86/paging.h"
 #include "drivers/host/pci.h"
 #include "drivers/host/serial.h"
+#include "drivers/host/vga_text.h"
 #include "kernel/console.h"
 #include "kernel/lib/bits.h"
 #include "kernel/log.h"
@@ -167,4 +168,24 @@ u8 firmware_choose_console(const struct acpi_info *acpi, enum console_port wante
                  wanted == CONSOLE_SPCR ? "spcr" : "pci");
     console_settle();
     return irq;
+}
+
+/* ---- the screen ---- */
+
+static bool is_text(const struct boot_info *boot)
+{
+    const struct boot_screen *screen = &boot->screen;
+
+    /* A loader that says nothing has left the BIOS's text mode; on UEFI there may be a VGA that shows nothing. */
+    if (screen->kind == BOOT_SCREEN_UNKNOWN)
+        return !boot->regions_from_efi;
+    return screen->kind == BOOT_SCREEN_TEXT && screen->width == SCREEN_COLUMNS && screen->height == SCREEN_ROWS;
+}
+
+void firmware_choose_screen(const struct boot_info *boot)
+{
+    if (!is_text(boot) || !vga_text_init())
+        return;
+    log_info("screen kind=text columns=%u rows=%u", SCREEN_COLUMNS, SCREEN_ROWS);
+    console_add_screen(vga_text_draw);
 }

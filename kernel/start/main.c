@@ -17,6 +17,7 @@
 #include "kernel/start/life.h"
 #include "kernel/start/vms.h"
 #include "kernel/panic.h"
+#include "kernel/start/firmware.h"
 #include "kernel/start/host.h"
 #include "kernel/sched/sched.h"
 #include "kernel/start/selftest.h"
@@ -159,6 +160,7 @@ static void run_machines(enum trace_to trace)
     memory_set_between(sched_share_cpu);
     sched_set_work(vms_work);
     enter_root_everywhere();
+    console_set_show(sched_request_work);
     vms_start(&boot_info, &board_pc);
     sched_run();
     leave_root();
@@ -232,6 +234,7 @@ static void boot(u32 magic, u32 info_physical, struct host_options *options)
     }
     take_options(options);
     init_memory(info_physical, info_bytes);
+    firmware_choose_screen(&boot_info);
     log_info("image at=0x%lx bytes=%lu", virt_to_phys(image_start).raw, (u64)(image_end - image_start));
     if (host_init(&boot_info, options, &why) != STATUS_OK) {
         log_error("%s", why.text);

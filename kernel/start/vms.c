@@ -6,6 +6,7 @@
 #include "arch/x86/paging.h"
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
+#include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/format.h"
@@ -110,9 +111,10 @@ void vms_set_monitor(const struct host_options *options)
 
 u64 vms_work(u64 now)
 {
-    u64 life = life_work(now), monitor = monitor_work(now);
+    u64 next = console_show(now), life = life_work(now), monitor = monitor_work(now);
 
-    return life < monitor ? life : monitor;
+    next = life < next ? life : next;
+    return monitor < next ? monitor : next;
 }
 
 void vms_set_console_input(const char *name)
@@ -391,6 +393,7 @@ static void print_trace(enum trace_to to)
 void vms_report_and_free(enum trace_to trace)
 {
     monitor_end();
+    console_set_show(NULL);
     gdb_stub_flush();
     print_trace(trace);
     life_forget_all();

@@ -2,7 +2,8 @@
 /*
  * The console against a UART model: a FIFO of 16 bytes that empties when the test says so (or, if the console polls,
  * after a number of polls), and an edge-triggered transmit interrupt.
- * links: kernel/console.c kernel/serial_line.c kernel/lib/format.c kernel/lib/string.c
+ * links: kernel/console.c kernel/serial_line.c kernel/screen.c kernel/lib/format.c kernel/lib/string.c test/fake/cpu.c
+ * flags: -Itest/fake
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,9 @@
 
 #include "arch/x86/irq.h"
 #include "drivers/host/serial.h"
+#include "kernel/clock.h"
 #include "kernel/console.h"
+#include "test/fake/cpu.h"
 
 #define RING 65536u
 
@@ -125,6 +128,11 @@ void irq_set_handler(u8 vector, void (*h)(void))
     handler = h;
 }
 
+u64 clock_tsc_from_ns(u64 ns)
+{
+    return ns;
+}
+
 /* As the machine would: the FIFO runs empty, the interrupt comes. False once nothing more happens. */
 static bool interrupt(void)
 {
@@ -151,6 +159,8 @@ static int reset(void **state)
     uart.port = SERIAL_COM1;
     uart.present = true;
     handler = NULL;
+    console_set_show(NULL);
+    console_add_screen(NULL);
     console_init();
     while (console_read() >= 0)
         ;
@@ -445,6 +455,162 @@ static void a_port_found_later_gets_all(void **state)
     assert_wire("early\nlate\n");
 }
 
+/* ---- the screen ---- */
+
+static char page[SCREEN_ROWS][SCREEN_COLUMNS];
+static u32 draws, notes;
+
+static void draw(u32 row, u32 column, const u16 *cells, u32 count)
+{
+    draws++;
+    fake_cpu.tsc += 150000;
+    for (u32 i = 0; i < count; i++)
+        page[row][column + i] = (char)cells[i];
+}
+
+static void note(void)
+{
+    notes++;
+}
+
+/* The last row with text, and those above it, of which nothing else is asked here. */
+static bool screen_ends_with(const char *text)
+{
+    const char *end = text + strlen(text);
+    u32 row = SCREEN_ROWS;
+
+    while (row && !memcmp(page[row - 1], "        ", 8))
+        row--;
+    for (; row && end > text; row--) {
+        const char *begin = end;
+        while (begin > text && begin[-1] != '|')
+            begin--;
+        if (memcmp(page[row - 1], begin, (size_t)(end - begin)) || page[row - 1][end - begin] != ' ')
+            return false;
+        end = begin > text ? begin - 1 : text;
+    }
+    return end == text;
+}
+
+static void the_screen_shows_what_was_and_is_written(void **state)
+{
+    (void)state;
+    write_text("before\n");
+    console_add_screen(draw);
+    assert_true(screen_ends_with("before"));
+    write_text("after\n");
+    console_write_raw("$ ", 2);
+    assert_true(screen_ends_with("before|after|$"));
+    console_set_row("\rrow", NULL);
+    write_text("line\n");
+    assert_true(screen_ends_with("after|$|line|row"));
+    console_end_row();
+    uart.stuck = false;
+    console_panic_write("panic\n", 6);
+    assert_true(screen_ends_with("$|line|row|panic"));
+    assert_memory_equal(uart.wire + uart.sent - 6, "panic\n", 6);
+}
+
+/* While guests run no writer draws; the work does, in pieces, and leaves a screen alone that has just changed. */
+static void the_screen_is_drawn_by_work(void **state)
+{
+    static char text[4000];
+    u64 again;
+    u32 pieces = 1;
+
+    (void)state;
+    console_add_screen(draw);
+    console_set_show(note);
+    fake_cpu.tsc += 100000000;
+    assert_int_equal(console_show(fake_cpu.tsc), UINT64_MAX);
+    fake_cpu.tsc += 100000000;
+    draws = notes = 0;
+    memset(text, 'x', sizeof text);
+    for (u32 i = 9; i < sizeof text; i += 10)
+        text[i] = '\n';
+    console_write(text, sizeof text);
+    write_text("end\n");
+    assert_int_equal(draws, 0);
+    assert_int_equal(notes, 1);
+    while ((again = console_show(fake_cpu.tsc)) != UINT64_MAX) {
+        assert_int_equal(draws, 2 * pieces); /* 150 us each: the second one began before 200 us had passed */
+        assert_int_equal(again, fake_cpu.tsc + 1000000);
+        pieces++;
+    }
+    assert_int_equal(pieces, (SCREEN_ROWS + 1) / 2);
+    assert_true(screen_ends_with("xxxxxxxxx|xxxxxxxxx|end"));
+    assert_int_equal(notes, 1);
+    write_text("more\n");
+    assert_int_equal(notes, 2);
+    again = console_show(fake_cpu.tsc);
+    assert_int_equal(again, fake_cpu.tsc + 40000000);
+    assert_true(screen_ends_with("end"));
+    fake_cpu.tsc = again;
+    while (console_show(fake_cpu.tsc) != UINT64_MAX)
+        ;
+    assert_true(screen_ends_with("end|more"));
+    write_text("last\n");
+    console_set_show(NULL);
+    assert_true(screen_ends_with("more|last"));
+}
+
+static void the_screen_needs_no_uart(void **state)
+{
+    static char text[3 * RING + 1];
+
+    (void)state;
+    uart.present = false;
+    uart.asked = 0;
+    console_init();
+    write_text("early\n");
+    console_add_screen(draw);
+    console_settle();
+    assert_true(screen_ends_with("early"));
+    console_set_show(note);
+    memset(text, 'x', sizeof text);
+    for (u32 i = 0; i < 100; i++)
+        text[sizeof text - 1 - i * 20] = '\n';
+    console_write(text, sizeof text);
+    write_text("end\n");
+    assert_true(console_has_room());
+    assert_int_equal(console_waiting(console_position()), 0);
+    console_set_show(NULL);
+    assert_true(screen_ends_with("xxxxxxxxxxxxxxxxxxx|xxxxxxxxxxxxxxxxxxx|end"));
+    console_flush();
+    console_panic_write("panic\n", 6);
+    assert_true(screen_ends_with("end|panic"));
+    assert_int_equal(uart.sent, 0);
+    assert_int_equal(uart.asked, 0);
+}
+
+/* What a dead port has no room for is seen, and when it goes on it sends the newest. */
+static void the_screen_goes_on_beside_a_dead_transmitter(void **state)
+{
+    static char text[RING];
+    static const char lost[] = "rootlet: warn: console: 4 bytes were lost\n";
+
+    (void)state;
+    console_add_screen(draw);
+    memset(text, 't', sizeof text);
+    text[sizeof text - 1] = '\n';
+    uart.fifo = 1;
+    console_write(text, RING);
+    write_text("new\n");
+    assert_true(screen_ends_with("new"));
+    uart.asked = 0;
+    console_panic_write("panic\n", 6);
+    assert_true(screen_ends_with("new|panic"));
+    assert_in_range(uart.asked, 1, 10);
+    uart.stuck = false;
+    uart.fifo = 0;
+    console_flush();
+    write_text("alive\n");
+    console_flush();
+    assert_memory_equal(uart.wire, text + 4, RING - 4);
+    assert_memory_equal(uart.wire + RING - 4, "new\n", 4);
+    assert_memory_equal(uart.wire + RING, lost, strlen(lost));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, reset)
@@ -464,6 +630,10 @@ int main(void)
         T(without_a_uart_all_is_silent),
         T(a_dead_transmitter_ends_no_machine),
         T(a_port_found_later_gets_all),
+        T(the_screen_shows_what_was_and_is_written),
+        T(the_screen_is_drawn_by_work),
+        T(the_screen_needs_no_uart),
+        T(the_screen_goes_on_beside_a_dead_transmitter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

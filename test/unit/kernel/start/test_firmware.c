@@ -18,6 +18,7 @@
 #include "arch/x86/paging.h"
 #include "drivers/host/pci.h"
 #include "drivers/host/serial.h"
+#include "drivers/host/vga_text.h"
 #include "kernel/console.h"
 #include "kernel/start/firmware.h"
 #include "kernel/log.h"
@@ -41,6 +42,11 @@ static struct {
     bool com1, answers, settled, as_it_is, memory_wide;
     enum serial_port moved;
 } console;
+static struct {
+    bool text_works;
+    u32 text_asked;
+    screen_draw draw;
+} screen;
 
 static struct function *selected(void)
 {
@@ -146,6 +152,25 @@ void console_settle(void)
     console.settled = true;
 }
 
+bool vga_text_init(void)
+{
+    screen.text_asked++;
+    return screen.text_works;
+}
+
+void vga_text_draw(u32 row, u32 column, const u16 *cells, u32 count)
+{
+    (void)row;
+    (void)column;
+    (void)cells;
+    (void)count;
+}
+
+void console_add_screen(screen_draw draw)
+{
+    screen.draw = draw;
+}
+
 static int reset(void **state)
 {
     (void)state;
@@ -154,6 +179,7 @@ static int reset(void **state)
     said[0] = 0;
     acpi = (struct acpi_info){0};
     memset(&console, 0, sizeof console);
+    memset(&screen, 0, sizeof screen);
     memset(iommu_registers, 0, sizeof iommu_registers);
     add(AT(0, 0, 0), 0x060000, 6, 0); /* the host bridge */
     return 0;
@@ -324,6 +350,37 @@ static void a_pci_card_at_ports_and_in_memory(void **state)
     assert_int_equal(functions[1].registers[1], PCI_COMMAND_PORTS | PCI_COMMAND_MEMORY);
 }
 
+static screen_draw chosen(struct boot_screen left, bool efi)
+{
+    static struct boot_info boot;
+
+    boot.screen = left;
+    boot.regions_from_efi = efi;
+    screen.draw = NULL;
+    screen.text_asked = 0;
+    firmware_choose_screen(&boot);
+    return screen.draw;
+}
+
+static void text_screens(void **state)
+{
+    const struct boot_screen text = {.kind = BOOT_SCREEN_TEXT, .address = 0xb8000, .width = 80, .height = 25};
+    struct boot_screen wide = text;
+
+    (void)state;
+    wide.width = 132;
+    screen.text_works = true;
+    assert_ptr_equal(chosen(text, false), vga_text_draw);
+    assert_non_null(strstr(said, "screen kind=text columns=80 rows=25\n"));
+    assert_ptr_equal(chosen((struct boot_screen){0}, false), vga_text_draw); /* the loader says nothing */
+    assert_null(chosen((struct boot_screen){0}, true));
+    assert_null(chosen(wide, false));
+    assert_null(chosen((struct boot_screen){.kind = BOOT_SCREEN_PALETTE}, false));
+    assert_int_equal(screen.text_asked, 0);
+    screen.text_works = false;
+    assert_null(chosen(text, false));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, reset)
@@ -339,6 +396,7 @@ int main(void)
         T(com1_stays_unless_another_is_wanted),
         T(the_spcr_port_in_memory),
         T(a_pci_card_at_ports_and_in_memory),
+        T(text_screens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
