@@ -29,7 +29,8 @@ $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.ex
 
 # What serves whoever sits at the console, snapshots among it, is counted apart, too, likewise: .monitor.
 MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c kernel/vm/snapshot.c kernel/vm/layer.c \
-	vmx/cow.c vmx/state.c kernel/screen.c drivers/host/vga_text.c
+	vmx/cow.c vmx/state.c kernel/screen.c drivers/host/vga_text.c \
+	kernel/keys.c drivers/host/keyboard.c
 $(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
 
 # So are hypervisors as guests: .nested.

@@ -31,8 +31,8 @@ static u32 stalled_tail;
 static u64 lost; /* bytes dropped since the last note of it */
 static u8 ring[RING_BYTES], input[INPUT_BYTES];
 static struct serial_line line = {SERIAL_COM1, RING_BYTES, INPUT_BYTES, ring, input, 0, 0, 0, 0};
-static bool line_open; /* raw bytes have gone out since the last newline */
-static bool interrupts;
+static bool line_open;              /* raw bytes have gone out since the last newline */
+static bool typing;                 /* there is an interrupt that brings what was typed */
 static char row[CONSOLE_ROW_BYTES]; /* "": there is none */
 static bool room_wanted;
 static void (*reader)(void);
@@ -101,14 +101,14 @@ void console_enable_interrupts(void)
     irq_set_handler(IRQ_VECTOR_SERIAL, handle_interrupt);
     spin_lock(&lock);
     serial_set_interrupts(line.port, true, true);
-    interrupts = true;
+    typing = true;
     spin_unlock(&lock);
 }
 
 bool console_set_reader(void (*function)(void))
 {
     __atomic_store_n(&reader, function, __ATOMIC_RELEASE);
-    return interrupts;
+    return typing;
 }
 
 /* ---- the screen ---- */
@@ -397,10 +397,25 @@ void console_panic_write(const char *text, size_t length)
         panic_show(text, length, new_line);
 }
 
+void console_enable_typing(void)
+{
+    typing = true;
+}
+
+void console_type(const char *bytes, u32 count)
+{
+    void (*notify)(void) = __atomic_load_n(&reader, __ATOMIC_ACQUIRE);
+
+    spin_lock(&lock);
+    for (u32 i = 0; i < count && line.in_head - line.in_tail < INPUT_BYTES; i++)
+        input[line.in_head++ % INPUT_BYTES] = (u8)bytes[i];
+    spin_unlock(&lock);
+    if (notify)
+        notify();
+}
+
 int console_read(void)
 {
-    if (!present)
-        return -1;
     spin_lock(&lock);
     int byte = serial_line_take(&line);
     spin_unlock(&lock);

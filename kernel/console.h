@@ -69,10 +69,14 @@ u64 console_send_time_ns(u32 bytes);
 void console_flush(void);
 /* For panic: takes no lock that another CPU may hold for ever, then writes directly. */
 void console_panic_write(const char *text, size_t length);
+/* Something else than the serial port can type. */
+COLD void console_enable_typing(void);
+/* Its interrupt has this, for whoever reads; what finds no room is lost. */
+void console_type(const char *bytes, u32 count);
 /* The next byte that was typed, or -1. */
 int console_read(void);
-/* Called by the serial interrupt, with no lock held, when bytes can be read, or there is room that was asked for; NULL:
- * nobody reads. False: no interrupt. */
+/* Called by an interrupt, with no lock held, when bytes can be read, or there is room that was asked for; NULL:
+ * nobody reads. False: no interrupt, so that nobody can type. */
 bool console_set_reader(void (*reader)(void));
 
 #endif

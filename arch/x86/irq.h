@@ -14,6 +14,7 @@
 #define IRQ_VECTOR_SERIAL   0xf2u
 #define IRQ_VECTOR_POSTED   0xf3u /* the CPU takes it itself in a guest with posted interrupts */
 #define IRQ_VECTOR_COM2     0xf4u
+#define IRQ_VECTOR_KEYBOARD 0xf5u
 #define IRQ_VECTOR_SPURIOUS 0xffu
 
 /* Precondition: vector >= 32. Set before the first interrupt can come; NULL counts it as unexpected again. */

@@ -24,6 +24,7 @@
 #include "drivers/host/serial.h"
 #include "kernel/clock.h"
 #include "kernel/console.h"
+#include "kernel/keys.h"
 #include "kernel/start/firmware.h"
 #include "kernel/log.h"
 #include "kernel/sched/sched.h"
@@ -119,6 +120,10 @@ static void start_console_interrupt(u8 irq)
         console_enable_interrupts();
     else
         log_warn("no I/O APIC pin for the serial interrupt: the console is polled");
+    if (keys_init()) {
+        console_enable_typing();
+        log_info("keyboard kind=ps2 layout=us");
+    }
 }
 
 enum status host_init(const struct boot_info *boot, const struct host_options *options, struct refusal *why)

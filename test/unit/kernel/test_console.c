@@ -583,6 +583,36 @@ static void the_screen_needs_no_uart(void **state)
     assert_int_equal(uart.asked, 0);
 }
 
+/* What keys send is read as what arrives at the port is, also without one. */
+static void keys_type(void **state)
+{
+    static char flood[5000];
+
+    (void)state;
+    uart.present = false;
+    console_init();
+    console_settle();
+    console_enable_typing();
+    calls = 0;
+    assert_true(console_set_reader(NULL));
+    console_type("\x1d"
+                 "ab",
+                 3);
+    assert_int_equal(console_read(), 0x1d);
+    assert_int_equal(console_read(), 'a');
+    assert_int_equal(console_read(), 'b');
+    assert_int_equal(console_read(), -1);
+    console_type(flood, sizeof flood);
+    for (u32 kept = 0; kept < 4096; kept++)
+        assert_int_equal(console_read(), 0);
+    assert_int_equal(console_read(), -1);
+    assert_true(console_set_reader(reader));
+    console_type("x", 1);
+    assert_int_equal(calls, 1);
+    assert_int_equal(console_read(), -1);
+    console_set_reader(NULL);
+}
+
 /* What a dead port has no room for is seen, and when it goes on it sends the newest. */
 static void the_screen_goes_on_beside_a_dead_transmitter(void **state)
 {
@@ -633,6 +663,7 @@ int main(void)
         T(the_screen_shows_what_was_and_is_written),
         T(the_screen_is_drawn_by_work),
         T(the_screen_needs_no_uart),
+        T(keys_type),
         T(the_screen_goes_on_beside_a_dead_transmitter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,6 +47,7 @@ static struct machine {
     bool no_tables, remapping, no_lapic, no_ioapic, no_pin, no_hpet;
     u64 cpuid_hz, hpet_hz, pm_hz, pit_hz;
     u8 console_irq;
+    bool keyboard, typing;
 } machine;
 
 static char said[2000], steps[200];
@@ -277,6 +278,16 @@ bool irq_route_isa(u8 irq, u8 vector)
     return !machine.no_pin;
 }
 
+bool keys_init(void)
+{
+    return machine.keyboard;
+}
+
+void console_enable_typing(void)
+{
+    machine.typing = true;
+}
+
 void console_enable_interrupts(void)
 {
     step("interrupts");
@@ -427,6 +438,18 @@ static void test_a_console_without_interrupt_is_polled(void **state)
     assert_said("the console is polled");
 }
 
+static void test_a_keyboard_may_type(void **state)
+{
+    (void)state;
+    assert_int_equal(come_up(), STATUS_OK);
+    assert_false(machine.typing);
+    machine.keyboard = true;
+    machine.no_pin = true; /* the serial port's: they are independent */
+    assert_int_equal(come_up(), STATUS_OK);
+    assert_true(machine.typing);
+    assert_said("keyboard kind=ps2 layout=us");
+}
+
 static void test_interrupt_remapping_blocks_before_the_io_apic(void **state)
 {
     (void)state;
@@ -497,6 +520,7 @@ int main(void)
         cmocka_unit_test_setup(test_ids_that_need_x2apic, start),
         cmocka_unit_test_setup(test_what_is_done_without, start),
         cmocka_unit_test_setup(test_a_console_without_interrupt_is_polled, start),
+        cmocka_unit_test_setup(test_a_keyboard_may_type, start),
         cmocka_unit_test_setup(test_interrupt_remapping_blocks_before_the_io_apic, start),
         cmocka_unit_test_setup(test_other_cpus, start),
         cmocka_unit_test_setup(test_sibling_threads, start),
