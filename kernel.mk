@@ -30,7 +30,7 @@ $(EXPLAIN_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.ex
 # What serves whoever sits at the console, snapshots among it, is counted apart, too, likewise: .monitor.
 MONITOR_C := $(wildcard kernel/monitor/*.c) vmx/report/look.c kernel/vm/snapshot.c kernel/vm/layer.c \
 	vmx/cow.c vmx/state.c kernel/screen.c drivers/host/vga_text.c \
-	kernel/keys.c drivers/host/keyboard.c
+	kernel/keys.c drivers/host/keyboard.c drivers/host/framebuffer.c
 $(MONITOR_C:%.c=build/%.c.o): FINISH = && $(OBJCOPY) --prefix-alloc-sections=.monitor $@
 
 # So are hypervisors as guests: .nested.
@@ -61,6 +61,14 @@ build/kernel/vm/dsdt.aml: kernel/vm/dsdt.asl
 	iasl -p $(@:.aml=) $< >$@.log || { cat $@.log; exit 1; }
 
 build/kernel/vm/dsdt.asm.o: build/kernel/vm/dsdt.aml
+
+# The framebuffer's glyphs.
+FONT ?= /usr/share/grub/ascii.pf2
+build/drivers/host/font.bin: tools/font $(FONT)
+	@mkdir -p $(@D)
+	tools/font $(FONT) $@
+
+build/drivers/host/font.asm.o: build/drivers/host/font.bin
 
 .SECONDARY: $(patsubst %.c,build/%.inc,$(wildcard arch/x86/offsets.c vmx/offsets.c))
 

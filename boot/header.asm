@@ -1,7 +1,8 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; The multiboot2 header: what GRUB must hand over. One header serves BIOS and UEFI: without the "EFI boot services" tag
 ; GRUB leaves boot services itself and enters boot_entry in 32-bit protected mode on both.
-; There is no framebuffer tag on purpose: it makes GRUB switch the video mode, which Bochs does not survive.
+; There is no framebuffer tag on purpose: it makes GRUB for the BIOS leave the text mode, which Bochs does not survive.
+; GRUB for UEFI hands over a framebuffer without it, if grub.cfg has loaded a driver (tools/mkiso).
 ; Multiboot2 Specification 2.0, section 3.1 "OS image format".
 MAGIC           equ 0xe85250d6
 ARCHITECTURE    equ 0                   ; i386 protected mode

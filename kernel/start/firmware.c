@@ -8,11 +8,13 @@
  */
 #include "kernel/start/firmware.h"
 #include "arch/x86/paging.h"
+#include "drivers/host/framebuffer.h"
 #include "drivers/host/pci.h"
 #include "drivers/host/serial.h"
 #include "drivers/host/vga_text.h"
 #include "kernel/console.h"
 #include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
 #include "kernel/log.h"
 
 #define IOMMU_BYTES 4096u
@@ -182,10 +184,35 @@ static bool is_text(const struct boot_info *boot)
     return screen->kind == BOOT_SCREEN_TEXT && screen->width == SCREEN_COLUMNS && screen->height == SCREEN_ROWS;
 }
 
-void firmware_choose_screen(const struct boot_info *boot)
+static void use_text(void)
 {
-    if (!is_text(boot) || !vga_text_init())
+    if (!vga_text_init())
         return;
     log_info("screen kind=text columns=%u rows=%u", SCREEN_COLUMNS, SCREEN_ROWS);
     console_add_screen(vga_text_draw);
+}
+
+static void use_pixels(const struct boot_screen *screen)
+{
+    struct framebuffer f = {.address = hpa(screen->address),
+                            .row_bytes = screen->row_bytes,
+                            .width = screen->width,
+                            .height = screen->height,
+                            .pixel_bits = screen->pixel_bits};
+
+    memcpy(f.shift, screen->shift, sizeof f.shift);
+    memcpy(f.bits, screen->bits, sizeof f.bits);
+    bool works = screen->kind == BOOT_SCREEN_RGB && framebuffer_init(&f);
+    log_info("screen kind=framebuffer at=0x%lx width=%u height=%u bits=%u used=%s", screen->address, screen->width,
+             screen->height, screen->pixel_bits, works ? "yes" : "no");
+    if (works)
+        console_add_screen(framebuffer_draw);
+}
+
+void firmware_choose_screen(const struct boot_info *boot)
+{
+    if (is_text(boot))
+        use_text();
+    else if (boot->screen.kind == BOOT_SCREEN_RGB || boot->screen.kind == BOOT_SCREEN_PALETTE)
+        use_pixels(&boot->screen);
 }

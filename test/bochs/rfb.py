@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The keyboard of a machine in Bochs: its display is a VNC server. RFC 6143, "The Remote Framebuffer Protocol"."""
+import contextlib
 import os
 import re
 import socket
 import struct
+import threading
 import time
 
 NAMED = {"Return": 0xFF0D, "BackSpace": 0xFF08, "Left": 0xFF51, "Up": 0xFF52, "Right": 0xFF53, "Home": 0xFF50,
@@ -49,6 +51,7 @@ class Keyboard:
         self.socket.sendall(b"\x01")
         size = struct.unpack(">20xI", self.receive(24))[0]
         self.receive(size)
+        threading.Thread(target=self.forget, daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -61,6 +64,13 @@ class Keyboard:
             assert part, "Bochs has closed the connection"
             data += part
         return data
+
+    def forget(self):
+        """What Bochs draws: it waits for a client that does not read."""
+        with contextlib.suppress(OSError):
+            self.socket.settimeout(None)
+            while self.socket.recv(65536):
+                pass
 
     def event(self, key, down):
         self.socket.sendall(struct.pack(">BBxxI", 4, down, NAMED[key] if key in NAMED else ord(key)))

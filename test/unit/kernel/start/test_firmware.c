@@ -16,6 +16,7 @@
 
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
+#include "drivers/host/framebuffer.h"
 #include "drivers/host/pci.h"
 #include "drivers/host/serial.h"
 #include "drivers/host/vga_text.h"
@@ -43,7 +44,8 @@ static struct {
     enum serial_port moved;
 } console;
 static struct {
-    bool text_works;
+    bool text_works, pixels_work;
+    struct framebuffer framebuffer;
     u32 text_asked;
     screen_draw draw;
 } screen;
@@ -164,6 +166,17 @@ void vga_text_draw(u32 row, u32 column, const u16 *cells, u32 count)
     (void)column;
     (void)cells;
     (void)count;
+}
+
+bool framebuffer_init(const struct framebuffer *framebuffer)
+{
+    screen.framebuffer = *framebuffer;
+    return screen.pixels_work;
+}
+
+void framebuffer_draw(u32 row, u32 column, const u16 *cells, u32 count)
+{
+    vga_text_draw(row, column, cells, count);
 }
 
 void console_add_screen(screen_draw draw)
@@ -381,6 +394,36 @@ static void text_screens(void **state)
     assert_null(chosen(text, false));
 }
 
+static void framebuffers(void **state)
+{
+    struct boot_screen left = {
+        .kind = BOOT_SCREEN_RGB,
+        .address = 0x4000000000,
+        .row_bytes = 8192,
+        .width = 1920,
+        .height = 1080,
+        .pixel_bits = 32,
+        .shift = {16, 8, 0},
+        .bits = {8,  8, 8}
+    };
+
+    (void)state;
+    assert_null(chosen(left, true));
+    assert_non_null(strstr(said, "screen kind=framebuffer at=0x4000000000 width=1920 height=1080 bits=32 used=no\n"));
+    screen.pixels_work = true;
+    assert_ptr_equal(chosen(left, true), framebuffer_draw);
+    assert_ptr_equal(chosen(left, false), framebuffer_draw);
+    assert_int_equal(screen.framebuffer.address.raw, 0x4000000000);
+    assert_int_equal(screen.framebuffer.row_bytes, 8192);
+    assert_int_equal(screen.framebuffer.width, 1920);
+    assert_int_equal(screen.framebuffer.height, 1080);
+    assert_memory_equal(screen.framebuffer.shift, left.shift, 3);
+    assert_memory_equal(screen.framebuffer.bits, left.bits, 3);
+    left.kind = BOOT_SCREEN_PALETTE;
+    assert_null(chosen(left, true));
+    assert_int_equal(screen.text_asked, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, reset)
@@ -397,6 +440,7 @@ int main(void)
         T(the_spcr_port_in_memory),
         T(a_pci_card_at_ports_and_in_memory),
         T(text_screens),
+        T(framebuffers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
