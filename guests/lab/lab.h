@@ -136,8 +136,11 @@ extern struct region lab_vmxon_region, lab_vmcs;
 void lab_prepare(void);
 /* Enters and says how that ended. */
 u32 lab_try(struct registers *inner, u32 how);
-/* Each typical mistake, what the CPU says of it, and whether that is what the SDM says; returns how many are not so. */
-u32 lab_mistakes(void);
+/*
+ * Each typical mistake, what the CPU says of it, and whether that is what the SDM says; returns how many are not so.
+ * One of them needs an inner guest that was launched.
+ */
+u32 lab_mistakes(bool with_launch);
 /* Those with the instructions before and after VMXON, which *begins* VMX operation. */
 void lab_mistakes_before_vmxon(void);
 
