@@ -48,6 +48,8 @@ static void test_defaults(void **state)
     assert_int_equal(spec.limit_ms, VM_LIMIT_NONE);
     assert_int_equal(spec.dump, VM_DUMP_NONE);
     assert_false(spec.stealth);
+    assert_false(spec.nested);
+    assert_true(spec.explain);
     assert_int_equal(spec.apicv, VM_APICV_AUTO);
     assert_int_equal(spec.restart, VM_RESTART_NEVER);
     assert_int_equal(spec.restarts, 0);
@@ -163,6 +165,9 @@ static void test_every_key(void **state)
     assert_true(spec.stealth);
     assert_int_equal(spec.apicv, VM_APICV_ON);
     assert_string_equal(spec.guest_command_line, "console=ttyS0 vm=x  y ");
+    accept("vm=a nested=on explain=off");
+    assert_true(spec.nested);
+    assert_false(spec.explain);
     accept("vm=a kind=flat16 dump=regs stealth=off apicv=off");
     assert_int_equal(spec.kind, IMAGE_FLAT16);
     assert_int_equal(spec.dump, VM_DUMP_REGS);
@@ -262,6 +267,8 @@ static void test_ranges(void **state)
         {"vm=a affinity=0-64",                  "affinity= takes"                                              },
         {"vm=a dump=all",                       "dump= takes none, regs, screen or vmcs"                       },
         {"vm=a stealth=yes",                    "stealth= takes on or off"                                     },
+        {"vm=a nested=yes",                     "nested= takes on or off"                                      },
+        {"vm=a explain=",                       "explain= takes on or off"                                     },
         {"vm=a stealth=",                       "stealth= takes on or off"                                     },
         {"vm=a apicv=yes",                      "apicv= takes auto, on or off"                                 },
         {"vm=a kind=multiboot3",                "kind= takes auto, flat16, multiboot, multiboot2, linux or pvh"},
