@@ -78,8 +78,15 @@ static enum emulate_outcome check(void *context, enum decode_segment segment, u6
 static enum emulate_outcome raise_exception(void *context, u8 vector)
 {
     struct memory *m = context;
-    REQUIRE(vector == 13 && m->accesses == 0);
+    bool divides = m->insn->operation == DECODE_DIV || m->insn->operation == DECODE_IDIV;
+    REQUIRE(divides ? vector == 0 : vector == 13 && m->accesses == 0);
     return EMULATE_FAULT;
+}
+
+static bool has_count(void *context)
+{
+    struct memory *m = context;
+    return next_random(&m->seed) & 1;
 }
 
 static u64 cr0(void *context)
@@ -126,9 +133,19 @@ static void write_vector(void *context, u8 index, bool vex, const u64 value[4])
 
 static void execute(const struct decode_insn *insn, u64 seed, unsigned failing, unsigned refused)
 {
-    static const struct emulate_calls calls = {read_memory,     write_memory, check,       segment_base,
-                                               raise_exception, cr0,          stack_width, check_branch,
-                                               check_vector,    read_vector,  write_vector};
+    static const struct emulate_calls calls = {.read = read_memory,
+                                               .write = write_memory,
+                                               .check = check,
+                                               .segment_base = segment_base,
+                                               .raise = raise_exception,
+                                               .cr0 = cr0,
+                                               .stack_width = stack_width,
+                                               .has_tzcnt = has_count,
+                                               .has_lzcnt = has_count,
+                                               .check_branch = check_branch,
+                                               .check_vector = check_vector,
+                                               .read_vector = read_vector,
+                                               .write_vector = write_vector};
     struct memory m = {insn, seed, 0, failing, 0, refused};
     u64 gpr[16], before[16];
     u64 rflags = 2 | (next_random(&seed) & 0xcd5);
@@ -140,7 +157,7 @@ static void execute(const struct decode_insn *insn, u64 seed, unsigned failing, 
     for (unsigned i = 0; i < 16; i++)
         before[i] = gpr[i] = next_random(&seed);
     enum emulate_outcome outcome = emulate_instruction(&env, insn, &advance);
-    REQUIRE(m.accesses <= (insn->width > 16 ? 4 : 2));
+    REQUIRE(m.accesses <= (insn->width > 16 || insn->operation == DECODE_CMPXCHG_PAIR ? 4 : 2));
     REQUIRE((rflags ^ rflags_before) & ~0x8d5ull ? false : true);
     if (outcome == EMULATE_JUMP)
         REQUIRE(insn->operation == DECODE_CALL || insn->operation == DECODE_JMP || insn->operation == DECODE_RET);
