@@ -162,6 +162,8 @@ static void run_machines(enum trace_to trace)
     enter_root_everywhere();
     console_set_show(sched_request_work);
     vms_start(&boot_info, &board_pc);
+    console_set_show(NULL); /* what has been said is drawn before guests share the CPU */
+    console_set_show(sched_request_work);
     sched_run();
     leave_root();
     while (__atomic_load_n(&cpus_left, __ATOMIC_SEQ_CST) < smp_cpu_count())
