@@ -114,8 +114,7 @@ static void test_unsupported_is_refused(void **state)
     assert_int_equal(decode(DECODE_64, BYTES(0xff, 0x18)), STATUS_UNSUPPORTED);             /* call far [rax] */
     assert_int_equal(decode(DECODE_64, BYTES(0xff, 0xe0)), STATUS_UNSUPPORTED);             /* jmp rax */
     assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0xa0)), STATUS_UNSUPPORTED);             /* push fs */
-    assert_int_equal(decode(DECODE_64, BYTES(0xf7, 0x20)), STATUS_UNSUPPORTED);             /* mul [rax] */
-    assert_int_equal(decode(DECODE_64, BYTES(0xc1, 0x20, 1)), STATUS_UNSUPPORTED);          /* shl [rax], 1 */
+    assert_int_equal(decode(DECODE_64, BYTES(0xd8, 0x00)), STATUS_UNSUPPORTED);             /* fadd [rax] */
     assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0x6f, 0x00)), STATUS_UNSUPPORTED);       /* movq mm0, [rax] */
     assert_int_equal(decode(DECODE_64, BYTES(0x0f, 0x10, 0xc1)), STATUS_UNSUPPORTED);       /* movups xmm0, xmm1 */
     assert_int_equal(decode(DECODE_64, BYTES(0xc5, 0xf8, 0x58, 0x00)), STATUS_UNSUPPORTED); /* vaddps */

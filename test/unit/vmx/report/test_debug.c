@@ -51,6 +51,18 @@ void vmx_load(struct vmx_vcpu *v)
     assert_ptr_equal(v, &bench.v);
 }
 
+hpa_t vmx_open(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v, &bench.v);
+    return hpa(0);
+}
+
+void vmx_close(struct vmx_vcpu *v, hpa_t previous)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_int_equal(previous.raw, 0);
+}
+
 /* As vcpu.c, of what is looked at here. */
 void virt_vcpu_detach(struct vcpu *vcpu)
 {
