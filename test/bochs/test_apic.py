@@ -57,11 +57,15 @@ def check_apic(run, names):
     run.check_good_end()
 
 
+# Bochs 3.0 sometimes repeats an interrupt for ever where it delivers by itself (docs/running.md, quirk
+# virtual-interrupts): once in a dozen runs of the second of these.
+@pytest.mark.engine_fault
 def test_all_vcpu_counts(boot):
     """By the CPU, with posted interrupts where it has them."""
     check_apic(boot(BY_THE_CPU, cpus=2, limit=300), ("one", "two", "four"))
 
 
+@pytest.mark.engine_fault
 def test_without_posted_interrupts(boot):
     check_apic(boot(f"{PAIR} apicv=on{NO_HALT}\n", "vmx.disable=posted-interrupts", cpus=2, limit=300), ("two",))
 
