@@ -26,6 +26,16 @@ static void put(struct sink *s, char c)
         s->buffer[s->used++] = c;
 }
 
+static void put_text(struct sink *s, const char *text, size_t length)
+{
+    size_t room = s->size > s->used + 1 ? s->size - s->used - 1 : 0;
+    size_t n = length < room ? length : room;
+
+    if (n)
+        memcpy(s->buffer + s->used, text, n);
+    s->used += n;
+}
+
 static void put_padded(struct sink *s, const struct spec *f, const char *prefix, const char *text, size_t length)
 {
     size_t prefix_length = string_length(prefix);
@@ -34,12 +44,10 @@ static void put_padded(struct sink *s, const struct spec *f, const char *prefix,
 
     for (size_t i = 0; !f->left && !f->zero && i < pad; i++)
         put(s, ' ');
-    for (size_t i = 0; i < prefix_length; i++)
-        put(s, prefix[i]);
+    put_text(s, prefix, prefix_length);
     for (size_t i = 0; !f->left && f->zero && i < pad; i++)
         put(s, '0');
-    for (size_t i = 0; i < length; i++)
-        put(s, text[i]);
+    put_text(s, text, length);
     for (size_t i = 0; f->left && i < pad; i++)
         put(s, ' ');
 }

@@ -14,7 +14,7 @@ void *memset(void *to, int value, size_t bytes);
 int memcmp(const void *a, const void *b, size_t bytes);
 
 /*
- * For what may be many megabytes: memcpy and memset in pieces of 64 KiB. After each, what memory_set_between() gave is
+ * For what may be many megabytes: memcpy and memset in pieces of 4 KiB. After each, what memory_set_between() gave is
  * called, so that whoever has time for nothing else meanwhile can give others a turn.
  */
 void memory_copy_long(void *to, const void *from, u64 bytes);

@@ -848,7 +848,7 @@ struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scr
 {
     static const struct vm_board board = {
         .device_bytes = device_bytes, .load = load, .attach = attach, .explain = explain, .ended = ended};
-    static const struct vm_watcher watcher = {paused, watched_vm_ended};
+    static const struct vm_watcher watcher = {.paused = paused, .ended = watched_vm_ended};
     struct load_request request = {.vm_name = spec->name};
     const struct vm_setup setup = {.spec = spec, .request = &request, .board = &board, .id = vm_count};
     struct refusal why;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VM-entry checker's words: rules, sections of the SDM, names of fields and bits, and how they are printed. Strings
- * of one kind stand in one block, each ended by a NUL, and are found by counting: no pointers, and all of it in the
- * section .explain. Pure. SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State".
+ * of one kind stand in one block, each ended by a NUL, and are found by counting (fields by their place): no pointers,
+ * and all of it in the section .explain. Pure. SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State".
  */
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
@@ -14,6 +14,8 @@
 #define DEFINE_CLASS(id, class, title)     class,
 #define DEFINE_NAME(name, c, w, a)         #name "\0"
 #define DEFINE_ENCODING(name, c, w, a)     c,
+#define DEFINE_SIZE(name, c, w, a)         char name[sizeof #name];
+#define DEFINE_PLACE(name, c, w, a)        offsetof(struct name_sizes, name),
 
 static const char rule_words[] EXPLAIN = CHECK_RULES(DEFINE_WORDS);
 static const u8 rule_sections[] EXPLAIN = {CHECK_RULES(DEFINE_SECTION)};
@@ -21,6 +23,12 @@ static const char section_titles[] EXPLAIN = CHECK_SECTIONS(DEFINE_TITLE);
 static const u8 section_classes[] EXPLAIN = {CHECK_SECTIONS(DEFINE_CLASS)};
 static const char field_names[] EXPLAIN = VMCS_FIELDS(DEFINE_NAME);
 static const u16 field_encodings[] EXPLAIN = {VMCS_FIELDS(DEFINE_ENCODING)};
+
+/* Where each name is: a dump has them all, and a failed entry's report holds up whoever shares its CPU. */
+struct name_sizes {
+    VMCS_FIELDS(DEFINE_SIZE)
+};
+static const u16 field_name_at[] EXPLAIN = {VMCS_FIELDS(DEFINE_PLACE)};
 
 static const char outcomes[] EXPLAIN = "VM entry should succeed\0"
                                        "VMfailValid, error 7 (VM entry with invalid control field(s))\0"
@@ -92,7 +100,7 @@ u32 check_field_bits(u32 row)
 
 const char *check_field_name(u32 row)
 {
-    return nth(field_names, row);
+    return field_names + field_name_at[row];
 }
 
 u32 check_rules(void)
@@ -130,30 +138,51 @@ static PRINTF(2, 3) void add(struct line *line, const char *format, ...)
     va_end(arguments);
 }
 
-/* The name of a bit in a list such as "0PE 1MP ", and its length; NULL if it has none. */
+/* The next bit of a list such as "0PE 1MP ", with its name and that one's length; what comes behind it. */
+static const char *next_bit(const char *names, u32 *bit, const char **name, int *length)
+{
+    *bit = 0;
+    while (*names >= '0' && *names <= '9')
+        *bit = *bit * 10 + (u32)(*names++ - '0');
+    *name = names;
+    while (*names++ != ' ')
+        ;
+    *length = (int)(names - 1 - *name);
+    return names;
+}
+
+/* The name of a bit in such a list, and its length; NULL if it has none. */
 static const char *find_bit(const char *names, u32 bit, int *length)
 {
+    const char *name;
+    u32 number;
+
     while (*names) {
-        u32 number = 0;
-        while (*names >= '0' && *names <= '9')
-            number = number * 10 + (u32)(*names++ - '0');
-        const char *name = names;
-        while (*names++ != ' ')
-            ;
-        *length = (int)(names - 1 - name);
+        names = next_bit(names, &number, &name, length);
         if (number == bit)
             return name;
     }
     return NULL;
 }
 
+/* VMX_GROUPS: it has no controls. */
+static u32 group_of(u32 row)
+{
+    u32 group = 0;
+
+    while (group < VMX_GROUPS && group_fields[group] != row)
+        group++;
+    return group;
+}
+
 static const char *find_control(u32 row, u32 bit, int *length)
 {
     size_t count;
     const struct vmx_control_row *rows = vmx_control_rows(&count);
+    u32 group = group_of(row);
 
-    for (size_t i = 0; i < count; i++) {
-        if (group_fields[rows[i].group] == row && rows[i].bit == BIT(bit)) {
+    for (size_t i = 0; group < VMX_GROUPS && i < count; i++) {
+        if (rows[i].group == group && rows[i].bit == BIT(bit)) {
             *length = (int)string_length(rows[i].name);
             return rows[i].name;
         }
@@ -176,13 +205,15 @@ static const char *name_of_bit(u32 row, u32 bit, int *length)
 }
 
 /* "PE NE PG": what is set and has a name. */
-static void add_set_bits(struct line *line, u32 row, u64 value)
+static void add_set_bits(struct line *line, u32 kind, u64 value)
 {
+    const char *name;
     int length;
+    u32 bit;
 
-    for (u32 bit = 0; bit < 32; bit++) {
-        const char *name = value >> bit & 1 ? name_of_bit(row, bit, &length) : NULL;
-        if (name)
+    for (const char *names = nth(bit_names, kind); *names;) {
+        names = next_bit(names, &bit, &name, &length);
+        if (value >> bit & 1)
             add(line, " %.*s", length, name);
     }
 }
@@ -199,7 +230,7 @@ static void add_decoded(struct line *line, u32 row, u64 value)
     if (kind == BITS_ACCESS)
         add(line, " type %u DPL %u", (u32)(value & 15), (u32)(value >> 5 & 3));
     if (kind != BITS_NONE)
-        add_set_bits(line, row, value);
+        add_set_bits(line, kind, value);
 }
 
 /* "bit 13 VMXE must be 1", "bits 63:32 must be 0": adjacent bits without names make one range. */
@@ -252,19 +283,13 @@ size_t check_format_value(u32 row, u64 value, u64 bits, char *buffer, size_t siz
 size_t check_format_names(u32 row, u64 value, char *buffer, size_t size)
 {
     struct line line = {buffer, size, 0};
-    const char *comma = "";
-    int length;
+    size_t count;
+    const struct vmx_control_row *rows = vmx_control_rows(&count);
+    u32 group = group_of(row);
 
-    if (kind_of(row) != BITS_NONE)
-        return check_format_value(row, value, 0, buffer, size);
-    add(&line, "%s", "");
-    for (u32 bit = 0; bit < 32; bit++) {
-        const char *name = value >> bit & 1 ? find_control(row, bit, &length) : NULL;
-        if (name) {
-            add(&line, "%s%.*s", comma, length, name);
-            comma = ", ";
-        }
-    }
+    for (size_t i = 0; group < VMX_GROUPS && i < count; i++)
+        if (rows[i].group == group && rows[i].bit & value)
+            add(&line, "%s%s", line.used ? ", " : "", rows[i].name);
     return line.used ? line.used : check_format_value(row, value, 0, buffer, size);
 }
 
