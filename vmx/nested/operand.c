@@ -3,8 +3,9 @@
  * See operand.h. The information's format is that of tables 27-9 to 27-14, which agree where they have the same field.
  */
 #include "vmx/nested/operand.h"
+#include "kernel/lib/bits.h"
 
-#define INFO_SCALE(info)        ((info)&3)
+#define INFO_SCALE(info)        bits_field(info, 1, 0)
 #define INFO_REGISTER(info)     ((info) >> 3 & 15)
 #define INFO_ADDRESS_SIZE(info) ((info) >> 7 & 7) /* 0: 16 bits, 1: 32, 2: 64 */
 #define INFO_IS_REGISTER        BIT(10)

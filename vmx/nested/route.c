@@ -4,6 +4,7 @@
  */
 #include "vmx/nested/route.h"
 #include "arch/x86/regs.h"
+#include "kernel/lib/bits.h"
 #include "vmx/controls.h"
 
 #define PROC2_ENCLS 0x00008000u
@@ -114,16 +115,16 @@ static const struct {
 } rows[] = {ROUTES(DEFINE_ROW)};
 
 /* SDM 3C 24.9.2 "Information for VM Exits Due to Vectored Events" */
-#define INTERRUPTION_VECTOR(info) ((info)&0xff)
+#define INTERRUPTION_VECTOR(info) ((u8)(info))
 #define INTERRUPTION_TYPE(info)   ((info) >> 8 & 7)
 #define TYPE_NMI                  2u
 
 /* SDM 3C 27.2.1 "Basic VM-Exit Information", tables of exit qualifications */
-#define CR_NUMBER(q)     ((q)&0xf)
+#define CR_NUMBER(q)     bits_field(q, 3, 0)
 #define CR_ACCESS(q)     ((q) >> 4 & 3)
 #define CR_LMSW_VALUE(q) ((q) >> 16 & 0xffff)
 enum cr_access { CR_MOV_TO, CR_MOV_FROM, CR_CLTS, CR_LMSW };
-#define IO_BYTES(q) (((u32)(q)&7) + 1)
+#define IO_BYTES(q) ((u32)bits_field(q, 2, 0) + 1)
 #define IO_PORT(q)  ((u32)((q) >> 16) & 0xffff)
 #define IO_PORTS    0x10000u
 

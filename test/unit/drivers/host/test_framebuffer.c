@@ -30,19 +30,20 @@ enum status paging_map_device(hpa_t base, u64 bytes, volatile void **out)
     return no_memory ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
-static const struct framebuffer good = {
+static const u8 shifts[3] = {16, 8, 0}, widths[3] = {8, 8, 8};
+static struct framebuffer good = {
     .address = {0x80000000},
     .row_bytes = 2704,
     .width = WIDTH,
     .height = HEIGHT,
     .pixel_bits = 32,
-    .shift = { 16, 8, 0},
-    .bits = {         8,  8, 8}
 };
 
 static int start(void **state)
 {
     (void)state;
+    memcpy(good.shift, shifts, sizeof shifts);
+    memcpy(good.bits, widths, sizeof widths);
     memset(memory, 0x55, sizeof memory);
     memset(font_glyphs, 0, sizeof font_glyphs);
     font_glyphs[('A' - ' ') * 16 + 3] = 0x81;
