@@ -17,7 +17,8 @@
 #define RING_BYTES      65536u
 #define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
-#define STALL_POLLS     1000000u    /* a read of a UART takes about 1 us; at 9600 baud a FIFO takes 17 ms */
+#define STALL_POLLS     10000u      /* a read of a UART takes about 1 us; a FIFO takes 1.4 ms */
+#define LAST_POLLS      1000000u    /* the last lines of a run or of a panic may wait longer for who reads them */
 #define INTERRUPT_LOOPS 64u         /* a UART that never runs out of causes must not hold the CPU */
 #define SHOW_BYTES      256u        /* of the ring that the screen takes in at a time */
 #define SHOW_NS         200000ull   /* so long is worked for the screen ... */
@@ -199,16 +200,16 @@ static bool is_stalled(void)
 }
 
 /*
- * Feeds the transmitter until at most `level` bytes wait. False if it stood still for STALL_POLLS reads of its status;
- * from then on it is asked once each time, until it moves.
+ * Feeds the transmitter until at most `level` bytes wait. False if it stood still for so many reads of its status; from
+ * then on it is asked once each time, until it moves.
  */
-static bool drain_to(u32 level)
+static bool drain_to(u32 level, u32 patience)
 {
     u32 polls = 0;
 
     while (line.out_head - line.out_tail > level) {
         u32 before = line.out_tail;
-        u32 limit = is_stalled() ? 1 : STALL_POLLS;
+        u32 limit = is_stalled() ? 1 : patience;
         serial_line_feed(&line);
         if (line.out_tail != before) {
             polls = 0;
@@ -224,9 +225,9 @@ static bool drain_to(u32 level)
 /* Until the last byte has left the wire. */
 static void drain_wire(void)
 {
-    if (!drain_to(0))
+    if (!drain_to(0, LAST_POLLS))
         return;
-    for (u32 polls = 0; polls < STALL_POLLS && !serial_is_idle(line.port); polls++)
+    for (u32 polls = 0; polls < LAST_POLLS && !serial_is_idle(line.port); polls++)
         ;
 }
 
@@ -246,7 +247,7 @@ static void send(const char *text, size_t length)
     while (length) {
         size_t room = RING_BYTES - (line.out_head - line.out_tail);
         size_t part = length < room ? length : room;
-        if (!part && (!present || !drain_to(RING_BYTES - 1))) {
+        if (!part && (!present || !drain_to(RING_BYTES - 1, STALL_POLLS))) {
             if (!screen.draw) {
                 lost += length;
                 return;
@@ -390,7 +391,7 @@ void console_panic_write(const char *text, size_t length)
     /* What was logged before comes out first; the lock's owner may be stopped for ever, so none is taken. */
     bool new_line = row[0];
     row[0] = 0;
-    if (present && drain_to(0) && (!new_line || serial_send_polled(line.port, (const u8 *)"\r\n", 2)) &&
+    if (present && drain_to(0, LAST_POLLS) && (!new_line || serial_send_polled(line.port, (const u8 *)"\r\n", 2)) &&
         serial_send_polled(line.port, (const u8 *)text, length))
         drain_wire();
     if (screen.draw)
