@@ -70,6 +70,11 @@ void console_init(void)
     settled = false;
 }
 
+bool console_is_screen_only(void)
+{
+    return !present && screen.draw;
+}
+
 bool console_is_there(void)
 {
     return present;

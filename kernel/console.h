@@ -14,6 +14,8 @@
 /* Finds and sets up the host UART (COM1, polled); called once, first. Without one what is written waits in the ring. */
 void console_init(void);
 bool console_is_there(void);
+/* Nothing but a screen shows what is written. */
+COLD bool console_is_screen_only(void);
 /*
  * Goes on at another port, polled, from what is in the ring on; `as_it_is`: speed and format are firmware's. False, and
  * nothing changed, if no UART answers there. Before console_settle and interrupts.

@@ -7,9 +7,11 @@
 #include "arch/x86/percpu.h"
 #include "arch/x86/smp.h"
 #include "boot/boot_info.h"
+#include "drivers/host/keyboard.h"
 #include "drivers/host/power.h"
 #include "kernel/start/board.h"
 #include "kernel/start/boot_memory.h"
+#include "kernel/clock.h"
 #include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/lib/string.h"
@@ -28,15 +30,31 @@ extern const u8 image_start[], image_end[];
 extern u64 boot_entry_tsc; /* TSC when GRUB jumped to us */
 void kernel_main(u32 magic, u32 info_physical);
 
+#define READ_NS 60000000000ull
+
 static struct boot_info boot_info;
 static u64 ram_bytes;
 static hpa_t ap_trampoline; /* a free frame below 640 KiB, kept from the allocator; 0: there is none */
 
+/* The last line. On a screen alone it would be gone before anybody has read what stands above. */
+static void end_log(bool well)
+{
+    bool stays = console_is_screen_only() && !vms_end_was_ordered();
+
+    if (stays)
+        log_info("any key, or a minute, ends this");
+    log_event("end status=%s", well ? "ok" : "fail");
+    console_flush();
+    while (keyboard_receive() >= 0)
+        ;
+    for (u64 until = cpu_tsc() + clock_tsc_from_ns(READ_NS); stays && cpu_tsc() < until && keyboard_receive() < 0;)
+        cpu_pause();
+}
+
 static NORETURN void end_with_failure(void)
 {
     vms_print_failed();
-    log_event("end status=fail");
-    console_flush();
+    end_log(false);
     power_off();
 }
 
@@ -271,8 +289,7 @@ void kernel_main(u32 magic, u32 info_physical)
     vms_set_debugger(&options);
     run_machines(options.trace);
     vms_print_failed();
-    log_event("end status=%s", vms_all_well() ? "ok" : "fail");
-    console_flush();
+    end_log(vms_all_well());
     if (vms_want_reboot())
         power_restart();
     power_off();

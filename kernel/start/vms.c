@@ -81,12 +81,18 @@ bool vms_all_well(void)
     return !__atomic_load_n(&failed, __ATOMIC_SEQ_CST);
 }
 
-static bool reboots;
+static bool ordered, reboots;
 
 static void end_machine(bool reboot)
 {
+    ordered = true;
     reboots = reboot;
     life_keep_up(false);
+}
+
+bool vms_end_was_ordered(void)
+{
+    return ordered;
 }
 
 bool vms_want_reboot(void)

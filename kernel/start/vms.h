@@ -16,10 +16,8 @@
 void vms_start(const struct boot_info *boot, const struct vm_board *board);
 /* console.input=: the VM of this name, which must be among those started next, gets what is typed; "": none. */
 void vms_set_console_input(const char *name);
-/* monitor=, monitor.key=, idle=: before the first VM. */
-void vms_set_monitor(const struct host_options *options);
-/* The monitor's reboot was the machine's end. */
-bool vms_want_reboot(void);
+/* The monitor's poweroff or reboot was the machine's end. */
+bool vms_end_was_ordered(void);
 /* monitor=, monitor.key=, idle=: before the first VM. */
 void vms_set_monitor(const struct host_options *options);
 /* The monitor's reboot was the machine's end. */

@@ -30,6 +30,7 @@ class Qmp:
             except OSError:
                 time.sleep(0.1)
         self.stream = self.socket.makefile("rw")
+        self.events = []
         self.wait("QMP")
         self.command("qmp_capabilities")
 
@@ -37,6 +38,7 @@ class Qmp:
         """The next message that has this key (with this value)."""
         for line in self.stream:
             message = json.loads(line)
+            self.events += [message["event"]] if "event" in message else []
             if key in message and value in (None, message[key]):
                 return message
         raise AssertionError(f"QEMU ended before {key} {value}")
@@ -45,6 +47,12 @@ class Qmp:
         self.stream.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
         self.stream.flush()
         return self.wait("return")
+
+    def press_until_it_ends(self):
+        """A key that types nothing: without a serial port the last screen stays until there is one."""
+        while "SHUTDOWN" not in self.events:
+            self.command("send-key", keys=[{"type": "qcode", "data": "shift"}])
+            time.sleep(1)
 
 
 def boot_uefi(folder, serial):
@@ -59,7 +67,7 @@ def boot_uefi(folder, serial):
     process = subprocess.Popen(command + ["-no-shutdown"], cwd=folder, stdout=subprocess.DEVNULL)
     try:
         qmp = Qmp(str(folder / "qmp"))
-        qmp.wait("event", "SHUTDOWN")
+        qmp.press_until_it_ends()
         qmp.command("screendump", filename=str(folder / "screen.ppm"))
     finally:
         process.kill()
