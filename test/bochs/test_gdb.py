@@ -151,11 +151,10 @@ def test_four_hardware_breakpoints_and_no_more():
     debugged.run.check_fail_end()
 
 
-@pytest.mark.parametrize("cpus", (1, 2))
-def test_a_vm_that_goes_back(cpus):
+def test_a_vm_that_goes_back():
     """Breakpoints stay, in whatever memory there is then, and in no snapshot; registers are those of the snapshot."""
     text = "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=3\n" + COMPUTE
-    with Debugged(text, "gdb=two", cpus=cpus) as debugged:
+    with Debugged(text, "gdb=two", cpus=2) as debugged:
         text = debugged.script("rewind.elf", "rewind.gdb")
     asked, back = "^Rootlet: a snapshot of the VM was asked for", "^Rootlet: the VM has gone back to a snapshot"
     check_order(text, asked, "SIGTRAP", "^asked in vain", asked, "SIGTRAP", "^snapshot", r"snapshot \(\)",

@@ -76,8 +76,8 @@ def test_on_each_way_of_the_cpu(boot):
 # ---- by the monitor ----
 
 def test_a_clone_is_instant():
-    """Of a VM with 256 MiB, which has written 30 MiB: soon there, and small, before it writes."""
-    lines = "build/guests/rewind.elf vm=big mem=256M cpus=2 -- restores=100000 pages=7000 mark=24301\n" \
+    """Of a VM with 256 MiB, which has written 8 MiB: soon there, and small, before it writes."""
+    lines = "build/guests/rewind.elf vm=big mem=256M cpus=2 -- restores=100000 pages=2000 mark=24301\n" \
             "build/guests/timer.elf vm=timer mem=4M -- ticks=100000\n"
     with session.Session(lines, "monitor=start idle=monitor", cpus=2, memory=512) as s:
         s.expect("rewind times=")
