@@ -29,7 +29,7 @@ WRONG_LINES = {
     "limit": ("vm=limit mem=8M limit=soon", r"limit"),
     "dump": ("vm=dump mem=8M dump=core", r"dump"),
     "kind": ("vm=kind mem=8M kind=windows", r"kind"),
-    "later": ("vm=later mem=8M nested=on", r"nested"),
+    "later": ("vm=later mem=8M sound=on", r"sound"),
     "role": ("vm=role role=disk", r"role"),
     "orphan": ("vm=orphan role=module", r"role|boot|orphan"),
 }
