@@ -67,7 +67,6 @@ def test_two_vcpus_on_two_cpus(boot):
     check_linux(run, "debian", 2, 256)
 
 
-@pytest.mark.engines
 def test_a_cpu_goes_off_and_comes_back(boot):
     """Linux takes it down by its own HLT loop, and starts it by INIT and SIPI."""
     run = boot(linux("hotplug", 2, 160, words="hotplug cryptomgr.notests"), cpus=2, limit=BOOT_SECONDS)
