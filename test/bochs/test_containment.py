@@ -13,7 +13,8 @@ HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf",
            "wildcalls.elf", "ownpt.elf", "hostile.elf")
 
 
-@pytest.fixture(scope="module", params=(1, 2))
+# With two CPUs a run on Bochs 3.0 sometimes does not end (docs/running.md, quirk exception-rip).
+@pytest.fixture(scope="module", params=(1, pytest.param(2, marks=pytest.mark.engine_fault)))
 def contained(boot, request):
     return boot(CONTAINMENT, cpus=request.param, memory=512, limit=200)
 

@@ -16,8 +16,9 @@ def check(run, cpus):
     assert answers["sum1"] and answers["sum2"] and answers["sum1"] != answers["sum2"], str(run)
 
 
+# With several CPUs guests that raise exceptions seldom go astray on Bochs 3.0 (docs/running.md, quirk exception-rip).
 @pytest.mark.engines
-@pytest.mark.parametrize("cpus", (1, 2, 4))
+@pytest.mark.parametrize("cpus", (1, *(pytest.param(n, marks=pytest.mark.engine_fault) for n in (2, 4))))
 @pytest.mark.parametrize("model", vms.MODELS)
 def test_model(boot, model, cpus):
     check(boot(vms.SMALL, model=model, cpus=cpus, limit=240), cpus)
