@@ -287,6 +287,7 @@ size_t check_format_names(u32 row, u64 value, char *buffer, size_t size)
     const struct vmx_control_row *rows = vmx_control_rows(&count);
     u32 group = group_of(row);
 
+    add(&line, "%s", ""); /* ended, also if there is no name */
     for (size_t i = 0; group < VMX_GROUPS && i < count; i++)
         if (rows[i].group == group && rows[i].bit & value)
             add(&line, "%s%s", line.used ? ", " : "", rows[i].name);
