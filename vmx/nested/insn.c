@@ -118,19 +118,31 @@ static enum outcome vmxoff(struct vmx_vcpu *v)
 
 /* ---- the current VMCS ---- */
 
+/* The operand of VMCLEAR and VMPTRLD: a VMCS's address, not that of the VMXON region. False: *outcome is what comes of
+ * it, with one of the two errors if that is what is wrong. */
+static bool take_vmcs(struct vmx_vcpu *v, u32 address_error, u32 vmxon_error, u64 *region, enum outcome *outcome)
+{
+    enum guest_access access = operand_read(v, 0, sizeof *region, region);
+
+    if (access != GUEST_ACCESS_OK)
+        *outcome = give_up(v, access);
+    else if (!vmcs12_is_address(v, *region))
+        *outcome = insn_fail(v, address_error);
+    else if (*region == v->nested->vmxon)
+        *outcome = insn_fail(v, vmxon_error);
+    else
+        return true;
+    return false;
+}
+
 static enum outcome vmclear(struct vmx_vcpu *v)
 {
-    struct nested *n = v->nested;
+    enum outcome outcome;
     u64 region = 0;
 
-    enum guest_access access = operand_read(v, 0, sizeof region, &region);
-    if (access != GUEST_ACCESS_OK)
-        return give_up(v, access);
-    if (!vmcs12_is_address(v, region))
-        return insn_fail(v, INSN_VMCLEAR_ADDRESS);
-    if (region == n->vmxon)
-        return insn_fail(v, INSN_VMCLEAR_VMXON);
-    if (region == n->current)
+    if (!take_vmcs(v, INSN_VMCLEAR_ADDRESS, INSN_VMCLEAR_VMXON, &region, &outcome))
+        return outcome;
+    if (region == v->nested->current)
         vmcs12_unload(v);
     vmcs12_clear(v, region);
     return insn_succeed();
@@ -138,19 +150,14 @@ static enum outcome vmclear(struct vmx_vcpu *v)
 
 static enum outcome vmptrld(struct vmx_vcpu *v)
 {
-    struct nested *n = v->nested;
+    enum outcome outcome;
     u64 region = 0;
 
-    enum guest_access access = operand_read(v, 0, sizeof region, &region);
-    if (access != GUEST_ACCESS_OK)
-        return give_up(v, access);
-    if (!vmcs12_is_address(v, region))
-        return insn_fail(v, INSN_VMPTRLD_ADDRESS);
-    if (region == n->vmxon)
-        return insn_fail(v, INSN_VMPTRLD_VMXON);
+    if (!take_vmcs(v, INSN_VMPTRLD_ADDRESS, INSN_VMPTRLD_VMXON, &region, &outcome))
+        return outcome;
     if (vmcs12_revision(v, region) != NESTED_REVISION) /* VMCS shadowing, which knows bit 31, is not offered */
         return insn_fail(v, INSN_VMPTRLD_REVISION);
-    if (region != n->current) {
+    if (region != v->nested->current) {
         vmcs12_unload(v);
         vmcs12_load(v, region);
     }
