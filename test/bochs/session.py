@@ -18,6 +18,12 @@ def plain(text):
     return [line.rstrip("\r").split("\r")[-1] for line in CONTROL.sub("", text).split("\n")]
 
 
+def echo(line):
+    """A pattern of the line as the monitor echoes it: where a guest printed above it in the meantime, it has been drawn
+    again up to there, with a control sequence behind."""
+    return "".join(re.escape(character) + f"(?:{CONTROL.pattern})*" for character in line)
+
+
 class Answer:
     """What a command printed: `error` is "" or what stands behind error:, `lines` are those before."""
 
@@ -73,7 +79,7 @@ class Session:
     def command(self, line):
         """Types it, Enter included; what is printed until its end."""
         self.send(line + "\r")
-        self.expect(re.escape(line) + r"\r+\n")
+        self.expect(echo(line) + r"\r+\n")
         end = self.expect(END).group(1)
         return Answer(self.child.before, end)
 
