@@ -10,14 +10,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/vm/layer.h"
 
-#define EPT_READ    BIT(0)
-#define EPT_WRITE   BIT(1)
-#define EPT_EXECUTE BIT(2)
-/* SDM 3C 28.2.6.2 "Memory Type Used for Translated Guest-Physical Addresses": so the guest's PAT does not count. */
-#define EPT_WRITE_BACK (6ull << 3 | BIT(6))
-#define EPT_LARGE      BIT(7)
-#define EPT_ADDRESS    0x000ffffffffff000ull
-#define EPT_ENTRIES    512u
+#define EPT_ENTRIES 512u
 
 static u64 *table_at(u64 entry)
 {

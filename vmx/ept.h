@@ -6,7 +6,17 @@
 #ifndef ROOTLET_VMX_EPT_H
 #define ROOTLET_VMX_EPT_H
 
+#include "kernel/lib/bits.h"
 #include "kernel/vm/memory.h"
+
+/* Entries. SDM 3C tables 28-1 to 28-6 */
+#define EPT_READ    BIT(0)
+#define EPT_WRITE   BIT(1)
+#define EPT_EXECUTE BIT(2)
+/* SDM 3C 28.2.6.2 "Memory Type Used for Translated Guest-Physical Addresses": so the guest's PAT does not count. */
+#define EPT_WRITE_BACK (6ull << 3 | BIT(6))
+#define EPT_LARGE      BIT(7)
+#define EPT_ADDRESS    0x000ffffffffff000ull
 
 struct ept_options {
     bool pages_2m;

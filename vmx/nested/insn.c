@@ -257,7 +257,10 @@ static enum outcome invept(struct vmx_vcpu *v)
         return give_up(v, access);
     if (type == ~0ull || (type == VMX_SINGLE_CONTEXT && !is_eptp(v, descriptor[0])))
         return insn_fail(v, INSN_INVALIDATE);
-    vmx_vcpu_flush_tlb(v);
+    if (type == VMX_SINGLE_CONTEXT)
+        shadow_forget(&v->nested->shadow, descriptor[0]);
+    else
+        shadow_forget_all(&v->nested->shadow);
     return insn_succeed();
 }
 

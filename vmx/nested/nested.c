@@ -48,6 +48,11 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
         return STATUS_NO_MEMORY;
     struct nested *n = v->nested = phys_to_virt(first);
     make_offer(n);
+    if (shadow_create(&n->shadow, v->base.vm, &n->caps, frames) != STATUS_OK) {
+        frames_free(first, NESTED_FRAMES);
+        v->nested = NULL;
+        return STATUS_NO_MEMORY;
+    }
     n->image.cpu = (struct check_cpu){
         .physical_bits = (u8)vmx_features.guest_physical_bits,
         .linear_bits = LINEAR_BITS,
@@ -58,14 +63,16 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
     n->image.read_memory = read_memory;
     n->image.memory_context = v;
     n->vmxon = n->current = NESTED_NONE;
-    *frames = NESTED_FRAMES;
+    *frames += NESTED_FRAMES;
     return STATUS_OK;
 }
 
 void nested_destroy(struct vmx_vcpu *v)
 {
-    if (v->nested)
-        frames_free(virt_to_phys(v->nested), NESTED_FRAMES);
+    if (!v->nested)
+        return;
+    shadow_destroy(&v->nested->shadow);
+    frames_free(virt_to_phys(v->nested), NESTED_FRAMES);
 }
 
 /* What of the current VMCS was not written back is lost, as it may be in a CPU. */

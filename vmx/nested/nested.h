@@ -8,6 +8,7 @@
 #define ROOTLET_VMX_NESTED_NESTED_H
 
 #include "vmx/check/check.h"
+#include "vmx/nested/shadow.h"
 #include "vmx/outcome.h"
 #include "vmx/vcpu.h"
 
@@ -22,6 +23,7 @@ struct nested {
     bool launched;           /* its launch state */
     u8 exists[CHECK_FIELDS]; /* by row: the guest's CPU has the field */
     struct vmx_caps caps;    /* what its capability MSRs say */
+    struct shadow shadow;    /* the tables for its inner guests */
     /*
      * The fields of the current VMCS, which a CPU, too, may keep anywhere while it is active; vmcs12.c moves them from
      * and to the region. VMREAD, VMWRITE and the checks of a VM entry all use them where they are.

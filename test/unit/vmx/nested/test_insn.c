@@ -6,11 +6,11 @@
  * Guest State".
  *
  * links: vmx/nested/insn.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/operand.c vmx/nested/entry.c
- * links: vmx/nested/host.c vmx/nested/msrs.c vmx/nested/why.c vmx/nested/offer.c vmx/insn/guest.c vmx/insn/gva.c
- * links: vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c vmx/exit/cr.c vmx/exit/cpuid.c
- * links: vmx/exit/msr.c vmx/exit/mtrr.c vmx/speculation.c vmx/points.c arch/x86/xsave.c arch/x86/speculation.c
- * links: vmx/check/check.c vmx/check/controls.c vmx/check/fields.c vmx/check/guest.c vmx/check/host.c
- * links: vmx/check/msrs.c vmx/check/rule.c vmx/check/segments.c vmx/check/state.c vmx/check/text.c
+ * links: vmx/nested/shadow.c vmx/nested/host.c vmx/nested/msrs.c vmx/nested/why.c vmx/nested/offer.c vmx/insn/guest.c
+ * vmx/insn/gva.c links: vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c vmx/exit/cr.c
+ * vmx/exit/cpuid.c links: vmx/exit/msr.c vmx/exit/mtrr.c vmx/speculation.c vmx/points.c arch/x86/xsave.c
+ * arch/x86/speculation.c links: vmx/check/check.c vmx/check/controls.c vmx/check/fields.c vmx/check/guest.c
+ * vmx/check/host.c links: vmx/check/msrs.c vmx/check/rule.c vmx/check/segments.c vmx/check/state.c vmx/check/text.c
  * links: kernel/lib/format.c kernel/vm/memory.c kernel/vm/layer.c kernel/vm/bus.c
  *
  * links: test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
@@ -56,6 +56,17 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
 u64 clock_tsc_hz(void)
 {
     return 2000000000;
+}
+
+bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
+{
+    (void)type, (void)ept_pointer;
+    return true;
+}
+
+void vmx_invalidate_ept_everywhere(const struct vm *vm)
+{
+    (void)vm;
 }
 
 enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
@@ -425,6 +436,55 @@ static void test_invalidation(void **state)
     assert_true(bench.flushes > 0);
 }
 
+/* An inner page at 0 by tables at `root`, which are in use. */
+static u64 use_ept(u64 root)
+{
+    struct shadow_fault fault;
+    u64 eptp = root | 6 | 3 << 3;
+
+    for (u64 table = root; table < root + 0x4000; table += 0x1000) {
+        u64 entry = table < root + 0x3000 ? (table + 0x1000) | 7 : 0x5000 | 7 | 6 << 3;
+        write_memory(table, &entry, 8);
+    }
+    (void)shadow_pointer(&bench.v.nested->shadow, eptp);
+    assert_int_equal(shadow_violation(&bench.v.nested->shadow, eptp, 0, 1, &fault), SHADOW_FILLED);
+    return eptp;
+}
+
+static bool is_kept(u64 eptp)
+{
+    u64 root = shadow_pointer(&bench.v.nested->shadow, eptp) & ~0xfffull;
+    return *(u64 *)phys_to_virt(hpa(root));
+}
+
+static enum outcome execute_invept(u64 type, u64 eptp)
+{
+    write_memory(OPERAND, &eptp, 8);
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_32) | (u32)GPR_RCX << 28);
+    VMCS_SET(EXIT_QUALIFICATION, OPERAND);
+    bench.v.gpr[GPR_RCX] = type;
+    return exit_with(INVEPT);
+}
+
+static void test_invept_scopes(void **state)
+{
+    (void)state;
+    have_vmcs();
+    u64 one = use_ept(0x50000), two = use_ept(0x60000);
+    assert_succeeds(execute_invept(1, 0x70000 | 6 | 3 << 3));
+    assert_true(is_kept(one));
+    assert_true(is_kept(two));
+    assert_succeeds(execute_invept(1, two));
+    assert_true(is_kept(one));
+    assert_false(is_kept(two));
+    assert_error(execute_invept(1, one | BIT(7)), 28);
+    assert_true(is_kept(one));
+    two = use_ept(0x60000);
+    assert_succeeds(execute_invept(2, ~0ull)); /* its descriptor is read, and means nothing */
+    assert_false(is_kept(one));
+    assert_false(is_kept(two));
+}
+
 /* ---- entries ---- */
 
 static void put(u32 row, u64 value)
@@ -684,6 +744,7 @@ int main(void)
         cmocka_unit_test_setup(test_wild_region, set_up),
         cmocka_unit_test_setup(test_rom, set_up),
         cmocka_unit_test_setup(test_invalidation, set_up),
+        cmocka_unit_test_setup(test_invept_scopes, set_up),
         cmocka_unit_test_setup(test_entry_errors, set_up),
         cmocka_unit_test_setup(test_explain_off, set_up),
         cmocka_unit_test_setup(test_late_failure, set_up),
