@@ -106,7 +106,7 @@ static NOINLINE void set_windows(struct vmx_vcpu *v, u32 windows)
 }
 
 /* The INTA cycle changes the controller, so it needs the lock of a VM with several vCPUs. */
-static NOINLINE u8 acknowledge(struct vmx_vcpu *v)
+u8 vmx_event_acknowledge(struct vmx_vcpu *v)
 {
     struct vm *vm = v->base.vm;
     const struct cpu_apic *apic = &v->base.apic;
@@ -123,7 +123,7 @@ static ALWAYS_INLINE void inject_external(struct vmx_vcpu *v, bool extint)
 {
     const struct vm *vm = v->base.vm;
     bool alone = LIKELY(vm->spec.cpus == 1) && LIKELY(extint);
-    u32 vector = alone ? vm->intc.acknowledge(vm->intc.device) : acknowledge(v);
+    u32 vector = alone ? vm->intc.acknowledge(vm->intc.device) : vmx_event_acknowledge(v);
 
     vmcs_write(ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vector);
     v->base.injected++;
@@ -201,14 +201,14 @@ static void end_foreign_blocking(struct vmx_vcpu *v)
         vmcs_write(GUEST_INTERRUPTIBILITY, blocking & ~INTERRUPTIBILITY_NMI);
 }
 
-static NOINLINE void choose(struct vmx_vcpu *v, bool external)
+void vmx_event_choose_of(struct vmx_vcpu *v, bool nmi, bool external)
 {
     if (quirks_have(QUIRK_NMI_BLOCKING))
         end_foreign_blocking(v);
     struct event_inputs in = {
         .reinject = v->reinject.info & EVENT_VALID,
         .exception = v->exception.info & EVENT_VALID,
-        .nmi = v->base.nmi_waiting,
+        .nmi = nmi,
         .external = external,
         .trap = v->base.windows & EVENT_TRAP_FIRST && vmcs_read(GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID,
         .interrupt_flag = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF,
@@ -245,5 +245,5 @@ void vmx_event_prepare(struct vmx_vcpu *v)
             return;
         }
     }
-    choose(v, external);
+    vmx_event_choose_of(v, v->base.nmi_waiting, external);
 }

@@ -76,6 +76,10 @@ static inline struct event_choice vmx_event_choose(const struct event_inputs *in
 COLD void vmx_event_end_blocking(void);
 /* A debug trap is pending in the VMCS: it comes before NMIs and interrupts. SDM 3A 6.9, table 6-2. */
 COLD void vmx_event_trap_first(struct vmx_vcpu *v);
+/* The same of what the guest itself has, and of an NMI and of an interrupt that wait only if these are true. */
+NOINLINE void vmx_event_choose_of(struct vmx_vcpu *v, bool nmi, bool external);
+/* The vector of the interrupt that the guest's controllers give now. Precondition: vm_interrupt_pending(). */
+NOINLINE u8 vmx_event_acknowledge(struct vmx_vcpu *v);
 /* Chooses and writes the VM-entry fields and the window controls of the current VMCS. */
 void vmx_event_prepare(struct vmx_vcpu *v);
 /*

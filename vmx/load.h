@@ -16,6 +16,15 @@ void vmx_load(struct vmx_vcpu *v);
  */
 COLD hpa_t vmx_open(struct vmx_vcpu *v);
 COLD void vmx_close(struct vmx_vcpu *v, hpa_t previous);
+/* vmx_load()'s last step, for the VMCS that has just become v's current one: the host state of this CPU, and no stale
+ * translations. */
+void vmx_take_cpu(struct vmx_vcpu *v);
+/* What every VMCS holds that a guest of ours runs in, and never changes. HOST_RIP is the caller's. */
+COLD void vmx_write_constant_state(void);
+/* Exceptions that exit for Rootlet's own sake. */
+COLD u32 vmx_exception_bitmap(void);
+/* 0 if the CPU has no VPIDs. */
+COLD u16 vmx_new_vpid(void);
 /* The guest's DR0 to DR3 and DR6, which no VMCS field switches, into the CPU. */
 static inline void vmx_load_debug_registers(const struct vmx_vcpu *v)
 {

@@ -222,13 +222,13 @@ void virt_cpu_leave(void)
 
 /*
  * With QUIRK_VIRTUAL_DELIVERY a kernel whose locks rest on RFLAGS.IF comes to a stop sooner or later. A watchdog has to
- * see EOIs.
+ * see EOIs. While an inner guest runs its CPU delivers nothing to the guest.
  */
 bool virt_delivers_interrupts(const struct vm *vm)
 {
     enum vm_apicv wanted = vm->spec.apicv;
 
-    return vmx_features.has_apicv && wanted != VM_APICV_OFF &&
+    return vmx_features.has_apicv && wanted != VM_APICV_OFF && !vm->spec.nested &&
            (wanted == VM_APICV_ON || (!quirks_have(QUIRK_VIRTUAL_DELIVERY) && !vm->spec.watchdog_ms));
 }
 
@@ -241,6 +241,8 @@ enum status virt_vm_create(struct vm *vm, struct refusal *why)
 {
     if (vm->spec.apicv == VM_APICV_ON && !vmx_features.has_apicv)
         return refuse(why, STATUS_UNSUPPORTED, "apicv=on: there is no APIC virtualisation; leave it out");
+    if (vm->spec.apicv == VM_APICV_ON && vm->spec.nested)
+        return refuse(why, STATUS_UNSUPPORTED, "apicv=on does not go with nested=on; leave one of them out");
     struct ept_options options = {
         .pages_2m = vmx_features.caps.ept_vpid & EPT_CAP_2M,
         .pages_1g = vmx_features.caps.ept_vpid & EPT_CAP_1G,

@@ -13,6 +13,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/exit.h"
 #include "vmx/load.h"
+#include "vmx/nested/inner.h"
 #include "vmx/points.h"
 #include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
@@ -51,8 +52,15 @@ static COLD bool sleep_in_halt(struct vmx_vcpu *v)
     return true;
 }
 
+/*
+ * `nested`, here and below, is a constant in all uses, so that a vCPU without nested=on does not even ask which of its
+ * two levels runs.
+ */
+
+#define REQUESTS_TO_LEAVE (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT)
+
 /* Does what the vCPU's requests ask for, and returns them. */
-static ALWAYS_INLINE u32 serve_requests(struct vmx_vcpu *v)
+static ALWAYS_INLINE u32 serve_requests(struct vmx_vcpu *v, bool nested)
 {
     struct vcpu *vcpu = &v->base;
     u32 requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
@@ -61,20 +69,25 @@ static ALWAYS_INLINE u32 serve_requests(struct vmx_vcpu *v)
         sched_update_deadline(vcpu);
     if (UNLIKELY(vcpu->halted) && v->apicv)
         vmx_apicv_prepare(v);
-    if (requests & VCPU_REQUEST_EVENT)
+    if (nested && requests & VCPU_REQUEST_EVENT && v->nested->inside && !inner_prepare_events(v))
+        return VCPU_REQUEST_RESCHEDULE;
+    if (requests & VCPU_REQUEST_EVENT && !(nested && v->nested->inside))
         vmx_event_prepare(v);
     return requests;
 }
 
-#define REQUESTS_TO_LEAVE (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT)
-
 /* The vCPU is in HLT unless an event has ended it: sleeps until one does. False: leave the guest. */
-static NOINLINE bool wait_in_halt(struct vmx_vcpu *v)
+static ALWAYS_INLINE bool sleep_until_event(struct vmx_vcpu *v, bool nested)
 {
     while (v->base.halted)
-        if (!sleep_in_halt(v) || serve_requests(v) & REQUESTS_TO_LEAVE)
+        if (!sleep_in_halt(v) || serve_requests(v, nested) & REQUESTS_TO_LEAVE)
             return false;
     return true;
+}
+
+static NOINLINE bool wait_in_halt(struct vmx_vcpu *v)
+{
+    return sleep_until_event(v, false);
 }
 
 /*
@@ -82,14 +95,19 @@ static NOINLINE bool wait_in_halt(struct vmx_vcpu *v)
  * ended only then: else the guest's next instruction ends it. A new deadline alone delivers nothing. False: leave the
  * guest.
  */
-static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, enum outcome last)
+static ALWAYS_INLINE bool prepare_as_requested(struct vmx_vcpu *v, enum outcome last, bool nested)
 {
     if (last != OUTCOME_RESUME && v->base.requests_or_windows != VCPU_REQUEST_DEADLINE)
         vmx_event_end_blocking();
-    u32 requests = serve_requests(v);
+    u32 requests = serve_requests(v, nested);
     if (requests & REQUESTS_TO_LEAVE)
         return false;
-    return LIKELY(!(requests & VCPU_REQUEST_HALT)) || wait_in_halt(v);
+    return LIKELY(!(requests & VCPU_REQUEST_HALT)) || (nested ? sleep_until_event(v, true) : wait_in_halt(v));
+}
+
+static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, enum outcome last)
+{
+    return prepare_as_requested(v, last, false);
 }
 
 static COLD void exit_at_once(void)
@@ -102,7 +120,7 @@ static COLD void exit_at_once(void)
  * deadline to come is at most a slice away, so 32 bits hold that. One may have passed long ago: firmware, or a
  * hypervisor below us, may have had the CPU for seconds.
  */
-static inline void arm_preemption_timer(const struct vmx_vcpu *v)
+static ALWAYS_INLINE void arm_preemption_timer(u64 deadline)
 {
     u64 now = cpu_tsc();
     u64 left;
@@ -110,7 +128,7 @@ static inline void arm_preemption_timer(const struct vmx_vcpu *v)
     trace_last()->entry_tsc = (u32)now;
     if (UNLIKELY(!vmx_features.has_timer))
         return;
-    if (UNLIKELY(__builtin_sub_overflow(v->base.deadline_tsc, now, &left)))
+    if (UNLIKELY(__builtin_sub_overflow(deadline, now, &left)))
         exit_at_once();
     else
         vmcs_write(PREEMPTION_TIMER_VALUE, (u32)left >> vmx_features.timer_shift);
@@ -124,7 +142,17 @@ static inline bool prepare(struct vmx_vcpu *v, enum outcome last)
 {
     if (UNLIKELY(v->base.requests_or_windows) && !prepare_with_requests(v, last))
         return false;
-    arm_preemption_timer(v);
+    arm_preemption_timer(v->base.deadline_tsc);
+    return true;
+}
+
+static COLD bool prepare_nested(struct vmx_vcpu *v, enum outcome last)
+{
+    if (v->base.requests_or_windows && !prepare_as_requested(v, last, true))
+        return false;
+    if (v->nested->inside)
+        shadow_prepare(&v->nested->shadow);
+    arm_preemption_timer(inner_deadline(v));
     return true;
 }
 
@@ -152,14 +180,15 @@ static inline void skip_instruction(struct vmx_vcpu *v, u64 next_rip)
         skip_flagged(v, rflags);
 }
 
-static inline enum outcome handle_exit(struct vmx_vcpu *v)
+static ALWAYS_INLINE enum outcome handle_exit(struct vmx_vcpu *v, bool nested)
 {
     struct trace_record *record = trace_begin(v->base.trace_tag);
     u64 reason = vmcs_read(EXIT_REASON);
     u64 rip = record->rip = vmcs_read(GUEST_RIP);
 
     record->cause = (u8)reason;
-    enum outcome outcome = vmx_exit_handle(v, record, reason);
+    enum outcome outcome =
+        nested && v->nested->inside ? inner_exit(v, record, reason) : vmx_exit_handle(v, record, reason);
     if (outcome == OUTCOME_SKIP) {
         skip_instruction(v, rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
         return outcome;
@@ -197,7 +226,23 @@ static ALWAYS_INLINE bool circle(struct vmx_vcpu *v, bool guarded)
             return false;
         }
         v->launched = true;
-        outcome = handle_exit(v);
+        outcome = handle_exit(v, false);
+        if (outcome == OUTCOME_STOP)
+            break;
+    }
+    return true;
+}
+
+/* The guest may be a hypervisor: what runs is the guest, or its inner guest. */
+static NOINLINE bool circle_nested(struct vmx_vcpu *v, bool guarded)
+{
+    enum outcome outcome = OUTCOME_RESUME;
+
+    while (prepare_nested(v, outcome)) {
+        if (!(guarded ? vmx_run_guarded(v) : vmx_run_guest(v)))
+            return false;
+        v->launched = true;
+        outcome = handle_exit(v, true);
         if (outcome == OUTCOME_STOP)
             break;
     }
@@ -229,7 +274,12 @@ void virt_vcpu_run(struct vcpu *vcpu)
         vmx_debug_enter(v);
     /* If it woke for an interrupt that is gone again, it is still in HLT. */
     vcpu_request(vcpu, vcpu->halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
-    if (UNLIKELY(!(UNLIKELY(guarded) ? circle_guarded(v) : circle(v, false)))) {
+    bool entered;
+    if (UNLIKELY(v->nested))
+        entered = circle_nested(v, guarded);
+    else
+        entered = UNLIKELY(guarded) ? circle_guarded(v) : circle(v, false);
+    if (UNLIKELY(!entered)) {
         entry_failed(v);
         return;
     }

@@ -41,6 +41,14 @@ _Static_assert(offsetof(struct vcpu_frame, posted.vectors) == 0, "the descriptor
 static struct vmx_vcpu *loaded[CPU_MAX]; /* whose registers the CPU holds */
 static u32 next_vpid;                    /* atomic; VPID 0 is the host's own */
 
+/* One that comes again belongs to another EPT by then. */
+u16 vmx_new_vpid(void)
+{
+    if (!vmx_features.has_vpid)
+        return 0;
+    return (u16)(1 + __atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED) % UINT16_MAX);
+}
+
 enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct refusal *why)
 {
     hpa_t first, vmcs, area;
@@ -62,8 +70,7 @@ enum status virt_vcpu_create(struct vm *vm, u32 index, struct vcpu **out, struct
     v->xcr0 = XCR0_X87;
     v->dr6 = DR6_INIT;
     v->end_flags = VMX_END_FLAGS;
-    if (vmx_features.has_vpid) /* one that comes again belongs to another EPT by then */
-        v->vpid = (u16)(1 + __atomic_fetch_add(&next_vpid, 1, __ATOMIC_RELAXED) % UINT16_MAX);
+    v->vpid = vmx_new_vpid();
     xsave_area_init(v->xsave_area);
     v->base.vm = vm;
     v->base.index = index;
@@ -156,14 +163,14 @@ static void write_host_state(void)
     vmcs_write(HOST_SYSENTER_EIP, 0);
 }
 
-static void write_host_cpu_state(struct vmx_vcpu *v, u32 cpu)
+static void write_host_cpu_state(struct vmx_vcpu *v)
 {
     struct cpu_local *local = cpu_local();
 
     vmcs_write(HOST_GS_BASE, (u64)(uintptr_t)local);
     vmcs_write(HOST_TR_BASE, tss_base(local));
     vmcs_write(HOST_GDTR_BASE, gdt_base(local));
-    v->host_cpu = cpu;
+    v->host_cpu = cpu_id();
 }
 
 /* A VM with one vCPU waits for nobody of its own. */
@@ -179,29 +186,40 @@ static void write_pause_loops(struct vmx_vcpu *v, u32 proc2)
     vmcs_write(PLE_WINDOW, v->ple_window);
 }
 
-static void write_controls(struct vmx_vcpu *v)
+/*
+ * #DB and #AC: a guest whose handler faults again could keep the CPU in event delivery for ever, where no interrupt and
+ * no preemption timer gets in; #MC is the host's. SDM 3C 25.2 "Other Causes of VM Exits".
+ */
+u32 vmx_exception_bitmap(void)
 {
-    const struct vmx_controls *controls = &vmx_features.controls;
-
-    vmcs_write(PIN_CONTROLS, controls->value[VMX_PIN]);
-    vmcs_write(PROC_CONTROLS, controls->value[VMX_PROC]);
-    write_pause_loops(v, controls->value[VMX_PROC2]);
-    vmcs_write(EXIT_CONTROLS, controls->value[VMX_EXIT]);
-    vmcs_write(ENTRY_CONTROLS, controls->value[VMX_ENTRY]);
-    /*
-     * #DB and #AC: a guest whose handler faults again could keep the CPU in event delivery for ever, where no
-     * interrupt and no preemption timer gets in; #MC is the host's. SDM 3C 25.2 "Other Causes of VM Exits".
-     */
     u64 page_faults = quirks_have(QUIRK_EXCEPTION_RIP) ? BIT(VECTOR_PF) : 0;
-    vmcs_write(EXCEPTION_BITMAP, (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC) | page_faults));
-    vmcs_write(PF_ERROR_MASK, 0);
-    vmcs_write(PF_ERROR_MATCH, 0);
+    return (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC) | page_faults);
+}
+
+void vmx_write_constant_state(void)
+{
+    vmcs_write(PIN_CONTROLS, vmx_features.controls.value[VMX_PIN]);
+    vmcs_write(EXIT_CONTROLS, vmx_features.controls.value[VMX_EXIT]);
     vmcs_write(CR3_TARGET_COUNT, vmx_features.spoils_entries ? 0x1ff : 0);
     vmcs_write(EXIT_MSR_STORE_COUNT, 0);
     vmcs_write(EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write(ENTRY_MSR_LOAD_COUNT, 0);
     vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
     vmcs_write(VMCS_LINK_POINTER, ~0ull);
+    vmcs_write(GUEST_DEBUGCTL, 0);
+    write_host_state();
+}
+
+static void write_controls(struct vmx_vcpu *v)
+{
+    const struct vmx_controls *controls = &vmx_features.controls;
+
+    vmcs_write(PROC_CONTROLS, controls->value[VMX_PROC]);
+    write_pause_loops(v, controls->value[VMX_PROC2]);
+    vmcs_write(ENTRY_CONTROLS, controls->value[VMX_ENTRY]);
+    vmcs_write(EXCEPTION_BITMAP, vmx_exception_bitmap());
+    vmcs_write(PF_ERROR_MASK, 0);
+    vmcs_write(PF_ERROR_MATCH, 0);
     vmcs_write(EPT_POINTER, ept_pointer(v->base.vm->ept_root));
     if (controls->value[VMX_PROC] & PROC_MSR_BITMAPS)
         vmcs_write(MSR_BITMAPS, vmx_features.msr_bitmap.raw);
@@ -365,11 +383,11 @@ static void write_guest_state(struct vmx_vcpu *v)
  */
 static void write_init_state(struct vmx_vcpu *v, u64 vector)
 {
+    nested_reset(v);
     u64 kept = vmcs_read(CR0_SHADOW) & (CR0_CD | CR0_NW);
 
     v->start = (struct start_state){.mode = START_REAL16};
     memset(v->gpr, 0, sizeof v->gpr);
-    nested_reset(v);
     write_guest_state(v);
     vmcs_write(CR0_SHADOW, CR0_ET | kept);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
@@ -430,8 +448,8 @@ static void configure(struct vmx_vcpu *v)
     v->base.tsc_offset = 0 - v->base.vm->start_tsc;
     vmx_cpuid_init_vcpu(v);
     vmx_msr_init_vcpu(v);
+    vmx_write_constant_state();
     write_controls(v);
-    write_host_state();
     write_reset_msrs();
     write_guest_state(v);
     v->configured = true;
@@ -477,6 +495,21 @@ static void initialize_region(const struct vmx_vcpu *v)
     CHECK(vmcs_clear(v->vmcs));
 }
 
+static void forget_translations(struct vmx_vcpu *v)
+{
+    if (v->tlb_cpu == cpu_id())
+        return;
+    vmx_vcpu_flush_tlb(v);
+    v->tlb_cpu = cpu_id();
+}
+
+void vmx_take_cpu(struct vmx_vcpu *v)
+{
+    if (v->host_cpu != cpu_id())
+        write_host_cpu_state(v);
+    forget_translations(v);
+}
+
 void vmx_load(struct vmx_vcpu *v)
 {
     u32 cpu = cpu_id();
@@ -494,15 +527,12 @@ void vmx_load(struct vmx_vcpu *v)
         if (!v->configured)
             configure(v);
         if (v->host_cpu != cpu)
-            write_host_cpu_state(v, cpu);
+            write_host_cpu_state(v);
         if (vmx_features.switches_speculation)
             vmx_speculation_switch(v);
         restore_registers(v);
     }
-    if (v->tlb_cpu != cpu) {
-        vmx_vcpu_flush_tlb(v);
-        v->tlb_cpu = cpu;
-    }
+    forget_translations(v);
     vmx_tlb_flush_freed();
 }
 
@@ -519,6 +549,7 @@ void virt_vcpu_detach(struct vcpu *vcpu)
         loaded[cpu] = NULL;
     }
     CHECK(vmcs_clear(v->vmcs));
+    nested_detach(v);
     v->launched = 0;
     v->active_cpu = VCPU_NO_CPU;
 }

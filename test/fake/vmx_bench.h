@@ -196,6 +196,29 @@ __attribute__((weak)) enum outcome nested_exit(struct vmx_vcpu *v, struct trace_
     return vmx_inject_ud(v);
 }
 
+__attribute__((weak)) enum outcome nested_shut_down(struct vmx_vcpu *v)
+{
+    (void)v;
+    return OUTCOME_STOP;
+}
+
+__attribute__((weak)) enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    (void)v, (void)record, (void)reason;
+    return OUTCOME_STOP;
+}
+
+__attribute__((weak)) void shadow_flush(struct shadow *s)
+{
+    (void)s;
+}
+
+__attribute__((weak)) bool inner_prepare_events(struct vmx_vcpu *v)
+{
+    (void)v;
+    return true;
+}
+
 __attribute__((weak)) enum outcome nested_refuse_vmcall(struct vmx_vcpu *v)
 {
     return vmx_inject_ud(v);

@@ -177,7 +177,7 @@ static enum outcome write_cr8(struct vmx_vcpu *v, u64 value)
     return OUTCOME_SKIP;
 }
 
-static enum outcome move_to(struct vmx_vcpu *v, unsigned cr, u64 value)
+enum outcome vmx_cr_write(struct vmx_vcpu *v, unsigned cr, u64 value)
 {
     switch (cr) {
     case 0:
@@ -202,7 +202,7 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record)
     record->detail = qualification;
     switch (bits_field(qualification, 5, 4)) {
     case 0:
-        return move_to(v, cr, vmx_vcpu_gpr(v, gpr) & mask);
+        return vmx_cr_write(v, cr, vmx_vcpu_gpr(v, gpr) & mask);
     case 1:
         vmx_vcpu_set_gpr(v, gpr, cr == 8 ? v->base.apic.ops->read_cr8(v->base.apic.device) : vmcs_read(GUEST_CR3));
         return OUTCOME_SKIP;

@@ -46,6 +46,8 @@ static COLD enum outcome stop_at(struct vmx_vcpu *v, enum vm_stop_reason reason,
 
 enum outcome vmx_exit_shut_down(struct vmx_vcpu *v)
 {
+    if (nested_is_inside(v))
+        return nested_shut_down(v);
     return stop_at(v, VM_STOP_TRIPLE_FAULT, "what=\"an exception while delivering a double fault\"");
 }
 

@@ -451,3 +451,16 @@ bool vmx_msr_set(struct vmx_vcpu *v, u32 index, u64 value)
     v->exception = before;
     return taken;
 }
+
+bool vmx_msr_get(struct vmx_vcpu *v, u32 index, u64 *value)
+{
+    struct vmx_event before = v->exception;
+    u64 rax = v->gpr[GPR_RAX], rdx = v->gpr[GPR_RDX];
+    bool given = (index == MSR_IA32_APIC_BASE ? give(v, *v->base.apic.base) : read_msr(v, index)) == OUTCOME_SKIP;
+
+    *value = v->gpr[GPR_RDX] << 32 | v->gpr[GPR_RAX];
+    v->gpr[GPR_RAX] = rax;
+    v->gpr[GPR_RDX] = rdx;
+    v->exception = before;
+    return given;
+}

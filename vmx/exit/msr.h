@@ -16,6 +16,8 @@ enum outcome vmx_msr_read_exit(struct vmx_vcpu *v, struct trace_record *record);
 enum outcome vmx_msr_write_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* WRMSR on behalf of the guest, without its #GP; false where it would get one. */
 COLD bool vmx_msr_set(struct vmx_vcpu *v, u32 index, u64 value) MUST_CHECK;
+/* RDMSR likewise. */
+COLD bool vmx_msr_get(struct vmx_vcpu *v, u32 index, u64 *value) MUST_CHECK;
 /* The MSRs that the CPU holds for the vCPU and no VM exit saves: after it has left, before it comes. */
 void vmx_msr_save(struct vmx_vcpu *v);
 void vmx_msr_restore(const struct vmx_vcpu *v);

@@ -8,12 +8,12 @@
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
 #include "vmx/nested/host.h"
+#include "vmx/nested/inner.h"
 #include "vmx/nested/insn.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/nested/why.h"
 
 #define EXIT_ENTRY_FAILED 0x80000000u
-enum { EXIT_GUEST_STATE = 33, EXIT_MSR_LOADING = 34 };
 
 /* What is asked before the CPU looks into the VMCS. False: *outcome is how the instruction ends. */
 static bool check_basics(struct vmx_vcpu *v, bool launch, enum outcome *outcome)
@@ -47,7 +47,7 @@ static bool check_basics(struct vmx_vcpu *v, bool launch, enum outcome *outcome)
 
 /* Bit 31 of the reason; other information on the exit stays as it was. SDM 3C 26.7, 24.9.1 "Basic VM-Exit Information"
  */
-static enum outcome fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification)
+enum outcome entry_fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification)
 {
     vmcs12_set(v, FIELD_EXIT_REASON, reason | EXIT_ENTRY_FAILED);
     vmcs12_set(v, FIELD_EXIT_QUALIFICATION, qualification);
@@ -60,17 +60,17 @@ static enum outcome refuse_entry(struct vmx_vcpu *v, bool launch, const struct c
         bool is_exit;
         u8 number;
     } ends[] = {
-        [CHECK_FAILS_CONTROLS] = {false, INSN_ENTRY_CONTROLS},
-        [CHECK_FAILS_HOST] = {false, INSN_ENTRY_HOST    },
-        [CHECK_FAILS_GUEST] = {true,  EXIT_GUEST_STATE   },
-        [CHECK_FAILS_MSRS] = {true,  EXIT_MSR_LOADING   }
+        [CHECK_FAILS_CONTROLS] = {false, INSN_ENTRY_CONTROLS     },
+        [CHECK_FAILS_HOST] = {false, INSN_ENTRY_HOST         },
+        [CHECK_FAILS_GUEST] = {true,  ENTRY_FAILED_GUEST_STATE},
+        [CHECK_FAILS_MSRS] = {true,  ENTRY_FAILED_MSRS       }
     };
     struct why_refusal how = {launch, ends[result->outcome].is_exit, ends[result->outcome].number};
 
     why_rules(v, &how);
     if (!how.is_exit)
         return insn_fail(v, (enum insn_error)how.number);
-    return fail_late(v, how.number, result->qualification);
+    return entry_fail_late(v, how.number, result->qualification);
 }
 
 enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
@@ -84,6 +84,5 @@ enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
     struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
     if (result.outcome != CHECK_ENTERS)
         return refuse_entry(v, launch, &result);
-    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"an inner guest that could run\"");
-    return OUTCOME_STOP;
+    return inner_enter(v, launch);
 }

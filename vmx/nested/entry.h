@@ -10,4 +10,9 @@
 
 enum outcome entry_enter(struct vmx_vcpu *v, bool launch);
 
+/* SDM 3C 26.7 "VM-Entry Failures During or After Loading Guest State", 26.3.1.6 for the qualification 2 */
+enum { ENTRY_FAILED_GUEST_STATE = 33, ENTRY_FAILED_MSRS = 34, ENTRY_FAILED_PDPTE = 2 };
+/* The entry ends in a VM exit of such a reason. The guest's VMCS is current. */
+enum outcome entry_fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification);
+
 #endif

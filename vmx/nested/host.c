@@ -13,20 +13,18 @@
 #include "vmx/nested/vmcs12.h"
 #include "vmx/tlb.h"
 
-#define CR0_DEFINED  (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR0_KEPT     (CR0_ET | CR0_NW | CR0_CD) /* of the defined ones: 27.5.1 */
-#define CR0_OURS     (CR0_NE | CR0_ET | CR0_NW | CR0_CD)
-#define DR7_INIT     0x400u
-#define DATA_ACCESS  0xc093u
-#define CODE_ACCESS  0x809bu /* with L or D */
-#define TSS_ACCESS   0x8bu
-#define UNUSABLE     0x10000u
-#define TSS_LIMIT    0x67u
-#define TABLE_LIMIT  0xffffu
-#define ABORT_PDPTES 2u
-#define ABORT_MSRS   4u
+#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_KEPT    (CR0_ET | CR0_NW | CR0_CD) /* of the defined ones: 27.5.1 */
+#define CR0_OURS    (CR0_NE | CR0_ET | CR0_NW | CR0_CD)
+#define DR7_INIT    0x400u
+#define DATA_ACCESS 0xc093u
+#define CODE_ACCESS 0x809bu /* with L or D */
+#define TSS_ACCESS  0x8bu
+#define UNUSABLE    0x10000u
+#define TSS_LIMIT   0x67u
+#define TABLE_LIMIT 0xffffu
 
-static bool vmx_abort(struct vmx_vcpu *v, u32 indicator)
+bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
 {
     vmcs12_abort(v, indicator);
     vm_stop(v->base.vm, VM_STOP_TRIPLE_FAULT, "what=\"VMX abort\" indicator=%u", indicator);
@@ -130,7 +128,7 @@ static bool load_pdptes(struct vmx_vcpu *v)
     if (!(vmcs_read(GUEST_CR4) & CR4_PAE))
         return true;
     if (!vmx_read_pdptes(v, vmcs_read(GUEST_CR3), pdpte))
-        return vmx_abort(v, ABORT_PDPTES);
+        return host_abort(v, HOST_ABORT_PDPTES);
     vmcs_write(GUEST_PDPTE0, pdpte[0]);
     vmcs_write(GUEST_PDPTE1, pdpte[1]);
     vmcs_write(GUEST_PDPTE2, pdpte[2]);
@@ -151,10 +149,11 @@ bool host_load(struct vmx_vcpu *v)
     vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI);
     vmcs_write(GUEST_PENDING_DEBUG, 0);
     vmcs_write(GUEST_ACTIVITY_STATE, 0);
-    vmx_vcpu_flush_tlb(v);
+    if (!(get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY && get(v, FIELD_PROC2_CONTROLS) & PROC2_VPID))
+        vmx_vcpu_flush_tlb(v);
     if (!long_mode && !load_pdptes(v))
         return false;
     if (msrs_load(v, get(v, FIELD_EXIT_MSR_LOAD_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_LOAD_COUNT)))
-        return vmx_abort(v, ABORT_MSRS);
+        return host_abort(v, HOST_ABORT_LOADING_MSRS);
     return true;
 }

@@ -14,4 +14,9 @@
  */
 bool host_load(struct vmx_vcpu *v) MUST_CHECK;
 
+/* SDM 3C 27.7 "VMX Aborts" */
+enum host_abort { HOST_ABORT_SAVING_MSRS = 1, HOST_ABORT_PDPTES = 2, HOST_ABORT_LOADING_MSRS = 4 };
+/* Stops the VM: a CPU would shut down. Returns false. */
+bool host_abort(struct vmx_vcpu *v, enum host_abort indicator);
+
 #endif

@@ -14,7 +14,6 @@
 #include "vmx/nested/offer.h"
 #include "vmx/nested/operand.h"
 #include "vmx/nested/vmcs12.h"
-#include "vmx/tlb.h"
 
 /* ---- how an instruction ends ---- */
 
@@ -277,7 +276,7 @@ static enum outcome invvpid(struct vmx_vcpu *v)
     if (type == ~0ull || descriptor[0] >> 16 || (type != INVVPID_ALL && !descriptor[0]) ||
         (type == INVVPID_ADDRESS && !gva_is_canonical(descriptor[1], 0)))
         return insn_fail(v, INSN_INVALIDATE);
-    vmx_vcpu_flush_tlb(v);
+    v->nested->stale = true;
     return insn_succeed();
 }
 

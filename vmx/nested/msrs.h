@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The areas in the guest's memory from which MSRs are loaded at a VM entry or exit. SDM 3C 26.4 "Loading MSRs", 27.6
- * "Loading MSRs".
+ * The areas in the guest's memory from which MSRs are loaded at a VM entry or exit, and to which an exit saves them.
+ * SDM 3C 26.4 "Loading MSRs", 27.4 "Saving MSRs", 27.6 "Loading MSRs".
  */
 #ifndef ROOTLET_VMX_NESTED_MSRS_H
 #define ROOTLET_VMX_NESTED_MSRS_H
@@ -10,5 +10,7 @@
 
 /* Into the guest whose VMCS is the CPU's. 0, or the number of the entry, counted from 1, that cannot be loaded. */
 u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count);
+/* From it. False: an entry cannot be saved, which is a VMX abort. */
+bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count) MUST_CHECK;
 
 #endif

@@ -8,19 +8,35 @@
 #include "arch/x86/paging.h"
 #include "kernel/frames.h"
 #include "kernel/lib/string.h"
+#include "kernel/panic.h"
 #include "vmx/exit/cpuid.h"
+#include "vmx/load.h"
+#include "vmx/nested/level.h"
 #include "vmx/nested/offer.h"
 
 #define NESTED_FRAMES ((u32)((sizeof(struct nested) + FRAME_BYTES - 1) / FRAME_BYTES))
+#define ALL_FRAMES    (NESTED_FRAMES + 2) /* a VMCS region and a virtual-APIC page */
 #define LINEAR_BITS   48u
+
+void nested_memory_read(const struct vmx_vcpu *v, u64 physical, void *to, u64 bytes)
+{
+    if (guest_memory_read(&v->base.vm->memory, gpa(physical), to, bytes) != STATUS_OK)
+        memset(to, 0xff, bytes);
+}
+
+/* guest_memory_write() acts for firmware and writes ROM, too. If there is no frame for layered memory, the VM stops. */
+void nested_memory_write(const struct vmx_vcpu *v, u64 physical, const void *from, u64 bytes)
+{
+    const struct guest_region *where = guest_memory_find(&v->base.vm->memory, gpa(physical));
+
+    if (where && where->kind != GUEST_REGION_ROM)
+        (void)!guest_memory_write(&v->base.vm->memory, gpa(physical), from, bytes);
+}
 
 /* The checks of a VM entry look into the guest's memory. */
 static bool read_memory(void *context, u64 physical, void *to, u32 bytes)
 {
-    const struct vmx_vcpu *v = context;
-
-    if (guest_memory_read(&v->base.vm->memory, gpa(physical), to, bytes) != STATUS_OK)
-        memset(to, 0xff, bytes); /* as a bus reads on which nothing answers */
+    nested_memory_read(context, physical, to, bytes);
     return true;
 }
 
@@ -44,12 +60,17 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
 {
     hpa_t first;
 
-    if (frames_allocate(NESTED_FRAMES, 1, &first) != STATUS_OK)
+    if (frames_allocate(ALL_FRAMES, 1, &first) != STATUS_OK)
         return STATUS_NO_MEMORY;
     struct nested *n = v->nested = phys_to_virt(first);
+    n->other.vmcs = hpa(first.raw + NESTED_FRAMES * FRAME_BYTES);
+    n->tpr_page = hpa(n->other.vmcs.raw + FRAME_BYTES);
+    n->other.host_cpu = n->other.tlb_cpu = VCPU_NO_CPU;
+    n->other.vpid = vmx_new_vpid();
+    n->timer_tsc = UINT64_MAX;
     make_offer(n);
     if (shadow_create(&n->shadow, v->base.vm, &n->caps, frames) != STATUS_OK) {
-        frames_free(first, NESTED_FRAMES);
+        frames_free(first, ALL_FRAMES);
         v->nested = NULL;
         return STATUS_NO_MEMORY;
     }
@@ -63,7 +84,7 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
     n->image.read_memory = read_memory;
     n->image.memory_context = v;
     n->vmxon = n->current = NESTED_NONE;
-    *frames += NESTED_FRAMES;
+    *frames += ALL_FRAMES;
     return STATUS_OK;
 }
 
@@ -72,14 +93,27 @@ void nested_destroy(struct vmx_vcpu *v)
     if (!v->nested)
         return;
     shadow_destroy(&v->nested->shadow);
-    frames_free(virt_to_phys(v->nested), NESTED_FRAMES);
+    frames_free(virt_to_phys(v->nested), ALL_FRAMES);
+}
+
+void nested_detach(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+
+    if (!n || !n->made)
+        return;
+    CHECK(vmcs_clear(n->other.vmcs));
+    n->other.launched = 0;
 }
 
 /* What of the current VMCS was not written back is lost, as it may be in a CPU. */
 void nested_reset(struct vmx_vcpu *v)
 {
-    if (v->nested)
-        v->nested->vmxon = v->nested->current = NESTED_NONE;
+    if (!v->nested)
+        return;
+    if (v->nested->inside)
+        level_swap(v);
+    v->nested->vmxon = v->nested->current = NESTED_NONE;
 }
 
 bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value)

@@ -16,6 +16,21 @@ struct trace_record;
 
 #define NESTED_NONE UINT64_MAX /* as VMPTRST shows that there is no current VMCS */
 
+/*
+ * What goes with one of the two VMCSs of such a vCPU: that in which the guest runs, and that in which its inner guest
+ * does. Those of the one that runs are in struct vmx_vcpu, under the same names.
+ */
+struct nested_level {
+    hpa_t vmcs;
+    u64 host_rsp;
+    u32 launched;
+    u32 host_cpu;
+    u32 tlb_cpu;
+    u32 windows;
+    u16 vpid;
+    bool nmi_in_service;
+};
+
 /* In frames of its own, for each vCPU of a VM with nested=on. */
 struct nested {
     u64 vmxon;               /* the VMXON pointer; NESTED_NONE: not in VMX operation */
@@ -29,6 +44,17 @@ struct nested {
      * and to the region. VMREAD, VMWRITE and the checks of a VM entry all use them where they are.
      */
     struct check_image image;
+
+    bool inside;               /* the inner guest runs, not the guest */
+    bool made;                 /* the VMCS for inner guests has been written for the first time */
+    bool stale;                /* translations of inner guests are to be forgotten before the next one runs */
+    hpa_t tpr_page;            /* the virtual-APIC page of inner guests: their TPR is in it while they run */
+    bool exits_at_once;        /* the next entry is to deliver its event and no more */
+    bool nmis_blocked;         /* in the guest hypervisor, when it entered the inner guest */
+    bool debug_used;           /* as the guest's VMCS has it */
+    u16 inner_vpid;            /* whose translations the CPU holds, as the guest hypervisor counts them; 0: nobody's */
+    u64 timer_tsc;             /* when the inner guest's preemption timer runs out; UINT64_MAX: it has none */
+    struct nested_level other; /* of the level that does not run */
 };
 
 /* A vCPU begins; STATUS_NO_MEMORY. *frames: how many it takes. */
@@ -36,6 +62,14 @@ COLD enum status nested_create(struct vmx_vcpu *v, u32 *frames) MUST_CHECK;
 COLD void nested_destroy(struct vmx_vcpu *v);
 /* INIT, or a new start: out of VMX operation. */
 COLD void nested_reset(struct vmx_vcpu *v);
+
+/* The vCPU's CPU leaves it: no VMCS of it stays active there. */
+COLD void nested_detach(struct vmx_vcpu *v);
+
+static inline bool nested_is_inside(const struct vmx_vcpu *v)
+{
+    return v->nested && v->nested->inside;
+}
 
 static inline bool nested_is_on(const struct vmx_vcpu *v)
 {
@@ -45,8 +79,15 @@ static inline bool nested_is_on(const struct vmx_vcpu *v)
 /* The exits of the VMX instructions: #UD unless nested=on. */
 COLD enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record);
 
+/* The inner guest's CPU shuts down: an exit of the guest hypervisor's. */
+COLD enum outcome nested_shut_down(struct vmx_vcpu *v);
+
 /* VMCALL that is no hypercall: what it is on a CPU, in VMX operation or outside. */
 COLD enum outcome nested_refuse_vmcall(struct vmx_vcpu *v);
+
+/* The guest's memory as VMX sees it: where none is, ones are read and nothing is written; nor to ROM. */
+COLD void nested_memory_read(const struct vmx_vcpu *v, u64 physical, void *to, u64 bytes);
+COLD void nested_memory_write(const struct vmx_vcpu *v, u64 physical, const void *from, u64 bytes);
 
 /* IA32_FEATURE_CONTROL and the capability MSRs; false: the guest has no such MSR. */
 COLD bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value) MUST_CHECK;

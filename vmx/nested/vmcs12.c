@@ -26,26 +26,11 @@ static const u8 rows[512] = {VMCS_FIELDS(ROW)};
     _Static_assert(((code) & ~0x6c3eu) == 0 && FIELD_##name < 255, "KEY() keeps all of the encoding");
 VMCS_FIELDS(IN_KEY)
 
-static void read_region(const struct vmx_vcpu *v, u64 at, void *to, u64 bytes)
-{
-    if (guest_memory_read(&v->base.vm->memory, gpa(at), to, bytes) != STATUS_OK)
-        memset(to, 0xff, bytes);
-}
-
-/* guest_memory_write() acts for firmware and writes ROM, too. If there is no frame for layered memory, the VM stops. */
-static void write_region(const struct vmx_vcpu *v, u64 at, const void *from, u64 bytes)
-{
-    const struct guest_region *where = guest_memory_find(&v->base.vm->memory, gpa(at));
-
-    if (where && where->kind != GUEST_REGION_ROM)
-        (void)!guest_memory_write(&v->base.vm->memory, gpa(at), from, bytes);
-}
-
 u32 vmcs12_revision(const struct vmx_vcpu *v, u64 region)
 {
     u32 revision;
 
-    read_region(v, region, &revision, sizeof revision);
+    nested_memory_read(v, region, &revision, sizeof revision);
     return revision;
 }
 
@@ -65,7 +50,7 @@ void vmcs12_load(struct vmx_vcpu *v, u64 region)
     struct nested *n = v->nested;
     struct region copy;
 
-    read_region(v, region, &copy, sizeof copy);
+    nested_memory_read(v, region, &copy, sizeof copy);
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         n->image.value[row] = n->exists[row] ? copy.value[row] & width_mask(row) : 0;
     n->launched = copy.launched == 1;
@@ -79,8 +64,8 @@ void vmcs12_unload(struct vmx_vcpu *v)
     if (n->current == NESTED_NONE)
         return;
     u32 launched = n->launched;
-    write_region(v, n->current + offsetof(struct region, launched), &launched, sizeof launched);
-    write_region(v, n->current + offsetof(struct region, value), n->image.value, sizeof n->image.value);
+    nested_memory_write(v, n->current + offsetof(struct region, launched), &launched, sizeof launched);
+    nested_memory_write(v, n->current + offsetof(struct region, value), n->image.value, sizeof n->image.value);
     n->current = NESTED_NONE;
 }
 
@@ -88,12 +73,12 @@ void vmcs12_clear(const struct vmx_vcpu *v, u64 region)
 {
     static const u32 clear = 0;
 
-    write_region(v, region + offsetof(struct region, launched), &clear, sizeof clear);
+    nested_memory_write(v, region + offsetof(struct region, launched), &clear, sizeof clear);
 }
 
 void vmcs12_abort(const struct vmx_vcpu *v, u32 indicator)
 {
-    write_region(v, v->nested->current + offsetof(struct region, abort), &indicator, sizeof indicator);
+    nested_memory_write(v, v->nested->current + offsetof(struct region, abort), &indicator, sizeof indicator);
 }
 
 /* Bits 31:15 and bit 12 are reserved; the upper half is there of 64-bit fields only. */

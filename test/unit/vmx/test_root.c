@@ -48,6 +48,11 @@ void nested_destroy(struct vmx_vcpu *v)
     assert_null(v->nested);
 }
 
+void nested_detach(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
 void nested_reset(struct vmx_vcpu *v)
 {
     assert_null(v->nested);

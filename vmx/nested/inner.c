@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See inner.h. While an inner guest runs, struct vmx_vcpu and the current VMCS are those of the inner guest (level.h),
+ * so that the handlers of exits serve it as they serve any guest.
+ */
+#include "vmx/nested/inner.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/quirks.h"
+#include "kernel/log.h"
+#include "kernel/trace/trace.h"
+#include "vmx/event.h"
+#include "vmx/exit/cr.h"
+#include "vmx/exit/exit.h"
+#include "vmx/insn/guest.h"
+#include "vmx/nested/entry.h"
+#include "vmx/nested/host.h"
+#include "vmx/nested/level.h"
+#include "vmx/nested/msrs.h"
+#include "vmx/nested/route.h"
+#include "vmx/nested/vmcs12.h"
+#include "vmx/tlb.h"
+
+/* SDM 3D Appendix C "VMX Basic Exit Reasons" */
+enum {
+    REASON_EXCEPTION = 0,
+    REASON_INTERRUPT = 1,
+    REASON_TRIPLE_FAULT = 2,
+    REASON_NMI_WINDOW = 8,
+    REASON_HLT = 12,
+    REASON_CR = 28,
+    REASON_RDMSR = 31,
+    REASON_WRMSR = 32,
+    REASON_MSR_LOADING = 34,
+    REASON_EPT_VIOLATION = 48,
+    REASON_EPT_MISCONFIGURATION = 49,
+    REASON_TIMER = 52,
+};
+
+static u64 get(const struct vmx_vcpu *v, enum check_field row)
+{
+    return vmcs12_get(v, row);
+}
+
+static u32 pin_controls(const struct vmx_vcpu *v)
+{
+    return (u32)get(v, FIELD_PIN_CONTROLS);
+}
+
+static bool has_vpid(const struct vmx_vcpu *v)
+{
+    return get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY && get(v, FIELD_PROC2_CONTROLS) & PROC2_VPID;
+}
+
+/* ---- entry ---- */
+
+/*
+ * Translations of inner guests have one VPID in the CPU. They are kept for the next inner guest only if it has the same
+ * VPID as the one before, in the guest hypervisor's count. SDM 3C 28.3.3.1 "Operations that Invalidate Cached Mappings"
+ */
+static void forget_translations(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    u16 vpid = has_vpid(v) ? (u16)get(v, FIELD_VPID) : 0;
+
+    if (n->stale || !vpid || vpid != n->inner_vpid)
+        vmx_vcpu_flush_tlb(v);
+    n->stale = false;
+    n->inner_vpid = vpid;
+}
+
+/* SDM 3C 25.5.1 "VMX-Preemption Timer", 26.6.4 "VMX-Preemption Timer" */
+static void start_timer(struct vmx_vcpu *v)
+{
+    u64 ticks = get(v, FIELD_PREEMPTION_TIMER_VALUE) << vmx_features.timer_shift;
+
+    v->nested->timer_tsc = pin_controls(v) & PIN_PREEMPTION_TIMER ? cpu_tsc() + ticks : UINT64_MAX;
+}
+
+/* What of the guest hypervisor's state the inner guest inherits. False: the page-directory pointers have changed since
+ * they were checked. */
+static bool read_outer(struct vmx_vcpu *v, struct level_outer *outer)
+{
+    u64 proc2 = get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? get(v, FIELD_PROC2_CONTROLS) : 0;
+    bool pae = get(v, FIELD_GUEST_CR0) & CR0_PG && get(v, FIELD_GUEST_CR4) & CR4_PAE &&
+               !(get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
+
+    outer->pat = vmcs_read(GUEST_PAT);
+    outer->dr7 = vmcs_read(GUEST_DR7);
+    outer->has_pdptes = pae && !(proc2 & PROC2_EPT);
+    return !outer->has_pdptes || vmx_read_pdptes(v, get(v, FIELD_GUEST_CR3), outer->pdpte);
+}
+
+/* SDM 3C 26.5 "Event Injection": it goes in with the entry, before all else. */
+static void take_event(struct vmx_vcpu *v)
+{
+    u32 info = (u32)get(v, FIELD_ENTRY_INTERRUPTION_INFO);
+
+    if (info & EVENT_VALID)
+        v->reinject = (struct vmx_event){info, (u32)get(v, FIELD_ENTRY_EXCEPTION_ERROR_CODE),
+                                         (u32)get(v, FIELD_ENTRY_INSTRUCTION_LENGTH)};
+}
+
+enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
+{
+    struct nested *n = v->nested;
+    struct level_outer outer;
+
+    if (!read_outer(v, &outer))
+        return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, ENTRY_FAILED_PDPTE);
+    level_make(v);
+    n->debug_used = v->debug_used;
+    n->nmis_blocked =
+        quirks_have(QUIRK_NMI_BLOCKING) ? v->nmi_in_service : vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
+    level_swap(v);
+    start_timer(v);
+    level_write_guest(v, &outer);
+    level_write_controls(v);
+    forget_translations(v);
+    u32 entry = msrs_load(v, get(v, FIELD_ENTRY_MSR_LOAD_ADDRESS), (u32)get(v, FIELD_ENTRY_MSR_LOAD_COUNT));
+    if (entry) {
+        v->base.halted = false;
+        level_swap(v);
+        return entry_fail_late(v, ENTRY_FAILED_MSRS, entry);
+    }
+    take_event(v);
+    v->base.halted_masked =
+        !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
+    n->launched |= launch;
+    vcpu_request(&v->base, v->base.halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
+    return OUTCOME_RESUME;
+}
+
+/* ---- exit ---- */
+
+/* What a VM exit tells of itself. Fields that it does not define keep what they hold: SDM 3C 27.2 "Recording VM-Exit
+ * Information and Updating VM-Entry Control Fields". */
+static void record_exit(struct vmx_vcpu *v, u32 reason, u64 qualification, u32 interruption)
+{
+    vmcs12_set(v, FIELD_EXIT_REASON, reason);
+    vmcs12_set(v, FIELD_EXIT_QUALIFICATION, qualification);
+    vmcs12_set(v, FIELD_EXIT_INTERRUPTION_INFO, interruption);
+    vmcs12_set(v, FIELD_IDT_VECTORING_INFO, 0);
+}
+
+static void record_cpu_exit(struct vmx_vcpu *v, u32 reason)
+{
+    record_exit(v, reason, vmcs_read(EXIT_QUALIFICATION), vmcs_read(EXIT_INTERRUPTION_INFO));
+    vmcs12_set(v, FIELD_EXIT_INTERRUPTION_ERROR_CODE, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE));
+    vmcs12_set(v, FIELD_IDT_VECTORING_INFO, vmcs_read(IDT_VECTORING_INFO));
+    vmcs12_set(v, FIELD_IDT_VECTORING_ERROR_CODE, vmcs_read(IDT_VECTORING_ERROR_CODE));
+    vmcs12_set(v, FIELD_EXIT_INSTRUCTION_LENGTH, vmcs_read(EXIT_INSTRUCTION_LENGTH));
+    vmcs12_set(v, FIELD_EXIT_INSTRUCTION_INFO, vmcs_read(EXIT_INSTRUCTION_INFO));
+    vmcs12_set(v, FIELD_GUEST_LINEAR_ADDRESS, vmcs_read(GUEST_LINEAR_ADDRESS));
+    vmcs12_set(v, FIELD_GUEST_PHYSICAL_ADDRESS, vmcs_read(GUEST_PHYSICAL_ADDRESS));
+}
+
+static void save_timer(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    u64 now = cpu_tsc();
+
+    if (get(v, FIELD_EXIT_CONTROLS) & EXIT_SAVE_TIMER && n->timer_tsc != UINT64_MAX)
+        vmcs12_set(v, FIELD_PREEMPTION_TIMER_VALUE,
+                   n->timer_tsc > now ? (n->timer_tsc - now) >> vmx_features.timer_shift : 0);
+    n->timer_tsc = UINT64_MAX;
+}
+
+/* Of the guest hypervisor's VMCS, what has changed beside it. */
+static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
+{
+    struct nested *n = v->nested;
+
+    if (!(get(v, FIELD_EXIT_CONTROLS) & EXIT_LOAD_PAT))
+        vmcs_write(GUEST_PAT, pat);
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset);
+    if (v->debug_used != n->debug_used)
+        vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
+    vmcs_write(GUEST_INTERRUPTIBILITY, nmis_blocked ? INTERRUPTIBILITY_NMI : 0);
+    if (quirks_have(QUIRK_NMI_BLOCKING))
+        v->nmi_in_service = nmis_blocked;
+}
+
+/*
+ * The guest hypervisor gets its exit, whose information has been recorded. SDM 3C 27.1 "Architectural State Before a VM
+ * Exit": an NMI that exits blocks further ones; without virtual NMIs, blocking in the inner guest is the CPU's own.
+ */
+static enum outcome leave(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    u32 info = (u32)get(v, FIELD_EXIT_INTERRUPTION_INFO);
+    bool by_nmi = get(v, FIELD_EXIT_REASON) == REASON_EXCEPTION && EVENT_TYPE(info) == EVENT_TYPE_NMI;
+
+    level_save_guest(v);
+    vmcs12_set(v, FIELD_ENTRY_INTERRUPTION_INFO, get(v, FIELD_ENTRY_INTERRUPTION_INFO) & ~(u64)EVENT_VALID);
+    save_timer(v);
+    bool stored = msrs_store(v, get(v, FIELD_EXIT_MSR_STORE_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_STORE_COUNT));
+    u64 pat = vmcs_read(GUEST_PAT);
+    bool blocked = pin_controls(v) & PIN_VIRTUAL_NMIS ? n->nmis_blocked
+                                                      : get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
+
+    v->reinject.info = v->exception.info = 0;
+    n->exits_at_once = false;
+    level_swap(v);
+    refresh_outer(v, pat, by_nmi || blocked);
+    if (!stored)
+        (void)host_abort(v, HOST_ABORT_SAVING_MSRS);
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    return stored && host_load(v) ? OUTCOME_RESUME : OUTCOME_STOP;
+}
+
+/* An exit that is none of the CPU's. */
+static enum outcome leave_for(struct vmx_vcpu *v, u32 reason, u64 qualification, u32 interruption)
+{
+    record_exit(v, reason, qualification, interruption);
+    return leave(v);
+}
+
+enum outcome nested_shut_down(struct vmx_vcpu *v)
+{
+    return leave_for(v, REASON_TRIPLE_FAULT, 0, 0);
+}
+
+/* ---- whose exit ---- */
+
+static bool read_byte(void *context, u64 physical, u8 *value)
+{
+    nested_memory_read(context, physical, value, 1);
+    return true;
+}
+
+/* The timer of the CPU counts in units, and may end within one of them. */
+static bool timer_is_ours(const struct vmx_vcpu *v)
+{
+    u64 now = cpu_tsc();
+    u64 timer = v->nested->timer_tsc;
+
+    return timer > now && (timer - now) >> vmx_features.timer_shift;
+}
+
+static u64 operand_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
+{
+    switch (reason) {
+    case REASON_CR:
+        return vmx_vcpu_gpr(v, (unsigned)bits_field(qualification, 11, 8)) & (guest_is_code64(v) ? ~0ull : UINT32_MAX);
+    case REASON_RDMSR:
+    case REASON_WRMSR:
+        return (u32)v->gpr[GPR_RCX];
+    default:
+        return 0; /* IA32_XSS has no bits: XSAVES and XRSTORS ask for none */
+    }
+}
+
+static enum route route_of(struct vmx_vcpu *v, u64 reason)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    struct route_exit exit = {
+        .reason = (u32)reason,
+        .qualification = qualification,
+        .operand = operand_of(v, reason, qualification),
+        .timer_is_ours = reason == REASON_TIMER && timer_is_ours(v),
+    };
+
+    if (reason == REASON_EXCEPTION) {
+        exit.interruption = vmcs_read(EXIT_INTERRUPTION_INFO);
+        exit.error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
+    }
+    return route_exit(v->nested->image.value, &exit, read_byte, v);
+}
+
+/*
+ * MOV to CR0 or CR4 that only Rootlet wants to see: of the bits that the guest hypervisor masks none changes. The
+ * handler writes the register and its shadow as for any guest; of the shadow the guest hypervisor's bits come back.
+ */
+static enum outcome write_control_register(struct vmx_vcpu *v, struct trace_record *record, u64 qualification)
+{
+    bool is_cr0 = (qualification & 15) == 0;
+    u64 mask = get(v, is_cr0 ? FIELD_CR0_MASK : FIELD_CR4_MASK);
+    u64 value = operand_of(v, REASON_CR, qualification) & ~mask;
+    u64 shadow = (is_cr0 ? vmcs_read(CR0_SHADOW) : vmcs_read(CR4_SHADOW)) & mask;
+
+    record->detail = qualification;
+    value |= (is_cr0 ? level_cr0(v) : level_cr4(v)) & mask;
+    enum outcome outcome = vmx_cr_write(v, is_cr0 ? 0 : 4, value);
+    if (outcome != OUTCOME_SKIP)
+        return outcome;
+    if (is_cr0)
+        vmcs_write(CR0_SHADOW, (vmcs_read(CR0_SHADOW) & ~mask) | shadow);
+    else
+        vmcs_write(CR4_SHADOW, (vmcs_read(CR4_SHADOW) & ~mask) | shadow);
+    return outcome;
+}
+
+static bool writes_cr0_or_cr4(u64 reason, u64 qualification)
+{
+    u64 number = qualification & 15;
+    return reason == REASON_CR && bits_field(qualification, 5, 4) == 0 && (number == 0 || number == 4);
+}
+
+/* An exit that is Rootlet's own affair; the handlers do not know that there are two levels. */
+static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    u64 qualification = reason == REASON_CR ? vmcs_read(EXIT_QUALIFICATION) : 0;
+
+    if (writes_cr0_or_cr4(reason, qualification))
+        return write_control_register(v, record, qualification);
+    enum outcome outcome = vmx_exit_handle(v, record, reason);
+    if (reason == REASON_WRMSR) { /* it may have been the TSC's */
+        u64 offset = get(v, FIELD_PROC_CONTROLS) & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0;
+        vmcs_write(TSC_OFFSET, v->base.tsc_offset + offset);
+    }
+    if (reason == REASON_HLT && v->base.halted) {
+        if (pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING)
+            v->base.halted_masked = false;
+        if (v->nested->timer_tsc != UINT64_MAX) {
+            v->base.halted = false;
+            vmcs_write(GUEST_ACTIVITY_STATE, 1);
+        }
+    }
+    return outcome;
+}
+
+/* The CPU walks tables of Rootlet's. What is missing there is filled in, if the guest hypervisor's tables allow it. */
+static enum outcome handle_ept(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    u64 address = record->detail = vmcs_read(GUEST_PHYSICAL_ADDRESS);
+    struct shadow_fault fault;
+
+    switch (shadow_violation(&v->nested->shadow, get(v, FIELD_EPT_POINTER), address, qualification & 7, &fault)) {
+    case SHADOW_FILLED:
+        v->exits[REASON_EPT_VIOLATION]++;
+        return vmx_event_run_again(v, qualification);
+    case SHADOW_VIOLATION:
+        record_cpu_exit(v, REASON_EPT_VIOLATION);
+        vmcs12_set(v, FIELD_EXIT_QUALIFICATION, (qualification & ~0x3full) | (fault.qualification & 0x3f));
+        return leave(v);
+    case SHADOW_MISCONFIGURATION:
+        record_cpu_exit(v, REASON_EPT_MISCONFIGURATION);
+        return leave(v);
+    case SHADOW_NO_MEMORY:
+        break;
+    }
+    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"an inner guest at a device\" physical=0x%lx rip=0x%lx",
+            fault.physical, vmcs_read(GUEST_RIP));
+    return OUTCOME_STOP;
+}
+
+enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    v->nested->exits_at_once = false;
+    enum route route = reason < EXIT_REASONS ? route_of(v, reason) : ROUTE_ROOTLET;
+    if (route == ROUTE_EPT && reason == REASON_EPT_VIOLATION)
+        return handle_ept(v, record);
+    if (route != ROUTE_GUEST) /* a misconfiguration is one of Rootlet's own tables */
+        return handle(v, record, reason);
+    v->exits[reason]++;
+    record->detail = vmcs_read(EXIT_QUALIFICATION);
+    if (reason == REASON_NMI_WINDOW)
+        v->nmi_in_service = false;
+    record_cpu_exit(v, (u32)reason);
+    return leave(v);
+}
+
+/* ---- events ---- */
+
+static enum outcome leave_for_exception(struct vmx_vcpu *v)
+{
+    struct vmx_event event = v->exception;
+    u64 qualification = (u8)event.info == VECTOR_PF ? cr2_read() : 0;
+
+    vmcs12_set(v, FIELD_EXIT_INTERRUPTION_ERROR_CODE, event.error_code);
+    vmcs12_set(v, FIELD_EXIT_INSTRUCTION_LENGTH, event.length);
+    return leave_for(v, REASON_EXCEPTION, qualification, event.info);
+}
+
+/* An exception that Rootlet raises in the place of the CPU is intercepted as the CPU's own are. */
+static bool wants_exception(const struct vmx_vcpu *v)
+{
+    struct route_exit exit = {
+        .reason = REASON_EXCEPTION,
+        .interruption = v->exception.info,
+        .error_code = v->exception.error_code,
+    };
+    return route_exit(v->nested->image.value, &exit, read_byte, NULL) != ROUTE_ROOTLET;
+}
+
+static enum outcome leave_for_interrupt(struct vmx_vcpu *v)
+{
+    u32 info = get(v, FIELD_EXIT_CONTROLS) & EXIT_ACKNOWLEDGE
+                   ? EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | vmx_event_acknowledge(v)
+                   : 0;
+    return leave_for(v, REASON_INTERRUPT, 0, info);
+}
+
+static enum outcome leave_for_nmi(struct vmx_vcpu *v)
+{
+    __atomic_store_n(&v->base.nmi_waiting, false, __ATOMIC_SEQ_CST);
+    return leave_for(v, REASON_EXCEPTION, 0, EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI);
+}
+
+/* The windows that the guest hypervisor has opened stay open beside Rootlet's. */
+static void keep_windows(const struct vmx_vcpu *v)
+{
+    u32 windows = (u32)get(v, FIELD_PROC_CONTROLS) & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+    u32 proc = vmcs_read(PROC_CONTROLS);
+
+    if ((proc & windows) != windows)
+        vmcs_write(PROC_CONTROLS, proc | windows);
+}
+
+/*
+ * With external-interrupt exiting an interrupt exits whatever RFLAGS.IF says; with NMI exiting, an NMI. Both come after
+ * the event that goes in with this entry: then the CPU leaves before the first instruction. SDM 3C 25.2 "Other Causes
+ * of VM Exits", 26.5 "Event Injection"
+ */
+bool inner_prepare_events(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    bool delivers = v->reinject.info & EVENT_VALID;
+
+    if (!delivers && v->exception.info & EVENT_VALID) {
+        if (wants_exception(v))
+            return leave_for_exception(v) == OUTCOME_RESUME;
+        delivers = true;
+    }
+    u32 pin = pin_controls(v);
+    bool nmi_exits = pin & PIN_NMI_EXITING, interrupt_exits = pin & PIN_EXTERNAL_INTERRUPT_EXITING;
+    bool nmi = v->base.nmi_waiting, interrupt = vm_interrupt_pending(&v->base);
+
+    if (!delivers && nmi && nmi_exits && !n->nmis_blocked)
+        return leave_for_nmi(v) == OUTCOME_RESUME;
+    if (!delivers && interrupt && interrupt_exits)
+        return leave_for_interrupt(v) == OUTCOME_RESUME;
+    n->exits_at_once = (nmi && nmi_exits && !n->nmis_blocked) || (interrupt && interrupt_exits);
+    vmx_event_choose_of(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
+    keep_windows(v);
+    return true;
+}

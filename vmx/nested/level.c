@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See level.h. SDM 3C 24.6 "VM-Execution Control Fields", 26.3.2 "Loading Guest State", 27.3 "Saving Guest State".
+ */
+#include "vmx/nested/level.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/percpu.h"
+#include "arch/x86/quirks.h"
+#include "kernel/panic.h"
+#include "vmx/ept.h"
+#include "vmx/entry.h"
+#include "vmx/event.h"
+#include "vmx/insn/guest.h"
+#include "vmx/load.h"
+#include "vmx/nested/vmcs12.h"
+#include "vmx/points.h"
+#include "vmx/tlb.h"
+
+/* ---- which VMCS is current ---- */
+
+#define EXCHANGE(a, b)                                                                                                 \
+    do {                                                                                                               \
+        __typeof__(a) was = (a);                                                                                       \
+        (a) = (b);                                                                                                     \
+        (b) = was;                                                                                                     \
+    } while (0)
+
+void level_swap(struct vmx_vcpu *v)
+{
+    struct nested_level *other = &v->nested->other;
+
+    EXCHANGE(v->vmcs, other->vmcs);
+    EXCHANGE(v->host_rsp, other->host_rsp);
+    EXCHANGE(v->launched, other->launched);
+    EXCHANGE(v->host_cpu, other->host_cpu);
+    EXCHANGE(v->tlb_cpu, other->tlb_cpu);
+    EXCHANGE(v->base.windows, other->windows);
+    EXCHANGE(v->vpid, other->vpid);
+    EXCHANGE(v->nmi_in_service, other->nmi_in_service);
+    v->nested->inside = !v->nested->inside;
+    CHECK(vmcs_load(v->vmcs));
+    vmx_take_cpu(v);
+}
+
+void level_make(struct vmx_vcpu *v)
+{
+    if (v->nested->made)
+        return;
+    v->nested->made = true;
+    *(u32 *)phys_to_virt(v->nested->other.vmcs) = vmx_caps_revision(&vmx_features.caps);
+    CHECK(vmcs_clear(v->nested->other.vmcs));
+    u64 host_rip = vmcs_read(HOST_RIP);
+    level_swap(v);
+    vmx_write_constant_state();
+    vmcs_write(HOST_RIP, host_rip);
+    level_swap(v);
+}
+
+/* ---- controls ---- */
+
+static u64 get(const struct vmx_vcpu *v, enum check_field row)
+{
+    return vmcs12_get(v, row);
+}
+
+static u32 inner_proc2(const struct vmx_vcpu *v)
+{
+    return get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? (u32)get(v, FIELD_PROC2_CONTROLS) : 0;
+}
+
+/*
+ * What the guest hypervisor sets is set, as far as it is one of those that it is offered. Bitmaps are none of the
+ * CPU's: each RDMSR, WRMSR and access to a port exits, and route.c looks into the guest hypervisor's bitmaps.
+ */
+#define PROC_CR8        (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)
+#define PROC_OURS_ONLY  (PROC_TPR_SHADOW | PROC_MSR_BITMAPS | PROC_IO_BITMAPS | PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW)
+#define PROC_NOT_PASSED (PROC_MSR_BITMAPS | PROC_IO_BITMAPS | PROC_SECONDARY)
+/* What an inner guest has only if its hypervisor says so. */
+#define PROC2_INNER                                                                                                    \
+    (PROC2_DESCRIPTOR_TABLE | PROC2_RDTSCP | PROC2_WBINVD_EXITING | PROC2_UNRESTRICTED_GUEST |                         \
+     PROC2_PAUSE_LOOP_EXITING | PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_RDSEED_EXITING | PROC2_XSAVES)
+
+#define VTPR 0x80u /* SDM 3C 29.1.1 "Virtualized APIC Registers" */
+
+static u8 *virtual_tpr(const struct vmx_vcpu *v)
+{
+    return (u8 *)phys_to_virt(v->nested->tpr_page) + VTPR;
+}
+
+/*
+ * Without APIC-register virtualisation the CPU uses nothing of the virtual-APIC page but its TPR. That is copied: other
+ * vCPUs can write to the guest hypervisor's page at any time, and an entry with a threshold above the TPR would fail.
+ */
+static void write_tpr(struct vmx_vcpu *v)
+{
+    u8 *tpr = virtual_tpr(v);
+    u32 threshold = (u32)get(v, FIELD_TPR_THRESHOLD);
+
+    nested_memory_read(v, get(v, FIELD_VIRTUAL_APIC_ADDRESS) + VTPR, tpr, 1);
+    vmcs_write(VIRTUAL_APIC_ADDRESS, v->nested->tpr_page.raw);
+    vmcs_write(TPR_THRESHOLD, threshold < *tpr >> 4 ? threshold : *tpr >> 4);
+}
+
+static void write_proc_controls(struct vmx_vcpu *v)
+{
+    const struct vmx_controls *ours = &vmx_features.controls;
+    u32 proc = (ours->value[VMX_PROC] & ~(PROC_OURS_ONLY | PROC_CR8)) | PROC_UNCONDITIONAL_IO;
+    u32 inner = (u32)get(v, FIELD_PROC_CONTROLS);
+    u32 proc2 = inner_proc2(v);
+
+    if (inner & PROC_TPR_SHADOW)
+        write_tpr(v);
+    else
+        proc |= PROC_CR8;
+    if (v->debug_used)
+        proc &= ~PROC_MOV_DR_EXITING;
+    vmcs_write(PROC_CONTROLS, proc | (inner & ~PROC_NOT_PASSED));
+    vmcs_write(PROC2_CONTROLS, (ours->value[VMX_PROC2] & ~PROC2_INNER) | (proc2 & PROC2_INNER));
+    if (proc2 & PROC2_PAUSE_LOOP_EXITING) {
+        vmcs_write(PLE_GAP, (u32)get(v, FIELD_PLE_GAP));
+        vmcs_write(PLE_WINDOW, (u32)get(v, FIELD_PLE_WINDOW));
+    }
+    if (proc2 & PROC2_XSAVES)
+        vmcs_write(XSS_EXITING_BITMAP, get(v, FIELD_XSS_EXITING_BITMAP));
+}
+
+/* If Rootlet wants all page faults, route.c sorts out those that the guest hypervisor wants. SDM 3C 25.2 "Other Causes
+ * of VM Exits" */
+static void write_exceptions(struct vmx_vcpu *v)
+{
+    u32 ours = vmx_exception_bitmap();
+    bool all_page_faults = ours & BIT(VECTOR_PF);
+
+    vmcs_write(EXCEPTION_BITMAP, ours | (u32)get(v, FIELD_EXCEPTION_BITMAP));
+    vmcs_write(PF_ERROR_MASK, all_page_faults ? 0 : (u32)get(v, FIELD_PF_ERROR_MASK));
+    vmcs_write(PF_ERROR_MATCH, all_page_faults ? 0 : (u32)get(v, FIELD_PF_ERROR_MATCH));
+}
+
+void level_write_controls(struct vmx_vcpu *v)
+{
+    u64 offset = get(v, FIELD_PROC_CONTROLS) & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0;
+
+    write_proc_controls(v);
+    write_exceptions(v);
+    vmcs_write(EPT_POINTER, inner_proc2(v) & PROC2_EPT ? shadow_pointer(&v->nested->shadow, get(v, FIELD_EPT_POINTER))
+                                                       : ept_pointer(v->base.vm->ept_root));
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset + offset);
+    if (vmx_features.has_vpid)
+        vmcs_write(VPID, v->vpid);
+}
+
+/* ---- guest state ---- */
+
+/* What is the same in both VMCSs. SDM 3C 24.4 "Guest-State Area" */
+#define SAME(F)                                                                                                        \
+    F(GUEST_ES_SELECTOR)                                                                                               \
+    F(GUEST_CS_SELECTOR)                                                                                               \
+    F(GUEST_SS_SELECTOR)                                                                                               \
+    F(GUEST_DS_SELECTOR)                                                                                               \
+    F(GUEST_FS_SELECTOR)                                                                                               \
+    F(GUEST_GS_SELECTOR)                                                                                               \
+    F(GUEST_LDTR_SELECTOR)                                                                                             \
+    F(GUEST_TR_SELECTOR)                                                                                               \
+    F(GUEST_ES_LIMIT)                                                                                                  \
+    F(GUEST_CS_LIMIT)                                                                                                  \
+    F(GUEST_SS_LIMIT)                                                                                                  \
+    F(GUEST_DS_LIMIT)                                                                                                  \
+    F(GUEST_FS_LIMIT)                                                                                                  \
+    F(GUEST_GS_LIMIT)                                                                                                  \
+    F(GUEST_LDTR_LIMIT)                                                                                                \
+    F(GUEST_TR_LIMIT)                                                                                                  \
+    F(GUEST_GDTR_LIMIT)                                                                                                \
+    F(GUEST_IDTR_LIMIT)                                                                                                \
+    F(GUEST_ES_ACCESS)                                                                                                 \
+    F(GUEST_CS_ACCESS)                                                                                                 \
+    F(GUEST_SS_ACCESS)                                                                                                 \
+    F(GUEST_DS_ACCESS)                                                                                                 \
+    F(GUEST_FS_ACCESS)                                                                                                 \
+    F(GUEST_GS_ACCESS)                                                                                                 \
+    F(GUEST_LDTR_ACCESS)                                                                                               \
+    F(GUEST_TR_ACCESS)                                                                                                 \
+    F(GUEST_ES_BASE)                                                                                                   \
+    F(GUEST_CS_BASE)                                                                                                   \
+    F(GUEST_SS_BASE)                                                                                                   \
+    F(GUEST_DS_BASE)                                                                                                   \
+    F(GUEST_FS_BASE)                                                                                                   \
+    F(GUEST_GS_BASE)                                                                                                   \
+    F(GUEST_LDTR_BASE)                                                                                                 \
+    F(GUEST_TR_BASE)                                                                                                   \
+    F(GUEST_GDTR_BASE)                                                                                                 \
+    F(GUEST_IDTR_BASE)                                                                                                 \
+    F(GUEST_CR3)                                                                                                       \
+    F(GUEST_RSP)                                                                                                       \
+    F(GUEST_RIP)                                                                                                       \
+    F(GUEST_RFLAGS)                                                                                                    \
+    F(GUEST_PENDING_DEBUG)                                                                                             \
+    F(GUEST_SYSENTER_CS)                                                                                               \
+    F(GUEST_SYSENTER_ESP)                                                                                              \
+    F(GUEST_SYSENTER_EIP)                                                                                              \
+    F(GUEST_INTERRUPTIBILITY)
+
+struct same {
+    u16 encoding;
+    u8 row;
+};
+#define DEFINE_SAME(name) {ENCODING_##name, FIELD_##name},
+static const struct same same[] = {SAME(DEFINE_SAME)};
+static const struct same pdptes[] = {
+    {ENCODING_GUEST_PDPTE0, FIELD_GUEST_PDPTE0},
+    {ENCODING_GUEST_PDPTE1, FIELD_GUEST_PDPTE1},
+    {ENCODING_GUEST_PDPTE2, FIELD_GUEST_PDPTE2},
+    {ENCODING_GUEST_PDPTE3, FIELD_GUEST_PDPTE3}
+};
+
+/* What of CR0 and CR4 Rootlet keeps to itself in any guest: vcpu.c. */
+#define CR0_OURS (~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG))
+static u64 cr4_ours(void)
+{
+    return ~(vmx_features.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE));
+}
+
+/*
+ * A bit that neither masks is the inner guest's in the CPU. One that only Rootlet masks is read from the shadow, since
+ * to the guest hypervisor the inner guest owns it. SDM 3C 24.6.6 "Guest/Host Masks and Read Shadows for CR0 and CR4"
+ */
+static u64 seen(u64 cpu, u64 cpu_shadow, u64 kept, u64 inner_mask, u64 ours)
+{
+    return (cpu & ~(inner_mask | ours)) | (kept & inner_mask) | (cpu_shadow & ours & ~inner_mask);
+}
+
+u64 level_cr0(const struct vmx_vcpu *v)
+{
+    return seen(vmcs_read(GUEST_CR0), vmcs_read(CR0_SHADOW), get(v, FIELD_GUEST_CR0), get(v, FIELD_CR0_MASK), CR0_OURS);
+}
+
+u64 level_cr4(const struct vmx_vcpu *v)
+{
+    return seen(vmcs_read(GUEST_CR4), vmcs_read(CR4_SHADOW), get(v, FIELD_GUEST_CR4), get(v, FIELD_CR4_MASK),
+                cr4_ours());
+}
+
+static void write_control_registers(struct vmx_vcpu *v)
+{
+    u64 fixed = vmx_features.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
+    u64 cr0 = get(v, FIELD_GUEST_CR0), mask0 = get(v, FIELD_CR0_MASK);
+    u64 cr4 = get(v, FIELD_GUEST_CR4), mask4 = get(v, FIELD_CR4_MASK);
+
+    vmcs_write(GUEST_CR0, (cr0 & ~CR0_OURS) | fixed);
+    vmcs_write(CR0_MASK, mask0 | CR0_OURS);
+    vmcs_write(CR0_SHADOW, (get(v, FIELD_CR0_SHADOW) & mask0) | (cr0 & ~mask0));
+    vmcs_write(GUEST_CR4, cr4 | vmx_features.caps.cr4_fixed0);
+    vmcs_write(CR4_MASK, mask4 | cr4_ours());
+    vmcs_write(CR4_SHADOW, (get(v, FIELD_CR4_SHADOW) & mask4) | (cr4 & ~mask4));
+}
+
+/* SDM 3C 26.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs". IA32_DEBUGCTL has no bits here. */
+static void write_msrs(struct vmx_vcpu *v, const struct level_outer *outer)
+{
+    u32 controls = (u32)get(v, FIELD_ENTRY_CONTROLS);
+    bool long_mode = controls & ENTRY_IA32E_GUEST;
+    u64 efer = v->efer;
+
+    if (get(v, FIELD_GUEST_CR0) & CR0_PG)
+        efer = (efer & ~EFER_LME) | (long_mode ? EFER_LME : 0);
+    if (controls & ENTRY_LOAD_EFER)
+        efer = get(v, FIELD_GUEST_EFER);
+    v->efer = efer & ~EFER_LMA;
+    vmcs_write(GUEST_EFER, v->efer | (long_mode ? EFER_LMA : 0));
+    vmcs_write(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY] | (long_mode ? ENTRY_IA32E_GUEST : 0));
+    vmcs_write(GUEST_PAT, controls & ENTRY_LOAD_PAT ? get(v, FIELD_GUEST_PAT) : outer->pat);
+    u64 dr7 = controls & ENTRY_LOAD_DEBUG ? get(v, FIELD_GUEST_DR7) : outer->dr7;
+    vmcs_write(GUEST_DR7, dr7);
+    if (dr7 & POINTS_DR7_ENABLES && !v->debug_used)
+        vmx_points_begin(v);
+}
+
+/*
+ * In HLT Rootlet's scheduler waits for what ends it, but for the preemption timer, which goes on in HLT: so with that
+ * the CPU itself is put into HLT.
+ */
+static void write_activity(struct vmx_vcpu *v)
+{
+    enum { HLT = 1 };
+    bool halted = get(v, FIELD_GUEST_ACTIVITY_STATE) == HLT;
+    bool by_cpu = halted && v->nested->timer_tsc != UINT64_MAX;
+
+    vmcs_write(GUEST_ACTIVITY_STATE, by_cpu ? HLT : 0);
+    v->base.halted = halted && !by_cpu;
+}
+
+void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
+{
+    for (u32 i = 0; i < ARRAY_SIZE(same); i++)
+        vmcs_write_raw(same[i].encoding, get(v, same[i].row));
+    write_control_registers(v);
+    write_msrs(v, outer);
+    write_activity(v);
+    v->nmi_in_service = get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
+    for (u32 i = 0; i < ARRAY_SIZE(pdptes); i++)
+        vmcs_write_raw(pdptes[i].encoding, outer->has_pdptes ? outer->pdpte[i] : get(v, pdptes[i].row));
+}
+
+static void set(struct vmx_vcpu *v, enum check_field row, u64 value)
+{
+    vmcs12_set(v, row, value);
+}
+
+/* SDM 3C 27.3.1 "Saving Control Registers, Debug Registers, and MSRs" */
+static void save_msrs(struct vmx_vcpu *v)
+{
+    u32 controls = (u32)get(v, FIELD_EXIT_CONTROLS);
+    u64 entry = get(v, FIELD_ENTRY_CONTROLS);
+    u64 efer = guest_efer(v);
+
+    if (controls & EXIT_SAVE_DEBUG)
+        set(v, FIELD_GUEST_DR7, vmcs_read(GUEST_DR7));
+    if (controls & EXIT_SAVE_PAT)
+        set(v, FIELD_GUEST_PAT, vmcs_read(GUEST_PAT));
+    if (controls & EXIT_SAVE_EFER)
+        set(v, FIELD_GUEST_EFER, efer);
+    set(v, FIELD_ENTRY_CONTROLS, efer & EFER_LMA ? entry | ENTRY_IA32E_GUEST : entry & ~(u64)ENTRY_IA32E_GUEST);
+}
+
+void level_save_guest(struct vmx_vcpu *v)
+{
+    if (get(v, FIELD_PROC_CONTROLS) & PROC_TPR_SHADOW)
+        nested_memory_write(v, get(v, FIELD_VIRTUAL_APIC_ADDRESS) + VTPR, virtual_tpr(v), 1);
+    for (u32 i = 0; i < ARRAY_SIZE(same); i++)
+        set(v, same[i].row, vmcs_read_raw(same[i].encoding));
+    set(v, FIELD_GUEST_CR0, level_cr0(v));
+    set(v, FIELD_GUEST_CR4, level_cr4(v));
+    save_msrs(v);
+    set(v, FIELD_GUEST_ACTIVITY_STATE, v->base.halted ? 1 : vmcs_read(GUEST_ACTIVITY_STATE));
+    v->base.halted = false;
+    if (quirks_have(QUIRK_NMI_BLOCKING)) {
+        u64 blocking = get(v, FIELD_GUEST_INTERRUPTIBILITY) & ~(u64)INTERRUPTIBILITY_NMI;
+        set(v, FIELD_GUEST_INTERRUPTIBILITY, blocking | (v->nmi_in_service ? INTERRUPTIBILITY_NMI : 0));
+    }
+    for (u32 i = 0; inner_proc2(v) & PROC2_EPT && i < ARRAY_SIZE(pdptes); i++)
+        set(v, pdptes[i].row, vmcs_read_raw(pdptes[i].encoding));
+}

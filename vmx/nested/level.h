@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The two VMCSs of a vCPU whose guest is a hypervisor, one for the guest and one for its inner guests: which of them is
+ * current, and what the second one holds. Its controls are what the guest hypervisor asks for and what Rootlet needs;
+ * its guest state is the inner guest's, its host state Rootlet's own. SDM 3C 24.1 "Overview", 31.3 "Managing VMCS
+ * Regions and Pointers".
+ */
+#ifndef ROOTLET_VMX_NESTED_LEVEL_H
+#define ROOTLET_VMX_NESTED_LEVEL_H
+
+#include "vmx/nested/nested.h"
+
+/*
+ * The other VMCS becomes the current one, and with it go the fields of struct vmx_vcpu that belong to a VMCS.
+ * Precondition: the vCPU is loaded on this CPU.
+ */
+COLD void level_swap(struct vmx_vcpu *v);
+/* The first swap to the VMCS for inner guests writes there what never changes. */
+COLD void level_make(struct vmx_vcpu *v);
+
+/* The current VMCS, which is that for inner guests, gets the controls and the guest state of the inner VMCS. */
+COLD void level_write_controls(struct vmx_vcpu *v);
+struct level_outer {
+    u64 pat, dr7; /* of the guest hypervisor: what an entry that loads none of its own leaves as it is */
+    u64 pdpte[4]; /* of the inner guest, if it has PAE paging without EPT */
+    bool has_pdptes;
+};
+COLD void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer);
+/* And the inner VMCS gets back what a VM exit saves: SDM 3C 27.3 "Saving Guest State". */
+COLD void level_save_guest(struct vmx_vcpu *v);
+
+/* CR0 and CR4 as the inner VMCS would show them after a VM exit. */
+COLD u64 level_cr0(const struct vmx_vcpu *v);
+COLD u64 level_cr4(const struct vmx_vcpu *v);
+
+#endif
