@@ -79,6 +79,11 @@ void virt_vm_print_statistics(const struct vm *vm);
 COLD u64 virt_vm_signs_of_life(const struct vm *vm);
 /* The next run of a VM takes over what these two count. */
 COLD void virt_vm_carry_statistics(struct vm *to, const struct vm *from);
+/*
+ * Why the vCPU's last VMLAUNCH or VMRESUME that was refused was so (nested=on): calls take() with each line of the
+ * words, which says whether it could; how many lines it could not take may be the last line.
+ */
+COLD void virt_vcpu_refusal(struct vcpu *vcpu, bool (*take)(void *context, const char *line), void *context);
 /* The name of a basic exit reason; "unknown" if it has none. SDM 3D Appendix C "VMX Basic Exit Reasons" */
 const char *virt_exit_name(u32 reason);
 /* What the detail of such an exit's record is (docs/trace.md); NULL: nothing. */

@@ -52,7 +52,7 @@ VECTOR_NAMES = ("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "
 EVENT_TYPES = ("interrupt", "type 1", "NMI", "exception", "software interrupt", "INT1", "INT3 or INTO", "other event")
 # From guests/include/rootlet_abi.h, by number.
 HYPERCALLS = ("version", "console-write", "yield", "clock", "sleep-until", "exit", "identity", "start-vcpu", "snapshot",
-              "restore")
+              "restore", "refusal")
 CR_ACCESS_TYPES = ("mov to", "mov from", "clts", "lmsw")
 GPR_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
              "r15")

@@ -30,11 +30,13 @@
 #define ROOTLET_CALL_START_VCPU    7  /* EBX: vCPU index; ECX: entry point; EDX: its EBX */
 #define ROOTLET_CALL_SNAPSHOT      8  /* out EBX: how often this call has returned before */
 #define ROOTLET_CALL_RESTORE       9  /* returns only if there is no snapshot: SNAPSHOT returns again */
-#define ROOTLET_CALL_COUNT         10 /* the first number that is unknown */
+#define ROOTLET_CALL_REFUSAL       10 /* EBX, ECX: address; EDX: bytes there; out EBX: bytes of the text */
+#define ROOTLET_CALL_COUNT         11 /* the first number that is unknown */
 
 #define ROOTLET_CALL_RESERVED 0x80000000 /* from here on: never assigned to a call */
 
-#define ROOTLET_CONSOLE_WRITE_MAX 4096 /* bytes in one CONSOLE_WRITE */
+#define ROOTLET_CONSOLE_WRITE_MAX 4096  /* bytes in one CONSOLE_WRITE */
+#define ROOTLET_REFUSAL_MAX       16384 /* no text of REFUSAL is longer */
 
 /* Status in EAX. After an error no other register has changed. */
 #define ROOTLET_OK             0

@@ -169,6 +169,18 @@ u32 lab_try(struct registers *inner, u32 how)
     return EXIT((u32)lab_field(EXIT_REASON) & 0xff, (u32)lab_field(EXIT_QUALIFICATION) & 0xff);
 }
 
+/* Rootlet knows; a bare CPU does not tell. */
+void lab_say_why(void)
+{
+    static char text[4096];
+    u32 bytes;
+
+    if (!hypercall_present() || hypercall_refusal((u64)text, sizeof text - 1, &bytes) != ROOTLET_OK)
+        return;
+    text[bytes < sizeof text ? bytes : sizeof text - 1] = 0;
+    print("lab: Rootlet says why:\n%s", text);
+}
+
 static void skip_instruction(void)
 {
     lab_set(GUEST_RIP, lab_field(GUEST_RIP) + lab_field(EXIT_INSTRUCTION_LENGTH));
@@ -206,6 +218,8 @@ static void run_inner_guest(void)
     lab_prepare();
     for (u32 how = LAUNCH;; how = RESUME) {
         u32 answer = lab_try(&inner, how);
+        if (answer < EXIT(0, 0))
+            lab_say_why();
         expect(answer >= EXIT(0, 0), "the VM entry failed");
         if (!handle_exit(&inner))
             return;

@@ -136,6 +136,8 @@ extern struct region lab_vmxon_region, lab_vmcs;
 void lab_prepare(void);
 /* Enters and says how that ended. */
 u32 lab_try(struct registers *inner, u32 how);
+/* In a VM of Rootlet's: prints why the last entry was refused. */
+void lab_say_why(void);
 /*
  * Each typical mistake, what the CPU says of it, and whether that is what the SDM says; returns how many are not so.
  * One of them needs an inner guest that was launched.

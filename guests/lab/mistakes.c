@@ -142,6 +142,7 @@ static void mistakes_before_launch(void)
     name("VMRESUME of a VMCS that was not launched");
     lab_prepare();
     check(lab_try(&registers, RESUME), 5);
+    lab_say_why();
     name("VMLAUNCH right behind MOV SS");
     check(lab_try(&registers, LAUNCH_BEHIND_MOV_SS), 26);
 }

@@ -67,6 +67,15 @@ static inline u32 hypercall_sleep_until(u64 time_ns)
     return hypercall(&call);
 }
 
+/* Why the last VM entry that was refused was so: *bytes of text, of which the buffer has what fits. */
+static inline u32 hypercall_refusal(u64 address, u32 room, u32 *bytes)
+{
+    struct hypercall call = {ROOTLET_CALL_REFUSAL, (u32)address, (u32)(address >> 32), room};
+    u32 status = hypercall(&call);
+    *bytes = status == ROOTLET_OK ? call.ebx : 0;
+    return status;
+}
+
 static inline void __attribute__((noreturn)) hypercall_exit(u32 status)
 {
     struct hypercall call = {ROOTLET_CALL_EXIT, status, 0, 0};

@@ -205,11 +205,29 @@ static void check_fields(void)
 
 /* ---- entries ---- */
 
+/* Bytes of the text that says why the last refused entry was so; it has these words. */
+static u32 refusal(const char *words)
+{
+    static char text[4096];
+    u32 bytes;
+
+    expect(hypercall_refusal((u32)text, sizeof text - 1, &bytes) == ROOTLET_OK, "no text of the refusal");
+    text[bytes < sizeof text ? bytes : sizeof text - 1] = 0;
+    for (const char *at = text; *words; at++)
+        if (text_begins_with(at, words))
+            break;
+        else
+            expect(*at, words);
+    return bytes;
+}
+
 static void check_entries(void)
 {
     u32 value;
 
+    expect(refusal("") == 0, "a reason for no refusal");
     expect_error(vmxroot_enter(false), 5, "VMRESUME of a VMCS that is clear is not error 5");
+    refusal("vcpu=0 vmresume refused error=5 rule=\"the VMCS that VMRESUME enters must be launched");
     expect_error(vmxroot_enter(true), 7, "an empty VMCS is not refused with error 7");
     vmxroot_fill();
     expect(vmwrite(VMCS_HOST_CR0, 0) == OK, "VMWRITE");
@@ -220,6 +238,7 @@ static void check_entries(void)
     expect(read_field(VMCS_EXIT_REASON) == (1u << 31 | 33), "a wrong guest state is not exit 33");
     expect(read_field(VMCS_EXIT_QUALIFICATION) == 0, "the qualification of exit 33");
     vmxroot_fill();
+    refusal("vcpu=0 vmlaunch refused exit=33 rule=\"bits 63:22, 15, 5 and 3 must be 0 and bit 1 must be 1\"");
     expect(vmwrite(VMCS_LINK_POINTER, 0) == OK && vmxroot_enter(true) == OK &&
                read_field(VMCS_EXIT_REASON) == (1u << 31 | 33) && read_field(VMCS_EXIT_QUALIFICATION) == 4,
            "a wrong link pointer is not exit 33 with qualification 4");

@@ -6,7 +6,9 @@
 #include "arch/x86/cpu.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
+#include "kernel/lib/string.h"
 #include "kernel/sched/sched.h"
+#include "kernel/virt.h"
 #include "kernel/vm/snapshot.h"
 
 static u64 pair(u32 low, u32 high)
@@ -139,6 +141,63 @@ static u64 restore(struct vcpu *vcpu, u64 *registers)
     return snapshot_request(vcpu, VM_WISH_RESTORE) ? ROOTLET_OK : ROOTLET_ERROR_STATE;
 }
 
+/* Whether a byte can be written to: the guest's own stores do not change ROM. */
+static bool is_writable(const struct guest_memory *memory, u64 address)
+{
+    const struct guest_region *region = guest_memory_find(memory, gpa(address));
+
+    return region && region->kind != GUEST_REGION_ROM;
+}
+
+static bool is_writable_buffer(const struct guest_memory *memory, u64 address, u32 bytes)
+{
+    for (u64 at = 0; at < bytes; at += FRAME_BYTES)
+        if (!is_writable(memory, address + at))
+            return false;
+    return !bytes || is_writable(memory, address + bytes - 1);
+}
+
+/* A buffer of the guest's that is filled line by line; what there is no room for is counted only. */
+struct text {
+    const struct guest_memory *memory;
+    u64 address;
+    u32 room, bytes;
+    bool failed;
+};
+
+static void append(struct text *text, const char *piece, size_t bytes)
+{
+    u32 left = text->bytes < text->room ? text->room - text->bytes : 0;
+    size_t n = bytes < left ? bytes : left;
+
+    if (n && guest_memory_write(text->memory, gpa(text->address + text->bytes), piece, n) != STATUS_OK)
+        text->failed = true;
+    text->bytes += (u32)bytes;
+}
+
+static bool append_line(void *context, const char *line)
+{
+    append(context, line, string_length(line));
+    append(context, "\n", 1);
+    return true;
+}
+
+static u64 refusal(struct vcpu *vcpu, u64 *registers)
+{
+    const struct guest_memory *memory = &vcpu->vm->memory;
+    struct text text = {.memory = memory, .address = pair(ebx(registers), ecx(registers)), .room = edx(registers)};
+
+    if (text.room > ROOTLET_REFUSAL_MAX)
+        return ROOTLET_ERROR_ARGUMENT;
+    if (!is_writable_buffer(memory, text.address, text.room))
+        return ROOTLET_ERROR_POINTER;
+    virt_vcpu_refusal(vcpu, append_line, &text);
+    if (text.failed)
+        return ROOTLET_ERROR_POINTER;
+    registers[HYPERCALL_EBX] = text.bytes;
+    return ROOTLET_OK;
+}
+
 static u64 version(struct vcpu *vcpu, u64 *registers)
 {
     (void)vcpu;
@@ -171,4 +230,5 @@ hypercall_t *const hypercall_table[HYPERCALL_ROOM] = {
     [ROOTLET_CALL_START_VCPU] = start_vcpu,
     [ROOTLET_CALL_SNAPSHOT] = snapshot,
     [ROOTLET_CALL_RESTORE] = restore,
+    [ROOTLET_CALL_REFUSAL] = refusal,
 };

@@ -10,7 +10,7 @@
 /* The registers of a call, numbered as instructions encode them. Only the low 32 bits carry arguments. */
 enum hypercall_register { HYPERCALL_EAX, HYPERCALL_ECX, HYPERCALL_EDX, HYPERCALL_EBX };
 
-#define HYPERCALL_COUNT 10u
+#define HYPERCALL_COUNT 11u
 #define HYPERCALL_ROOM  16u /* of the table: for a mask, which needs a power of two */
 
 /*

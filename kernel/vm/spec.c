@@ -298,7 +298,8 @@ static bool take_snapshot_at(struct text value, void *target)
                                                        [ROOTLET_CALL_IDENTITY] = "identity",
                                                        [ROOTLET_CALL_START_VCPU] = "start-vcpu",
                                                        [ROOTLET_CALL_SNAPSHOT] = "",
-                                                       [ROOTLET_CALL_RESTORE] = ""};
+                                                       [ROOTLET_CALL_RESTORE] = "",
+                                                       [ROOTLET_CALL_REFUSAL] = "refusal"};
     struct vm_spec *spec = target;
     int call = find_word(value, words, ARRAY_SIZE(words));
 

@@ -114,6 +114,7 @@ void nested_reset(struct vmx_vcpu *v)
     if (v->nested->inside)
         level_swap(v);
     v->nested->vmxon = v->nested->current = NESTED_NONE;
+    v->nested->refusal.broken = 0;
 }
 
 bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value)

@@ -31,6 +31,25 @@ struct nested_level {
     bool nmi_in_service;
 };
 
+#define NESTED_MOST_RULES 24u
+
+/* How the guest learns that an entry is refused. */
+struct why_refusal {
+    bool launch;  /* VMLAUNCH, not VMRESUME */
+    bool is_exit; /* a VM exit, not an error number */
+    u32 number;   /* basic exit reason or VM-instruction error; 0: VMfailInvalid */
+};
+
+/* An entry that was refused, and why: why.c puts it into words. */
+struct nested_refusal {
+    struct why_refusal how;
+    u32 broken;       /* so many rules; 0: no entry was refused */
+    const char *rule; /* of SDM 3C 26.1 "Basic VM-Entry Checks", with what it looks at; NULL: those in reports[] */
+    const char *field;
+    u64 value;
+    struct check_report reports[NESTED_MOST_RULES];
+};
+
 /* In frames of its own, for each vCPU of a VM with nested=on. */
 struct nested {
     u64 vmxon;               /* the VMXON pointer; NESTED_NONE: not in VMX operation */
@@ -44,6 +63,7 @@ struct nested {
      * and to the region. VMREAD, VMWRITE and the checks of a VM entry all use them where they are.
      */
     struct check_image image;
+    struct nested_refusal refusal; /* the last one */
 
     bool inside;               /* the inner guest runs, not the guest */
     bool made;                 /* the VMCS for inner guests has been written for the first time */

@@ -18,6 +18,7 @@
 #include "drivers/host/rtc.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/clock.h"
+#include "kernel/virt.h"
 #include "kernel/vm/hypercall.h"
 #include "kernel/vm/snapshot.h"
 #include "test/fake/cpu.h"
@@ -98,6 +99,15 @@ bool snapshot_request(struct vcpu *which, enum vm_wish wanted)
     return wish_is_taken;
 }
 
+static const char *refusal_lines[3];
+
+void virt_vcpu_refusal(struct vcpu *which, bool (*take)(void *context, const char *line), void *context)
+{
+    assert_ptr_equal(which, &vcpu);
+    for (u32 i = 0; i < ARRAY_SIZE(refusal_lines) && refusal_lines[i]; i++)
+        assert_true(take(context, refusal_lines[i]));
+}
+
 static int set_up(void **state)
 {
     struct refusal why;
@@ -157,7 +167,7 @@ static void assert_write_error(u64 expected, u64 address, u32 bytes)
 static void test_every_number_has_a_call(void **state)
 {
     (void)state;
-    assert_int_equal(HYPERCALL_COUNT, 10);
+    assert_int_equal(HYPERCALL_COUNT, 11);
     for (u32 i = 0; i < HYPERCALL_COUNT; i++)
         assert_non_null(hypercall_table[i]);
 }
@@ -333,6 +343,71 @@ static void test_snapshot_and_restore(void **state)
     assert_error(ROOTLET_ERROR_STATE, ROOTLET_CALL_RESTORE, 1, 2, 3);
 }
 
+static u64 refusal_at(u64 address, u32 bytes)
+{
+    return call(ROOTLET_CALL_REFUSAL, (u32)address, (u32)(address >> 32), bytes);
+}
+
+static void assert_memory_is(u64 address, const char *text)
+{
+    char found[64] = "";
+
+    assert_in_range(strlen(text), 0, sizeof found - 1);
+    assert_int_equal(guest_memory_read(&vm.memory, gpa(address), found, strlen(text)), STATUS_OK);
+    assert_string_equal(found, text);
+}
+
+/* The whole length is told, and no byte behind the buffer is written. */
+static void test_refusal(void **state)
+{
+    static const char all[] = "one\nsecond\n";
+    u64 at = 0x8ffd; /* across pages */
+
+    (void)state;
+    refusal_lines[0] = refusal_lines[1] = NULL;
+    assert_int_equal(refusal_at(at, 64), ROOTLET_OK);
+    assert_int_equal(registers[HYPERCALL_EBX], 0);
+    refusal_lines[0] = "one";
+    refusal_lines[1] = "second";
+    for (u32 room = 0; room < 20; room++) {
+        char text[64];
+        snprintf(text, sizeof text, "%.*s................", (int)room, all);
+        assert_int_equal(guest_memory_fill(&vm.memory, gpa(at), '.', 64), STATUS_OK);
+        assert_int_equal(refusal_at(at, room), ROOTLET_OK);
+        assert_int_equal(registers[HYPERCALL_EBX], strlen(all));
+        assert_int_equal(registers[HYPERCALL_ECX], 0xdead00000000);
+        assert_memory_is(at, text);
+    }
+}
+
+static void assert_refusal_error(u64 expected, u64 address, u32 bytes)
+{
+    assert_error(expected, ROOTLET_CALL_REFUSAL, (u32)address, (u32)(address >> 32), bytes);
+}
+
+static void test_refusal_wild_buffers(void **state)
+{
+    (void)state;
+    refusal_lines[0] = "one";
+    refusal_lines[1] = NULL;
+    assert_int_equal(guest_memory_fill(&vm.memory, gpa(KIB(640) - 16), '.', 16), STATUS_OK);
+    assert_refusal_error(ROOTLET_ERROR_ARGUMENT, 0x8000, ROOTLET_REFUSAL_MAX + 1);
+    assert_refusal_error(ROOTLET_ERROR_ARGUMENT, 0x8000, ~0u);
+    assert_refusal_error(ROOTLET_ERROR_POINTER, MIB(4), 1);
+    assert_refusal_error(ROOTLET_ERROR_POINTER, MIB(4) - 4096, 4097);
+    assert_refusal_error(ROOTLET_ERROR_POINTER, KIB(640) - 16, 8192);
+    assert_memory_is(KIB(640) - 16, "................"); /* all or nothing */
+    assert_refusal_error(ROOTLET_ERROR_POINTER, 0xb7fff, 2);
+    assert_refusal_error(ROOTLET_ERROR_POINTER, GUEST_FIRMWARE_BASE, 1); /* ROM */
+    assert_refusal_error(ROOTLET_ERROR_POINTER, 0xfee00000, 4);
+    assert_refusal_error(ROOTLET_ERROR_POINTER, 1ull << 32 | 0x8000, 1);
+    assert_refusal_error(ROOTLET_ERROR_POINTER, 0 - 4096ull, 8192);
+    assert_int_equal(refusal_at(MIB(4) - ROOTLET_REFUSAL_MAX, ROOTLET_REFUSAL_MAX), ROOTLET_OK);
+    assert_int_equal(refusal_at(GUEST_TEXT_PAGE, 80), ROOTLET_OK);
+    assert_int_equal(refusal_at(~0ull, 0), ROOTLET_OK); /* no byte, no bad byte */
+    assert_int_equal(registers[HYPERCALL_EBX], 4);
+}
+
 static u64 rare(u32 number)
 {
     u64 registers[4] = {number};
@@ -379,6 +454,8 @@ int main(void)
         cmocka_unit_test_setup(test_yield_and_exit, set_up),
         cmocka_unit_test_setup(test_start_vcpu, set_up),
         cmocka_unit_test_setup(test_snapshot_and_restore, set_up),
+        cmocka_unit_test_setup(test_refusal, set_up),
+        cmocka_unit_test_setup(test_refusal_wild_buffers, set_up),
         cmocka_unit_test_setup(test_snapshot_at, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

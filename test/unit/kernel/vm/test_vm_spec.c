@@ -92,6 +92,8 @@ static void test_snapshot_at(void **state)
     assert_int_equal(spec.snapshot_at, 0);
     accept("vm=a snapshot-at=start-vcpu");
     assert_int_equal(spec.snapshot_at, 7);
+    accept("vm=a snapshot-at=refusal");
+    assert_int_equal(spec.snapshot_at, 10);
     accept("vm=a snapshot-at=3");
     assert_int_equal(spec.snapshot_at, 3);
     accept("vm=a snapshot-at=0xffffffff");

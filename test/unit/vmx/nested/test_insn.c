@@ -19,6 +19,7 @@
  */
 #include "test/fake/vmx_bench.h"
 #include "arch/x86/xsave.h"
+#include "kernel/virt.h"
 #include "kernel/vm/hypercall.h"
 #include "test/fake/host_memory.h"
 #include "test/fake/vm_bus.h"
@@ -584,6 +585,62 @@ static void test_explain_off(void **state)
     assert_int_equal(log_count, 0);
 }
 
+static char asked[32][512];
+static u32 asked_count;
+
+static bool take_line(void *context, const char *line)
+{
+    assert_ptr_equal(context, asked);
+    assert_in_range(asked_count, 0, ARRAY_SIZE(asked) - 1);
+    snprintf(asked[asked_count++], sizeof asked[0], "%s", line);
+    return true;
+}
+
+static u32 ask_why(void)
+{
+    asked_count = 0;
+    virt_vcpu_refusal(&bench.v.base, take_line, asked);
+    return asked_count;
+}
+
+/* The guest hypervisor is told what the console is, of its last refusal, whatever it has done since. */
+static void test_asked_why(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_why(), 0);
+    fill();
+    assert_error(exit_with(VMRESUME), 5);
+    assert_int_equal(ask_why(), 1);
+    assert_string_equal(asked[0], logged[0]);
+    put(FIELD_HOST_CR0, 0);
+    put(FIELD_GUEST_RFLAGS, 0);
+    assert_error(exit_with(VMLAUNCH), 8);
+    assert_in_range(log_count, 3, 8);
+    fill();
+    assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
+    assert_int_equal(ask_why(), log_count - 1);
+    for (u32 i = 0; i < asked_count; i++)
+        assert_string_equal(asked[i], logged[1 + i]);
+    assert_succeeds(exit_with(VMXOFF));
+    assert_int_equal(ask_why(), log_count - 1);
+    nested_reset(&bench.v);
+    assert_int_equal(ask_why(), 0);
+    bench.v.nested = NULL;
+    assert_int_equal(ask_why(), 0);
+}
+
+static void test_asked_why_of_very_much(void **state)
+{
+    (void)state;
+    bench.vm.spec.explain = false;
+    have_vmcs();
+    memset(bench.v.nested->image.value, 0xff, sizeof bench.v.nested->image.value);
+    assert_error(exit_with(VMLAUNCH), 7);
+    assert_int_equal(log_count, 0);
+    assert_int_equal(ask_why(), NESTED_MOST_RULES + 1);
+    assert_non_null(strstr(asked[NESTED_MOST_RULES], "vmlaunch refused error=7 more="));
+}
+
 /* The guest goes on at its host state, with the exit in its VMCS. */
 static void test_late_failure(void **state)
 {
@@ -786,6 +843,8 @@ int main(void)
         cmocka_unit_test_setup(test_invept_scopes, set_up),
         cmocka_unit_test_setup(test_entry_errors, set_up),
         cmocka_unit_test_setup(test_explain_off, set_up),
+        cmocka_unit_test_setup(test_asked_why, set_up),
+        cmocka_unit_test_setup(test_asked_why_of_very_much, set_up),
         cmocka_unit_test_setup(test_late_failure, set_up),
         cmocka_unit_test_setup(test_any_host_state, set_up),
         cmocka_unit_test_setup(test_a_vmcs_that_breaks_no_rule, set_up),
