@@ -33,6 +33,16 @@ struct vmx_event {
     u32 length;
 };
 
+struct vmx_vcpu;
+/*
+ * Where a physical address of the inner guest is in the guest's memory, for an access of ours on its behalf. `access`
+ * is as in bits 2:0 of an EPT violation's qualification, or VMX_INNER_TABLE. With `flags` it counts as one of the
+ * CPU's, else nobody notices. False: the guest hypervisor does not allow it; with `flags` it hears of that before the
+ * inner guest goes on.
+ */
+typedef bool vmx_inner_physical(struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical);
+#define VMX_INNER_TABLE 8u /* an entry of the inner guest's page tables is read */
+
 struct vmx_vcpu {
     struct vcpu base;
     u64 gpr[16];  /* the guest's registers while it does not run; RSP is in the VMCS */
@@ -78,8 +88,9 @@ struct vmx_vcpu {
     void *xsave_area;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;
-    struct vmx_debug *debug; /* debug.c: NULL unless a debugger serves this VM */
-    struct nested *nested;   /* vmx/nested/: NULL unless nested=on */
+    struct vmx_debug *debug;            /* debug.c: NULL unless a debugger serves this VM */
+    struct nested *nested;              /* vmx/nested/: NULL unless nested=on */
+    vmx_inner_physical *inner_physical; /* NULL unless an inner guest with EPT runs */
     struct mmio_slot mmio[MMIO_SLOTS];
 };
 

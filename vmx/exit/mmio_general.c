@@ -295,7 +295,8 @@ bool mmio_slot_follow_cr3(const struct vmx_vcpu *v, struct mmio_slot *slot, u64 
     return true;
 }
 
-/* Fills the slot; if the instruction cannot be kept, it is left empty. */
+/* Fills the slot; if the instruction cannot be kept, it is left empty. One of an inner guest with EPT would need more
+ * than its own page tables to be compared. */
 static void keep(struct vmx_vcpu *v, struct mmio_slot *slot, const struct guest_code *code,
                  const struct decode_insn *insn)
 {
@@ -303,7 +304,8 @@ static void keep(struct vmx_vcpu *v, struct mmio_slot *slot, const struct guest_
     u32 paging = (u32)vmcs_read(GUEST_CR0) & (u32)CR0_PG;
 
     slot->cs_access = 0;
-    if ((paging && (cr4 & CR4_PAE) && !(guest_efer(v) & EFER_LMA)) || !set_levels(v, slot, &code->path))
+    if (v->inner_physical || (paging && (cr4 & CR4_PAE) && !(guest_efer(v) & EFER_LMA)) ||
+        !set_levels(v, slot, &code->path))
         return;
     slot->code = guest_memory_view(&v->base.vm->memory, code->where, MMIO_CODE_BYTES);
     if (!slot->code || (code->where.raw & (FRAME_BYTES - 1)) > FRAME_BYTES - MMIO_CODE_BYTES)

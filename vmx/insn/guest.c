@@ -6,6 +6,7 @@
 #include "vmx/insn/guest.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/xsave.h"
+#include "vmx/ept.h"
 #include "vmx/event.h"
 
 /* Page-table entries outside RAM read as everything outside RAM does: all ones. */
@@ -37,6 +38,42 @@ static bool update_entry(void *context, gpa_t address, u8 bytes, u64 expected, u
     return __atomic_compare_exchange_n((u64 *)entry, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* ---- an inner guest with EPT: its physical addresses are those of its hypervisor's map ---- */
+
+static COLD bool read_inner_entry(void *context, gpa_t address, u8 bytes, u64 *value)
+{
+    struct vmx_vcpu *v = context;
+    u64 physical;
+
+    return v->inner_physical(v, address.raw, VMX_INNER_TABLE, true, &physical) &&
+           read_entry(v, gpa(physical), bytes, value);
+}
+
+static COLD bool peek_inner_entry(void *context, gpa_t address, u8 bytes, u64 *value)
+{
+    struct vmx_vcpu *v = context;
+    u64 physical;
+
+    return v->inner_physical(v, address.raw, VMX_INNER_TABLE, false, &physical) &&
+           read_entry(v, gpa(physical), bytes, value);
+}
+
+static COLD bool update_inner_entry(void *context, gpa_t address, u8 bytes, u64 expected, u64 value)
+{
+    struct vmx_vcpu *v = context;
+    u64 physical;
+
+    return v->inner_physical(v, address.raw, EPT_READ | EPT_WRITE, true, &physical) &&
+           update_entry(v, gpa(physical), bytes, expected, value);
+}
+
+static COLD bool place(struct vmx_vcpu *v, enum gva_access access, bool flags, gpa_t *where)
+{
+    static const u8 rights[] = {[GVA_READ] = EPT_READ, [GVA_WRITE] = EPT_WRITE, [GVA_FETCH] = EPT_EXECUTE};
+
+    return v->inner_physical(v, where->raw, rights[access], flags, &where->raw);
+}
+
 void guest_fill_context(struct vmx_vcpu *v, struct gva_context *context)
 {
     *context = (struct gva_context){
@@ -52,6 +89,10 @@ void guest_fill_context(struct vmx_vcpu *v, struct gva_context *context)
         .read_entry = read_entry,
         .update_entry = update_entry,
     };
+    if (UNLIKELY(v->inner_physical)) {
+        context->read_entry = read_inner_entry;
+        context->update_entry = update_inner_entry;
+    }
     if (context->cr4 & CR4_PKE)
         context->pkru = pkru_read(); /* it is still the guest's */
     if ((context->cr0 & CR0_PG) && (context->cr4 & CR4_PAE) && !(context->efer & EFER_LMA)) {
@@ -76,13 +117,15 @@ static enum guest_access translate(struct vmx_vcpu *v, u64 linear, enum gva_acce
     }
     switch (gva_translate(&context, linear, access, out, &error)) {
     case GVA_OK:
+        if (UNLIKELY(v->inner_physical) && !place(v, access, true, out))
+            return GUEST_ACCESS_FAULT;
         return GUEST_ACCESS_OK;
     case GVA_FAULT:
         cr2_write(linear);
         vmx_inject_exception(v, VECTOR_PF, error);
         return GUEST_ACCESS_FAULT;
-    default:
-        return GUEST_ACCESS_STOP;
+    default: /* entries of an inner guest's can be read, unless its hypervisor is told that they cannot */
+        return v->inner_physical ? GUEST_ACCESS_FAULT : GUEST_ACCESS_STOP;
     }
 }
 
@@ -97,21 +140,32 @@ static bool fits_page(u64 linear, u8 bytes)
     return (linear & (FRAME_BYTES - 1)) + bytes <= FRAME_BYTES;
 }
 
+/* For who must leave no trace. */
+static bool translate_unnoticed(struct vmx_vcpu *v, struct gva_context *context, u64 linear, enum gva_access access,
+                                gpa_t *where)
+{
+    u32 error;
+
+    context->update_entry = NULL;
+    if (v->inner_physical)
+        context->read_entry = peek_inner_entry;
+    return gva_translate(context, linear, access, where, &error) == GVA_OK &&
+           (!v->inner_physical || place(v, access, false, where));
+}
+
 bool guest_peek(struct vmx_vcpu *v, u64 linear, u8 bytes, u64 *value)
 {
     struct gva_context context;
-    u32 error;
     gpa_t where;
 
     guest_fill_context(v, &context);
-    context.update_entry = NULL;
     context.cpl = 0;
     context.rflags |= RFLAGS_AC; /* SMAP is no matter */
     context.pkru = 0;
     if (context.efer & EFER_LMA ? !gva_is_canonical(linear, context.cr4) : linear > UINT32_MAX)
         return false;
     *value = 0;
-    return fits_page(linear, bytes) && gva_translate(&context, linear, GVA_READ, &where, &error) == GVA_OK &&
+    return fits_page(linear, bytes) && translate_unnoticed(v, &context, linear, GVA_READ, &where) &&
            guest_memory_read(&v->base.vm->memory, where, value, bytes) == STATUS_OK;
 }
 
@@ -257,6 +311,15 @@ enum guest_access guest_operand(struct vmx_vcpu *v, enum decode_segment segment,
     return result;
 }
 
+/* A guest hypervisor cannot be told of a violation and then not. */
+static COLD bool find_inner_code(struct vmx_vcpu *v, u64 linear, gpa_t *where)
+{
+    struct gva_context context;
+
+    guest_fill_context(v, &context);
+    return translate_unnoticed(v, &context, linear, GVA_FETCH, where);
+}
+
 enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out)
 {
     const struct guest_memory *memory = &v->base.vm->memory;
@@ -276,8 +339,9 @@ enum guest_access guest_fetch(struct vmx_vcpu *v, struct guest_code *out)
     /* The instruction may well end before the boundary: a fault on the next page counts only if it does not. */
     struct vmx_event before = v->exception;
     u64 cr2 = cr2_read();
-    if (guest_translate(v, linear + first, GVA_FETCH, &where) == GUEST_ACCESS_OK &&
-        guest_memory_read(memory, where, out->bytes + first, GUEST_CODE_BYTES - first) == STATUS_OK) {
+    bool found = UNLIKELY(v->inner_physical) ? find_inner_code(v, linear + first, &where)
+                                             : guest_translate(v, linear + first, GVA_FETCH, &where) == GUEST_ACCESS_OK;
+    if (found && guest_memory_read(memory, where, out->bytes + first, GUEST_CODE_BYTES - first) == STATUS_OK) {
         out->count = GUEST_CODE_BYTES;
         return GUEST_ACCESS_OK;
     }

@@ -13,13 +13,14 @@
 
 enum guest_access {
     GUEST_ACCESS_OK,
-    GUEST_ACCESS_FAULT, /* an exception has been queued for the guest */
+    GUEST_ACCESS_FAULT, /* an exception has been queued for the guest, or an EPT violation for its hypervisor */
     GUEST_ACCESS_STOP   /* the guest's page tables cannot be walked */
 };
 
 /* What gva_translate() needs to translate as the guest would now; entries of its page tables are read and flagged. */
 void guest_fill_context(struct vmx_vcpu *v, struct gva_context *context);
-/* Translates; queues #PF (with CR2) on a fault, #GP for a non-canonical address. */
+/* Translates; queues #PF (with CR2) on a fault, #GP for a non-canonical address. *out is in the VM's memory, also if
+ * the address is one of an inner guest with EPT; what the walk says of entries is then in the inner guest's. */
 enum guest_access guest_translate(struct vmx_vcpu *v, u64 linear, enum gva_access access, gpa_t *out);
 
 /* An operand that has passed its checks: to access it raises no fault any more. */

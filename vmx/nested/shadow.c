@@ -11,9 +11,8 @@
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "vmx/ept.h"
-#include "vmx/features.h"
 #include "vmx/tlb.h"
-#include "vmx/vmcs.h"
+#include "vmx/vcpu.h"
 
 #define UNUSED          UINT64_MAX
 #define RIGHTS          (EPT_READ | EPT_WRITE | EPT_EXECUTE)
@@ -22,6 +21,7 @@
 #define EPTP_FLAGS      BIT(6) /* accessed and dirty flags are in use */
 #define CAP_EXECUTE     BIT(0) /* execute-only pages */
 #define LEVELS          4u
+#define MOST_WALKS      8u /* of one access of ours: another CPU cannot hold it up for ever */
 #define FRAMES_LEAST    64u
 #define FRAMES_MOST     4096u
 #define FRAMES_PER_ROOT 8u /* for what lies scattered: a firmware's pages, those of devices */
@@ -298,16 +298,39 @@ static bool set_flags(struct walk *w, bool write)
     return true;
 }
 
-bool shadow_translate(const struct shadow *s, u64 eptp, u64 address, u64 access, bool flags, u64 *physical)
+/* What the guest's tables say of an access. */
+static enum shadow_result judge(const struct shadow *s, u64 eptp, u64 address, u64 access, struct walk *w,
+                                struct shadow_fault *fault)
 {
-    struct walk w;
+    if (UNLIKELY(walk(s, eptp, address, w) == MISCONFIGURED))
+        return SHADOW_MISCONFIGURATION;
+    if (is_allowed(w, access))
+        return SHADOW_FILLED;
+    fault->qualification = access | w->rights << 3;
+    return SHADOW_VIOLATION;
+}
 
-    if (walk(s, eptp, address, &w) != WALKED || !is_allowed(&w, access))
-        return false;
-    if (flags && eptp & EPTP_FLAGS && !set_flags(&w, access & EPT_WRITE))
-        return false;
-    *physical = w.physical;
-    return true;
+/* With flags in use the CPU takes what it reads of page tables for written. SDM 3C 28.2.3.2 "EPT Violations" */
+static u64 rights_for(u64 eptp, u64 access)
+{
+    if (!(access & VMX_INNER_TABLE))
+        return access;
+    return eptp & EPTP_FLAGS ? EPT_READ | EPT_WRITE : EPT_READ;
+}
+
+enum shadow_result shadow_translate(const struct shadow *s, u64 eptp, u64 address, u64 access, bool flags,
+                                    struct shadow_fault *fault)
+{
+    u64 rights = rights_for(eptp, access);
+
+    for (u32 i = 0; i < MOST_WALKS; i++) {
+        struct walk w;
+        enum shadow_result result = judge(s, eptp, address, rights, &w, fault);
+        fault->physical = w.physical;
+        if (result != SHADOW_FILLED || !flags || !(eptp & EPTP_FLAGS) || set_flags(&w, rights & EPT_WRITE))
+            return result;
+    }
+    return SHADOW_FILLED;
 }
 
 /* ---- filling ---- */
@@ -382,12 +405,10 @@ enum shadow_result shadow_violation(struct shadow *s, u64 eptp, u64 address, u64
 {
     struct walk w;
 
-    if (UNLIKELY(walk(s, eptp, address, &w) == MISCONFIGURED))
-        return SHADOW_MISCONFIGURATION;
-    if (!is_allowed(&w, access)) {
-        fault->qualification = access | w.rights << 3;
-        return SHADOW_VIOLATION;
-    }
+    enum shadow_result result = judge(s, eptp, address, access, &w, fault);
+
+    if (result != SHADOW_FILLED)
+        return result;
     if (eptp & EPTP_FLAGS && !set_flags(&w, access & EPT_WRITE))
         return SHADOW_FILLED;
     const struct guest_region *region = find(s, w.physical);

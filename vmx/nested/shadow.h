@@ -78,14 +78,11 @@ static inline void shadow_prepare(struct shadow *s)
 }
 
 /*
- * Where the guest's EPT leads, for an access of ours on behalf of the inner guest: SHADOW_ACCESS bits as in a
- * qualification. With `flags` accessed and dirty flags are set as the access would. False: the EPT does not allow it.
- * What is at *physical, if anything, is not looked at.
+ * What an access of ours on behalf of the inner guest comes to, as vmx_inner_physical has it: SHADOW_FILLED:
+ * fault->physical is the address, and what is there, if anything, was not looked at. With `flags` accessed and dirty
+ * flags are set as the CPU would.
  */
-#define SHADOW_READ  1u
-#define SHADOW_WRITE 2u
-#define SHADOW_FETCH 4u
-COLD bool shadow_translate(const struct shadow *s, u64 eptp, u64 address, u64 access, bool flags,
-                           u64 *physical) MUST_CHECK;
+COLD enum shadow_result shadow_translate(const struct shadow *s, u64 eptp, u64 address, u64 access, bool flags,
+                                         struct shadow_fault *fault) MUST_CHECK;
 
 #endif

@@ -18,10 +18,9 @@
 
 #include "kernel/panic.h"
 #include "test/fake/host_memory.h"
-#include "vmx/features.h"
 #include "vmx/nested/shadow.h"
 #include "vmx/tlb.h"
-#include "vmx/vmcs.h"
+#include "vmx/vcpu.h"
 
 enum { R = 1, W = 2, X = 4, RWX = 7, LARGE = 0x80, ACCESSED = 0x100, DIRTY = 0x200 };
 #define WB    (6ull << 3)
@@ -767,32 +766,51 @@ static void test_all_memory_fits(void **state)
 
 /* ---- our own accesses ---- */
 
+#define assert_translates(eptp, address, access, flags, to)                                                            \
+    do {                                                                                                               \
+        assert_int_equal(shadow_translate(&s, eptp, address, access, flags, &fault), SHADOW_FILLED);                   \
+        assert_int_equal(fault.physical, to);                                                                          \
+    } while (0)
+
 static void test_translate(void **state)
 {
-    u64 physical = 0;
-
     (void)state;
     u64 *leaf = guest_map(EPTP, GIB(1), ODD, 2, R | W);
-    assert_true(shadow_translate(&s, EPTP_AD, GIB(1) + 0x12345, R, false, &physical));
-    assert_int_equal(physical, ODD + 0x12345);
-    assert_true(shadow_translate(&s, EPTP_AD, GIB(1) + 0x12345, R | W, false, &physical));
+    assert_translates(EPTP_AD, GIB(1) + 0x12345, R, false, ODD + 0x12345);
+    assert_translates(EPTP_AD, GIB(1) + 0x12345, R | W, false, ODD + 0x12345);
     assert_int_equal(*leaf & (ACCESSED | DIRTY), 0);
-    assert_false(shadow_translate(&s, EPTP_AD, GIB(1) + 0x12345, X, false, &physical));
-    assert_false(shadow_translate(&s, EPTP_AD, GIB(2), R, false, &physical));
-    assert_true(shadow_translate(&s, EPTP, GIB(1), W, true, &physical));
+    assert_int_equal(shadow_translate(&s, EPTP_AD, GIB(1), X, true, &fault), SHADOW_VIOLATION);
+    assert_int_equal(fault.qualification, X | (R | W) << 3);
+    assert_int_equal(shadow_translate(&s, EPTP_AD, GIB(2), R, true, &fault), SHADOW_VIOLATION);
+    assert_int_equal(fault.qualification, R);
     assert_int_equal(*leaf & (ACCESSED | DIRTY), 0);
-    assert_true(shadow_translate(&s, EPTP_AD, GIB(1), R, true, &physical));
+    assert_translates(EPTP, GIB(1), W, true, ODD);
+    assert_int_equal(*leaf & (ACCESSED | DIRTY), 0);
+    assert_translates(EPTP_AD, GIB(1), R, true, ODD);
     assert_int_equal(*leaf & (ACCESSED | DIRTY), ACCESSED);
-    assert_true(shadow_translate(&s, EPTP_AD, GIB(1), W, true, &physical));
+    assert_translates(EPTP_AD, GIB(1), W, true, ODD);
     assert_int_equal(*leaf & (ACCESSED | DIRTY), ACCESSED | DIRTY);
     *leaf |= 1 << 12;
-    physical = 1;
-    assert_false(shadow_translate(&s, EPTP, GIB(1), R, false, &physical));
-    assert_int_equal(physical, 1);
+    assert_int_equal(shadow_translate(&s, EPTP, GIB(1), R, false, &fault), SHADOW_MISCONFIGURATION);
     guest_map(EPTP, 0x1000, 0xfee00000, 1, R);
-    assert_true(shadow_translate(&s, EPTP, 0x10f0, R, false, &physical));
-    assert_int_equal(physical, 0xfee000f0);
+    assert_translates(EPTP, 0x10f0, R, true, 0xfee000f0);
     assert_false(is_mapped(EPTP, GIB(1)));
+}
+
+/* What the CPU reads of the inner guest's page tables counts as written, if flags are in use. */
+static void test_translate_for_a_walk(void **state)
+{
+    (void)state;
+    u64 *leaf = guest_map(EPTP, 0x1000, EVEN, 1, R);
+    assert_translates(EPTP, 0x1008, VMX_INNER_TABLE, true, EVEN + 8);
+    assert_int_equal(shadow_translate(&s, EPTP_AD, 0x1008, VMX_INNER_TABLE, true, &fault), SHADOW_VIOLATION);
+    assert_int_equal(fault.qualification, R | W | R << 3);
+    *leaf |= W;
+    assert_translates(EPTP_AD, 0x1008, VMX_INNER_TABLE, true, EVEN + 8);
+    assert_int_equal(*leaf & (ACCESSED | DIRTY), ACCESSED | DIRTY);
+    *guest_entry(EPTP, 511ull << 39, 4) = TABLES | RWX; /* an entry that changes under the walk: again */
+    assert_translates(EPTP_AD, 0xfffffffff000, W, true, TABLES);
+    assert_int_equal(*guest_entry(EPTP, 511ull << 39, 4), TABLES | RWX | ACCESSED | DIRTY);
 }
 
 int main(void)
@@ -823,6 +841,7 @@ int main(void)
         cmocka_unit_test_setup(test_pool_sizes, set_up),
         cmocka_unit_test_setup_teardown(test_all_memory_fits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_translate, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_translate_for_a_walk, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
