@@ -208,8 +208,7 @@ static void violate(u64 eptp, u64 address, u64 access)
         const struct guest_region *region = guest_memory_find(&vm.memory, gpa(physical));
         MUST(region && host == region->frames.raw + (physical - region->base.raw));
         MUST(!(given & ~rights));
-        MUST(!(eptp & FLAGS) || !(given & EPT_WRITE) || leaf & DIRTY || region->kind == GUEST_REGION_ROM ||
-             guest_memory_find(&vm.memory, gpa(physical))->kind != GUEST_REGION_RAM || access & EPT_WRITE);
+        MUST(!(eptp & FLAGS) || !(given & EPT_WRITE) || access & EPT_WRITE || leaf & DIRTY);
         break;
     }
     case SHADOW_VIOLATION:
