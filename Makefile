@@ -27,8 +27,8 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain lab trace-demo operate-demo test test-engines battery iso debug qemu kvm bench site \
-	lint unit fuzz soak setup help clean
+FRONT := run linux shell explain lab nested trace-demo operate-demo test test-engines battery iso debug qemu kvm bench \
+	site lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
@@ -40,6 +40,7 @@ help:
 	@echo "make explain   what is printed about VM entries that fail: a tour of typical mistakes in Bochs"
 	@echo "make lab       a small hypervisor in a VM makes typical mistakes, and is told which rule each of them" \
 		"breaks"
+	@echo "make nested    Rootlet in a VM of Rootlet, with the VMs of VMS=guests/demo.vms: both levels in one Bochs"
 	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table," \
 		"under build/trace/"
 	@echo "make operate-demo  a session at the monitor, typed by a program: VMs looked at, paused, restarted;" \
@@ -74,7 +75,7 @@ run:
 	@echo "make: building" >&2
 	@$(AGAIN) do-run
 
-linux shell explain lab battery trace-demo kvm:
+linux shell explain lab nested battery trace-demo kvm:
 	@tools/setup run
 	@echo "make: building" >&2
 	@$(AGAIN) do-$@
@@ -200,6 +201,13 @@ do-lab: all
 	@echo "make: guests/lab.vms boots in Bochs; docs/nested.md walks through it" >&2
 	tools/run-bochs guests/lab.vms --cpus 1 --model $(MODEL) --memory $(MEMORY) --time-limit $(LIMIT) \
 		--options '$(OPTIONS)'
+
+do-nested: all payloads
+	tools/nest-vms $(VMS) >build/nested.vms
+	@echo "make: build/nested.vms boots in Bochs: Rootlet runs Rootlet, which runs the VMs of $(VMS); a" \
+		"minute or two" >&2
+	tools/run-bochs build/nested.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) \
+		--time-limit $(LINUX_LIMIT) --options '$(OPTIONS)'
 
 do-battery: build/battery.elf build/tools/vm-lines-check guests
 	tools/battery

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Hypervisors as guests: VMX instructions, and VM entries that are refused."""
+import subprocess
+
 import pytest
 
+import machine
 import vms
 
 pytestmark = pytest.mark.engines
@@ -36,3 +39,16 @@ def test_it_says_why(boot):
                   'vmlaunch refused error=none rule="a VMCS must be current'):
         assert [line for line in why if words in line], words
     run.check_good_end()
+
+
+def test_rootlet_in_rootlet(boot):
+    """The demo, a level deeper: what each guest prints and how its VM ends is the same."""
+    lines = subprocess.run(["tools/nest-vms", "guests/demo.vms"], check=True, capture_output=True, text=True).stdout
+    run = boot(lines, cpus=2, memory=384, limit=600)
+    run.check_good_end()
+    assert run.reasons() == {"rootlet": "poweroff"}, str(run)
+    inner = machine.Run(0, "", "\n".join(run.output("rootlet")), "")
+    demo = vms.read("guests/demo.vms")
+    vms.check_guests(inner, demo)
+    assert inner.event("boot")["cpus"] == "2" and inner.event("end")["status"] == "ok", str(run)
+    assert set(inner.reasons()) == set(vms.payloads(demo)), str(run)
