@@ -83,6 +83,61 @@ static void check_init_running(void)
     }
 }
 
+#define CPUID_VMX     (1u << 5)
+#define CR0_NE        (1u << 5)
+#define CR4_VMXE      (1u << 13)
+#define MSR_VMX_BASIC 0x480u
+
+static u32 vmxon_region[1024] __attribute__((aligned(4096)));
+static volatile bool leaves_vmx;
+
+static void spin_in_vmx_operation(void)
+{
+    u64 region = (u64)vmxon_region;
+    bool failed;
+
+    cpu_write_cr0(cpu_read_cr0() | CR0_NE);
+    cpu_write_cr4(cpu_read_cr4() | CR4_VMXE);
+    __asm__ volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region) : "memory");
+    while (!failed && !leaves_vmx)
+        cpus[cpu_index()].turns++;
+    if (!failed)
+        __asm__ volatile("vmxoff" ::: "cc", "memory");
+    spin_masked();
+}
+
+/* In VMX operation INIT waits for VMXOFF, and SIPI means nothing. SDM 3C 23.8 "Restrictions on VMX Operation" */
+static void check_init_vmx(void)
+{
+    struct cpu *other = &cpus[1];
+
+    if (!(cpu_cpuid(1, 0).ecx & CPUID_VMX))
+        return;
+    vmxon_region[0] = (u32)msr_read(MSR_VMX_BASIC);
+    leaves_vmx = false;
+    u64 turns = other->turns;
+    other->job = spin_in_vmx_operation;
+    for (u32 i = 0; i < 1000 && other->turns < turns + 100; i++)
+        settle();
+    need(other->turns >= turns + 100, "VMXON fails");
+    u32 starts = other->starts;
+    apic_send(1, MODE_INIT | ICR_ASSERT);
+    apic_send(1, MODE_SIPI | TRAMPOLINE >> 12);
+    wait_ns(SLICES_NS);
+    turns = other->turns;
+    wait_ns(SLICES_NS);
+    need(other->turns > turns && other->starts == starts, "INIT ends VMX operation");
+    leaves_vmx = true;
+    other->job = NULL;
+    wait_ns(SLICES_NS);
+    turns = other->turns;
+    wait_ns(SLICES_NS);
+    need(other->turns == turns, "VMXOFF, and INIT does not come");
+    apic_send(1, MODE_SIPI | TRAMPOLINE >> 12);
+    need(wait_for(&other->starts, starts + 1), "it does not start after that INIT");
+    run_on(1, apic_reset_state);
+}
+
 /* A vCPU in HLT, with interrupts off for good, is still INIT's. */
 static void halt_for_good(void)
 {
@@ -249,6 +304,7 @@ static void check_tsc(void)
 
 const struct check start_checks[] = {
     {"init-running",   check_init_running,  CHECK_BOTH, 2},
+    {"init-vmx",       check_init_vmx,      CHECK_BOTH, 2},
     {"init-halted",    check_init_halted,   CHECK_BOTH, 2},
     {"init-state",     check_init_state,    CHECK_BOTH, 2},
     {"sipi-running",   check_sipi_running,  CHECK_BOTH, 2},

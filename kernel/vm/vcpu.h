@@ -90,12 +90,14 @@ struct vcpu {
     u64 window;     /* which one `window_tsc` is of: note_use() in sched.c */
     u64 window_tsc; /* run time in it */
     bool throttled;
-    u8 pause;         /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
-    bool held;        /* atomic, likewise: its VM is paused as a whole */
-    bool rests;       /* atomic: held and paused, with its VMCS clear */
-    bool debugged;    /* home CPU: paused, and the debugger knows */
-    bool let_go;      /* atomic: paused, and to go on; even if it is wanted again at once */
-    bool nmi_waiting; /* atomic */
+    u8 pause;          /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
+    bool held;         /* atomic, likewise: its VM is paused as a whole */
+    bool rests;        /* atomic: held and paused, with its VMCS clear */
+    bool debugged;     /* home CPU: paused, and the debugger knows */
+    bool let_go;       /* atomic: paused, and to go on; even if it is wanted again at once */
+    bool nmi_waiting;  /* atomic */
+    bool init_blocked; /* the VM's lock: in VMX operation of its own, which INIT does not end */
+    bool init_waiting; /* atomic: one came meanwhile */
 
     u64 run_tsc;   /* total time in the guest and in its exits */
     u64 slept_tsc; /* total time blocked */

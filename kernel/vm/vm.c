@@ -539,6 +539,11 @@ void vm_raise_nmi(struct vm *vm)
 bool vm_init_vcpu(struct vcpu *vcpu)
 {
     trace_event(TRACE_INIT, vcpu, 0);
+    if (vcpu->init_blocked) {
+        __atomic_store_n(&vcpu->init_waiting, true, __ATOMIC_SEQ_CST);
+        sched_notify(vcpu, VCPU_REQUEST_EVENT); /* an inner guest exits for it */
+        return false;
+    }
     if (vcpu->index == 0) {
         vm_stop(vcpu->vm, VM_STOP_RESET, "what=\"INIT to the boot processor\"");
         return false;
@@ -549,6 +554,15 @@ bool vm_init_vcpu(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST); /* nothing stays latched */
     sched_notify(vcpu, VCPU_REQUEST_INIT);
     return true;
+}
+
+void vm_block_init(struct vcpu *vcpu, bool block)
+{
+    vm_lock(vcpu->vm);
+    vcpu->init_blocked = block;
+    if (!block && __atomic_exchange_n(&vcpu->init_waiting, false, __ATOMIC_SEQ_CST) && vm_init_vcpu(vcpu))
+        vcpu->apic.ops->reset(vcpu->apic.device);
+    vm_unlock(vcpu->vm);
 }
 
 void vm_sipi(struct vcpu *vcpu, u8 vector)

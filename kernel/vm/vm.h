@@ -264,7 +264,7 @@ static inline void vm_unlock(struct vm *vm)
 /* Signals that reach a vCPU from its local APIC; the VM's lock is held. SDM 3A 8.4 "Multiple-Processor (MP)
  * Initialization" */
 void vm_nmi(struct vcpu *vcpu);
-/* False if the vCPU waits for SIPI already: INIT then changes nothing. */
+/* False if INIT changes nothing now: the vCPU waits for SIPI already, or blocks INIT. */
 bool vm_init_vcpu(struct vcpu *vcpu);
 void vm_sipi(struct vcpu *vcpu, u8 vector);
 /* Guest time in ns at which the vCPU's TSC has reached `tsc`, rounded up; 0 if it has passed before the VM started. */
@@ -278,6 +278,9 @@ u64 vm_apic_read_deadline(struct vcpu *vcpu);
 void vm_apic_write_deadline(struct vcpu *vcpu, u64 tsc);
 bool vm_apic_write_base(struct vcpu *vcpu, u64 value) MUST_CHECK;
 void vm_apic_write_cr8(struct vcpu *vcpu, u64 value);
+/* The vCPU's VMX operation (nested=on) begins, or ends: INIT is blocked meanwhile, and one that came then takes effect.
+ * SDM 3C 23.8 "Restrictions on VMX Operation" */
+COLD void vm_block_init(struct vcpu *vcpu, bool block);
 /* As struct cpu_apic_ops. */
 void vm_apic_reset(struct vcpu *vcpu);
 void vm_apic_written(struct vcpu *vcpu, u32 offset);

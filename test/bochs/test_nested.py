@@ -25,6 +25,13 @@ def test_the_inner_vmcs_is_dumped(boot):
         assert [line for line in dumped if f" {field}=0x" in line], area
 
 
+def test_init_waits_for_vmxoff(boot):
+    run = boot("build/guests/apic.elf vm=two mem=8M cpus=2 nested=on -- only=init-vmx\n")
+    for mode in ("xapic", "x2apic"):
+        assert f"apic {mode} init-vmx ok" in run.output("two"), str(run)
+    run.check_good_end()
+
+
 def test_it_says_why(boot):
     run = boot("build/guests/vmxroot.elf vm=root mem=8M nested=on\n"
                "build/guests/vmxroot.elf vm=quiet mem=8M nested=on explain=off\n")

@@ -25,6 +25,7 @@ enum {
     REASON_EXCEPTION = 0,
     REASON_INTERRUPT = 1,
     REASON_TRIPLE_FAULT = 2,
+    REASON_INIT = 3,
     REASON_NMI_WINDOW = 8,
     REASON_HLT = 12,
     REASON_CR = 28,
@@ -398,6 +399,13 @@ static enum outcome leave_for_nmi(struct vmx_vcpu *v)
     return leave_for(v, REASON_EXCEPTION, 0, EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI);
 }
 
+/* In VMX non-root operation INIT is not blocked, but exits, and nothing else comes of it. */
+static enum outcome leave_for_init(struct vmx_vcpu *v)
+{
+    __atomic_store_n(&v->base.init_waiting, false, __ATOMIC_SEQ_CST);
+    return leave_for(v, REASON_INIT, 0, 0);
+}
+
 /* The windows that the guest hypervisor has opened stay open beside Rootlet's. */
 static void keep_windows(const struct vmx_vcpu *v)
 {
@@ -426,12 +434,15 @@ bool inner_prepare_events(struct vmx_vcpu *v)
     u32 pin = pin_controls(v);
     bool nmi_exits = pin & PIN_NMI_EXITING, interrupt_exits = pin & PIN_EXTERNAL_INTERRUPT_EXITING;
     bool nmi = v->base.nmi_waiting, interrupt = vm_interrupt_pending(&v->base);
+    bool init = __atomic_load_n(&v->base.init_waiting, __ATOMIC_SEQ_CST);
 
+    if (!delivers && init)
+        return leave_for_init(v) == OUTCOME_RESUME;
     if (!delivers && nmi && nmi_exits && !n->nmis_blocked)
         return leave_for_nmi(v) == OUTCOME_RESUME;
     if (!delivers && interrupt && interrupt_exits)
         return leave_for_interrupt(v) == OUTCOME_RESUME;
-    n->exits_at_once = (nmi && nmi_exits && !n->nmis_blocked) || (interrupt && interrupt_exits);
+    n->exits_at_once = init || (nmi && nmi_exits && !n->nmis_blocked) || (interrupt && interrupt_exits);
     vmx_event_choose_of(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
     keep_windows(v);
     return true;

@@ -104,6 +104,7 @@ static enum outcome enter_vmx(struct vmx_vcpu *v)
     n->vmxon = region;
     n->current = NESTED_NONE;
     own_paging(true);
+    vm_block_init(&v->base, true);
     return insn_succeed();
 }
 
@@ -112,6 +113,7 @@ static enum outcome vmxoff(struct vmx_vcpu *v)
     vmcs12_unload(v);
     v->nested->vmxon = NESTED_NONE;
     own_paging(false);
+    vm_block_init(&v->base, false);
     return insn_succeed();
 }
 

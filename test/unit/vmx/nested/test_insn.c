@@ -79,6 +79,14 @@ bool vmcs_clear(hpa_t region)
     return true;
 }
 
+static bool init_blocked;
+
+void vm_block_init(struct vcpu *vcpu, bool block)
+{
+    assert_ptr_equal(vcpu, &bench.v.base);
+    init_blocked = block;
+}
+
 u64 clock_tsc_hz(void)
 {
     return 2000000000;
@@ -164,6 +172,7 @@ static int set_up(void **state)
     set_revision(REGION_VMCS, NESTED_REVISION);
     set_revision(REGION_OTHER, NESTED_REVISION);
     log_count = 0;
+    init_blocked = false;
     stopped[0] = 0;
     entered = 0;
     return 0;
@@ -267,8 +276,10 @@ static void test_vmxon(void **state)
     assert_invalid(pointer(VMXON, REGION_VMXON));
     set_revision(REGION_VMXON, NESTED_REVISION);
     assert_false(nested_is_on(&bench.v));
+    assert_false(init_blocked);
     be_root();
     assert_true(nested_is_on(&bench.v));
+    assert_true(init_blocked);
     assert_int_equal(vmcs_read(CR0_MASK) & (CR0_PE | CR0_PG), CR0_PE | CR0_PG);
     assert_int_equal(vmcs_read(CR0_SHADOW) & (CR0_PE | CR0_PG), CR0_PE | CR0_PG);
     assert_invalid(pointer(VMXON, REGION_VMXON)); /* error 15 has no VMCS to stand in */
@@ -276,6 +287,7 @@ static void test_vmxon(void **state)
     assert_error(pointer(VMXON, REGION_VMXON), 15);
     assert_succeeds(exit_with(VMXOFF));
     assert_false(nested_is_on(&bench.v));
+    assert_false(init_blocked);
     assert_int_equal(vmcs_read(CR0_MASK) & (CR0_PE | CR0_PG), 0);
 }
 
