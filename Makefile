@@ -27,8 +27,8 @@ endif
 
 .DEFAULT_GOAL := all
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-FRONT := run linux shell explain lab nested trace-demo operate-demo test test-engines battery iso debug qemu kvm bench \
-	site lint unit fuzz soak setup help clean
+FRONT := run linux shell explain lab nested kvm-check trace-demo operate-demo test test-engines battery iso debug qemu \
+	kvm bench site lint unit fuzz soak setup help clean
 
 .PHONY: all kernel guests payloads $(FRONT) $(FRONT:%=do-%)
 
@@ -41,6 +41,7 @@ help:
 	@echo "make lab       a small hypervisor in a VM makes typical mistakes, and is told which rule each of them" \
 		"breaks"
 	@echo "make nested    Rootlet in a VM of Rootlet, with the VMs of VMS=guests/demo.vms: both levels in one Bochs"
+	@echo "make kvm-check  Debian's KVM in a VM, with a guest of its own (minutes)"
 	@echo "make trace-demo  every exit of a short run as a timeline for the browser, a picture and a table," \
 		"under build/trace/"
 	@echo "make operate-demo  a session at the monitor, typed by a program: VMs looked at, paused, restarted;" \
@@ -75,7 +76,7 @@ run:
 	@echo "make: building" >&2
 	@$(AGAIN) do-run
 
-linux shell explain lab nested battery trace-demo kvm:
+linux shell explain lab nested battery trace-demo kvm kvm-check:
 	@tools/setup run
 	@echo "make: building" >&2
 	@$(AGAIN) do-$@
@@ -208,6 +209,12 @@ do-nested: all payloads
 		"minute or two" >&2
 	tools/run-bochs build/nested.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) \
 		--time-limit $(LINUX_LIMIT) --options '$(OPTIONS)'
+
+do-kvm-check: all build/guests/linux/kvm.gz
+	@echo "make: Debian's kernel boots in Bochs, $(CPUS) CPUs, and runs a guest of its own; this takes some" \
+		"minutes" >&2
+	tools/run-bochs guests/kvm.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LINUX_LIMIT) \
+		--options '$(OPTIONS)'
 
 do-battery: build/battery.elf build/tools/vm-lines-check guests
 	tools/battery

@@ -89,4 +89,19 @@ build/guests/$(1).bin: guests/$(1)/$(1).asm
 endef
 $(foreach guest,$(GUESTS16),$(eval $(call guest16_rule,$(guest))))
 
+# A Linux that checks /dev/kvm (guests/kvm.vms): a program of the C library's, in an initrd with KVM's modules.
+KVM_STACK := build/kvm/stack
+build/guests/linux/kvm_guest.bin: guests/linux/kvm_guest.asm
+	@mkdir -p $(@D)
+	nasm -f bin -Werror -MD $(@:.bin=.d) -o $@ $<
+
+build/guests/linux/kvm_check: guests/linux/kvm_check.c build/guests/linux/kvm_guest.bin
+	$(GUEST_CC) -m64 -std=gnu11 -O2 -g -Wall -Wextra -Wconversion -Wshadow -Werror -static -pthread \
+		-DGUEST_CODE='"build/guests/linux/kvm_guest.bin"' -o $@ $<
+
+build/guests/linux/kvm.gz: build/guests/linux/kvm_check guests/linux/init-kvm tools/mkinitrd tools/kvm_stack.py
+	tools/fetch-kvm
+	tools/mkinitrd --kvm "$$(ls -d $(KVM_STACK)/bin/busybox $(KVM_STACK)/usr/bin/busybox 2>/dev/null)" \
+		guests/linux/init-kvm $@ build/guests/linux/kvm_check
+
 -include $(wildcard build/guests/*.d build/guests/*/*.d)

@@ -153,18 +153,30 @@ def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, fe
     return run_tool("run-bochs", vms, arguments, options)
 
 
-def boot_bare(guest, model="corei7_skylake_x", limit=120):
-    """A multiboot guest on the bare CPU, booted by GRUB. It powers the machine off if it ends with status 0; else the
-    machine comes up again until the limit."""
+def boot_by_grub(files, commands, arguments):
+    """GRUB's own commands on the bare machine; files: name in /boot -> path."""
     with tempfile.TemporaryDirectory(prefix="rootlet-test.") as folder:
         os.makedirs(os.path.join(folder, "iso/boot/grub"))
-        shutil.copyfile(os.path.join(TREE, guest), os.path.join(folder, "iso/boot/guest.elf"))
+        for name, path in files.items():
+            shutil.copyfile(os.path.join(TREE, path), os.path.join(folder, "iso/boot", name))
         with open(os.path.join(folder, "iso/boot/grub/grub.cfg"), "w", encoding="ascii") as file:
-            file.write("set timeout=0\nmenuentry guest {\n    multiboot /boot/guest.elf\n}\n")
+            file.write("\n".join(["set timeout=0", "menuentry guest {", *commands, "}", ""]))
         iso = os.path.join(folder, "guest.iso")
         subprocess.run(["grub-mkrescue", "-o", iso, os.path.join(folder, "iso")], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return run_tool("run-bochs", iso, ["--model", model, "--time-limit", limit])
+        return run_tool("run-bochs", iso, arguments)
+
+
+def boot_bare(guest, model="corei7_skylake_x", limit=120):
+    """A multiboot guest on the bare CPU, booted by GRUB. It powers the machine off if it ends with status 0; else the
+    machine comes up again until the limit."""
+    return boot_by_grub({"guest.elf": guest}, ["multiboot /boot/guest.elf"], ["--model", model, "--time-limit", limit])
+
+
+def boot_bare_linux(kernel, initrd, words, cpus=1, memory=256, limit=900):
+    """Linux on the bare machine, booted by GRUB."""
+    return boot_by_grub({"vmlinuz": kernel, "initrd": initrd}, [f"linux /boot/vmlinuz {words}", "initrd /boot/initrd"],
+                        ["--cpus", cpus, "--memory", memory, "--time-limit", limit])
 
 
 def boot_kvm(vms, engine_name, options="", cpus=2, memory=512, uefi=False, limit=1800):
