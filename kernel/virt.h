@@ -67,9 +67,12 @@ void virt_vcpu_set_start(struct vcpu *vcpu, const struct start_state *start);
 void virt_vcpu_run(struct vcpu *vcpu);
 /* Saves the vCPU's state from this CPU and clears its VMCS, so that any CPU may take it. No-op if it is not loaded. */
 void virt_vcpu_detach(struct vcpu *vcpu);
-/* Prints the vCPU's registers, the cause of its last exit and the guest's backtrace, at most 21 lines; with dump=vmcs
- * at most 60 more. After a triple fault: which exception began it. */
-void virt_vcpu_report(struct vcpu *vcpu);
+/*
+ * Prints a piece of what there is to say of a vCPU that has stopped: after a failed entry why, at most 26 lines; its
+ * registers, the cause of its last exit and the guest's backtrace, at most 21 lines; after a failed entry or with
+ * dump=vmcs at most 60 more; after a triple fault which exception began it. On its home CPU. False: all is said.
+ */
+bool virt_vcpu_report(struct vcpu *vcpu) MUST_CHECK;
 /* Prints "rootlet: vm exits ..." : entries and exits by cause, summed over the VM's vCPUs. */
 void virt_vm_print_statistics(const struct vm *vm);
 /*

@@ -206,7 +206,7 @@ static COLD void entry_failed(struct vmx_vcpu *v)
     u32 error = how == EXPLAIN_VMFAIL_VALID ? vmcs_read(INSTRUCTION_ERROR) : 0;
 
     trace_event(TRACE_ENTRY_FAILED, &v->base, error);
-    explain_failed_entry(v, how);
+    v->failure = (struct vmx_failure){true, how, error, vmcs_current().raw};
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "error=%u what=\"%s\"", error,
             how == EXPLAIN_VMFAIL_VALID ? explain_error_name(error) : "VMfailInvalid: no current VMCS");
 }

@@ -43,6 +43,27 @@ struct vmx_vcpu;
 typedef bool vmx_inner_physical(struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical);
 #define VMX_INNER_TABLE 8u /* an entry of the inner guest's page tables is read */
 
+/* A VM entry that failed, for the report of it: vmx/check/explain.h. */
+struct vmx_failure {
+    bool known;
+    u8 how;      /* enum explain_failure */
+    u32 error;   /* the VM-instruction error; only of VMfailValid */
+    u64 current; /* the current VMCS then */
+};
+
+/* How far the report of a vCPU that has stopped is: vmx/report/report.c. */
+struct vmx_report {
+    u32 part;
+    u32 at; /* in it; 0: at its beginning */
+};
+
+/* What the flight recorder had of a vCPU's last entry and exit when its report began: vmx/report/fault.c. */
+struct vmx_last {
+    bool stopped; /* that exit has stopped the VM */
+    u8 delivered; /* the vector of the interrupt that the entry delivered; below 16: none */
+    u32 injected; /* interruption information of the exception or NMI that it injected; 0: none */
+};
+
 struct vmx_vcpu {
     struct vcpu base;
     u64 gpr[16];  /* the guest's registers while it does not run; RSP is in the VMCS */
@@ -92,6 +113,9 @@ struct vmx_vcpu {
     struct nested *nested;              /* vmx/nested/: NULL unless nested=on */
     vmx_inner_physical *inner_physical; /* NULL unless an inner guest with EPT runs */
     struct mmio_slot mmio[MMIO_SLOTS];
+    struct vmx_failure failure;
+    struct vmx_report report;
+    struct vmx_last last;
 };
 
 static inline struct vmx_vcpu *vmx_vcpu_of(struct vcpu *vcpu)

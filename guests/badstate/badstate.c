@@ -70,6 +70,7 @@ int guest_main(void)
     step_behind_mov_ss();
     print("badstate 2 survived\n");
     print("badstate 3: real mode with a segment that was null\n");
+    guest_wait_for_late_slice();
     null_segment_in_real_mode();
     print("badstate 3 survived\n");
     return 0;

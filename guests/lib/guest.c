@@ -169,3 +169,15 @@ u32 guest_random(void)
     state ^= state << 5;
     return state;
 }
+
+void guest_wait_for_late_slice(void)
+{
+    u64 ms = hypercall_tsc_khz(), last = cpu_rdtsc(), now;
+
+    if (!guest_option_number("late", 0))
+        return;
+    while ((now = cpu_rdtsc()) - last < 5 * ms)
+        last = now;
+    while (cpu_rdtsc() - now < 9 * ms)
+        ;
+}

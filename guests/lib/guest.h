@@ -44,6 +44,8 @@ struct guest_module {
 const struct guest_module *guest_module(u32 index);
 /* Bytes of RAM from address 1 MiB on, as the loader reports. */
 u64 guest_upper_memory_bytes(void);
+/* With the option late=1: returns when others have had this CPU, and most of the slice that follows is used up. */
+void guest_wait_for_late_slice(void);
 /* A fast pseudo-random sequence (xorshift), the same in every run. */
 u32 guest_random(void);
 

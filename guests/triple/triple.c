@@ -24,6 +24,7 @@ static __attribute__((noinline)) void step_over_the_edge(void)
 int guest_main(void)
 {
     print("triple: an empty IDT, then UD2\n");
+    guest_wait_for_late_slice();
     step_over_the_edge();
     return 1;
 }

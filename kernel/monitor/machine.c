@@ -146,7 +146,7 @@ static bool needs_vmx(const struct life *life, const struct vcpu *vcpu)
 {
     bool stays = life->state == LIFE_PAUSED && !vm_is_stopping(life->vm);
 
-    if (__atomic_load_n(&vcpu->state, __ATOMIC_SEQ_CST) == VCPU_STOPPED)
+    if (__atomic_load_n(&vcpu->retired, __ATOMIC_SEQ_CST))
         return false;
     return !stays || !__atomic_load_n(&vcpu->rests, __ATOMIC_SEQ_CST);
 }

@@ -26,6 +26,7 @@ struct sched_cpu {
     struct vcpu *news;           /* blocked ones with a request; linked by vcpu->news */
     struct heap blocked;         /* owner only; by vcpu->wake, the next one first */
     struct vcpu *paused;         /* owner only */
+    struct vcpu *retiring;       /* owner only: of stopping VMs, and there is more to say of them */
     struct vcpu *handed;         /* owner only: ready, in no queue, and next whatever its vruntime */
     u64 handed_until_tsc;        /* the end of the slice that it takes over */
     struct vcpu *current;        /* owner writes */

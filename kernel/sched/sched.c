@@ -35,11 +35,43 @@ static u64 first_run_tsc; /* atomic */
 
 /* ---- stopping ---- */
 
-static void retire(struct sched_cpu *cpu, struct vcpu *vcpu)
+/*
+ * The report of a vCPU and the end of its VM may take tens of milliseconds. What is not done in the time of a piece
+ * waits for this CPU's next turn, and the others that want the CPU get their slices in between.
+ */
+static void go_on_retiring(struct sched_cpu *cpu)
 {
+    u64 start = cpu_tsc();
+
+    while (cpu->retiring) {
+        struct vcpu *next = cpu->retiring->next;
+        if (vm_retire_vcpu(cpu->retiring))
+            cpu->retiring = next;
+        if (cpu->retiring && cpu_tsc() - start >= work_piece_tsc) {
+            __atomic_fetch_or(&cpu->attention, ATTEND_REAP, __ATOMIC_SEQ_CST);
+            return;
+        }
+    }
+}
+
+static void begin_retiring(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    struct vcpu **end = &cpu->retiring;
+
+    while (*end)
+        end = &(*end)->next;
+    *end = vcpu;
+    vcpu->next = NULL;
     __atomic_fetch_sub(&cpu->load, vcpu->load_weight, __ATOMIC_RELAXED);
     vcpu->state = VCPU_STOPPED;
-    vm_retire_vcpu(vcpu);
+    vm_begin_retiring(vcpu);
+}
+
+/* reap() does the rest, when the CPU begins its next turn. */
+static void retire(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    begin_retiring(cpu, vcpu);
+    __atomic_fetch_or(&cpu->attention, ATTEND_REAP, __ATOMIC_SEQ_CST);
 }
 
 static struct vcpu *take_stopping(struct vcpu **list)
@@ -65,29 +97,26 @@ static struct vcpu *take_stopping_blocked(struct sched_cpu *cpu)
     return NULL;
 }
 
-/* With a report for each, sixteen vCPUs take tens of milliseconds: the others that wait get a slice in between. */
+/* The next one to retire, out of its queue; NULL: there is none. */
+static struct vcpu *take_next_stopping(struct sched_cpu *cpu)
+{
+    spin_lock(&cpu->lock);
+    struct vcpu *vcpu = take_stopping(&cpu->ready);
+    if (vcpu)
+        cpu->ready_count--;
+    spin_unlock(&cpu->lock);
+    if (!vcpu)
+        vcpu = take_stopping_blocked(cpu);
+    return vcpu ? vcpu : take_stopping(&cpu->paused);
+}
+
 static void reap(struct sched_cpu *cpu)
 {
     struct vcpu *vcpu;
-    u64 start = cpu_tsc();
 
-    do {
-        if (cpu->ready && cpu_tsc() - start > sched_slice_tsc / 10) {
-            __atomic_fetch_or(&cpu->attention, ATTEND_REAP, __ATOMIC_SEQ_CST);
-            break;
-        }
-        spin_lock(&cpu->lock);
-        vcpu = take_stopping(&cpu->ready);
-        if (vcpu)
-            cpu->ready_count--;
-        spin_unlock(&cpu->lock);
-        if (!vcpu)
-            vcpu = take_stopping_blocked(cpu);
-        if (!vcpu)
-            vcpu = take_stopping(&cpu->paused);
-        if (vcpu)
-            retire(cpu, vcpu);
-    } while (vcpu);
+    while ((vcpu = take_next_stopping(cpu)))
+        begin_retiring(cpu, vcpu);
+    go_on_retiring(cpu);
     if (cpu->current && vm_is_stopping(cpu->current->vm))
         vcpu_request(cpu->current, VCPU_REQUEST_RESCHEDULE);
 }
@@ -251,12 +280,9 @@ static COLD void watch(struct vcpu *vcpu)
 
 static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    if (vm_is_stopping(vcpu->vm)) {
-        retire(cpu, vcpu);
-        return;
-    }
-    if (limit_left_tsc(vcpu) == 0) {
+    if (!vm_is_stopping(vcpu->vm) && limit_left_tsc(vcpu) == 0)
         vm_stop(vcpu->vm, VM_STOP_LIMIT, "ms=%lu", vcpu->vm->spec.limit_ms);
+    if (vm_is_stopping(vcpu->vm)) {
         retire(cpu, vcpu);
         return;
     }

@@ -32,6 +32,7 @@ struct board {
     struct pc_host host;
     struct vm *vm;
     struct pc pc;
+    struct trace_story last; /* what led to the VM's end, as far as it is not printed */
     struct board_cpu cpus[];
 };
 
@@ -377,12 +378,19 @@ static enum status load(struct vm *vm, const struct load_request *request, gpa_t
     return load_image(&complete, &vm->memory, start, &vm->spec.kind, why);
 }
 
-static void explain(struct vm *vm)
+static void note_end(struct vm *vm)
 {
-    if (vm->spec.dump == VM_DUMP_REGS || vm->spec.dump == VM_DUMP_VMCS)
-        trace_print_last(vm, log_text);
-    else
-        trace_print_folded(vm, log_text);
+    struct board *board = vm->devices;
+
+    trace_collect(vm, &board->last);
+}
+
+static bool explain(struct vm *vm)
+{
+    struct board *board = vm->devices;
+    bool whole = vm->spec.dump == VM_DUMP_REGS || vm->spec.dump == VM_DUMP_VMCS;
+
+    return trace_print_oldest(&board->last, !whole, vm, log_text);
 }
 
 /* ---- for those who look ---- */
@@ -404,5 +412,5 @@ static bool describe(struct vm *vm, u32 n, char *text, size_t size)
     return pc_describe(&board->pc, n - vm->spec.cpus, text, size);
 }
 
-const struct vm_board board_pc = {bytes,   load,     attach,       save,     copy,
+const struct vm_board board_pc = {bytes,   load,     attach,       save,     copy,          note_end,
                                   explain, com2_put, com2_waiting, describe, life_run_ended};

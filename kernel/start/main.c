@@ -215,7 +215,7 @@ static void take_options(struct host_options *options)
 /* What the CPUs did before a panic. */
 static void print_last_records(void (*print)(const char *line))
 {
-    trace_print_last(NULL, print);
+    trace_print_newest(NULL, TRACE_LAST, print);
 }
 
 /* What VMX there is comes first: a CPU that has less of it is left out before it gets its number. */

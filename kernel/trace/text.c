@@ -188,14 +188,7 @@ static bool copy_record(const struct trace_record *from, const struct vm *vm, st
     return to->tsc == tsc && (!vm || belongs_to(to, vm));
 }
 
-/* The last records, newest first. */
-struct last {
-    struct trace_record records[TRACE_LAST];
-    u8 cpus[TRACE_LAST];
-    u32 count;
-};
-
-static void collect(const struct vm *vm, struct last *last)
+void trace_collect(const struct vm *vm, struct trace_story *last)
 {
     struct place places[2 * CPU_MAX];
     const struct trace_record *next;
@@ -210,31 +203,20 @@ static void collect(const struct vm *vm, struct last *last)
     }
 }
 
-void trace_print_newest(const struct vm *vm, u32 count, void (*emit)(const char *text))
-{
-    struct last last;
-
-    collect(vm, &last);
-    if (last.count > count)
-        last.count = count;
-    while (last.count--)
-        print_record(last.cpus[last.count], &last.records[last.count], vm, emit);
-}
-
-/* ---- likewise, what repeats folded ---- */
+/* ---- what repeats, folded ---- */
 
 #define FOLD_PERIOD 4u /* records of the longest pattern that is looked for */
 #define FOLD_LEAST  3u /* records: fewer are no longer to read than their fold */
 
 /* One tells nothing that the other does not, but when. The ticks that a vCPU has differ each time. */
-static bool are_alike(const struct last *last, u32 a, u32 b)
+static bool are_alike(const struct trace_story *last, u32 a, u32 b)
 {
     const struct trace_record *one = &last->records[a], *two = &last->records[b];
     char details[2][TRACE_LINE_BYTES / 2];
 
     if (last->cpus[a] != last->cpus[b] || one->tag != two->tag)
         return false;
-    if (one->cause == TRACE_ENTER)
+    if (one->cause == TRACE_ENTER || one->detail == two->detail)
         return true;
     details[0][0] = details[1][0] = 0;
     put_detail(details[0], sizeof details[0], one);
@@ -243,7 +225,7 @@ static bool are_alike(const struct last *last, u32 a, u32 b)
 }
 
 /* How often in a row the `period` records before `end`, oldest of which comes first, are there. */
-static u32 count_repeats(const struct last *last, u32 end, u32 period)
+static u32 count_repeats(const struct trace_story *last, u32 end, u32 period)
 {
     u32 at = end;
 
@@ -253,7 +235,7 @@ static u32 count_repeats(const struct last *last, u32 end, u32 period)
 }
 
 /* The shortest pattern that covers most; its number of repeats, or 0 if nothing is to be folded. */
-static u32 find_fold(const struct last *last, u32 end, u32 *period)
+static u32 find_fold(const struct trace_story *last, u32 end, u32 *period)
 {
     u32 best = 0;
 
@@ -278,7 +260,7 @@ static size_t put_short(char *to, size_t size, const struct trace_record *record
     return record->action >= 16 ? used + format_text(to + used, size - used, " deliver=%u", record->action) : used;
 }
 
-static void print_fold(const struct last *last, u32 end, u32 period, u32 repeats, const struct vm *vm,
+static void print_fold(const struct trace_story *last, u32 end, u32 period, u32 repeats, const struct vm *vm,
                        void (*emit)(const char *text))
 {
     char line[TRACE_LINE_BYTES];
@@ -291,20 +273,30 @@ static void print_fold(const struct last *last, u32 end, u32 period, u32 repeats
     emit(line);
 }
 
-void trace_print_folded(const struct vm *vm, void (*emit)(const char *text))
+bool trace_print_oldest(struct trace_story *last, bool folded, const struct vm *vm, void (*emit)(const char *text))
 {
-    struct last last;
+    u32 end = last->count, period = 1;
 
-    collect(vm, &last);
-    for (u32 end = last.count; end;) {
-        u32 period = 1;
-        u32 repeats = find_fold(&last, end, &period);
-        if (repeats)
-            print_fold(&last, end, period, repeats, vm, emit);
-        else
-            print_record(last.cpus[end - 1], &last.records[end - 1], vm, emit);
-        end -= repeats ? period * repeats : 1;
-    }
+    if (!end)
+        return false;
+    u32 repeats = folded ? find_fold(last, end, &period) : 0;
+    if (repeats)
+        print_fold(last, end, period, repeats, vm, emit);
+    else
+        print_record(last->cpus[end - 1], &last->records[end - 1], vm, emit);
+    last->count -= repeats ? period * repeats : 1;
+    return true;
+}
+
+void trace_print_newest(const struct vm *vm, u32 count, void (*emit)(const char *text))
+{
+    struct trace_story last;
+
+    trace_collect(vm, &last);
+    if (last.count > count)
+        last.count = count;
+    while (trace_print_oldest(&last, false, vm, emit))
+        ;
 }
 
 /* ---- all of them, for tools/trace ---- */

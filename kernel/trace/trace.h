@@ -52,7 +52,7 @@ enum trace_cause {
     TRACE_NMI = 140,          /* the vCPU is sent an NMI */
     TRACE_ENTRY_FAILED = 141, /* VMLAUNCH or VMRESUME failed; detail: VM-instruction error, 0: VMfailInvalid */
     TRACE_VM_CREATE = 142,    /* this CPU begins to make a VM; vcpu: 0; detail: its number */
-    TRACE_VM_END = 143,       /* this CPU begins to report and take down a VM, or one of its vCPUs; likewise */
+    TRACE_VM_END = 143,       /* this CPU begins a piece of the report and end of a VM, or of a vCPU; likewise */
     TRACE_VM_DONE = 144,      /* it has done either; likewise */
 };
 
@@ -137,17 +137,22 @@ struct trace_ring trace_ring(u32 cpu, bool events);
 #define TRACE_LAST       32u  /* records that a report has */
 #define TRACE_LINE_BYTES 320u /* of a line's text, with its NUL */
 
+/* The last records, newest first. */
+struct trace_story {
+    struct trace_record records[TRACE_LAST];
+    u8 cpus[TRACE_LAST];
+    u32 count;
+};
+
+/* Those of the VM (NULL: of all). Any CPU; what other CPUs write meanwhile may be missing or garbled. */
+void trace_collect(const struct vm *vm, struct trace_story *last);
 /*
- * Hands the last `count` records, TRACE_LAST at most, of the VM (NULL: of all), oldest first, as text to `emit`, a line
- * each. Any CPU; what other CPUs write meanwhile may be missing or garbled.
+ * Hands the oldest of them as a line of text to `emit`, and takes it out. folded: for somebody who looks for the cause
+ * of the VM's end, with those that repeat it. False: there was none left.
  */
+bool trace_print_oldest(struct trace_story *last, bool folded, const struct vm *vm, void (*emit)(const char *text));
+/* The last `count` records, TRACE_LAST at most, oldest first, a line each. */
 void trace_print_newest(const struct vm *vm, u32 count, void (*emit)(const char *text));
-static inline void trace_print_last(const struct vm *vm, void (*emit)(const char *text))
-{
-    trace_print_newest(vm, TRACE_LAST, emit);
-}
-/* Likewise of a VM, for somebody who looks for the cause of its end: records that repeat are one line. */
-void trace_print_folded(const struct vm *vm, void (*emit)(const char *text));
 /* "#UD" and its like; "unknown" of a vector that is no exception's. */
 const char *trace_vector_name(u8 vector);
 /* All records of all CPUs as text (docs/trace.md, "As text"); at the end, when no CPU records any more. `vms`: for the

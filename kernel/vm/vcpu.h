@@ -98,6 +98,7 @@ struct vcpu {
     bool nmi_waiting;  /* atomic */
     bool init_blocked; /* the VM's lock: in VMX operation of its own, which INIT does not end */
     bool init_waiting; /* atomic: one came meanwhile */
+    bool retired;      /* atomic: its report is over and its VMCS clear */
 
     u64 run_tsc;   /* total time in the guest and in its exits */
     u64 slept_tsc; /* total time blocked */

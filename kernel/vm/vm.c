@@ -393,7 +393,7 @@ static enum status create(const struct vm_setup *setup, struct vm **out, struct 
     vm->restart = setup->restart;
     vm->limit_tsc = limit_tsc(spec);
     vm->watchdog_tsc = clock_tsc_from_ns((u64)spec->watchdog_ms * 1000000);
-    vm->vcpus_live = spec->cpus;
+    vm->vcpus_live = vm->vcpus_in = spec->cpus;
     vm->halted_count = spec->cpus - 1;
     bus_init(&vm->bus);
     if (frames_allocate(VM_KEPT_BYTES / FRAME_BYTES, 1, &frame) == STATUS_OK)
@@ -643,6 +643,7 @@ static void publish_stop(struct vm *vm, enum vm_stop_reason reason)
         if (__atomic_compare_exchange_n(&vm->vcpus[i]->started, &not_started, 1, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST)) {
             vm->vcpus[i]->state = VCPU_STOPPED;
+            __atomic_fetch_sub(&vm->vcpus_in, 1, __ATOMIC_SEQ_CST);
             __atomic_fetch_sub(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST);
         }
     }
@@ -728,17 +729,18 @@ bool vm_screen_row(const struct vm *vm, u32 row, char text[VM_SCREEN_COLUMNS + 1
     return true;
 }
 
-/* The guest's 80x25 text page, each line after "[name] |". */
-static void dump_screen(struct vm *vm)
+/* A line of the guest's 80x25 text page, after "[name] |". False: there is no such line. */
+static bool dump_screen_row(struct vm *vm, u32 row)
 {
-    u32 rows = vm_screen_rows(vm);
     char text[VM_SCREEN_COLUMNS + 1], line[VM_NAME_BYTES + VM_SCREEN_COLUMNS + 8];
 
-    for (u32 row = 0; row < rows && vm_screen_row(vm, row, text); row++)
-        console_write(line, format_text(line, sizeof line, "[%s] |%s\n", vm->spec.name, text));
+    if (row >= vm_screen_rows(vm) || !vm_screen_row(vm, row, text))
+        return false;
+    console_write(line, format_text(line, sizeof line, "[%s] |%s\n", vm->spec.name, text));
+    return true;
 }
 
-/* Either the reader sees that the VM stops, or finish() sees the reader. */
+/* Either the reader sees that the VM stops, or release() sees the reader. */
 bool vm_begin_reading(struct vm *vm)
 {
     __atomic_fetch_add(&vm->readers, 1, __ATOMIC_SEQ_CST);
@@ -753,21 +755,8 @@ void vm_end_reading(struct vm *vm)
     __atomic_fetch_sub(&vm->readers, 1, __ATOMIC_SEQ_CST);
 }
 
-static void finish(struct vm *vm)
+static void release(struct vm *vm)
 {
-    trace_event(TRACE_VM_END, NULL, trace_vm_number(vm));
-    vm_lock(vm);
-    vm_console_flush(vm);
-    vm_unlock(vm);
-    if (vm->spec.dump == VM_DUMP_SCREEN)
-        dump_screen(vm);
-    vm->clean = is_clean(vm);
-    if (vm->watcher)
-        vm->watcher->ended(vm);
-    vm->stop_tsc = cpu_tsc();
-    trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
-    if (wants_records(vm))
-        vm->board->explain(vm);
     log_event("vm stop name=%s reason=%s%s%s", vm->spec.name, vm_stop_reason_name(vm->reason), vm->detail,
               restart_text(vm).text);
     __atomic_fetch_sub(&sharing, 1, __ATOMIC_RELAXED);
@@ -775,8 +764,26 @@ static void finish(struct vm *vm)
         cpu_pause();
     virt_vm_release(vm);
     guest_memory_release(&vm->memory);
-    trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));
-    vm->board->ended(vm); /* the boot CPU may free the object from now on */
+}
+
+/* The VM's end, when all its vCPUs are retired: what it has not printed yet, its screen, what led to it. True: told. */
+static bool end_piece(struct vm *vm)
+{
+    u32 step = vm->end_step++;
+
+    if (step == 0) {
+        vm_lock(vm);
+        vm_console_flush(vm);
+        vm_unlock(vm);
+    }
+    if (vm->spec.dump == VM_DUMP_SCREEN && dump_screen_row(vm, step))
+        return false;
+    if (wants_records(vm) && vm->board->explain(vm))
+        return false;
+    if (vm->watcher)
+        vm->watcher->ended(vm);
+    release(vm);
+    return true;
 }
 
 struct vm_sums vm_sums(const struct vm *vm)
@@ -792,16 +799,43 @@ struct vm_sums vm_sums(const struct vm *vm)
     return sums;
 }
 
-void vm_retire_vcpu(struct vcpu *vcpu)
+void vm_begin_retiring(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
 
-    trace_event(TRACE_VM_END, NULL, trace_vm_number(vm));
-    if (wants_report(vm) && !(sched_cpus_off >> cpu_id() & 1)) /* without VMX there is no VMREAD */
-        virt_vcpu_report(vcpu);
-    virt_vcpu_detach(vcpu);
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_STOPPED);
-    trace_event(TRACE_VM_DONE, NULL, trace_vm_number(vm));
-    if (__atomic_sub_fetch(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST) == 0)
-        finish(vm);
+    if (__atomic_sub_fetch(&vm->vcpus_in, 1, __ATOMIC_SEQ_CST))
+        return;
+    vm->clean = is_clean(vm);
+    vm->stop_tsc = cpu_tsc();
+    trace_event(TRACE_VM_STOP, vm->vcpus[0], vm->reason);
+    if (wants_records(vm))
+        vm->board->note_end(vm);
+}
+
+/* True: it is retired, and another one is not. */
+static bool retire_piece(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+
+    bool has_vmx = !(sched_cpus_off >> cpu_id() & 1); /* else there is no VMREAD */
+    if (wants_report(vm) && has_vmx && virt_vcpu_report(vcpu))
+        return false;
+    virt_vcpu_detach(vcpu);
+    __atomic_store_n(&vcpu->retired, true, __ATOMIC_SEQ_CST);
+    return __atomic_sub_fetch(&vm->vcpus_live, 1, __ATOMIC_SEQ_CST);
+}
+
+bool vm_retire_vcpu(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    u32 number = trace_vm_number(vm);
+    bool ends = vcpu->retired;
+
+    trace_event(TRACE_VM_END, NULL, number);
+    bool done = ends ? end_piece(vm) : retire_piece(vcpu);
+    trace_event(TRACE_VM_DONE, NULL, number);
+    if (ends && done)
+        vm->board->ended(vm); /* the boot CPU may free the object from now on */
+    return done;
 }

@@ -72,6 +72,8 @@ struct vm {
     u32 stop_claimed; /* atomic: the first vm_stop() sets it and writes the reason */
     u32 stopping;     /* atomic: 1 once the reason is written */
     u32 vcpus_live;   /* atomic: vCPUs that are not yet retired */
+    u32 vcpus_in;     /* atomic: vCPUs that have not yet left their guest for good */
+    u32 end_step;     /* how far its end is told: end_piece() */
     enum vm_stop_reason reason;
     u32 exit_status;
     char detail[VM_DETAIL_BYTES]; /* key=value pairs for the stop line */
@@ -153,8 +155,10 @@ struct vm_board {
      * this VM or of another one with as many vCPUs. No vCPU runs. */
     void (*save)(struct vm *vm, void *state);
     void (*copy)(struct vm *vm, const void *state);
-    /* The VM has stopped, and its memory is still there: prints what led to it, before the stop line. */
-    void (*explain)(struct vm *vm);
+    /* The last vCPU has left its guest: keeps what led to the VM's end, before others' records push that out. */
+    void (*note_end)(struct vm *vm);
+    /* Prints a line of it, before the stop line, while the VM's memory is still there. False: there is none left. */
+    bool (*explain)(struct vm *vm);
     /* console=com2: a byte for that port, and how many wait there. */
     void (*put_com2)(u8 byte);
     u32 (*com2_waiting)(void);
@@ -236,8 +240,13 @@ static inline bool vm_is_stopping(const struct vm *vm)
  */
 COLD bool vm_begin_reading(struct vm *vm) MUST_CHECK;
 COLD void vm_end_reading(struct vm *vm);
-/* Called by the home CPU of a vCPU of a stopping VM, once per vCPU, after its VMCS has been cleared. */
-void vm_retire_vcpu(struct vcpu *vcpu);
+/* Once for each vCPU of a stopping VM that had started, on its home CPU: it has left its guest for good. */
+void vm_begin_retiring(struct vcpu *vcpu);
+/*
+ * Then there: reports and retires it; with the last one the VM ends, too. In pieces, each far shorter than a slice, so
+ * that others run in between. False: it is to be called again. True: the vCPU may be gone already.
+ */
+bool vm_retire_vcpu(struct vcpu *vcpu) MUST_CHECK;
 /* A vCPU can never run again by itself: with the last one of its VM so, the VM stops with reason=halt. */
 void vm_note_halted_forever(struct vcpu *vcpu);
 /* The VM has gone back to where this vCPU had started: if it has not in this run, it does, with the state it has. */

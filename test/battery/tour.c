@@ -106,6 +106,15 @@ static const struct stop stops[] = {
     {"VMRESUME in the shadow of MOV SS",                                        nothing,                battery_enter_blocked},
 };
 
+static void explain(struct vmx_vcpu *v, enum explain_failure how)
+{
+    u32 at = 0;
+
+    v->failure = (struct vmx_failure){true, (u8)how, vmcs_read(INSTRUCTION_ERROR), vmcs_current().raw};
+    while (explain_rules(v, &at))
+        ;
+}
+
 void battery_tour(struct vmx_vcpu *v)
 {
     v->launched = 1;
@@ -116,7 +125,7 @@ void battery_tour(struct vmx_vcpu *v)
         if (!failed && !(vmcs_read(EXIT_REASON) >> 31))
             log_event("tour %u: the CPU entered", i + 1);
         else
-            explain_rules(v, (enum explain_failure)failed);
+            explain(v, (enum explain_failure)failed);
         battery_restore();
     }
 }

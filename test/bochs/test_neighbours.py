@@ -42,6 +42,21 @@ def test_the_end_of_a_large_vm_holds_up_nobody(boot):
     assert seen(run, "other")[0] <= bounds.OTHER_GAP_US, run
 
 
+@pytest.mark.parametrize("payload,keys,reason", bounds.ENDS)
+def test_a_long_report_holds_up_nobody(boot, payload, keys, reason):
+    """It is printed in pieces between the neighbour's slices, and its lines stand in their order all the same."""
+    lines = GAP.format(name="same", cpu=0) + GAP.format(name="other", cpu=1)
+    run = boot(lines + f"build/guests/{payload} vm=ends mem=8M affinity=0 {keys} -- late=1\n", cpus=2)
+    run.check_fail_end()
+    assert run.reasons()["ends"] == reason, str(run)
+    assert seen(run, "same")[0] <= bounds.GAP_US, run
+    assert seen(run, "other")[0] <= bounds.OTHER_GAP_US, run
+    kinds = [line.split(" name=ends")[0] for line in run.host_lines if re.match(r"vm .* name=ends", line)]
+    first, last = kinds.index("vm regs"), kinds.index("vm stop")
+    assert set(kinds[:first]) <= {"vm start", "vm entry", "vm vmcs"}, kinds
+    assert set(kinds[first:last]) <= {"vm regs", "vm frame", "vm vmcs", "vm fault"}, kinds
+
+
 @pytest.mark.parametrize("by", ("uart", "call"))
 def test_a_vm_that_waits_for_the_console_takes_its_interrupts(boot, by):
     """Its timer ticks each millisecond; its console is full after a third of a second. No byte is lost or doubled."""

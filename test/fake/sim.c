@@ -60,6 +60,7 @@ struct guest {
     u64 movable_to;  /* CPUs that slept when it was taken off its last one */
     u64 spun_for_on; /* CPUs on which another vCPU of its VM has spun for it */
     bool detached;
+    u32 reported; /* pieces of its report */
     struct sim_vcpu_result *result;
 };
 
@@ -80,6 +81,8 @@ static const struct sim_step *const *scripts_of[SIM_MAX_VMS];
 static u32 vm_count, cpu_count = 1;
 static u64 now, end_tsc = UINT64_MAX;
 static bool end_reached, host_timer, posts;
+static u32 report_pieces;
+static u64 report_piece_ticks;
 static void (*handlers[256])(void);
 static struct {
     struct vm *vm;
@@ -432,15 +435,39 @@ void trace_event(enum trace_cause cause, const struct vcpu *vcpu, u64 detail)
     (void)detail;
 }
 
-static void explain(struct vm *vm)
+static void note_end(struct vm *vm)
 {
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        RULE(guest_of(vm->vcpus[i])->on_cpu == VCPU_NO_CPU);
     for (u32 i = 0; i < vm_count; i++)
-        result->vms[i].explained += vms[i] == vm;
+        result->vms[i].noted += vms[i] == vm;
 }
 
-void virt_vcpu_report(struct vcpu *vcpu)
+static bool explain(struct vm *vm)
 {
-    RULE(guest_of(vcpu)->loaded_cpu == VCPU_NO_CPU || guest_of(vcpu)->loaded_cpu == cpu_id());
+    for (u32 i = 0; i < vm_count; i++) {
+        if (vms[i] != vm)
+            continue;
+        RULE(result->vms[i].noted == 1);
+        if (result->vms[i].explained)
+            return false;
+        result->vms[i].explained++;
+        return true;
+    }
+    return false;
+}
+
+bool virt_vcpu_report(struct vcpu *vcpu)
+{
+    struct guest *guest = guest_of(vcpu);
+
+    RULE(guest->loaded_cpu == VCPU_NO_CPU || guest->loaded_cpu == cpu_id());
+    RULE(!guest->detached);
+    if (guest->reported == report_pieces)
+        return false;
+    guest->reported++;
+    sim_compute(report_piece_ticks);
+    return true;
 }
 
 void virt_vcpu_detach(struct vcpu *vcpu)
@@ -846,8 +873,12 @@ static void ended(struct vm *vm)
 
 struct vm *sim_add(const struct vm_spec *spec, const struct sim_step *const *scripts)
 {
-    static const struct vm_board board = {
-        .device_bytes = device_bytes, .load = load, .attach = attach, .explain = explain, .ended = ended};
+    static const struct vm_board board = {.device_bytes = device_bytes,
+                                          .load = load,
+                                          .attach = attach,
+                                          .note_end = note_end,
+                                          .explain = explain,
+                                          .ended = ended};
     static const struct vm_watcher watcher = {.paused = paused, .ended = watched_vm_ended};
     struct load_request request = {.vm_name = spec->name};
     const struct vm_setup setup = {.spec = spec, .request = &request, .board = &board, .id = vm_count};
@@ -877,6 +908,12 @@ void sim_compute(u64 ticks)
 void sim_request_work_at(u64 tsc)
 {
     add_change(NULL, tsc, VCPU_PAUSE_NOT, false);
+}
+
+void sim_with_reports(u32 pieces, u64 ticks)
+{
+    report_pieces = pieces;
+    report_piece_ticks = ticks;
 }
 
 u64 *sim_notes(void)

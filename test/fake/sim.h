@@ -71,7 +71,8 @@ struct sim_result {
         u32 exit_status;
         u32 ends;      /* how often its end was announced */
         u32 rests;     /* how often all its vCPUs rested when the monitor let go */
-        u32 explained; /* how often its last records were printed */
+        u32 noted;     /* how often its last records were kept */
+        u32 explained; /* how often they were printed */
         bool clean;
         u64 stop_tsc;
         char detail[VM_DETAIL_BYTES];
@@ -106,6 +107,8 @@ void sim_step_between(struct vm *vm, u64 from_tsc, u64 to_tsc);
 void sim_run(void);
 /* After sim_begin: the CPUs take what was posted when the notification vector comes in a guest. */
 void sim_with_posted_interrupts(void);
+/* After sim_begin: the report of a vCPU has so many pieces, each of which takes so long. */
+void sim_with_reports(u32 pieces, u64 ticks);
 /* After sim_begin: the CPUs have no preemption timer, the APIC timer ends a guest's run. */
 void sim_without_preemption_timer(void);
 

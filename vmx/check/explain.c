@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Why a VM entry failed: reads the current VMCS into an image, lets the checker look at it and prints what it finds.
- * Root operation, interrupts off, the failed vCPU's VMCS current. One report at a time: its buffers stand under a lock
+ * Root operation, interrupts off, the failed vCPU's VMCS current. One piece at a time: the buffers stand under a lock
  * (before the console's in the order), since a stack here has 16 KiB. SDM 3C 26 "VM Entries", 30.4 "VM Instruction
  * Error Numbers".
  */
@@ -18,6 +18,7 @@
 
 static struct spinlock lock;
 static struct check_image image;
+static const struct vmx_vcpu *image_of; /* another report may have begun meanwhile */
 static struct vmx_caps caps;
 
 static bool read_memory(void *context, u64 physical, void *to, u32 bytes)
@@ -63,28 +64,41 @@ static void read_cpu(struct check_cpu *cpu)
     };
 }
 
-void explain_read(const struct vmx_vcpu *v, struct check_image *to, struct vmx_caps *to_caps)
+static u64 read_caps(struct vmx_caps *to)
 {
     struct vmx_caps_raw raw;
 
     vmx_caps_read(&raw);
-    vmx_caps_take(&raw, to_caps);
+    vmx_caps_take(&raw, to);
+    return raw.value[MSR_IA32_VMX_VMFUNC - MSR_IA32_VMX_BASIC];
+}
+
+/* Fields that do not exist are left alone: a VMREAD that fails would change the VM-instruction error. */
+static u64 read_field(u32 row, const struct vmx_caps *exist)
+{
+    u64 value;
+
+    return check_field_exists(row, exist) && vmcs_try_read(check_field_encoding(row), &value) ? value : 0;
+}
+
+void explain_read(const struct vmx_vcpu *v, struct check_image *to, struct vmx_caps *to_caps)
+{
+    u64 vmfunc = read_caps(to_caps);
+
     read_cpu(&to->cpu);
     to->cpu.vmcs_pointer = v->vmcs.raw;
-    to->cpu.vmfunc = raw.value[MSR_IA32_VMX_VMFUNC - MSR_IA32_VMX_BASIC];
+    to->cpu.vmfunc = vmfunc;
     to->read_memory = read_memory;
     to->memory_context = NULL;
-    /* Fields that do not exist are left alone: a VMREAD that fails would change the VM-instruction error. */
     for (u32 row = 0; row < CHECK_FIELDS; row++)
-        if (!check_field_exists(row, to_caps) || !vmcs_try_read(check_field_encoding(row), &to->value[row]))
-            to->value[row] = 0;
+        to->value[row] = read_field(row, to_caps);
 }
 
 /* ---- rules ---- */
 
 struct report_context {
     const struct vmx_vcpu *v;
-    u32 printed;
+    u32 wanted; /* which of the broken rules to print */
     u32 broken;
 };
 
@@ -93,10 +107,8 @@ static void print_rule(void *context, const struct check_report *report)
     struct report_context *c = context;
     char text[LINE_BYTES];
 
-    c->broken++;
-    if (c->printed == EXPLAIN_MAX_RULES)
+    if (c->broken++ != c->wanted)
         return;
-    c->printed++;
     check_format(report, text, sizeof text);
     log_event("vm entry name=%s vcpu=%u broken %s", c->v->base.vm->spec.name, c->v->base.index, text);
 }
@@ -111,7 +123,7 @@ static void print_basic(const struct vmx_vcpu *v, const char *what, const char *
  * The errors that an entry can give: SDM 3C 30.4 "VM Instruction Error Numbers". What SDM 3C 26.1 asks before it looks
  * into the VMCS has a rule here; for the others the VMCS itself is checked.
  */
-static const struct {
+static const struct entry_error {
     u32 number;
     const char *name, *what, *rule;
 } errors[] = {
@@ -125,30 +137,34 @@ static const struct {
      "no VM entry in the instruction after MOV SS or POP SS, which blocks events"  },
 };
 
-const char *explain_error_name(u32 error)
+static const struct entry_error *find_error(u32 number)
 {
     for (u32 i = 0; i < ARRAY_SIZE(errors); i++)
-        if (errors[i].number == error)
-            return errors[i].name;
-    return "see SDM 3C 30.4";
+        if (errors[i].number == number)
+            return &errors[i];
+    return NULL;
 }
 
-/* False if the error has no rule of its own. */
-static bool explain_basic(const struct vmx_vcpu *v, u32 error)
+const char *explain_error_name(u32 number)
 {
-    for (u32 i = 0; i < ARRAY_SIZE(errors); i++) {
-        if (errors[i].number == error && errors[i].rule) {
-            print_basic(v, errors[i].what, errors[i].rule);
-            return true;
-        }
-    }
-    return false;
+    const struct entry_error *error = find_error(number);
+
+    return error ? error->name : "see SDM 3C 30.4";
+}
+
+/* Of an error that has a rule of its own. */
+static void explain_basic(const struct vmx_vcpu *v)
+{
+    const struct entry_error *error = find_error(v->failure.error);
+
+    if (error && error->rule)
+        print_basic(v, error->what, error->rule);
 }
 
 /* VMfailInvalid: without a current VMCS nothing can be read. */
 static void explain_invalid(const struct vmx_vcpu *v)
 {
-    u64 current = vmcs_current().raw;
+    u64 current = v->failure.current;
     char what[64];
 
     if (current == VMCS_NONE)
@@ -161,111 +177,125 @@ static void explain_invalid(const struct vmx_vcpu *v)
     log_event("vm entry name=%s vcpu=%u failed=\"VMfailInvalid\"", v->base.vm->spec.name, v->base.index);
 }
 
-/* The CPU's verdict; reads it before any other VMREAD. */
-static u32 format_verdict(enum explain_failure how, char *text, size_t size)
+static void format_verdict(const struct vmx_failure *failure, char *text, size_t size)
 {
-    u32 reason = vmcs_read(EXIT_REASON);
-    u32 error = vmcs_read(INSTRUCTION_ERROR);
-
-    if (how == EXPLAIN_VMFAIL_VALID) {
-        format_text(text, size, "VMfailValid, error %u", error);
-        return error;
-    }
-    format_text(text, size, "exit reason %u, qualification %lu", (u16)reason, vmcs_read(EXIT_QUALIFICATION));
-    return 0;
+    if (failure->how == EXPLAIN_VMFAIL_VALID)
+        format_text(text, size, "VMfailValid, error %u", failure->error);
+    else
+        format_text(text, size, "exit reason %u, qualification %lu", (u16)vmcs_read(EXIT_REASON),
+                    vmcs_read(EXIT_QUALIFICATION));
 }
 
-static void explain_valid(struct vmx_vcpu *v, enum explain_failure how)
+/* What the CPU said, and what the checker says to it. */
+static void print_verdict(const struct vmx_vcpu *v, const struct check_result *result, u32 broken)
 {
-    struct report_context context = {.v = v};
     const char *name = v->base.vm->spec.name;
+    const struct entry_error *error = find_error(v->failure.error);
+    bool basic = error && error->rule;
     char verdict[64], text[LINE_BYTES];
-    bool basic = explain_basic(v, format_verdict(how, verdict, sizeof verdict));
 
-    explain_read(v, &image, &caps);
-    struct check_result result = vmx_check_entry(&image, &caps, print_rule, &context);
-    if (context.broken > context.printed)
-        log_event("vm entry name=%s vcpu=%u broken more=%u", name, v->base.index, context.broken - context.printed);
-    check_format_result(result, text, sizeof text);
-    if (basic && !context.broken)
+    if (broken > EXPLAIN_MAX_RULES)
+        log_event("vm entry name=%s vcpu=%u broken more=%u", name, v->base.index, broken - EXPLAIN_MAX_RULES);
+    format_verdict(&v->failure, verdict, sizeof verdict);
+    check_format_result(*result, text, sizeof text);
+    if (basic && !broken)
         string_copy(text, sizeof text, "nothing else is broken");
-    if (!basic && !context.broken)
+    if (!basic && !broken)
         log_event("vm entry name=%s vcpu=%u no rule of SDM 3C 26 is found broken", name, v->base.index);
     log_event("vm entry name=%s vcpu=%u failed=\"%s\" checked=\"%s\"", name, v->base.index, verdict, text);
 }
 
-void explain_rules(struct vmx_vcpu *v, enum explain_failure how)
+/* The VMCS is read first, then comes a rule at a time, for which the checker runs again. */
+static bool explain_valid(const struct vmx_vcpu *v, u32 *at)
 {
+    u32 piece = (*at)++;
+
+    if (piece == 0 || image_of != v) {
+        explain_read(v, &image, &caps);
+        image_of = v;
+    }
+    if (piece == 0) {
+        explain_basic(v);
+        return true;
+    }
+    struct report_context context = {.v = v, .wanted = piece - 1};
+    if (context.wanted == EXPLAIN_MAX_RULES)
+        context.wanted = UINT32_MAX;
+    struct check_result result = vmx_check_entry(&image, &caps, print_rule, &context);
+    if (context.wanted < context.broken)
+        return true;
+    print_verdict(v, &result, context.broken);
+    return false;
+}
+
+bool explain_rules(const struct vmx_vcpu *v, u32 *at)
+{
+    bool more = false;
+
     spin_lock(&lock);
-    if (how == EXPLAIN_VMFAIL_INVALID)
+    if (v->failure.how == EXPLAIN_VMFAIL_INVALID)
         explain_invalid(v);
     else
-        explain_valid(v, how);
+        more = explain_valid(v, at);
     spin_unlock(&lock);
+    return more;
 }
 
 /* ---- dump ---- */
 
 struct dump {
     const struct vmx_vcpu *v;
-    const char *whose; /* "vmcs", or that of a guest hypervisor */
-    const u64 *value;  /* by row */
-    const char *area;
+    const char *whose;            /* "vmcs", or that of a guest hypervisor */
+    const u64 *value;             /* by row; NULL: those of the current VMCS */
+    const struct vmx_caps *exist; /* which fields there are */
     char line[LINE_BYTES];
     size_t used;
 };
 
-static void flush_line(struct dump *dump)
-{
-    if (dump->used)
-        log_event("vm %s name=%s vcpu=%u %s:%s", dump->whose, dump->v->base.vm->spec.name, dump->v->base.index,
-                  dump->area, dump->line);
-    dump->used = 0;
-}
-
-static void dump_field(struct dump *dump, u32 row)
+/* False: the line is full. */
+static bool dump_field(struct dump *dump, u32 row)
 {
     char words[LINE_BYTES - 60]; /* with name and value they make one line */
-    u64 value = dump->value[row];
+    u64 value = dump->value ? dump->value[row] : read_field(row, dump->exist);
     size_t length = check_format_names(row, value, words, sizeof words);
 
     if (dump->used && dump->used + length > WRAP_BYTES - 40)
-        flush_line(dump);
+        return false;
     dump->used += format_text(dump->line + dump->used, sizeof dump->line - dump->used, " %s=0x%lx%s%s%s",
                               check_field_name(row), value, length ? "(" : "", length ? words : "", length ? ")" : "");
+    return true;
 }
 
-static void dump_all(struct dump *dump, const struct vmx_caps *exist)
+/* Of the area that *at is in, as many fields as one line takes. *at: area * CHECK_FIELDS + row. */
+static bool dump_line(struct dump *dump, u32 *at)
 {
-    for (u32 i = 0; i < CHECK_AREAS; i++) {
-        dump->area = check_areas[i].name;
-        for (u32 row = 0; row < CHECK_FIELDS; row++)
-            if ((check_field_encoding(row) >> 10 & 3) == check_areas[i].type && check_field_exists(row, exist))
-                dump_field(dump, row);
-        flush_line(dump);
+    u32 area = *at / CHECK_FIELDS;
+
+    for (; *at / CHECK_FIELDS == area; ++*at) {
+        u32 row = *at % CHECK_FIELDS;
+        if ((check_field_encoding(row) >> 10 & 3) == check_areas[area].type && check_field_exists(row, dump->exist) &&
+            !dump_field(dump, row))
+            break;
     }
+    if (dump->used)
+        log_event("vm %s name=%s vcpu=%u %s:%s", dump->whose, dump->v->base.vm->spec.name, dump->v->base.index,
+                  check_areas[area].name, dump->line);
+    return *at < CHECK_AREAS * CHECK_FIELDS;
 }
 
-void explain_dump(const struct vmx_vcpu *v)
+bool explain_dump(const struct vmx_vcpu *v, u32 *at)
 {
-    struct dump dump = {.v = v, .whose = "vmcs", .value = image.value};
+    struct vmx_caps exist;
+    struct dump dump = {.v = v, .whose = "vmcs", .exist = &exist};
 
-    spin_lock(&lock);
-    explain_read(v, &image, &caps);
-    dump_all(&dump, &caps);
-    spin_unlock(&lock);
+    (void)read_caps(&exist);
+    return dump_line(&dump, at);
 }
 
-void explain_dump_inner(const struct vmx_vcpu *v, const struct check_image *inner, const struct vmx_caps *offered)
+bool explain_dump_inner(const struct vmx_vcpu *v, const struct check_image *inner, const struct vmx_caps *offered,
+                        u32 *at)
 {
-    struct dump dump = {.v = v, .whose = "inner-vmcs", .value = inner->value};
+    struct dump dump = {.v = v, .whose = "inner-vmcs", .value = inner->value, .exist = offered};
 
-    dump_all(&dump, offered);
-}
-
-void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
-{
-    explain_rules(v, how);
-    if (how != EXPLAIN_VMFAIL_INVALID && v->base.vm->spec.dump != VM_DUMP_VMCS) /* else the VM's report has it */
-        explain_dump(v);
+    return dump_line(&dump, at);
 }

@@ -16,16 +16,18 @@
 enum explain_failure { EXPLAIN_EXIT, EXPLAIN_VMFAIL_VALID, EXPLAIN_VMFAIL_INVALID };
 
 /*
- * After a failed entry of v, whose VMCS is current (but for VMfailInvalid): prints each rule that it breaks, what the
- * CPU said, and the VMCS. Before anything else touches the VMCS. SDM 3C 26.1 "Basic VM-Entry Checks", 26.2, 26.3, 26.4.
+ * What is long is printed in pieces, so that guests get their turns in between: the next one behind *at, which is 0 for
+ * the first. True: there is more. v's VMCS is current each time, and nothing but VMREAD touches it in between.
+ *
+ * After v->failure is known: each rule that the VMCS breaks and what the CPU said, EXPLAIN_MAX_RULES + 2 lines at most.
+ * SDM 3C 26.1 "Basic VM-Entry Checks", 26.2, 26.3, 26.4.
  */
-void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how);
-/* The same without the VMCS; at most EXPLAIN_MAX_RULES + 2 lines. */
-void explain_rules(struct vmx_vcpu *v, enum explain_failure how);
-/* Prints every field of the current VMCS that this CPU has, several on a line. */
-void explain_dump(const struct vmx_vcpu *v);
+bool explain_rules(const struct vmx_vcpu *v, u32 *at) MUST_CHECK;
+/* A line of the current VMCS: every field that this CPU has. */
+bool explain_dump(const struct vmx_vcpu *v, u32 *at) MUST_CHECK;
 /* The same of the current VMCS of a guest hypervisor. */
-void explain_dump_inner(const struct vmx_vcpu *v, const struct check_image *inner, const struct vmx_caps *offered);
+bool explain_dump_inner(const struct vmx_vcpu *v, const struct check_image *inner, const struct vmx_caps *offered,
+                        u32 *at) MUST_CHECK;
 
 /* The SDM's words for a VM-instruction error that an entry can give. */
 const char *explain_error_name(u32 error);

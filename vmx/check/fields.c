@@ -9,7 +9,7 @@
 #define EXIT_CLEAR_BNDCFGS 0x00800000u
 #define PROC2_ENCLS        0x00008000u
 
-/* A field that stands in several rows exists if one of them holds; a field in no row always exists. */
+/* By field. One that stands in several rows exists if one of them holds; a field in no row always exists. */
 static const struct {
     u8 first, last;
     u8 group;
@@ -57,7 +57,9 @@ bool check_field_exists(u32 row, const struct vmx_caps *caps)
     bool exists = true;
 
     for (u32 i = 0; i < ARRAY_SIZE(needs); i++) {
-        if (row < needs[i].first || row > needs[i].last)
+        if (row < needs[i].first)
+            break;
+        if (row > needs[i].last)
             continue;
         if (caps->group[needs[i].group].may_be_one & needs[i].control)
             return true;

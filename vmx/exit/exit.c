@@ -200,7 +200,7 @@ static COLD enum outcome entry_failure(struct vmx_vcpu *v)
     /* SDM 3C 26.8 "Machine-Check Events During VM Entry": the third way, beside the two that end in vector 18. */
     if (reason == EXIT_ENTRY_MACHINE_CHECK)
         panic("machine check during an entry of vm=%s", v->base.vm->spec.name);
-    explain_failed_entry(v, EXPLAIN_EXIT);
+    v->failure = (struct vmx_failure){.known = true, .how = EXPLAIN_EXIT};
     vm_stop(v->base.vm, VM_STOP_ENTRY_FAILURE, "exit=%u what=\"VM entry refused: %s\" qualification=%lu", reason,
             virt_exit_name(reason), vmcs_read(EXIT_QUALIFICATION));
     return OUTCOME_STOP;

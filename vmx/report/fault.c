@@ -47,27 +47,18 @@ static const struct trace_record *find_record(const struct vmx_vcpu *v, bool eve
 }
 
 /* The exit, and what came before: the last entry, or how the vCPU got its CPU. */
-struct story {
-    const struct trace_record *exit;
-    const struct trace_record *before;
-    const struct trace_record *injected; /* NULL: the entry between the two injects no exception or NMI */
-};
-
-static struct story recall(const struct vmx_vcpu *v)
+void fault_note(struct vmx_vcpu *v)
 {
-    struct story story = {NULL, NULL, NULL};
     u32 exits = 0, events = 0;
+    const struct trace_record *exit = find_record(v, false, 0, &exits);
+    const struct trace_record *before = exit ? find_record(v, false, 0, &exits) : NULL;
+    const struct trace_record *inject = before ? find_record(v, true, TRACE_INJECT, &events) : NULL;
 
-    story.exit = find_record(v, false, 0, &exits);
-    if (story.exit)
-        story.before = find_record(v, false, 0, &exits);
-    if (!story.before)
-        return story;
-    const struct trace_record *inject = find_record(v, true, TRACE_INJECT, &events);
+    v->last =
+        (struct vmx_last){.stopped = exit && exit->action == TRACE_STOP, .delivered = before ? before->action : 0};
     /* Where it has been delivered, the guest has moved on. */
-    if (inject && inject->tsc >= story.before->tsc && story.before->rip == story.exit->rip)
-        story.injected = inject;
-    return story;
+    if (inject && inject->tsc >= before->tsc && before->rip == exit->rip)
+        v->last.injected = (u32)inject->detail;
 }
 
 /* ---- from the CPU ---- */
@@ -154,21 +145,21 @@ static bool is_page_fault(u32 info)
     return EVENT_TYPE(info) == EVENT_TYPE_EXCEPTION && (u8)info == VECTOR_PF;
 }
 
-static struct fault find_first(struct vmx_vcpu *v, const struct story *story)
+static struct fault find_first(struct vmx_vcpu *v)
 {
     u32 vectoring = vmcs_read(IDT_VECTORING_INFO);
 
     /* An EPT violation during the delivery says what was delivered. */
     if (is_first(vectoring))
         return (struct fault){vectoring, vmcs_read(IDT_VECTORING_ERROR_CODE), cr2_read()};
-    u32 injected = story->injected ? (u32)story->injected->detail : 0;
+    u32 injected = v->last.injected;
     if (is_first(injected) && !is_page_fault(injected))
         return (struct fault){injected, vmcs_read(ENTRY_EXCEPTION_ERROR_CODE), 0};
     struct fault fault = try_again(v); /* of a page fault that tells the address, which later ones have overwritten */
     if (!(fault.info & EVENT_VALID) && is_first(injected))
         fault.info = injected & ~EVENT_HAS_ERROR;
-    else if (!(fault.info & EVENT_VALID) && story->before && story->before->action >= 16)
-        fault.info = EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | story->before->action;
+    else if (!(fault.info & EVENT_VALID) && v->last.delivered >= 16)
+        fault.info = EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | v->last.delivered;
     return fault;
 }
 
@@ -196,14 +187,6 @@ static void put_details(const struct fault *fault, char *out, size_t size)
         format_text(out + used, size - used, " address=0x%lx", fault->address);
 }
 
-bool fault_is_of(const struct vmx_vcpu *v)
-{
-    u32 passed = 0;
-    const struct trace_record *last = find_record(v, false, 0, &passed);
-
-    return last && last->action == TRACE_STOP;
-}
-
 static void explain_instruction(struct vmx_vcpu *v)
 {
     char *remark = v->base.vm->remark;
@@ -220,8 +203,7 @@ static void explain_triple_fault(struct vmx_vcpu *v)
     char first[24], details[48];
     char *remark = vm->remark;
     u64 rip = vmcs_read(GUEST_RIP);
-    struct story story = recall(v);
-    struct fault fault = find_first(v, &story);
+    struct fault fault = find_first(v);
 
     put_first(&fault, first, sizeof first);
     put_details(&fault, details, sizeof details);
@@ -234,7 +216,7 @@ static void explain_triple_fault(struct vmx_vcpu *v)
 
 void fault_explain(struct vmx_vcpu *v)
 {
-    if (!fault_is_of(v) || v->debug)
+    if (!v->last.stopped || v->debug)
         return;
     if (v->base.vm->reason == VM_STOP_TRIPLE_FAULT)
         explain_triple_fault(v);

@@ -8,10 +8,10 @@
 
 #include "vmx/vcpu.h"
 
-/* This vCPU's last exit has stopped the VM. */
-bool fault_is_of(const struct vmx_vcpu *v);
-/* If it was this vCPU, prints "rootlet: vm fault ..."; of a triple fault the VM's stop line gets first=. Its VMCS is
- * current. */
+/* Fills in v->last, on the CPU that the vCPU ran on last. Others' records push its own out after a while. */
+void fault_note(struct vmx_vcpu *v);
+/* If it was this vCPU that stopped its VM, prints "rootlet: vm fault ..."; of a triple fault the VM's stop line gets
+ * first=. Its VMCS is current. */
 void fault_explain(struct vmx_vcpu *v);
 
 /* ---- remark.c ---- */

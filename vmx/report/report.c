@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What is printed about a vCPU that stopped, and about exits at the end. Off the exit path; VMCS made current by
- * vmx_load.
+ * vmx_load. A report is printed in pieces, and other guests run in between: each piece finds all that it needs in the
+ * vCPU.
  */
 #include "kernel/lib/format.h"
 #include "kernel/lib/string.h"
@@ -12,20 +13,31 @@
 #include "vmx/report/fault.h"
 #include "vmx/load.h"
 
-void virt_vcpu_report(struct vcpu *vcpu)
+static bool print_entry(struct vmx_vcpu *v, u32 *at)
 {
-    struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
+    return v->failure.known && explain_rules(v, at);
+}
+
+/* With dump=vmcs it comes later, and of VMfailInvalid there is none. */
+static bool print_entry_vmcs(struct vmx_vcpu *v, u32 *at)
+{
+    if (!v->failure.known || v->failure.how == EXPLAIN_VMFAIL_INVALID || v->base.vm->spec.dump == VM_DUMP_VMCS)
+        return false;
+    return explain_dump(v, at);
+}
+
+static bool print_registers(struct vmx_vcpu *v, u32 *at)
+{
+    struct vcpu *vcpu = &v->base;
     const char *name = vcpu->vm->spec.name;
     char where[GUEST_BACKTRACE_WHERE_BYTES];
-
-    if (!v->configured)
-        return;
-    vmx_load(v);
     u32 reason = vmcs_read(EXIT_REASON);
+
+    (void)at;
     log_event("vm regs name=%s vcpu=%u exit=%u(%s) qualification=0x%lx", name, vcpu->index, (u16)reason,
               virt_exit_name((u16)reason), vmcs_read(EXIT_QUALIFICATION));
     guest_backtrace_where(v, where);
-    if (vcpu->vm->spec.cpus == 1 || fault_is_of(v))
+    if (vcpu->vm->spec.cpus == 1 || v->last.stopped)
         string_copy(vcpu->vm->where, sizeof vcpu->vm->where, where);
     log_event("vm regs name=%s rip=0x%lx rsp=0x%lx rflags=0x%lx%s", name, vmcs_read(GUEST_RIP), vmcs_read(GUEST_RSP),
               vmcs_read(GUEST_RFLAGS), where);
@@ -43,13 +55,55 @@ void virt_vcpu_report(struct vcpu *vcpu)
               vmcs_read(GUEST_TR_SELECTOR), vmcs_read(GUEST_TR_ACCESS));
     log_event("vm regs name=%s vectoring=0x%x interruptibility=0x%x activity=%u", name, vmcs_read(IDT_VECTORING_INFO),
               vmcs_read(GUEST_INTERRUPTIBILITY), vmcs_read(GUEST_ACTIVITY_STATE));
+    return false;
+}
+
+static bool print_backtrace(struct vmx_vcpu *v, u32 *at)
+{
+    (void)at;
     guest_backtrace_print(v);
-    if (vcpu->vm->spec.dump == VM_DUMP_VMCS) {
-        explain_dump(v);
-        if (nested_is_on(v) && v->nested->current != NESTED_NONE)
-            explain_dump_inner(v, &v->nested->image, &v->nested->caps);
-    }
+    return false;
+}
+
+static bool print_vmcs(struct vmx_vcpu *v, u32 *at)
+{
+    return v->base.vm->spec.dump == VM_DUMP_VMCS && explain_dump(v, at);
+}
+
+static bool print_inner_vmcs(struct vmx_vcpu *v, u32 *at)
+{
+    if (v->base.vm->spec.dump != VM_DUMP_VMCS || !nested_is_on(v) || v->nested->current == NESTED_NONE)
+        return false;
+    return explain_dump_inner(v, &v->nested->image, &v->nested->caps, at);
+}
+
+static bool print_fault(struct vmx_vcpu *v, u32 *at)
+{
+    (void)at;
     fault_explain(v);
+    return false;
+}
+
+/* In this order. Each prints its piece behind *at, and is called again while it says that there is more. */
+static bool (*const parts[])(struct vmx_vcpu *v, u32 *at) = {
+    print_entry, print_entry_vmcs, print_registers, print_backtrace, print_vmcs, print_inner_vmcs, print_fault,
+};
+
+bool virt_vcpu_report(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
+    struct vmx_report *report = &v->report;
+
+    if (!v->configured || report->part == ARRAY_SIZE(parts))
+        return false;
+    vmx_load(v);
+    if (report->part == 0 && report->at == 0)
+        fault_note(v);
+    if (!parts[report->part](v, &report->at)) {
+        report->part++;
+        report->at = 0;
+    }
+    return true;
 }
 
 static u64 sum_of(const struct vm *vm, u32 reason)

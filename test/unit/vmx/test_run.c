@@ -17,7 +17,7 @@
 #include "vmx/report/debug.h"
 
 static enum outcome outcome;
-static u32 entries, stops, explained;
+static u32 entries, stops;
 static bool entry_fails, no_vmcs;
 static jmp_buf entered_again;
 
@@ -105,13 +105,6 @@ void sched_update_deadline(struct vcpu *vcpu)
     (void)vcpu;
 }
 
-void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
-{
-    assert_ptr_equal(v, &bench.v);
-    assert_int_equal(how, no_vmcs ? EXPLAIN_VMFAIL_INVALID : EXPLAIN_VMFAIL_VALID);
-    explained++;
-}
-
 const char *explain_error_name(u32 error)
 {
     assert_int_equal(error, 7);
@@ -123,7 +116,11 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
     (void)detail;
     assert_ptr_equal(vm, &bench.vm);
     assert_int_equal(reason, VM_STOP_ENTRY_FAILURE);
-    assert_int_equal(explained, 1); /* before the VM is stopped, which is when its vCPUs begin to be retired */
+    /* Before the VM is stopped, which is when its vCPUs begin to be retired. */
+    assert_true(bench.v.failure.known);
+    assert_int_equal(bench.v.failure.how, no_vmcs ? EXPLAIN_VMFAIL_INVALID : EXPLAIN_VMFAIL_VALID);
+    assert_int_equal(bench.v.failure.error, no_vmcs ? 0 : 7);
+    assert_int_equal(bench.v.failure.current, vmcs_current().raw);
     stops++;
 }
 
@@ -132,7 +129,7 @@ static int set_up(void **state)
     (void)state;
     bench_start();
     bench.v.base.deadline_tsc = cpu_tsc_low() + 1000000000ull;
-    stops = explained = 0;
+    stops = 0;
     entry_fails = no_vmcs = false;
     bench.v.base.trace_tag = 3 << 4 | 1;
     VMCS_SET(EXIT_REASON, 10);

@@ -13,6 +13,7 @@
 #include "test/fake/sched_bench.h"
 
 static u32 cpus_wanted;
+static bool with_load;
 
 /* ---- stopping ---- */
 
@@ -180,6 +181,48 @@ static void test_which_ends_are_explained(void **state)
             fail_msg("VM %u: explained %u times", i, r->vms[i].explained);
 }
 
+/* ---- long reports ---- */
+
+/* One that sleeps from tick to tick, perhaps one that computes, and a VM that ends with 48 ms of reports. */
+static void long_reports(void)
+{
+    SCRIPT(ticks, {SIM_ARM, MS}, {SIM_HLT, 0}, {SIM_RUN, 20000}, {SIM_AGAIN, 0});
+    static const struct sim_step boot[] = {
+        {SIM_START, 1                   },
+        {SIM_START, 2                   },
+        {SIM_START, 3                   },
+        {SIM_SLEEP, 9 * MS              },
+        {SIM_STOP,  VM_STOP_TRIPLE_FAULT}
+    };
+    static const struct sim_step halts[] = {
+        {SIM_HLT, 0}
+    };
+    static const struct sim_step *const scripts[] = {boot, halts, halts, halts};
+
+    sim_begin(1);
+    sim_with_reports(30, 4 * MS / 10);
+    add(ticks, 100, ~0ull);
+    if (with_load)
+        add(spin, 100, ~0ull);
+    add_vcpus(scripts, 4);
+    sim_end_at(1500 * MS);
+    sim_run();
+}
+
+static void test_long_reports_hold_up_nobody(void **state)
+{
+    (void)state;
+    for (u32 load = 0; load < 2; load++) {
+        with_load = load;
+        r = sim_scenario(long_reports);
+        assert_orderly_end(2 + load);
+        const u32 faulty = 1 + load;
+        assert_int_equal(r->vms[faulty].reason, VM_STOP_TRIPLE_FAULT);
+        assert_true(r->vms[faulty].stop_tsc < 30 * MS); /* when it left its guest, not when all was said */
+        assert_in_range(r->vms[0].vcpus[0].worst_event, 4 * MS / 10, load ? 12 * MS : MS);
+    }
+}
+
 /* ---- halted for good ---- */
 
 static void halts(void)
@@ -309,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_first_reason_wins),
         cmocka_unit_test(test_exit_status),
         cmocka_unit_test(test_which_ends_are_explained),
+        cmocka_unit_test(test_long_reports_hold_up_nobody),
         cmocka_unit_test(test_halt_for_good),
         cmocka_unit_test(test_a_timer_ends_being_halted_for_good),
         cmocka_unit_test(test_a_key_may_end_being_halted),

@@ -168,14 +168,14 @@ static void last_records_in_order_of_time(void **state)
     struct trace_record *left = record(0, 300, 12);
     left->action = TRACE_LEFT;
 
-    trace_print_last(&vm[0], emit);
+    trace_print_newest(&vm[0], TRACE_LAST, emit);
     assert_int_equal(line_count, 3);
     assert_string_equal(lines[0], "last cpu=0 tsc=100 vm=one vcpu=0 cpuid rip=0x1064 leaf=0x16 skip ticks=93");
     assert_string_equal(lines[1],
                         "last cpu=1 tsc=200 vm=one vcpu=0 external-interrupt rip=0x10c8 info=0x0 deliver=48 ticks=93");
     assert_string_equal(lines[2], "last cpu=0 tsc=300 vm=one vcpu=0 other rip=0x112c left ticks=93");
     line_count = 0;
-    trace_print_last(NULL, emit); /* of all VMs, which have no names then */
+    trace_print_newest(NULL, TRACE_LAST, emit); /* of all VMs, which have no names then */
     assert_int_equal(line_count, 4);
     assert_string_equal(lines[1], "last cpu=0 tsc=150 vm=2 vcpu=0 cpuid rip=0x1096 leaf=0x0 skip ticks=93");
 }
@@ -190,7 +190,7 @@ static void details_in_words(void **state)
     record(0, 400, 12)->detail = 0x77; /* has none: what stands there is of older times */
     record(0, 500, 52)->action = TRACE_DELIVER_LOW;
     trace_event(TRACE_VM_STOP, &vcpus[0], VM_STOP_TRIPLE_FAULT);
-    trace_print_last(&vm[0], emit);
+    trace_print_newest(&vm[0], TRACE_LAST, emit);
     assert_non_null(strstr(lines[0], " rip=0x1064 out port=0x3f9 bytes=1 skip"));
     assert_non_null(strstr(lines[1], " rip=0x10c8 in port=0x21 bytes=2 skip"));
     assert_non_null(strstr(lines[2], " address=0xfee000b0 "));
@@ -221,13 +221,13 @@ static void events_in_words(void **state)
     for (u32 i = 0; i < ARRAY_SIZE(events); i++) {
         line_count = 0;
         trace_event(TRACE_INJECT, &vcpus[0], events[i].info);
-        trace_print_last(&vm[0], emit);
+        trace_print_newest(&vm[0], TRACE_LAST, emit);
         const char *inject = strstr(lines[line_count - 1], " inject");
         assert_non_null(inject);
         assert_string_equal(inject + strlen(" inject"), events[i].words);
     }
     record(0, UINT64_MAX / 2, 1)->detail = 0x80000030;
-    trace_print_last(&vm[0], emit);
+    trace_print_newest(&vm[0], TRACE_LAST, emit);
     assert_non_null(strstr(lines[line_count - 1], " external-interrupt rip="));
     assert_non_null(strstr(lines[line_count - 1], " info=0x80000030 vector=0x30 skip"));
 }
@@ -241,19 +241,29 @@ static void poll_and_print(u32 vm_index, u64 tsc, u32 times)
     }
 }
 
+/* What is recorded after they have been collected does not matter. */
+static void print_folded(void)
+{
+    struct trace_story story;
+
+    trace_collect(&vm[0], &story);
+    while (trace_print_oldest(&story, true, &vm[0], emit))
+        ;
+}
+
 static void repeats_are_folded(void **state)
 {
     (void)state;
     record(0, 50, 10)->detail = 0x16;
     poll_and_print(0, 100, 15);
     record(0, 200, 2)->action = TRACE_STOP;
-    trace_print_folded(&vm[0], emit);
+    print_folded();
     assert_int_equal(line_count, 3);
     assert_string_equal(lines[0], "last cpu=0 tsc=50 vm=one vcpu=0 cpuid rip=0x1032 leaf=0x16 skip ticks=93");
     assert_string_equal(lines[1], "last cpu=0 tsc=100 vm=one vcpu=0 in 0x3fd, out 0x3f8: 15 times");
     assert_string_equal(lines[2], "last cpu=0 tsc=200 vm=one vcpu=0 other rip=0x10c8 stop ticks=93");
     line_count = 0;
-    trace_print_last(&vm[0], emit); /* as ever */
+    trace_print_newest(&vm[0], TRACE_LAST, emit); /* as ever */
     assert_int_equal(line_count, 32);
 }
 
@@ -269,13 +279,13 @@ static void only_repeats_are_folded(void **state)
     become(1);
     record(0, 15, 10);
     become(0);
-    trace_print_folded(&vm[0], emit);
+    print_folded();
     assert_int_equal(line_count, 6);
 
     line_count = 0;
     poll_and_print(0, 100, 2);
     record(0, 104, 30)->detail = 0x3fd0008;
-    trace_print_folded(&vm[0], emit);
+    print_folded();
     assert_int_equal(line_count, 8);
     assert_non_null(strstr(lines[6], " tsc=100 vm=one vcpu=0 in 0x3fd, out 0x3f8: 2 times"));
     assert_non_null(strstr(lines[7], " tsc=104 vm=one vcpu=0 other rip=0x1068 in port=0x3fd "));
@@ -283,7 +293,7 @@ static void only_repeats_are_folded(void **state)
     line_count = 0;
     for (u32 i = 0; i < 3; i++)
         record(0, 110 + i, 12)->detail = i; /* what has no meaning does not count */
-    trace_print_folded(&vm[0], emit);
+    print_folded();
     assert_non_null(strstr(lines[8], " tsc=110 vm=one vcpu=0 other: 3 times"));
 }
 
@@ -297,7 +307,7 @@ static void longer_patterns_are_folded(void **state)
         enter->detail = 7777 + i;
         enter->action = 32;
     }
-    trace_print_folded(&vm[0], emit);
+    print_folded();
     assert_int_equal(line_count, 1);
     assert_string_equal(lines[0], "last cpu=0 tsc=260 vm=one vcpu=0 other, enter deliver=32: 16 times");
 }
@@ -307,7 +317,7 @@ static void no_more_than_the_last(void **state)
     (void)state;
     for (u32 i = 0; i < 5000; i++)
         record(0, i + 1, 10);
-    trace_print_last(&vm[0], emit);
+    trace_print_newest(&vm[0], TRACE_LAST, emit);
     assert_int_equal(line_count, TRACE_LAST);
     assert_non_null(strstr(lines[0], "tsc=4969 "));
     assert_non_null(strstr(lines[TRACE_LAST - 1], "tsc=5000 "));
@@ -319,7 +329,7 @@ static void events_are_kept_apart(void **state)
     trace_event(TRACE_SIPI, &vcpus[1], 0x9f);
     for (u32 i = 0; i < 2 * TRACE_EXIT_RECORDS; i++)
         record(0, i + 1, 10);
-    trace_print_last(&vm[1], emit);
+    trace_print_newest(&vm[1], TRACE_LAST, emit);
     assert_int_equal(line_count, 1);
     assert_non_null(strstr(lines[0], "vm=two vcpu=0 sipi vector=0x9f"));
 }

@@ -72,11 +72,16 @@ hpa_t virt_to_phys(const void *pointer)
     return hpa((u64)((const u8 *)pointer - bench.memory));
 }
 
-/* What a test writes into bench.image before this is the VMCS. */
-static void write_vmcs(void)
+static void write_vmcs_again(void)
 {
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         fake_vmcs_set(check_field_encoding(row), bench.image.value[row]);
+}
+
+/* What a test writes into bench.image before this is the VMCS. */
+static void write_vmcs(void)
+{
+    write_vmcs_again();
     line_count = 0;
     fake_vmcs_save(&before);
 }
@@ -120,6 +125,30 @@ static u32 count(const char *text)
     return found;
 }
 
+/* As the report of a VM that stops does it. Returns how many pieces it took. */
+static u32 print_rules(enum explain_failure how)
+{
+    u32 at = 0, pieces = 1;
+
+    v.failure = (struct vmx_failure){true, (u8)how, 0, vmcs_current().raw};
+    if (how == EXPLAIN_VMFAIL_VALID)
+        v.failure.error = vmcs_read(INSTRUCTION_ERROR);
+    while (explain_rules(&v, &at)) {
+        assert_true(line_count <= pieces);
+        pieces++;
+    }
+    return pieces;
+}
+
+static void print_dump(void)
+{
+    u32 at = 0, pieces = 1;
+
+    for (; explain_dump(&v, &at); pieces++)
+        assert_true(line_count <= pieces);
+    assert_true(line_count <= pieces);
+}
+
 static void test_exit(void **state)
 {
     (void)state;
@@ -128,7 +157,7 @@ static void test_exit(void **state)
     bench.image.value[FIELD_EXIT_QUALIFICATION] = 0;
     bench.image.value[FIELD_INSTRUCTION_ERROR] = 7; /* of an earlier failure */
     write_vmcs();
-    explain_rules(&v, EXPLAIN_EXIT);
+    print_rules(EXPLAIN_EXIT);
     assert_int_equal(line_count, 2);
     char *section = strstr(lines[0], " sdm=");
     assert_non_null(section);
@@ -148,7 +177,7 @@ static void test_vmfail_valid(void **state)
     bench.image.value[FIELD_VPID] = 0;
     bench.image.value[FIELD_INSTRUCTION_ERROR] = 7;
     write_vmcs();
-    explain_rules(&v, EXPLAIN_VMFAIL_VALID);
+    print_rules(EXPLAIN_VMFAIL_VALID);
     assert_int_equal(line_count, 2);
     assert_int_equal(count("broken field=VPID value=0x0 rule="), 1);
     assert_int_equal(count("failed=\"VMfailValid, error 7\" checked=\"1 broken: VMfailValid, error 7 "), 1);
@@ -160,7 +189,7 @@ static void test_nothing_broken(void **state)
     (void)state;
     bench.image.value[FIELD_EXIT_REASON] = 0x80000021;
     write_vmcs();
-    explain_rules(&v, EXPLAIN_EXIT);
+    print_rules(EXPLAIN_EXIT);
     assert_int_equal(line_count, 2);
     assert_string_equal(lines[0], "vm entry name=broken vcpu=3 no rule of SDM 3C 26 is found broken");
     assert_int_equal(count("failed=\"exit reason 33, qualification 0\" checked=\"0 broken: VM entry should succeed\""),
@@ -183,7 +212,7 @@ static void test_basic_errors(void **state)
     for (u32 i = 0; i < ARRAY_SIZE(errors); i++) {
         bench.image.value[FIELD_INSTRUCTION_ERROR] = errors[i].error;
         write_vmcs();
-        explain_rules(&v, EXPLAIN_VMFAIL_VALID);
+        print_rules(EXPLAIN_VMFAIL_VALID);
         assert_int_equal(line_count, 2);
         assert_non_null(strstr(lines[0], errors[i].text));
         assert_non_null(strstr(lines[0], "sdm=\"3C 26.1 Basic VM-Entry Checks\""));
@@ -199,13 +228,13 @@ static void test_vmfail_invalid(void **state)
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         fake_vmcs_remove(check_field_encoding(row));
     fake_vmcs_set_current(VMCS_NONE);
-    explain_failed_entry(&v, EXPLAIN_VMFAIL_INVALID);
+    print_rules(EXPLAIN_VMFAIL_INVALID);
     assert_int_equal(line_count, 2);
     assert_int_equal(count("broken current=none expected=0x4000 rule=\"a VMCS must be current"), 1);
     assert_int_equal(count("failed=\"VMfailInvalid\""), 1);
     line_count = 0;
     fake_vmcs_set_current(0x7000);
-    explain_failed_entry(&v, EXPLAIN_VMFAIL_INVALID);
+    print_rules(EXPLAIN_VMFAIL_INVALID);
     assert_int_equal(count("broken current=0x7000 expected=0x4000"), 1);
     assert_int_equal(fake_vmcs_failed_count(), 0);
 }
@@ -217,7 +246,7 @@ static void test_lines_are_bounded(void **state)
         bench.image.value[row] = ~0ull >> (64 - check_field_bits(row));
     bench.image.value[FIELD_ENTRY_MSR_LOAD_COUNT] = 0;
     write_vmcs();
-    explain_rules(&v, EXPLAIN_VMFAIL_VALID);
+    print_rules(EXPLAIN_VMFAIL_VALID);
     assert_int_equal(line_count, EXPLAIN_MAX_RULES + 2);
     assert_int_equal(count(" broken field="), EXPLAIN_MAX_RULES);
     unsigned more = 0, all = 0;
@@ -235,7 +264,7 @@ static void test_dump(void **state)
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         bench.image.value[row] = ~0ull >> (64 - check_field_bits(row));
     write_vmcs();
-    explain_dump(&v);
+    print_dump();
     assert_true(line_count > 10 && line_count <= EXPLAIN_MAX_LINES);
     for (u32 row = 0; row < CHECK_FIELDS; row++) {
         char name[64];
@@ -251,7 +280,7 @@ static void test_dump_decodes(void **state)
 {
     (void)state;
     write_vmcs();
-    explain_dump(&v);
+    print_dump();
     assert_int_equal(count(" GUEST_CR0=0x80010031(PE ET NE WP PG)"), 1);
     assert_int_equal(
         count(" PIN_CONTROLS=0x7f(external-interrupt exiting, NMI exiting, virtual NMIs, VMX-preemption timer)"), 1);
@@ -259,20 +288,29 @@ static void test_dump_decodes(void **state)
     assert_int_equal(count(" HOST_RIP=0xffffffff80104000"), 1);
 }
 
-/* With dump=vmcs the VM's own report has the VMCS. */
-static void test_dump_once(void **state)
+/* The reports of two vCPUs, a piece of each in turn: each has its own VMCS in its lines. */
+static void test_two_at_once(void **state)
 {
+    struct vmx_vcpu other = v;
+    u32 at = 0, others_at = 0;
+
     (void)state;
-    bench.image.value[FIELD_GUEST_RFLAGS] = 0;
-    bench.image.value[FIELD_EXIT_REASON] = 0x80000021;
     write_vmcs();
-    explain_failed_entry(&v, EXPLAIN_EXIT);
-    assert_true(count("vm vmcs name=broken vcpu=3 ") > 10);
-    line_count = 0;
-    vm.spec.dump = VM_DUMP_VMCS;
-    explain_failed_entry(&v, EXPLAIN_EXIT);
-    assert_int_equal(count("vm vmcs "), 0);
-    assert_int_equal(count("vm entry "), 2);
+    other.base.index = 4;
+    v.failure = other.failure = (struct vmx_failure){.known = true, .how = EXPLAIN_EXIT};
+    for (u32 more = 3; more;) {
+        bench.image.value[FIELD_GUEST_RFLAGS] = 0;
+        write_vmcs_again();
+        more = more & 1 ? explain_rules(&v, &at) | (more & 2) : more;
+        bench.image.value[FIELD_GUEST_RFLAGS] = RFLAGS_ONE;
+        write_vmcs_again();
+        more = more & 2 ? (u32)explain_rules(&other, &others_at) << 1 | (more & 1) : more;
+    }
+    assert_int_equal(count("vcpu=3 broken field=GUEST_RFLAGS value=0x0"), 1);
+    assert_int_equal(count("vcpu=3 failed="), 1);
+    assert_int_equal(count("vcpu=4 no rule of SDM 3C 26 is found broken"), 1);
+    assert_int_equal(count("vcpu=4 failed="), 1);
+    assert_int_equal(line_count, 4);
 }
 
 /* A CPU without EPT has no EPT pointer: reading it would spoil the VM-instruction error. */
@@ -336,11 +374,11 @@ static void test_only_ram_is_read(void **state)
     bench.image.value[FIELD_EXIT_REASON] = 0x80000021;
     bench.image.value[FIELD_VMCS_LINK_POINTER] = 0x1000;
     write_vmcs();
-    explain_rules(&v, EXPLAIN_EXIT);
+    print_rules(EXPLAIN_EXIT);
     assert_int_equal(count("not looked at: the linked VMCS"), 1);
     bench.image.value[FIELD_VMCS_LINK_POINTER] = BENCH_APIC; /* RAM, but no VMCS */
     write_vmcs();
-    explain_rules(&v, EXPLAIN_EXIT);
+    print_rules(EXPLAIN_EXIT);
     assert_int_equal(count("field=VMCS_LINK_POINTER value=0x7000 rule=\"bits 30:0 of the VMCS there"), 1);
     assert_int_equal(count("not looked at"), 0);
 }
@@ -356,7 +394,7 @@ int main(void)
         cmocka_unit_test_setup(test_lines_are_bounded, set_up),
         cmocka_unit_test_setup(test_dump, set_up),
         cmocka_unit_test_setup(test_dump_decodes, set_up),
-        cmocka_unit_test_setup(test_dump_once, set_up),
+        cmocka_unit_test_setup(test_two_at_once, set_up),
         cmocka_unit_test_setup(test_missing_fields_are_left_alone, set_up),
         cmocka_unit_test_setup(test_a_field_that_fails_is_zero, set_up),
         cmocka_unit_test_setup(test_facts_of_the_cpu, set_up),

@@ -25,7 +25,7 @@
 static const char *called;
 static enum vm_stop_reason stop_reason;
 static char stop_detail[VM_DETAIL_BYTES];
-static u32 stops, deadlines, explained;
+static u32 stops, deadlines;
 static u8 dispatched;
 
 void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
@@ -38,15 +38,6 @@ void vm_stop(struct vm *vm, enum vm_stop_reason reason, const char *detail, ...)
     va_end(arguments);
     stop_reason = reason;
     stops++;
-}
-
-/* Before the VM is stopped, which is when its vCPUs begin to be retired. */
-void explain_failed_entry(struct vmx_vcpu *v, enum explain_failure how)
-{
-    assert_ptr_equal(v, &bench.v);
-    assert_int_equal(how, EXPLAIN_EXIT);
-    assert_int_equal(stops, 0);
-    explained++;
 }
 
 void irq_dispatch(u8 vector)
@@ -146,7 +137,7 @@ static int set_up(void **state)
     bench.v.base.hypercalls = HYPERCALL_COUNT;
     bench.v.base.deadline_tsc = UINT64_MAX;
     called = NULL;
-    stops = deadlines = explained = 0;
+    stops = deadlines = 0;
     dispatched = 0;
     stop_detail[0] = 0;
     return 0;
@@ -373,7 +364,8 @@ static void test_failed_entries(void **state)
         assert_int_equal(exit_with(0x80000000 | reasons[i]), OUTCOME_STOP);
         assert_int_equal(stop_reason, VM_STOP_ENTRY_FAILURE);
         assert_non_null(strstr(stop_detail, virt_exit_name(reasons[i])));
-        assert_int_equal(explained, 1);
+        assert_true(bench.v.failure.known);
+        assert_int_equal(bench.v.failure.how, EXPLAIN_EXIT);
     }
 }
 
@@ -399,7 +391,7 @@ static void test_machine_checks(void **state)
     VMCS_SET(EXIT_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_EXCEPTION << 8 | VECTOR_MC);
     assert_true(exit_panics(0));
     assert_int_equal(stops, 0);
-    assert_int_equal(explained, 0);
+    assert_false(bench.v.failure.known);
     bench_assert_no_exception();
 }
 
@@ -421,7 +413,7 @@ static void test_eip_wraps(void **state)
     /* It leaves the guest, to enter by the instruction that fits the launch state, whichever has failed. */
     assert_true(bench.v.base.requests & VCPU_REQUEST_RESCHEDULE);
     assert_false(is_launched || bench.v.launched);
-    assert_int_equal(explained, 0);
+    assert_false(bench.v.failure.known);
     assert_int_equal(exit_with(0x80000021), OUTCOME_STOP); /* only once: a second failure has another cause */
     set_up(state);
     VMCS_SET(GUEST_RIP, 0x100000002);

@@ -168,9 +168,20 @@ static int set_up(void **state)
     return 0;
 }
 
+/* Others' records push the vCPU's own out between the beginning of its report and this part of it. */
+static void explain(void)
+{
+    fault_note(&bench.v);
+    struct trace_record kept[2][ARRAY_SIZE(rings[0])];
+    memcpy(kept, rings, sizeof kept);
+    memset(rings, 0, sizeof rings);
+    fault_explain(&bench.v);
+    memcpy(rings, kept, sizeof rings);
+}
+
 static void assert_says(const char *wanted)
 {
-    fault_explain(&bench.v);
+    explain();
     assert_int_equal(lines, 1);
     if (strcmp(line, wanted) != 0)
         fail_msg("'%s', not '%s'", line, wanted);
@@ -216,7 +227,7 @@ static void test_machine_check(void **state)
     will_exit(0, 0x80000312, 0, 0);
     bench_panic = &there;
     if (setjmp(there) == 0) {
-        fault_explain(&bench.v);
+        explain();
         fail_msg("no panic");
     }
     bench_panic = NULL;
@@ -319,7 +330,7 @@ static void test_unsupported_instruction(void **state)
 {
     (void)state;
     bench.vm.reason = VM_STOP_UNSUPPORTED_INSTRUCTION;
-    fault_explain(&bench.v);
+    explain();
     assert_int_equal(lines, 0);
     VMCS_SET(GUEST_RSP, 0x40000000);
     assert_says("vm fault name=test vcpu=0 rip=0x8000 remark=\"the stack points outside RAM: 0x40000000\"");
@@ -332,16 +343,16 @@ static void test_whose_fault(void **state)
 {
     (void)state;
     bench.vm.reason = VM_STOP_KILLED;
-    fault_explain(&bench.v);
+    explain();
     bench.vm.reason = VM_STOP_TRIPLE_FAULT;
     rings[0][newest[0]].action = TRACE_LEFT;
-    fault_explain(&bench.v);
+    explain();
     rings[0][newest[0]].action = TRACE_STOP;
     bench.v.debug = (struct vmx_debug *)&bench;
-    fault_explain(&bench.v);
+    explain();
     bench.v.debug = NULL;
     bench.v.base.trace_tag = 0x20;
-    fault_explain(&bench.v);
+    explain();
     assert_int_equal(lines + entries, 0);
 }
 
