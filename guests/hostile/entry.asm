@@ -6,8 +6,8 @@ bits 32
 APIC_EOI    equ 0xfee000b0
 STACK_BYTES equ 4096
 
-global hostile_entry, hostile_taken, hostile_nmi, hostile_storm
-extern guest_load_gdt, hostile_other, hostile_stacks
+global hostile_entry, hostile_taken, hostile_tick, hostile_nmi, hostile_storm
+extern guest_load_gdt, hostile_other, hostile_note_tick, hostile_stacks
 
 section .text
 hostile_entry:
@@ -23,6 +23,10 @@ hostile_entry:
     hlt
     jmp .stop
 
+hostile_tick:
+    pushad
+    call hostile_note_tick
+    popad
 hostile_taken:
     push eax
     xor eax, eax

@@ -51,8 +51,10 @@ void hostile_open_apic(u32 tpr);
 /* In HLT with interrupts on until the end, which it only notices when something wakes it. */
 void hostile_sleep(void);
 
-/* entry.asm: ends the interrupt at the local APIC; an NMI does nothing. */
+/* entry.asm: ends the interrupt at the local APIC; likewise, and calls hostile_note_tick() first; an NMI does nothing.
+ */
 void hostile_taken(void);
+void hostile_tick(void);
 void hostile_nmi(void);
 
 #endif
