@@ -95,6 +95,14 @@ void vmx_event_save_interrupted(struct vmx_vcpu *v);
  */
 COLD enum outcome vmx_event_run_again(struct vmx_vcpu *v, u64 qualification);
 
+/*
+ * The faults of SDM 3A 6.3.1 "External Interrupts", table 6-1 "Protected-Mode Exceptions and Interrupts", that exit
+ * with QUIRK_EXCEPTION_RIP only; #DB and #AC always do.
+ */
+#define VMX_FAULTS                                                                                                     \
+    (BIT(VECTOR_DE) | BIT(VECTOR_BR) | BIT(VECTOR_UD) | BIT(VECTOR_NM) | BIT(VECTOR_TS) | BIT(VECTOR_NP) |             \
+     BIT(VECTOR_SS) | BIT(VECTOR_GP) | BIT(VECTOR_PF) | BIT(VECTOR_MF) | BIT(VECTOR_XM))
+
 /* Queues an exception for the next entry. Vectors with an error code are those of SDM 3A 6.13 "Error Code". */
 void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error_code);
 /*

@@ -192,8 +192,8 @@ static void write_pause_loops(struct vmx_vcpu *v, u32 proc2)
  */
 u32 vmx_exception_bitmap(void)
 {
-    u64 page_faults = quirks_have(QUIRK_EXCEPTION_RIP) ? BIT(VECTOR_PF) : 0;
-    return (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC) | page_faults);
+    u64 faults = quirks_have(QUIRK_EXCEPTION_RIP) ? VMX_FAULTS : 0;
+    return (u32)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC) | faults);
 }
 
 void vmx_write_constant_state(void)

@@ -60,8 +60,7 @@ static bool is_bochs30(void)
  *   interrupt then comes before the HLT that waits for it: vmx/exit/exit.c, kernel/sched/sched.c.
  * - EXCEPTION_RIP: Bochs 3.0 with several CPUs. A VM exit between an exception and its handler's first instruction
  * saves the RIP of the instruction that raised it, since Bochs goes back to its prev_rip, which the loop over the CPUs
- * does not set after an exception. Page faults, the most frequent by far, exit instead of being delivered:
- * vmx/exit/exit.c.
+ * does not set after an exception. Faults exit instead of being delivered: vmx/exit/exit.c.
  */
 static const struct {
     const char *name;

@@ -118,10 +118,11 @@ def test_strays_are_told_where_the_guest_fares_well(run):
 
 
 def test_what_led_to_it_is_short(run):
-    """No records of those that exited, a handful of those that faulted."""
+    """No records of those that exited, a handful of those that faulted. On Bochs 3.0 two faults before the last one
+    exit, and go in by an event each."""
     for name in BODIES:
         records = [line for line in run.host_lines if line.startswith("last ") and f" vm={name} " in line]
-        assert len(records) <= 8 and bool(records) == (name in FAULTS), records
+        assert len(records) <= 12 and bool(records) == (name in FAULTS), records
     assert [line for line in run.host_lines if " vm=call " in line and line.endswith("info=0x80000306 event=#UD")]
 
 

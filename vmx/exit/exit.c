@@ -57,20 +57,26 @@ static COLD enum outcome triple_fault_exit(struct vmx_vcpu *v, struct trace_reco
     return vmx_exit_shut_down(v);
 }
 
+#define REASON_TRIPLE_FAULT 2u /* SDM 3D Appendix C "VMX Basic Exit Reasons" */
+
 /*
- * QUIRK_EXCEPTION_RIP: the guest's page faults exit, and go in with the next entry. One that came while an exception
+ * QUIRK_EXCEPTION_RIP: the guest's faults exit, and go in with the next entry. One that came while an exception
  * was delivered becomes what the CPU makes of the two: SDM 3A 6.15, table 6-5. An IRET that raised one has ended the
  * blocking by NMI all the same (3C 25.3 "Changes to Instruction Behavior in VMX Non-Root Operation").
  */
-static COLD enum outcome page_fault(struct vmx_vcpu *v, struct trace_record *record)
+static COLD enum outcome guests_fault(struct vmx_vcpu *v, struct trace_record *record, u32 info)
 {
     u32 first = vmcs_read(IDT_VECTORING_INFO);
+    u32 error = info & EVENT_HAS_ERROR ? vmcs_read(EXIT_INTERRUPTION_ERROR_CODE) : 0;
 
     check_deadline(v);
-    cr2_write(vmcs_read(EXIT_QUALIFICATION));
-    if (!vmx_inject_nested(v, first, VECTOR_PF, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE)))
-        return triple_fault_exit(v, record);
-    return OUTCOME_RESUME;
+    if ((u8)info == VECTOR_PF)
+        cr2_write(vmcs_read(EXIT_QUALIFICATION));
+    if (vmx_inject_nested(v, first, (u8)info, error))
+        return OUTCOME_RESUME;
+    record->cause = REASON_TRIPLE_FAULT; /* as a CPU has it */
+    record->detail = 0;
+    return triple_fault_exit(v, record);
 }
 
 /*
@@ -91,8 +97,8 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
     }
     if (vector == VECTOR_MC)
         panic("machine check while vm=%s ran", v->base.vm->spec.name);
-    if (vector == VECTOR_PF)
-        return page_fault(v, record);
+    if (BIT(vector) & VMX_FAULTS)
+        return guests_fault(v, record, info);
     if (UNLIKELY(v->debug) && vmx_debug_exception(v, info))
         return OUTCOME_RESUME;
     if (vector == VECTOR_DB && EVENT_TYPE(info) != EVENT_TYPE_PRIV_SOFT_EXC) {

@@ -603,13 +603,18 @@ static void test_exceptions_under_a_debugger(void **state)
 
 #define PAGE_FAULT 0x80000b0eu
 
-static enum outcome page_fault_in(u32 delivery)
+static enum outcome fault_in(u32 fault, u32 delivery)
 {
-    VMCS_SET(EXIT_INTERRUPTION_INFO, PAGE_FAULT);
+    VMCS_SET(EXIT_INTERRUPTION_INFO, fault);
     VMCS_SET(EXIT_INTERRUPTION_ERROR_CODE, 6);
     VMCS_SET(EXIT_QUALIFICATION, 0x123456);
     VMCS_SET(IDT_VECTORING_INFO, delivery);
     return exit_with(0);
+}
+
+static enum outcome page_fault_in(u32 delivery)
+{
+    return fault_in(PAGE_FAULT, delivery);
 }
 
 /* QUIRK_EXCEPTION_RIP. Which pairs are a double fault: SDM 3A 6.15, table 6-5. */
@@ -632,6 +637,47 @@ static void test_page_faults_are_reflected(void **state)
     assert_int_equal(stops, 0);
     assert_int_equal(page_fault_in(EVENT_VALID | EVENT_TYPE_EXCEPTION << 8 | VECTOR_DF), OUTCOME_STOP);
     assert_int_equal(stop_reason, VM_STOP_TRIPLE_FAULT);
+}
+
+/* Likewise of the others; those that are benign are no double fault with anything. */
+static void test_faults_are_reflected(void **state)
+{
+    static const struct {
+        u32 info;
+        bool contributory;
+    } faults[] = {
+        {0x80000300 | VECTOR_DE, true },
+        {0x80000300 | VECTOR_BR, false},
+        {0x80000300 | VECTOR_UD, false},
+        {0x80000300 | VECTOR_NM, false},
+        {0x80000b00 | VECTOR_TS, true },
+        {0x80000b00 | VECTOR_NP, true },
+        {0x80000b00 | VECTOR_SS, true },
+        {0x80000b00 | VECTOR_GP, true },
+        {0x80000300 | VECTOR_MF, false},
+        {0x80000300 | VECTOR_XM, false},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(faults); i++) {
+        u32 info = faults[i].info;
+        u32 error = info & EVENT_HAS_ERROR ? 6 : 0;
+        set_up(state);
+        assert_int_equal(fault_in(info, 0), OUTCOME_RESUME);
+        bench_assert_exception((u8)info, error);
+        assert_int_equal(fake_cpu.cr2, 0);
+        assert_int_equal(fault_in(info, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | VECTOR_GP), OUTCOME_RESUME);
+        bench_assert_exception((u8)info, error);
+        assert_int_equal(fault_in(info, 0x80000b00 | VECTOR_PF), OUTCOME_RESUME);
+        bench_assert_exception(faults[i].contributory ? VECTOR_DF : (u8)info, faults[i].contributory ? 0 : error);
+        assert_int_equal(fault_in(info, 0x80000300 | VECTOR_UD), OUTCOME_RESUME);
+        bench_assert_exception((u8)info, error);
+        if (!faults[i].contributory)
+            continue;
+        assert_int_equal(stops, 0);
+        assert_int_equal(fault_in(info, 0x80000b00 | VECTOR_DF), OUTCOME_STOP);
+        assert_int_equal(stop_reason, VM_STOP_TRIPLE_FAULT);
+        assert_int_equal(trace_last()->cause, 2); /* as if the CPU had said so */
+    }
 }
 
 /* SDM 3C 25.3: IRET ends the blocking by NMI even if it faults. */
@@ -677,6 +723,7 @@ int main(void)
         cmocka_unit_test_setup(test_exceptions_under_a_debugger, set_up),
         cmocka_unit_test_setup(test_exceptions_do_not_outrun_the_deadline, set_up),
         cmocka_unit_test_setup(test_page_faults_are_reflected, set_up),
+        cmocka_unit_test_setup(test_faults_are_reflected, set_up),
         cmocka_unit_test_setup(test_page_fault_of_an_iret, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
