@@ -17,13 +17,15 @@
 #define RING_BYTES      65536u
 #define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
-#define STALL_POLLS     10000u      /* a read of a UART takes about 1 us; a FIFO takes 1.4 ms */
-#define LAST_POLLS      1000000u    /* the last lines of a run or of a panic may wait longer for who reads them */
-#define INTERRUPT_LOOPS 64u         /* a UART that never runs out of causes must not hold the CPU */
-#define SHOW_BYTES      256u        /* of the ring that the screen takes in at a time */
-#define SHOW_NS         200000ull   /* so long is worked for the screen ... */
-#define SHOW_PAUSE_NS   1000000ull  /* ... and then others get their turn for so long */
-#define SHOW_EVERY_NS   40000000ull /* a screen that is up to date stays as it is for so long */
+#define STALL_POLLS     10000u       /* a read of a UART takes about 1 us; a FIFO takes 1.4 ms */
+#define LAST_POLLS      1000000u     /* the last lines of a run or of a panic may wait longer for who reads them */
+#define INTERRUPT_LOOPS 64u          /* a UART that never runs out of causes must not hold the CPU */
+#define SHOW_BYTES      256u         /* of the ring that the screen takes in at a time */
+#define SHOW_NS         200000ull    /* so long is worked for the screen ... */
+#define SHOW_PAUSE_NS   1000000ull   /* ... and then others get their turn for so long */
+#define SHOW_EVERY_NS   40000000ull  /* a screen that is up to date stays as it is for so long ... */
+#define SHOW_SHARE      100u         /* ... and for so many times what that took, since nobody is charged for it ... */
+#define SHOW_MOST_NS    250000000ull /* ... but no longer than this */
 
 static struct spinlock lock;
 static bool present, settled;
@@ -41,7 +43,7 @@ static struct screen screen; /* its driver is NULL: there is none */
 static u32 screen_tail;      /* so far has it read the ring */
 static bool show_asked;      /* atomic: console_show() will be called */
 static void (*show_notify)(void);
-static u64 show_next_tsc;
+static u64 show_next_tsc, show_spent_tsc;
 _Static_assert(CONSOLE_GUEST_BYTES == RING_BYTES / 2, "the other half is the hypervisor's");
 
 static bool has_room(void)
@@ -162,8 +164,18 @@ void console_set_show(void (*notify)(void))
     spin_unlock(&lock);
 }
 
+/* How long a screen stays as it is that was brought up to date in the time `spent`. */
+static u64 show_rest(u64 spent)
+{
+    u64 least = clock_tsc_from_ns(SHOW_EVERY_NS), most = clock_tsc_from_ns(SHOW_MOST_NS);
+    u64 rest = spent * SHOW_SHARE;
+
+    return rest < least ? least : rest < most ? rest : most;
+}
+
 u64 console_show(u64 now)
 {
+    u64 since = now;
     bool more = __atomic_load_n(&show_asked, __ATOMIC_SEQ_CST);
 
     if (!more)
@@ -180,9 +192,11 @@ u64 console_show(u64 now)
         if (!behind) /* nobody else draws now: without the lock, since the page is slow memory */
             screen_draw_row(&screen);
     }
+    show_spent_tsc += now - since;
     if (more)
         return now + clock_tsc_from_ns(SHOW_PAUSE_NS);
-    show_next_tsc = now + clock_tsc_from_ns(SHOW_EVERY_NS);
+    show_next_tsc = now + show_rest(show_spent_tsc);
+    show_spent_tsc = 0;
     return UINT64_MAX;
 }
 
