@@ -92,6 +92,8 @@ void nested_destroy(struct vmx_vcpu *v)
 {
     if (!v->nested)
         return;
+    if (v->nested->inside) /* the VMCS of inner guests is one of our frames; the vCPU's own is not */
+        v->vmcs = v->nested->other.vmcs;
     shadow_destroy(&v->nested->shadow);
     frames_free(virt_to_phys(v->nested), ALL_FRAMES);
 }
