@@ -9,12 +9,12 @@
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/cr.h"
 #include "vmx/exit/msr.h"
+#include "vmx/nested/level.h"
 #include "vmx/nested/msrs.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/tlb.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR0_KEPT    (CR0_ET | CR0_NW | CR0_CD) /* of the defined ones: 27.5.1 */
 #define CR0_OURS    (CR0_NE | CR0_ET | CR0_NW | CR0_CD)
 #define DR7_INIT    0x400u
 #define DATA_ACCESS 0xc093u
@@ -39,7 +39,7 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
 static void load_cr0(u64 host)
 {
     u64 old = vmcs_read(CR0_SHADOW);
-    u64 value = (host & CR0_DEFINED & ~CR0_KEPT) | (old & CR0_KEPT);
+    u64 value = (host & CR0_DEFINED & ~LEVEL_CR0_KEPT) | (old & LEVEL_CR0_KEPT);
 
     vmcs_write(GUEST_CR0, (value & ~CR0_OURS) | (vmcs_read(GUEST_CR0) & CR0_OURS));
     vmcs_write(CR0_SHADOW, value | CR0_ET);

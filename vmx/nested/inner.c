@@ -87,6 +87,7 @@ static bool read_outer(struct vmx_vcpu *v, struct level_outer *outer)
 
     outer->pat = vmcs_read(GUEST_PAT);
     outer->dr7 = vmcs_read(GUEST_DR7);
+    outer->cr0_kept = vmcs_read(CR0_SHADOW) & LEVEL_CR0_KEPT;
     outer->has_pdptes = pae && !(proc2 & PROC2_EPT);
     return !outer->has_pdptes || vmx_read_pdptes(v, get(v, FIELD_GUEST_CR3), outer->pdpte);
 }
@@ -123,6 +124,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
         level_swap(v);
         return entry_fail_late(v, ENTRY_FAILED_MSRS, entry);
     }
+    vmcs12_set(v, FIELD_GUEST_CR0, (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | outer.cr0_kept);
     take_event(v);
     v->base.halted_masked =
         !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
@@ -174,6 +176,7 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
     if (!(get(v, FIELD_EXIT_CONTROLS) & EXIT_LOAD_PAT))
         vmcs_write(GUEST_PAT, pat);
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
+    vmcs_write(CR0_SHADOW, (vmcs_read(CR0_SHADOW) & ~LEVEL_CR0_KEPT) | (get(v, FIELD_GUEST_CR0) & LEVEL_CR0_KEPT));
     if (v->debug_used != n->debug_used)
         vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     vmcs_write(GUEST_INTERRUPTIBILITY, nmis_blocked ? INTERRUPTIBILITY_NMI : 0);

@@ -239,10 +239,10 @@ u64 level_cr4(const struct vmx_vcpu *v)
                 cr4_ours());
 }
 
-static void write_control_registers(struct vmx_vcpu *v)
+static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
 {
     u64 fixed = vmx_features.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
-    u64 cr0 = get(v, FIELD_GUEST_CR0), mask0 = get(v, FIELD_CR0_MASK);
+    u64 cr0 = (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | cr0_kept, mask0 = get(v, FIELD_CR0_MASK);
     u64 cr4 = get(v, FIELD_GUEST_CR4), mask4 = get(v, FIELD_CR4_MASK);
 
     vmcs_write(GUEST_CR0, (cr0 & ~CR0_OURS) | fixed);
@@ -292,7 +292,7 @@ void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
 {
     for (u32 i = 0; i < ARRAY_SIZE(same); i++)
         vmcs_write_raw(same[i].encoding, get(v, same[i].row));
-    write_control_registers(v);
+    write_control_registers(v, outer->cr0_kept);
     write_msrs(v, outer);
     write_activity(v);
     v->nmi_in_service = get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
