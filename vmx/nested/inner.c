@@ -26,6 +26,7 @@ enum {
     REASON_INTERRUPT = 1,
     REASON_TRIPLE_FAULT = 2,
     REASON_INIT = 3,
+    REASON_INTERRUPT_WINDOW = 7,
     REASON_NMI_WINDOW = 8,
     REASON_HLT = 12,
     REASON_CR = 28,
@@ -420,6 +421,22 @@ static void keep_windows(const struct vmx_vcpu *v)
 }
 
 /*
+ * An open window ends HLT at once; not each CPU does so by itself. The reason of the exit, or 0. SDM 3C 26.6.5
+ * "Interrupt-Window Exiting and Virtual-Interrupt Delivery", 26.6.6 "NMI-Window Exiting"
+ */
+static u32 window_in_halt(const struct vmx_vcpu *v)
+{
+    u64 proc = get(v, FIELD_PROC_CONTROLS);
+
+    if (LIKELY(!(proc & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW))) ||
+        !(v->base.halted || vmcs_read(GUEST_ACTIVITY_STATE)))
+        return 0;
+    if (proc & PROC_NMI_WINDOW && !v->nmi_in_service && !(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI))
+        return REASON_NMI_WINDOW;
+    return proc & PROC_INTERRUPT_WINDOW && vmcs_read(GUEST_RFLAGS) & RFLAGS_IF ? REASON_INTERRUPT_WINDOW : 0;
+}
+
+/*
  * With external-interrupt exiting an interrupt exits whatever RFLAGS.IF says; with NMI exiting, an NMI. Both come after
  * the event that goes in with this entry: then the CPU leaves before the first instruction. SDM 3C 25.2 "Other Causes
  * of VM Exits", 26.5 "Event Injection"
@@ -445,6 +462,9 @@ bool inner_prepare_events(struct vmx_vcpu *v)
         return leave_for_nmi(v) == OUTCOME_RESUME;
     if (!delivers && interrupt && interrupt_exits)
         return leave_for_interrupt(v) == OUTCOME_RESUME;
+    u32 window = delivers ? 0 : window_in_halt(v);
+    if (window)
+        return leave_for(v, window, 0, 0) == OUTCOME_RESUME;
     n->exits_at_once = init || (nmi && nmi_exits && !n->nmis_blocked) || (interrupt && interrupt_exits);
     vmx_event_choose_of(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
     keep_windows(v);

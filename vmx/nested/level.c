@@ -115,6 +115,7 @@ static void write_proc_controls(struct vmx_vcpu *v)
     if (v->debug_used)
         proc &= ~PROC_MOV_DR_EXITING;
     vmcs_write(PROC_CONTROLS, proc | (inner & ~PROC_NOT_PASSED));
+    v->base.windows = 0; /* none of Rootlet's is open in it */
     vmcs_write(PROC2_CONTROLS, (ours->value[VMX_PROC2] & ~PROC2_INNER) | (proc2 & PROC2_INNER));
     if (proc2 & PROC2_PAUSE_LOOP_EXITING) {
         vmcs_write(PLE_GAP, (u32)get(v, FIELD_PLE_GAP));
