@@ -188,6 +188,12 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
     v->base.halted = false;
 }
 
+void vmx_event_follow_nmi(struct vmx_vcpu *v)
+{
+    v->nmi_in_service = true;
+    set_windows(v, v->base.windows | PROC_NMI_WINDOW);
+}
+
 /*
  * QUIRK_NMI_BLOCKING: the CPU keeps "blocking by NMI", and VM entry sets it but does not clear it: a vCPU that enters
  * after one that was in its NMI handler is blocked, too, and if it waits for an NMI, for ever. So there an NMI is

@@ -98,9 +98,11 @@ static void take_event(struct vmx_vcpu *v)
 {
     u32 info = (u32)get(v, FIELD_ENTRY_INTERRUPTION_INFO);
 
-    if (info & EVENT_VALID)
-        v->reinject = (struct vmx_event){info, (u32)get(v, FIELD_ENTRY_EXCEPTION_ERROR_CODE),
-                                         (u32)get(v, FIELD_ENTRY_INSTRUCTION_LENGTH)};
+    if (!(info & EVENT_VALID))
+        return;
+    v->reinject = (struct vmx_event){info, (u32)get(v, FIELD_ENTRY_EXCEPTION_ERROR_CODE),
+                                     (u32)get(v, FIELD_ENTRY_INSTRUCTION_LENGTH)};
+    v->nmi_in_service |= EVENT_TYPE(info) == EVENT_TYPE_NMI;
 }
 
 enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
@@ -181,8 +183,9 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
     if (v->debug_used != n->debug_used)
         vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     vmcs_write(GUEST_INTERRUPTIBILITY, nmis_blocked ? INTERRUPTIBILITY_NMI : 0);
-    if (quirks_have(QUIRK_NMI_BLOCKING))
-        v->nmi_in_service = nmis_blocked;
+    v->nmi_in_service = false;
+    if (quirks_have(QUIRK_NMI_BLOCKING) && nmis_blocked)
+        vmx_event_follow_nmi(v);
 }
 
 /*
