@@ -6,7 +6,7 @@
 GUESTS32 := hello timer hypercalls compute spinner smp echo control ends bench \
 	triple badstate outside ports msrs spincli vmxinsn wildcalls ownpt apicwild benchapic selfipi selfdebug traps \
 	gap hostile handover loud tasks mpkernel operands rewind vmxroot
-GUESTS64 := long64 apic pku registers lab
+GUESTS64 := long64 apic pku registers lab inner
 # In real mode, raw.
 GUESTS16 := bootsector bios
 GUEST_FILES := $(GUESTS32:%=build/guests/%.elf) build/guests/hello2.elf $(GUESTS64:%=build/guests/%.elf) \
@@ -60,6 +60,9 @@ build/guests/$(1).elf: $(call guest_objects,$(1)) $(GUEST_LIB64) guests/$(1)/lin
 $(call guest_objects,$(1)): GUEST_BITS := 64
 endef
 $(foreach guest,$(GUESTS64),$(eval $(call guest64_rule,$(guest))))
+
+# Its way into long mode, into the inner guest and out of it is the lab's.
+build/guests/inner.elf: build/guests/lab/entry.asm.o
 
 # Two rules: make takes a pattern rule with two targets for one that makes both at once.
 build/guests/lib32/%.c.o: guests/lib/%.c

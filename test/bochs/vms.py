@@ -57,6 +57,7 @@ GUESTS = {
     "spincli.elf": ("limit", r"spincli: "),
     "vmxinsn.elf": ("exit", r"vmxinsn ok"),
     "vmxroot.elf": ("exit", r"vmxroot ok"),
+    "inner.elf": ("exit", r"inner ok"),
     "wildcalls.elf": ("exit", r"wildcalls ok"),
     "ownpt.elf": ("triple-fault", r"ownpt writing"),
     "hostile.elf": ("exit", None),

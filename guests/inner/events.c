@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Events: injected ones, what a fault in the middle of a delivery leaves, windows, blocking, debug exceptions,
+ * interrupts and NMIs that come while the inner guest runs, the preemption timer, a triple fault. SDM 3C 26.5 "Event
+ * Injection", 26.6 "Special Features of VM Entry", 25.2 "Other Causes of VM Exits", 27.2 "Recording VM-Exit Information
+ * and Updating VM-Entry Control Fields".
+ */
+#include "guests/inner/inner.h"
+
+#define WENT_ON          0x77u
+#define STEP(name, text) PROGRAM(name, text "\n\tmov $0x77, %eax")
+
+#define VALID     0x80000000u
+#define WITH_CODE 0x800u
+#define EXTERNAL  (0u << 8)
+#define NMI       (2u << 8)
+#define HARDWARE  (3u << 8)
+#define SOFT_INT  (4u << 8)
+#define SOFT_PRIV (5u << 8)
+#define SOFT      (6u << 8)
+
+#define BY_STI    1u
+#define BY_MOV_SS 2u
+#define BY_NMI    8u
+#define HLT       1u
+#define UNMAPPED  0x140000000ull
+
+STEP(go_on, "nop\n\tnop")
+STEP(do_hlt, "hlt")
+STEP(loop, "1: jmp 1b")
+
+static void inject(u32 info, u32 error, u32 length)
+{
+    inner_set(ENTRY_INTERRUPTION_INFO, info);
+    inner_set(ENTRY_ERROR_CODE, error);
+    inner_set(ENTRY_INSTRUCTION_LENGTH, length);
+}
+
+static void set_rflags(u64 rflags)
+{
+    inner_set(GUEST_RFLAGS, RFLAGS_FIXED | rflags);
+}
+
+static void injection(void)
+{
+    static const struct {
+        u32 info, error, length, activity;
+        u64 rip; /* pushed, from the program's begin */
+    } rows[] = {
+        {VALID | EXTERNAL | 0x30,           0,      0, 0,   0},
+        {VALID | EXTERNAL | 0x20,           0,      0, HLT, 0},
+        {VALID | NMI | 2,                   0,      0, 0,   0},
+        {VALID | NMI | 2,                   0,      0, HLT, 0},
+        {VALID | HARDWARE | 6,              0,      0, 0,   0},
+        {VALID | HARDWARE | WITH_CODE | 13, 0x1234, 0, 0,   0},
+        {VALID | HARDWARE | WITH_CODE | 14, 5,      0, 0,   0},
+        {VALID | HARDWARE | WITH_CODE | 8,  0,      0, 0,   0},
+        {VALID | SOFT_INT | 0x31,           0,      2, 0,   2},
+        {VALID | SOFT_PRIV | 1,             0,      1, 0,   1},
+        {VALID | SOFT | 3,                  0,      1, 0,   1},
+        {VALID | SOFT | 4,                  0,      1, 0,   1},
+    };
+
+    for (u32 i = 0; i < ARRAY_LENGTH(rows); i++) {
+        u32 info = rows[i].info;
+        inner_begin(go_on);
+        set_rflags(RFLAGS_IF);
+        inner_set(GUEST_ACTIVITY_STATE, rows[i].activity);
+        inject(info, rows[i].error, rows[i].length);
+        inner_want_call(TRAPPED(info & 0xff));
+        inner_want("pushed RIP", inner_trap.rip - (u64)go_on, rows[i].rip);
+        inner_want("pushed RFLAGS", inner_trap.rflags & (RFLAGS_IF | RFLAGS_TF), RFLAGS_IF);
+        inner_want("error code", inner_trap.error, rows[i].error);
+        inner_want("bit 31 of the field", inner_get(ENTRY_INTERRUPTION_INFO) >> 31, 0);
+        inner_want("activity state", inner_get(GUEST_ACTIVITY_STATE), 0);
+        inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY), (info & 0x700) == NMI ? BY_NMI : 0);
+        inner_want_call(WENT_ON); /* back by IRET */
+        inner_want("blocking after IRET", inner_get(GUEST_INTERRUPTIBILITY), 0);
+    }
+}
+
+/* ---- a fault in the middle of a delivery ---- */
+
+STEP(do_int, "int $0x30")
+STEP(do_int3, "int3")
+
+/* The interrupt table is where no page is. SDM 3C 27.2.3 "Information for VM Exits During Event Delivery" */
+static void vectoring(void)
+{
+    static const struct {
+        u32 info, error; /* to inject, or 0 */
+        program *start;
+        u32 vectoring, length;
+    } rows[] = {
+        {VALID | EXTERNAL | 0x30,           0,    go_on,   VALID | EXTERNAL | 0x30,           0},
+        {VALID | NMI | 2,                   0,    go_on,   VALID | NMI | 2,                   0},
+        {VALID | HARDWARE | WITH_CODE | 13, 0x88, go_on,   VALID | HARDWARE | WITH_CODE | 13, 0},
+        {VALID | SOFT_INT | 0x30,           0,    do_int,  VALID | SOFT_INT | 0x30,           2},
+        {0,                                 0,    do_int,  VALID | SOFT_INT | 0x30,           2},
+        {0,                                 0,    do_int3, VALID | SOFT | 3,                  1},
+    };
+
+    for (u32 i = 0; i < ARRAY_LENGTH(rows); i++) {
+        inner_begin(rows[i].start);
+        set_rflags(RFLAGS_IF);
+        u64 idt = inner_get(GUEST_IDTR_BASE);
+        inner_set(GUEST_IDTR_BASE, UNMAPPED);
+        inner_set(EXCEPTION_BITMAP, 1u << 14);
+        if (rows[i].info)
+            inject(rows[i].info, rows[i].error, rows[i].length);
+        inner_want_exit(REASON_EXCEPTION, rows[i].start, 0);
+        inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | HARDWARE | WITH_CODE | 14);
+        inner_want("qualification", inner_get(EXIT_QUALIFICATION) & ~15ull, UNMAPPED + 16 * (rows[i].vectoring & 0xff));
+        inner_want("IDT-vectoring information", inner_get(IDT_VECTORING_INFO) & ~0x1000ull, rows[i].vectoring);
+        if (rows[i].vectoring & WITH_CODE)
+            inner_want("IDT-vectoring error code", inner_get(IDT_VECTORING_ERROR_CODE), rows[i].error);
+        if (rows[i].length)
+            inner_want("instruction length", inner_get(EXIT_INSTRUCTION_LENGTH), rows[i].length);
+        inner_want("bit 31 of the injection", inner_get(ENTRY_INTERRUPTION_INFO) >> 31, 0);
+        /* As a hypervisor goes on: the table is there now, and the event is injected once more. */
+        inner_set(GUEST_IDTR_BASE, idt);
+        inner_set(GUEST_INTERRUPTIBILITY, 0);
+        inject((u32)inner_get(IDT_VECTORING_INFO) & ~0x1000u, rows[i].error, rows[i].length);
+        inner_want_call(TRAPPED(rows[i].vectoring & 0xff));
+        inner_want("pushed RIP", inner_trap.rip - (u64)rows[i].start, rows[i].length);
+        inner_want_call(WENT_ON);
+    }
+}
+
+static void triple_fault(void)
+{
+    inner_begin(do_int3);
+    inner_set(GUEST_IDTR_LIMIT, 0);
+    inner_want_exit(REASON_TRIPLE_FAULT, do_int3, 0);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), 0);
+    inner_begin(go_on);
+    inner_set(GUEST_IDTR_BASE, UNMAPPED);
+    inject(VALID | NMI | 2, 0, 0);
+    inner_want_exit(REASON_TRIPLE_FAULT, go_on, 0);
+    inner_end_nmi();
+}
+
+/* ---- windows and blocking ---- */
+
+STEP(do_sti, "sti\n\tnop\n\tnop")
+STEP(do_iret, "iretq\n\tnop")
+STEP(sti_cpuid, "sti\n\tcpuid")
+STEP(mov_ss_cpuid, "mov %ss, %eax\n\tmov %eax, %ss\n\tcpuid")
+
+static void interrupt_window(void)
+{
+    inner_begin(do_sti);
+    inner_add(PROC_CONTROLS, PROC_INTERRUPT_WINDOW);
+    inner_want_exit(REASON_INTERRUPT_WINDOW, do_sti, 2); /* STI blocks for one instruction */
+    inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY), 0);
+    inner_want_exit(REASON_INTERRUPT_WINDOW, do_sti, 2); /* again, and nothing is executed */
+    inner_drop(PROC_CONTROLS, PROC_INTERRUPT_WINDOW);
+    inner_want_call(WENT_ON);
+    inner_begin(go_on);
+    inner_add(PROC_CONTROLS, PROC_INTERRUPT_WINDOW);
+    inner_want_call(WENT_ON);
+    inner_begin(go_on);
+    inner_add(PROC_CONTROLS, PROC_INTERRUPT_WINDOW);
+    set_rflags(RFLAGS_IF);
+    inner_set(GUEST_INTERRUPTIBILITY, BY_STI);
+    inner_want_exit(REASON_INTERRUPT_WINDOW, go_on, 1);
+    if (!inner_bare) { /* out of HLT; Bochs stays there, on some models */
+        inner_begin(go_on);
+        inner_add(PROC_CONTROLS, PROC_INTERRUPT_WINDOW);
+        set_rflags(RFLAGS_IF);
+        inner_set(GUEST_ACTIVITY_STATE, HLT);
+        inner_want_exit(REASON_INTERRUPT_WINDOW, go_on, 0);
+    }
+    inner_begin(go_on); /* an event that is injected is delivered first */
+    inner_add(PROC_CONTROLS, PROC_INTERRUPT_WINDOW);
+    set_rflags(RFLAGS_IF);
+    inject(VALID | EXTERNAL | 0x30, 0, 0);
+    inner_want_call(TRAPPED(0x30));
+}
+
+static void nmi_window(void)
+{
+    static u64 stack[5];
+
+    if (!inner_can(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS)) {
+        inner_leave_out("the CPU has no virtual NMIs");
+        return;
+    }
+    inner_begin(go_on);
+    inner_add(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS);
+    inner_add(PROC_CONTROLS, PROC_NMI_WINDOW);
+    inner_want_exit(REASON_NMI_WINDOW, go_on, 0);
+    inner_begin(do_iret);
+    inner_add(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS);
+    inner_add(PROC_CONTROLS, PROC_NMI_WINDOW);
+    inner_set(GUEST_INTERRUPTIBILITY, BY_NMI);
+    stack[0] = (u64)do_iret + 2;
+    stack[1] = SELECTOR_CODE;
+    stack[2] = RFLAGS_FIXED;
+    stack[3] = (u64)lab_inner_stack;
+    stack[4] = SELECTOR_DATA;
+    inner_set(GUEST_RSP, (u64)stack);
+    inner_want_exit(REASON_NMI_WINDOW, do_iret, 2);
+    inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY), 0);
+    inner_begin(go_on); /* an injected NMI blocks */
+    inner_add(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS);
+    inner_add(PROC_CONTROLS, PROC_NMI_WINDOW);
+    inject(VALID | NMI | 2, 0, 0);
+    inner_want_call(TRAPPED(2));
+    inner_want("blocking in the handler", inner_get(GUEST_INTERRUPTIBILITY), BY_NMI);
+    inner_want_exit(REASON_NMI_WINDOW, go_on, 0);
+    inner_want("blocking after IRET", inner_get(GUEST_INTERRUPTIBILITY), 0);
+}
+
+static void blocking(void)
+{
+    inner_begin(sti_cpuid);
+    inner_want_exit(REASON_CPUID, sti_cpuid, 1);
+    /* Without blocking by NMI, which Bochs 2.7 keeps from whoever was in an NMI handler last. */
+    inner_want("blocking behind STI", inner_get(GUEST_INTERRUPTIBILITY) & ~BY_NMI, BY_STI);
+    inner_begin(mov_ss_cpuid);
+    inner_want_exit(REASON_CPUID, mov_ss_cpuid, 4);
+    inner_want("blocking behind MOV SS", inner_get(GUEST_INTERRUPTIBILITY) & ~BY_NMI, BY_MOV_SS);
+}
+
+/* ---- debug exceptions ---- */
+
+STEP(write_page, "mov %eax, (%rbx)\n\tnop")
+
+#define DR6_BS     0x4000u
+#define PENDING_BS 0x4000u
+#define DR7_ALWAYS 0x400u
+
+static u64 read_dr6(void)
+{
+    u64 value;
+    __asm__ volatile("mov %%db6, %0" : "=r"(value));
+    return value;
+}
+
+static void clear_dr6(void)
+{
+    __asm__ volatile("mov %0, %%db6" : : "r"(0xffff0ff0ull));
+}
+
+static void single_step(void)
+{
+    clear_dr6();
+    inner_begin(go_on);
+    set_rflags(RFLAGS_TF);
+    inner_want_call(TRAPPED(1));
+    inner_want("pushed RIP", inner_trap.rip - (u64)go_on, 1);
+    inner_want("DR6.BS", read_dr6() & DR6_BS, DR6_BS);
+    inner_begin(go_on);
+    inner_set(EXCEPTION_BITMAP, 1u << 1);
+    set_rflags(RFLAGS_TF);
+    inner_want_exit(REASON_EXCEPTION, go_on, 1);
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | HARDWARE | 1);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), PENDING_BS);
+    clear_dr6();
+}
+
+/* SDM 3C 26.6.3 "Delivery of Pending Debug Exceptions after VM Entry" */
+static void pending_debug(void)
+{
+    clear_dr6();
+    inner_begin(go_on);
+    set_rflags(RFLAGS_TF);
+    inner_set(GUEST_PENDING_DEBUG, PENDING_BS);
+    inner_want_call(TRAPPED(1));
+    inner_want("pushed RIP", inner_trap.rip - (u64)go_on, 0);
+    inner_want("DR6.BS", read_dr6() & DR6_BS, DR6_BS);
+    inner_want("pending debug exceptions", inner_get(GUEST_PENDING_DEBUG), 0);
+    inner_begin(go_on); /* with blocking by MOV SS the trap of the instruction behind it is the same */
+    inner_set(EXCEPTION_BITMAP, 1u << 1);
+    set_rflags(RFLAGS_TF);
+    inner_set(GUEST_INTERRUPTIBILITY, BY_MOV_SS);
+    inner_set(GUEST_PENDING_DEBUG, PENDING_BS);
+    inner_want_exit(REASON_EXCEPTION, go_on, 1);
+    clear_dr6();
+}
+
+static void data_breakpoint(void)
+{
+    clear_dr6();
+    __asm__ volatile("mov %0, %%db0" : : "r"(inner_page));
+    inner_begin(write_page);
+    inner_add(ENTRY_CONTROLS, ENTRY_LOAD_DEBUG);
+    inner_set(GUEST_DR7, DR7_ALWAYS | 1 | 0xd << 16); /* local 0: writes, 4 bytes */
+    inner_want_call(TRAPPED(1));
+    inner_want("pushed RIP", inner_trap.rip - (u64)write_page, 2);
+    inner_want("DR6", read_dr6() & 0xf, 1);
+    clear_dr6();
+    inner_begin(write_page);
+    inner_add(ENTRY_CONTROLS, ENTRY_LOAD_DEBUG);
+    inner_set(EXCEPTION_BITMAP, 1u << 1);
+    inner_set(GUEST_DR7, DR7_ALWAYS | 1 | 0xd << 16);
+    inner_want_exit(REASON_EXCEPTION, write_page, 2);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), 1);
+    inner_want("DR6", read_dr6() & 0xf, 0); /* an exit by #DB does not change it: 27.1 */
+    inner_begin(write_page);
+    inner_want_call(WENT_ON); /* DR7 is not loaded, and the hypervisor's has no breakpoint */
+    __asm__ volatile("mov %0, %%db0" : : "r"(0ull));
+    clear_dr6();
+}
+
+/* ---- interrupts ---- */
+
+#define APIC          0xfee00000u
+#define APIC_ID       0x20u
+#define APIC_SPURIOUS 0xf0u
+#define APIC_EOI      0xb0u
+#define APIC_ICR      0x300u
+#define APIC_ICR_HIGH 0x310u
+#define APIC_TIMER    0x320u
+#define APIC_COUNT    0x380u
+#define APIC_DIVIDE   0x3e0u
+#define VECTOR        0x38u
+#define SOON          20000u
+#define ICR_NMI       0x4400u
+
+static u32 apic_read(u32 offset)
+{
+    return *(volatile u32 *)(u64)(APIC + offset);
+}
+
+static void apic_write(u32 offset, u32 value)
+{
+    *(volatile u32 *)(u64)(APIC + offset) = value;
+}
+
+static void arm_timer(void)
+{
+    apic_write(APIC_SPURIOUS, 0x13f);
+    apic_write(APIC_DIVIDE, 0xb);
+    apic_write(APIC_TIMER, VECTOR);
+    apic_write(APIC_COUNT, SOON);
+}
+
+/* The hypervisor takes what is pending; how many that are. */
+static u64 take(void)
+{
+    u64 before = inner_host_count;
+    __asm__ volatile("sti\n\tnop\n\tcli" : : : "memory");
+    return inner_host_count - before;
+}
+
+static void begin_interrupt(program *start, u64 rflags, u32 activity, u32 exit_controls)
+{
+    inner_begin(start);
+    inner_add(PIN_CONTROLS, PIN_EXTERNAL_INTERRUPTS);
+    inner_add(EXIT_CONTROLS, exit_controls);
+    set_rflags(rflags);
+    inner_set(GUEST_ACTIVITY_STATE, activity);
+    arm_timer();
+}
+
+/* Bochs takes no interrupt after an entry with RFLAGS.IF 0: there, alone, its exit comes by the preemption timer. */
+static void want_interrupt_masked(void)
+{
+    inner_add(PIN_CONTROLS, PIN_TIMER);
+    inner_set(PREEMPTION_TIMER_VALUE, 1000000);
+    u32 reason = inner_go();
+    inner_want("exit reason", inner_bare && reason == REASON_TIMER ? REASON_INTERRUPT : reason, REASON_INTERRUPT);
+}
+
+static void interrupt_exits(void)
+{
+    begin_interrupt(loop, RFLAGS_IF, 0, 0);
+    inner_want_exit(REASON_INTERRUPT, loop, 0);
+    inner_want("interruption information's bit 31", inner_get(EXIT_INTERRUPTION_INFO) >> 31, 0);
+    inner_want("interrupts that the hypervisor takes", take(), 1);
+    inner_want("their vector", inner_host_trap.vector, VECTOR);
+    begin_interrupt(loop, RFLAGS_IF, 0, EXIT_ACKNOWLEDGE);
+    inner_want_exit(REASON_INTERRUPT, loop, 0);
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | EXTERNAL | VECTOR);
+    inner_want("interrupts that are left", take(), 0);
+    inner_want("in service", apic_read(0x100 + VECTOR / 32 * 16), 1u << VECTOR % 32);
+    apic_write(APIC_EOI, 0);
+    begin_interrupt(loop, 0, 0, 0);
+    want_interrupt_masked();
+    inner_want("interrupts that the hypervisor takes", take(), 1);
+}
+
+/* Bochs says 0, on some models. */
+static void want_halted(void)
+{
+    u64 activity = inner_get(GUEST_ACTIVITY_STATE);
+    inner_want("activity state", inner_bare && !activity ? HLT : activity, HLT);
+}
+
+static void interrupt_in_hlt(void)
+{
+    begin_interrupt(go_on, RFLAGS_IF, HLT, 0);
+    inner_want_exit(REASON_INTERRUPT, go_on, 0);
+    want_halted();
+    inner_want("interrupts that the hypervisor takes", take(), 1);
+    begin_interrupt(do_hlt, RFLAGS_IF, 0, EXIT_ACKNOWLEDGE);
+    inner_want_exit(REASON_INTERRUPT, do_hlt, 1);
+    want_halted();
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | EXTERNAL | VECTOR);
+    apic_write(APIC_EOI, 0);
+    inner_want("interrupts that are left", take(), 0);
+    inject(VALID | EXTERNAL | 0x30, 0, 0); /* it wakes the inner guest */
+    inner_want_call(TRAPPED(0x30));
+    inner_want_call(WENT_ON);
+}
+
+/* Without external-interrupt exiting the inner guest takes it, in its own table. */
+static void interrupt_delivered(void)
+{
+    static program *const programs[] = {loop, do_hlt, go_on};
+
+    for (u32 i = 0; i < ARRAY_LENGTH(programs); i++) {
+        inner_begin(programs[i]);
+        set_rflags(RFLAGS_IF);
+        inner_set(GUEST_ACTIVITY_STATE, i == 2 ? HLT : 0);
+        arm_timer();
+        inner_want_call(TRAPPED(VECTOR));
+        inner_want("pushed RIP", inner_trap.rip - (u64)programs[i], i == 1);
+        inner_want("activity state", inner_get(GUEST_ACTIVITY_STATE), 0);
+        apic_write(APIC_EOI, 0);
+        inner_want("interrupts that are left", take(), 0);
+    }
+}
+
+/* ---- NMIs ---- */
+
+STEP(send_nmi, "movl %ecx, (%rbx)\n\t1: pause\n\tdec %edx\n\tjnz 1b")
+
+static void begin_nmi(u32 controls)
+{
+    inner_begin(send_nmi);
+    inner_add(PIN_CONTROLS, controls);
+    apic_write(APIC_ICR_HIGH, apic_read(APIC_ID));
+    inner_registers.rbx = APIC + APIC_ICR;
+    inner_registers.rcx = ICR_NMI;
+    inner_registers.rdx = 10000;
+}
+
+static void nmis(void)
+{
+    begin_nmi(0);
+    inner_want_call(TRAPPED(2));
+    inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY), BY_NMI);
+    inner_want_call(WENT_ON);
+    inner_end_nmi();
+    begin_nmi(PIN_NMI);
+    inner_want("exit reason", inner_go(), REASON_EXCEPTION);
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | NMI | 2);
+    inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY) & ~BY_NMI, 0);
+    inner_end_nmi();
+    if (!inner_can(PIN_CONTROLS, PIN_VIRTUAL_NMIS))
+        return;
+    begin_nmi(PIN_NMI | PIN_VIRTUAL_NMIS);
+    inner_set(GUEST_INTERRUPTIBILITY, BY_NMI); /* of virtual ones */
+    inner_want("exit reason", inner_go(), REASON_EXCEPTION);
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | NMI | 2);
+    inner_want("virtual-NMI blocking", inner_get(GUEST_INTERRUPTIBILITY), BY_NMI);
+    u64 before = inner_host_count;
+    apic_write(APIC_ICR, ICR_NMI); /* it waits until the hypervisor has done with the first */
+    for (u32 i = 0; i < 1000; i++)
+        cpu_pause();
+    inner_want("NMIs that the hypervisor takes after the exit", inner_host_count - before, 0);
+    inner_end_nmi();
+    for (u32 i = 0; i < 1000; i++)
+        cpu_pause();
+    inner_want("NMIs that it takes after IRET", inner_host_count - before, 1);
+}
+
+/* ---- the preemption timer: SDM 3C 25.5.1, 26.6.4 ---- */
+
+static void begin_timer(program *start, u32 value)
+{
+    inner_begin(start);
+    inner_add(PIN_CONTROLS, PIN_TIMER);
+    inner_set(PREEMPTION_TIMER_VALUE, value);
+}
+
+static void preemption_timer(void)
+{
+    if (!inner_can(PIN_CONTROLS, PIN_TIMER)) {
+        inner_leave_out("the CPU has it not");
+        return;
+    }
+    begin_timer(loop, 2000);
+    inner_want_exit(REASON_TIMER, loop, 0);
+    inner_want("the field, without saving", inner_get(PREEMPTION_TIMER_VALUE), 2000);
+    begin_timer(loop, 2000);
+    inner_add(EXIT_CONTROLS, EXIT_SAVE_TIMER);
+    inner_want_exit(REASON_TIMER, loop, 0);
+    inner_want("what is left", inner_get(PREEMPTION_TIMER_VALUE), 0);
+    inner_want_exit(REASON_TIMER, loop, 0); /* with 0 before the first instruction */
+    begin_timer(go_on, 0);
+    inner_want_exit(REASON_TIMER, go_on, 0);
+    begin_timer(go_on, 100000000);
+    inner_add(EXIT_CONTROLS, EXIT_SAVE_TIMER);
+    inner_want_call(WENT_ON);
+    u64 left = inner_get(PREEMPTION_TIMER_VALUE);
+    inner_want("what is left is a little less", left < 100000000 && left > 99000000, 1);
+    begin_timer(go_on, 0); /* an injected event comes before */
+    inject(VALID | EXTERNAL | 0x30, 0, 0);
+    set_rflags(RFLAGS_IF);
+    inner_want("exit reason", inner_go(), REASON_TIMER);
+    inner_want("RSP: the event was delivered", (u64)lab_inner_stack - inner_get(GUEST_RSP), 40);
+    begin_timer(do_hlt, 20000);
+    inner_want_exit(REASON_TIMER, do_hlt, 1);
+    want_halted();
+    begin_timer(go_on, 5000);
+    inner_set(GUEST_ACTIVITY_STATE, HLT);
+    inner_want_exit(REASON_TIMER, go_on, 0);
+    want_halted();
+}
+
+void inner_events(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } scenarios[] = {
+        {"injection",                           injection          },
+        {"a fault in the middle of a delivery", vectoring          },
+        {"triple fault",                        triple_fault       },
+        {"interrupt window",                    interrupt_window   },
+        {"NMI window and virtual NMIs",         nmi_window         },
+        {"blocking by STI and MOV SS",          blocking           },
+        {"single steps",                        single_step        },
+        {"pending debug exceptions",            pending_debug      },
+        {"data breakpoint",                     data_breakpoint    },
+        {"an interrupt exits",                  interrupt_exits    },
+        {"an interrupt exits from HLT",         interrupt_in_hlt   },
+        {"an interrupt is the inner guest's",   interrupt_delivered},
+        {"NMIs",                                nmis               },
+        {"preemption timer",                    preemption_timer   },
+    };
+
+    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
+        inner_scenario(scenarios[i].name);
+        scenarios[i].run();
+        inner_scenario_end();
+    }
+}

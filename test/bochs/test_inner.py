@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""guests/inner, a hypervisor whose inner guests try one thing after the other. The same program passes on the bare CPU,
+which shows that what it wants is what a CPU does."""
+import pytest
+
+import machine
+import vms
+
+INNER = "build/guests/inner.elf"
+MODELS = (vms.MODELS[0], vms.OLD_MODELS[-1], vms.MODELS[-1])
+
+
+def scenarios(lines, text):
+    """The names of those that are ok, and of those that the CPU has not. None has failed."""
+    assert not [line for line in lines if "FAIL" in line], text
+    good = {line.removeprefix("inner: ").removesuffix(" ok") for line in lines if line.endswith(" ok")} - {"inner"}
+    out = {line.removeprefix("inner: ").split(" left out: ")[0] for line in lines if " left out: " in line}
+    assert len(good) > 60 and f"inner: {len(good) + len(out)} scenarios, 0 failed" in lines, text
+    assert "inner ok" in lines, text
+    return good, out
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("model", MODELS)
+def test_scenarios(boot, model):
+    """What the bare CPU has the VM has, too, but for MONITOR and MWAIT, which guests have not."""
+    bare = machine.boot_bare(INNER, model)
+    good_bare, out_bare = scenarios([line for line in bare.lines if line], str(bare))
+    run = boot(f"{INNER} vm=inner mem=32M nested=on\n", model=model, cpus=2 if model == MODELS[0] else 1)
+    vms.check_guest(run, "inner", "inner.elf")
+    run.check_good_end()
+    good, out = scenarios(run.output("inner"), str(run))
+    assert good_bare - {"MONITOR", "MWAIT"} <= good and good | out == good_bare | out_bare, str(run)
+
+
+@pytest.mark.engines
+def test_stop_inside(boot):
+    """The limit is reached while the inner guest runs: nothing is lost, and nothing is freed twice."""
+    run = boot(f"{INNER} vm=inner mem=8M nested=on limit=100 -- stay=1\n"
+               f"{INNER} vm=again mem=8M nested=on limit=100 restart=always restarts=1 -- stay=1\n")
+    assert "inner stays" in run.output("inner"), str(run)
+    assert {stop["reason"] for stop in run.events("vm stop")} == {"limit"}, str(run)
+    run.check_good_end()
