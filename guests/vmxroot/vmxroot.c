@@ -254,6 +254,21 @@ static void check_entries(void)
     expect(vmread(VMCS_EXIT_REASON, &value) == INVALID, "VMREAD without a current VMCS");
 }
 
+/* INIT does nothing in VMX root operation, and exits as soon as an inner guest runs. SDM 3C 25.2 "Other Causes of VM
+ * Exits" */
+static void check_init(void)
+{
+    volatile u32 *icr = (volatile u32 *)(ROOTLET_MMIO_LOCAL_APIC + 0x300);
+
+    expect(vmclear(address_of(REGION_VMCS)) == OK && vmptrld(address_of(REGION_VMCS)) == OK, "VMPTRLD");
+    vmxroot_fill();
+    icr[4] = 0; /* to itself */
+    icr[0] = 0x4500;
+    expect(vmxroot_enter(true) == OK && read_field(VMCS_EXIT_REASON) == 3, "a pending INIT is not exit 3");
+    expect(vmxroot_enter(false) == OK && read_field(VMCS_EXIT_REASON) == 10, "CPUID is not exit 10");
+    expect(vmclear(address_of(REGION_VMCS)) == OK, "VMCLEAR");
+}
+
 void vmxroot_write(u32 encoding, u32 value)
 {
     expect(vmwrite(encoding, value) == OK, "VMWRITE fails");
@@ -273,6 +288,7 @@ int guest_main(void)
     check_pointers();
     check_fields();
     check_entries();
+    check_init();
     check_leaving();
     expect(sets_cr4((u32)cpu_read_cr4() | CR4_VMXE) && vmxon(address_of(REGION_VMXON)) == OK, "VMXON again");
     expect(vmxoff() == OK, "VMXOFF again");
