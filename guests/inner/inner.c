@@ -330,6 +330,8 @@ int guest_main(void)
         run_for_ever();
     inner_controls();
     inner_events();
+    inner_state();
+    inner_memory();
     expect(vmx_off() == DONE, "VMXOFF failed");
     print("inner: %u scenarios, %u failed\n", scenarios, failures);
     if (failures)

@@ -182,5 +182,7 @@ void inner_want_call(u64 rax);
 
 void inner_controls(void);
 void inner_events(void);
+void inner_state(void);
+void inner_memory(void);
 
 #endif
