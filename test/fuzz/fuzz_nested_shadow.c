@@ -123,19 +123,28 @@ static void check_table(u64 table, u32 level)
     }
 }
 
+static u32 check_list(u32 first, bool clean)
+{
+    static const u8 zeros[FRAME_BYTES];
+    u32 count = 0;
+
+    for (u32 i = first; i; i = s.links[i], count++) {
+        MUST(i < s.frames && !met[i]);
+        MUST(!clean || !memcmp(phys_to_virt(hpa(s.pool.raw + i * FRAME_BYTES)), zeros, FRAME_BYTES));
+        met[i] = true;
+    }
+    return count;
+}
+
 static void check_all(void)
 {
-    u32 listed = 0;
+    u32 listed;
 
     used = 0;
     memset(met, 0, sizeof met);
     for (u32 i = 0; i < SHADOW_ROOTS; i++)
         check_table(s.pool.raw + i * FRAME_BYTES, 4);
-    for (u32 i = s.free; i; i = s.links[i]) {
-        MUST(i < s.frames && !met[i]);
-        met[i] = true;
-        listed++;
-    }
+    listed = check_list(s.clean, true) + check_list(s.dirty, false);
     /* A table that was made for a page that then found no frame may hang nowhere yet; it has its root's list. */
     for (u32 i = 0; i < SHADOW_ROOTS; i++)
         for (u32 at = s.root[i].first; at && !met[at]; at = s.links[at])

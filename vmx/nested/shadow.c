@@ -24,6 +24,7 @@
 #define MOST_WALKS      8u /* of one access of ours: another CPU cannot hold it up for ever */
 #define FRAMES_LEAST    64u
 #define FRAMES_MOST     4096u
+#define CLEANED_AT_ONCE 64u
 #define FRAMES_PER_ROOT 8u /* for what lies scattered: a firmware's pages, those of devices */
 
 /* ---- frames of the pool ---- */
@@ -75,13 +76,15 @@ void shadow_destroy(struct shadow *s)
 /* A table for the root, of zeros; 0: there is none. */
 static u32 take_table(struct shadow *s, struct shadow_root *root)
 {
-    u32 index = s->free;
+    u32 index = s->clean;
 
     if (index) {
-        s->free = s->links[index];
-        memset(table_at(s, index), 0, FRAME_BYTES);
+        s->clean = s->links[index];
     } else if (s->fresh < s->frames) {
         index = s->fresh++;
+    } else if ((index = s->dirty)) {
+        s->dirty = s->links[index];
+        memset(table_at(s, index), 0, FRAME_BYTES);
     } else {
         return 0;
     }
@@ -92,7 +95,10 @@ static u32 take_table(struct shadow *s, struct shadow_root *root)
     return index;
 }
 
-/* The tables can be used again at once: nobody but this vCPU's CPU walks them, and it forgets before it does. */
+/*
+ * The tables can be used again at once: nobody but this vCPU's CPU walks them, and it forgets before it does. So many
+ * are zeroed here, where it takes less time than at a violation, which needs up to three; all would take too long.
+ */
 static void drop(struct shadow *s, u32 number)
 {
     struct shadow_root *root = &s->root[number];
@@ -101,9 +107,18 @@ static void drop(struct shadow *s, u32 number)
         return;
     memset(table_at(s, number), 0, root->slots * sizeof(u64));
     root->slots = 0;
-    s->links[root->last] = s->free;
-    s->free = root->first;
-    root->first = 0;
+    for (u32 i = 0; i < CLEANED_AT_ONCE && root->first; i++) {
+        u16 table = root->first;
+        root->first = s->links[table];
+        memset(table_at(s, table), 0, FRAME_BYTES);
+        s->links[table] = s->clean;
+        s->clean = table;
+    }
+    if (root->first) {
+        s->links[root->last] = s->dirty;
+        s->dirty = root->first;
+        root->first = 0;
+    }
     s->stale |= (u8)(1u << number);
 }
 

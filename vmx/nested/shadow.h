@@ -29,7 +29,8 @@ struct shadow {
     u64 caps;     /* IA32_VMX_EPT_VPID_CAP as it was offered */
     hpa_t pool;
     u16 *links;      /* behind the pool, for each of its frames the next of its list, 0 at the end */
-    u16 free;        /* the list of those that were dropped */
+    u16 clean;       /* the list of those that were dropped and are zero again */
+    u16 dirty;       /* and of those that are not */
     u16 fresh;       /* frames from here on were never used, and are zero */
     u16 frames;      /* of the pool */
     u16 link_frames; /* that links takes */

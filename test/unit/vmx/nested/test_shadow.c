@@ -715,6 +715,30 @@ static void test_the_pool_runs_dry(void **state)
     assert_int_equal(frames_free_count(), free);
 }
 
+/* More than are zeroed when they are dropped. */
+static void test_many_tables_come_again_empty(void **state)
+{
+    (void)state;
+    shadow_destroy(&s);
+    everywhere = 0;
+    begin(GIB(1));
+    u32 fit = (s.frames - SHADOW_ROOTS - 1) / 2u;
+    guest_map(EPTP, 0, EVEN, 1, RWX);
+    guest_map(EPTP, 0x1000, EVEN, 1, RWX);
+    u64 tables = *guest_entry_of(EPTP, 0, 3);
+    for (u64 n = 0; n < fit; n++)
+        *guest_entry_of(EPTP, n << 30, 3) = tables;
+    assert_int_equal(touch_scattered(EPTP, fit), fit);
+    shadow_forget(&s, EPTP);
+    for (u64 n = 0; n < fit; n++)
+        assert_filled(EPTP, n << 30 | 0x1000, R);
+    for (u64 n = 0; n < fit; n++) {
+        assert_false(is_mapped(EPTP, n << 30));
+        assert_leaf(EPTP, n << 30 | 0x1000, TO_EVEN, 4096, RWX);
+    }
+    assert_flushes("0 ");
+}
+
 static void test_pool_sizes(void **state)
 {
     static const struct {
@@ -838,6 +862,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_another_cpu, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_least_recently_used_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_pool_runs_dry, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_many_tables_come_again_empty, set_up, tear_down),
         cmocka_unit_test_setup(test_pool_sizes, set_up),
         cmocka_unit_test_setup_teardown(test_all_memory_fits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_translate, set_up, tear_down),
