@@ -40,7 +40,7 @@ struct vmx_vcpu;
  * CPU's, else nobody notices. False: the guest hypervisor does not allow it; with `flags` it hears of that before the
  * inner guest goes on.
  */
-typedef bool vmx_inner_physical(struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical);
+typedef bool vmx_inner_physical(const struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical);
 #define VMX_INNER_TABLE 8u /* an entry of the inner guest's page tables is read */
 
 /* A VM entry that failed, for the report of it: vmx/check/explain.h. */

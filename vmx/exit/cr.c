@@ -9,6 +9,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/xsave.h"
 #include "kernel/trace/trace.h"
+#include "vmx/ept.h"
 #include "vmx/event.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/insn/guest.h"
@@ -26,6 +27,14 @@ static u64 reserved_address_bits(void)
     return ~((1ull << (cpu_cpuid(0x80000008, 0).eax & 0xff)) - 1);
 }
 
+/* They are read as data, whatever an EPT with accessed and dirty flags makes of tables. SDM 3C 28.2.3.2 */
+static bool read_entries(const struct vmx_vcpu *v, u64 address, u64 entries[4])
+{
+    if (UNLIKELY(v->inner_physical) && !v->inner_physical(v, address, EPT_READ, true, &address))
+        return false;
+    return guest_memory_read(&v->base.vm->memory, gpa(address), entries, 4 * sizeof entries[0]) == STATUS_OK;
+}
+
 /* SDM 3A 4.4.1 "PDPTE Registers": four entries, loaded with CR3 in PAE paging; reserved bits in a present one are #GP.
  */
 bool vmx_read_pdptes(const struct vmx_vcpu *v, u64 cr3, u64 pdpte[4])
@@ -33,7 +42,7 @@ bool vmx_read_pdptes(const struct vmx_vcpu *v, u64 cr3, u64 pdpte[4])
     u64 entries[4];
     u64 reserved = reserved_address_bits() | 0x1e6;
 
-    if (guest_memory_read(&v->base.vm->memory, gpa(cr3 & 0xffffffe0), entries, sizeof entries) != STATUS_OK)
+    if (!read_entries(v, cr3 & 0xffffffe0, entries))
         return false;
     for (unsigned i = 0; i < 4; i++)
         if ((entries[i] & 1) && (entries[i] & reserved))

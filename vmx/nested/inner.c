@@ -11,6 +11,7 @@
 #include "vmx/event.h"
 #include "vmx/exit/cr.h"
 #include "vmx/exit/exit.h"
+#include "vmx/exit/mmio.h"
 #include "vmx/insn/guest.h"
 #include "vmx/nested/entry.h"
 #include "vmx/nested/host.h"
@@ -48,9 +49,35 @@ static u32 pin_controls(const struct vmx_vcpu *v)
     return (u32)get(v, FIELD_PIN_CONTROLS);
 }
 
+static u64 proc2_controls(const struct vmx_vcpu *v)
+{
+    return get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? get(v, FIELD_PROC2_CONTROLS) : 0;
+}
+
 static bool has_vpid(const struct vmx_vcpu *v)
 {
-    return get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY && get(v, FIELD_PROC2_CONTROLS) & PROC2_VPID;
+    return proc2_controls(v) & PROC2_VPID;
+}
+
+/* ---- the inner guest's memory, if it has EPT ---- */
+
+/* See vmx_inner_physical. */
+static bool inner_physical(const struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical)
+{
+    struct nested *n = v->nested;
+    struct shadow_fault fault = {0};
+    enum shadow_result result = shadow_translate(&n->shadow, get(v, FIELD_EPT_POINTER), address, access, flags, &fault);
+
+    if (result == SHADOW_FILLED) {
+        *physical = fault.physical;
+        return true;
+    }
+    if (flags) {
+        n->owed_reason = result == SHADOW_VIOLATION ? REASON_EPT_VIOLATION : REASON_EPT_MISCONFIGURATION;
+        n->owed_qualification = result == SHADOW_VIOLATION ? fault.qualification : 0;
+        n->owed_physical = address;
+    }
+    return false;
 }
 
 /* ---- entry ---- */
@@ -82,14 +109,13 @@ static void start_timer(struct vmx_vcpu *v)
  * they were checked. */
 static bool read_outer(struct vmx_vcpu *v, struct level_outer *outer)
 {
-    u64 proc2 = get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? get(v, FIELD_PROC2_CONTROLS) : 0;
     bool pae = get(v, FIELD_GUEST_CR0) & CR0_PG && get(v, FIELD_GUEST_CR4) & CR4_PAE &&
                !(get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
 
     outer->pat = vmcs_read(GUEST_PAT);
     outer->dr7 = vmcs_read(GUEST_DR7);
     outer->cr0_kept = vmcs_read(CR0_SHADOW) & LEVEL_CR0_KEPT;
-    outer->has_pdptes = pae && !(proc2 & PROC2_EPT);
+    outer->has_pdptes = pae && !(proc2_controls(v) & PROC2_EPT);
     return !outer->has_pdptes || vmx_read_pdptes(v, get(v, FIELD_GUEST_CR3), outer->pdpte);
 }
 
@@ -117,6 +143,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     n->nmis_blocked =
         quirks_have(QUIRK_NMI_BLOCKING) ? v->nmi_in_service : vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
     level_swap(v);
+    v->inner_physical = proc2_controls(v) & PROC2_EPT ? inner_physical : NULL;
     start_timer(v);
     level_write_guest(v, &outer);
     level_write_controls(v);
@@ -304,8 +331,20 @@ static bool writes_cr0_or_cr4(u64 reason, u64 qualification)
     return reason == REASON_CR && bits_field(qualification, 5, 4) == 0 && (number == 0 || number == 4);
 }
 
-/* An exit that is Rootlet's own affair; the handlers do not know that there are two levels. */
-static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+/*
+ * What a handler did for the inner guest met something that the guest hypervisor's EPT forbids: the instruction is not
+ * done. The linear address is not told (bit 7 of the qualification is 0).
+ */
+static enum outcome leave_for_ept(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+
+    vmcs12_set(v, FIELD_GUEST_PHYSICAL_ADDRESS, n->owed_physical);
+    return leave_for(v, n->owed_reason, n->owed_qualification, 0);
+}
+
+/* The handlers do not know that there are two levels. */
+static enum outcome handle_as_any(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
     u64 qualification = reason == REASON_CR ? vmcs_read(EXIT_QUALIFICATION) : 0;
 
@@ -325,6 +364,30 @@ static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 
         }
     }
     return outcome;
+}
+
+/* An exit that is Rootlet's own affair. */
+static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    enum outcome outcome = handle_as_any(v, record, reason);
+
+    return v->nested->owed_reason && outcome != OUTCOME_STOP ? leave_for_ept(v) : outcome;
+}
+
+/*
+ * The guest hypervisor's EPT leads to a device, to ROM, or to nothing: as on a CPU, the instruction gets what is there.
+ * An event that is delivered by way of that meets ones, and so do code and its page tables: mmio.c.
+ */
+static enum outcome reach_device(struct vmx_vcpu *v, u64 qualification)
+{
+    struct mmio_slot unused;
+
+    if (vmcs_read(IDT_VECTORING_INFO) & EVENT_VALID)
+        return nested_shut_down(v);
+    if (qualification & VIOLATION_FETCH)
+        return vmx_inject_ud(v);
+    enum outcome outcome = mmio_run_unknown(v, &unused, 0);
+    return v->nested->owed_reason && outcome != OUTCOME_STOP ? leave_for_ept(v) : outcome;
 }
 
 /* The CPU walks tables of Rootlet's. What is missing there is filled in, if the guest hypervisor's tables allow it. */
@@ -348,9 +411,8 @@ static enum outcome handle_ept(struct vmx_vcpu *v, struct trace_record *record)
     case SHADOW_NO_MEMORY:
         break;
     }
-    vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"an inner guest at a device\" physical=0x%lx rip=0x%lx",
-            fault.physical, vmcs_read(GUEST_RIP));
-    return OUTCOME_STOP;
+    v->exits[REASON_EPT_VIOLATION]++;
+    return reach_device(v, qualification);
 }
 
 enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)

@@ -38,6 +38,8 @@ void level_swap(struct vmx_vcpu *v)
     EXCHANGE(v->vpid, other->vpid);
     EXCHANGE(v->nmi_in_service, other->nmi_in_service);
     v->nested->inside = !v->nested->inside;
+    v->inner_physical = NULL;
+    v->nested->owed_reason = 0;
     CHECK(vmcs_load(v->vmcs));
     vmx_take_cpu(v);
 }

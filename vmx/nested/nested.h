@@ -75,6 +75,10 @@ struct nested {
     u16 inner_vpid;            /* whose translations the CPU holds, as the guest hypervisor counts them; 0: nobody's */
     u64 timer_tsc;             /* when the inner guest's preemption timer runs out; UINT64_MAX: it has none */
     struct nested_level other; /* of the level that does not run */
+    /* The exit that the guest hypervisor gets for an access of Rootlet's on behalf of its inner guest; 0: none. */
+    u32 owed_reason;
+    u64 owed_qualification;
+    u64 owed_physical;
 };
 
 /* A vCPU begins; STATUS_NO_MEMORY. *frames: how many it takes. */

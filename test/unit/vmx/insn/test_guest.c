@@ -28,7 +28,7 @@ static struct {
 } last, asked[16];
 static u32 asks;
 
-static bool inner_physical(struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical)
+static bool inner_physical(const struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical)
 {
     assert_ptr_equal(v, &bench.v);
     last.address = address, last.access = access, last.flags = flags;

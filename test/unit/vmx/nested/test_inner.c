@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Exits of an inner guest with EPT that its memory causes: what is filled in, what the guest hypervisor gets, and what
+ * Rootlet does itself on its behalf. The two VMCSs are one here. SDM 3C 28.2.3 "EPT-Induced VM Exits", 27.2.1 "Basic
+ * VM-Exit Information", table 27-7 for the qualification.
+ *
+ * links: vmx/nested/inner.c vmx/nested/route.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/shadow.c
+ * vmx/nested/offer.c vmx/insn/guest.c vmx/insn/gva.c vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c
+ * vmx/controls.c vmx/exit/cpuid.c vmx/check/fields.c vmx/check/text.c vmx/speculation.c arch/x86/xsave.c
+ * arch/x86/speculation.c kernel/lib/format.c kernel/vm/memory.c kernel/vm/layer.c kernel/vm/bus.c test/fake/vmcs.c
+ * test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ *
+ * flags: -Itest/fake
+ */
+#include "test/fake/vmx_bench.h"
+#include "arch/x86/xsave.h"
+#include "test/fake/host_memory.h"
+#include "test/fake/vm_bus.h"
+#include "vmx/exit/cpuid.h"
+#include "vmx/exit/cr.h"
+#include "vmx/exit/exit.h"
+#include "vmx/exit/mmio.h"
+#include "vmx/insn/guest.h"
+#include "vmx/nested/entry.h"
+#include "vmx/nested/host.h"
+#include "vmx/nested/inner.h"
+#include "vmx/nested/level.h"
+#include "vmx/nested/msrs.h"
+#include "vmx/nested/vmcs12.h"
+
+enum { R = 1, W = 2, X = 4, RWX = 7 };
+enum { TRIPLE_FAULT = 2, IO = 30, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
+enum { TABLES = 0x10000, EPTP = TABLES | 6 | 3 << 3, PAGE = 0x40000, APIC = 0xfee00000 };
+
+static u32 swaps, emulated;
+static enum outcome (*on_exit_handled)(void);
+static enum outcome (*on_emulation)(void);
+
+/* ---- what inner.c needs beside ---- */
+
+void level_swap(struct vmx_vcpu *v)
+{
+    v->nested->inside = !v->nested->inside;
+    v->inner_physical = NULL;
+    v->nested->owed_reason = 0;
+    swaps++;
+}
+
+void level_make(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void level_write_controls(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
+void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
+{
+    (void)v, (void)outer;
+}
+
+void level_save_guest(struct vmx_vcpu *v)
+{
+    assert_true(v->nested->inside);
+}
+
+u64 level_cr0(const struct vmx_vcpu *v)
+{
+    (void)v;
+    abort();
+}
+
+u64 level_cr4(const struct vmx_vcpu *v)
+{
+    (void)v;
+    abort();
+}
+
+bool host_load(struct vmx_vcpu *v)
+{
+    assert_false(v->nested->inside);
+    return true;
+}
+
+bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
+{
+    (void)v, (void)indicator;
+    abort();
+}
+
+u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
+{
+    (void)v, (void)area, (void)count;
+    return 0;
+}
+
+bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count)
+{
+    (void)v, (void)area, (void)count;
+    return true;
+}
+
+enum outcome entry_fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification)
+{
+    (void)v, (void)reason, (void)qualification;
+    abort();
+}
+
+bool vmx_read_pdptes(const struct vmx_vcpu *v, u64 cr3, u64 pdpte[4])
+{
+    (void)v, (void)cr3, (void)pdpte;
+    abort();
+}
+
+enum outcome vmx_cr_write(struct vmx_vcpu *v, unsigned number, u64 value)
+{
+    (void)v, (void)number, (void)value;
+    abort();
+}
+
+enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    (void)v, (void)record, (void)reason;
+    return on_exit_handled();
+}
+
+enum outcome mmio_run_unknown(struct vmx_vcpu *v, struct mmio_slot *slot, u64 qualification)
+{
+    (void)v, (void)slot;
+    assert_int_equal(qualification, 0); /* its address is none of the VM's */
+    emulated++;
+    return on_emulation ? on_emulation() : OUTCOME_SKIP_DECODED;
+}
+
+u64 clock_tsc_hz(void)
+{
+    return 2000000000;
+}
+
+u16 vmx_new_vpid(void)
+{
+    return 77;
+}
+
+bool vmcs_clear(hpa_t region)
+{
+    (void)region;
+    return true;
+}
+
+bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
+{
+    (void)type, (void)ept_pointer;
+    return true;
+}
+
+void vmx_invalidate_ept_everywhere(const struct vm *vm)
+{
+    (void)vm;
+}
+
+/* ---- the guest hypervisor ---- */
+
+static void put(u64 at, u64 value)
+{
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(at), &value, 8), STATUS_OK);
+}
+
+/* The entry of inner page `number`. */
+static void map(u64 number, u64 entry)
+{
+    put(TABLES + 0x3000 + number * 8, entry);
+}
+
+static void set(u32 row, u64 value)
+{
+    vmcs12_set(&bench.v, row, value);
+}
+
+static u64 get(u32 row)
+{
+    return vmcs12_get(&bench.v, row);
+}
+
+static int set_up(void **state)
+{
+    struct refusal why;
+    u32 frames;
+
+    (void)state;
+    bench_start();
+    host_memory_init(MIB(16), MIB(8));
+    assert_int_equal(guest_memory_allocate(&bench.vm.memory, MIB(2), &why), STATUS_OK);
+    xsave_detect();
+    vmx_cpuid_build();
+    assert_int_equal(nested_create(&bench.v, &frames), STATUS_OK);
+    for (u32 level = 0; level < 3; level++)
+        put(TABLES + level * 0x1000, (TABLES + (level + 1) * 0x1000) | RWX);
+    set(FIELD_PROC_CONTROLS, PROC_SECONDARY);
+    set(FIELD_PROC2_CONTROLS, PROC2_EPT);
+    set(FIELD_EPT_POINTER, EPTP);
+    assert_int_equal(inner_enter(&bench.v, true), OUTCOME_RESUME);
+    assert_true(nested_is_inside(&bench.v));
+    bench.v.base.requests = 0;
+    swaps = emulated = 0;
+    on_emulation = NULL;
+    return 0;
+}
+
+static enum outcome violate(u64 address, u64 qualification)
+{
+    VMCS_SET(EXIT_REASON, EPT_VIOLATION);
+    VMCS_SET(EXIT_QUALIFICATION, qualification);
+    VMCS_SET(GUEST_PHYSICAL_ADDRESS, address);
+    VMCS_SET(GUEST_LINEAR_ADDRESS, 0x1234);
+    return inner_exit(&bench.v, trace_last(), EPT_VIOLATION);
+}
+
+#define assert_guest_gets(reason, qualification, address)                                                              \
+    do {                                                                                                               \
+        assert_false(nested_is_inside(&bench.v));                                                                      \
+        assert_int_equal(get(FIELD_EXIT_REASON), reason);                                                              \
+        assert_int_equal(get(FIELD_EXIT_QUALIFICATION), qualification);                                                \
+        assert_int_equal(get(FIELD_GUEST_PHYSICAL_ADDRESS), address);                                                  \
+        bench_assert_no_exception();                                                                                   \
+    } while (0)
+
+/* ---- violations by the CPU ---- */
+
+static void test_filled(void **state)
+{
+    (void)state;
+    map(5, PAGE | RWX | 6 << 3);
+    assert_int_equal(violate(0x5123, R | 0x180), OUTCOME_RESUME);
+    assert_true(nested_is_inside(&bench.v));
+    assert_int_equal(swaps, 0);
+    assert_int_equal(bench.v.exits[EPT_VIOLATION], 1);
+}
+
+static void test_reflected(void **state)
+{
+    (void)state;
+    map(5, PAGE | R | 6 << 3);
+    assert_int_equal(violate(0x5123, W | 0x180), OUTCOME_RESUME);
+    assert_guest_gets(EPT_VIOLATION, W | R << 3 | 0x180, 0x5123);
+    assert_int_equal(get(FIELD_GUEST_LINEAR_ADDRESS), 0x1234);
+}
+
+static void test_misconfigured(void **state)
+{
+    (void)state;
+    map(5, PAGE | W | 6 << 3);
+    assert_int_equal(violate(0x5123, R | 0x180), OUTCOME_RESUME);
+    assert_false(nested_is_inside(&bench.v));
+    assert_int_equal(get(FIELD_EXIT_REASON), EPT_MISCONFIGURATION);
+    assert_int_equal(get(FIELD_GUEST_PHYSICAL_ADDRESS), 0x5123);
+}
+
+/* ---- what the VM has no memory for ---- */
+
+static void test_device(void **state)
+{
+    (void)state;
+    map(5, APIC | R | W);
+    assert_int_equal(violate(0x5020, R | 0x180), OUTCOME_SKIP_DECODED);
+    assert_int_equal(emulated, 1);
+    assert_true(nested_is_inside(&bench.v));
+    assert_int_equal(violate(0x5020, W | 0x180), OUTCOME_SKIP_DECODED);
+    assert_int_equal(emulated, 2);
+    map(6, 0xe0000 | RWX | 6 << 3); /* ROM */
+    assert_int_equal(violate(0x6000, W | 0x180), OUTCOME_SKIP_DECODED);
+    assert_int_equal(emulated, 3);
+    assert_int_equal(violate(0x6000, R | 0x180), OUTCOME_RESUME);
+    assert_int_equal(emulated, 3);
+}
+
+static void test_code_in_a_device(void **state)
+{
+    (void)state;
+    map(5, APIC | RWX);
+    assert_int_equal(violate(0x5020, X | 0x180), OUTCOME_RESUME);
+    assert_int_equal(emulated, 0);
+    bench_assert_exception(VECTOR_UD, 0);
+}
+
+static void test_event_delivery_through_a_device(void **state)
+{
+    (void)state;
+    map(5, APIC | RWX);
+    VMCS_SET(IDT_VECTORING_INFO, EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | 32);
+    assert_int_equal(violate(0x5020, R | 0x180), OUTCOME_RESUME);
+    assert_int_equal(emulated, 0);
+    assert_false(nested_is_inside(&bench.v));
+    assert_int_equal(get(FIELD_EXIT_REASON), TRIPLE_FAULT);
+}
+
+/* ---- Rootlet's own accesses ---- */
+
+static enum outcome touch(u64 address, u32 access, bool flags)
+{
+    u64 physical;
+    return bench.v.inner_physical(&bench.v, address, access, flags, &physical) ? OUTCOME_SKIP : OUTCOME_RESUME;
+}
+
+static enum outcome write_page_5(void)
+{
+    return touch(0x5008, W, true);
+}
+
+static enum outcome peek_page_5(void)
+{
+    (void)touch(0x5008, W, false);
+    return OUTCOME_SKIP;
+}
+
+static enum outcome run_exit(enum outcome (*what)(void))
+{
+    on_exit_handled = what;
+    return inner_exit(&bench.v, trace_last(), IO);
+}
+
+static void test_an_access_of_ours(void **state)
+{
+    u64 physical;
+
+    (void)state;
+    map(5, PAGE | R | W | 6 << 3);
+    assert_true(bench.v.inner_physical(&bench.v, 0x5008, W, true, &physical));
+    assert_int_equal(physical, PAGE + 8);
+    assert_int_equal(run_exit(write_page_5), OUTCOME_SKIP);
+    assert_true(nested_is_inside(&bench.v));
+    map(5, PAGE | R | 6 << 3);
+    assert_int_equal(run_exit(peek_page_5), OUTCOME_SKIP); /* nobody hears of that */
+    assert_true(nested_is_inside(&bench.v));
+    assert_int_equal(run_exit(write_page_5), OUTCOME_RESUME);
+    assert_guest_gets(EPT_VIOLATION, W | R << 3, 0x5008);
+    assert_int_equal(get(FIELD_IDT_VECTORING_INFO), 0);
+    assert_null(bench.v.inner_physical);
+}
+
+static void test_an_access_of_ours_that_is_misconfigured(void **state)
+{
+    (void)state;
+    map(5, PAGE | RWX | 2 << 3);
+    assert_int_equal(run_exit(write_page_5), OUTCOME_RESUME);
+    assert_guest_gets(EPT_MISCONFIGURATION, 0, 0x5008);
+}
+
+/* An instruction at a device whose other operand is forbidden. */
+static void test_emulation_meets_a_violation(void **state)
+{
+    (void)state;
+    map(6, APIC | R | W);
+    map(5, 0);
+    on_emulation = write_page_5;
+    assert_int_equal(violate(0x6020, R | 0x180), OUTCOME_RESUME);
+    assert_guest_gets(EPT_VIOLATION, W, 0x5008);
+    assert_int_equal(swaps, 1);
+}
+
+/* Without EPT the inner guest's addresses are the guest hypervisor's. */
+static void test_without_ept(void **state)
+{
+    (void)state;
+    level_swap(&bench.v);
+    set(FIELD_PROC2_CONTROLS, 0);
+    assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+    assert_null(bench.v.inner_physical);
+    set(FIELD_PROC2_CONTROLS, PROC2_EPT);
+    set(FIELD_PROC_CONTROLS, 0); /* then the others do not count */
+    level_swap(&bench.v);
+    assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+    assert_null(bench.v.inner_physical);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_filled, set_up),
+        cmocka_unit_test_setup(test_reflected, set_up),
+        cmocka_unit_test_setup(test_misconfigured, set_up),
+        cmocka_unit_test_setup(test_device, set_up),
+        cmocka_unit_test_setup(test_code_in_a_device, set_up),
+        cmocka_unit_test_setup(test_event_delivery_through_a_device, set_up),
+        cmocka_unit_test_setup(test_an_access_of_ours, set_up),
+        cmocka_unit_test_setup(test_an_access_of_ours_that_is_misconfigured, set_up),
+        cmocka_unit_test_setup(test_emulation_meets_a_violation, set_up),
+        cmocka_unit_test_setup(test_without_ept, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
