@@ -8,13 +8,16 @@ import machine
 
 KERNEL, INITRD = "build/kvm/stack/vmlinuz", "build/guests/linux/kvm.gz"
 BOOT_SECONDS = 900
+# The kernel warns so of a timer interrupt that came late, as in an emulator it may; that is no fault of KVM.
+LATE_TIMER = "hrtimer: interrupt took"
 # What Linux needs on bare Bochs: tools/kvm_stack.py says why.
 BARE_WORDS = "console=ttyS0 quiet cryptomgr.notests nokaslr clearcpuid=321,323 tsc_early_khz=50000 enable_apicv=0"
 
 
 def check_loaded(lines, cpus, text):
     assert [line for line in lines if line.startswith("kvm: linux ") and line.endswith(f" cpus={cpus}")], text
-    assert not [line for line in lines if line.startswith("kvm: warned: ")], text
+    warned = [line for line in lines if line.startswith("kvm: warned: ") and LATE_TIMER not in line]
+    assert not warned, text
     assert not [line for line in lines if "FAIL: insmod" in line], text
 
 
