@@ -497,7 +497,7 @@ static void preemption_timer(void)
     inner_add(EXIT_CONTROLS, EXIT_SAVE_TIMER);
     inner_want_call(WENT_ON);
     u64 left = inner_get(PREEMPTION_TIMER_VALUE);
-    inner_want("what is left is a little less", left < 100000000 && left > 99000000, 1);
+    inner_want("what is left is a little less", left < 100000000 && left > 50000000, 1);
     begin_timer(go_on, 0); /* an injected event comes before */
     inject(VALID | EXTERNAL | 0x30, 0, 0);
     set_rflags(RFLAGS_IF);

@@ -328,10 +328,16 @@ int guest_main(void)
     expect(vmx_vmxon((u64)&vmxon_region) == DONE, "VMXON failed");
     if (guest_option("stay"))
         run_for_ever();
-    inner_controls();
-    inner_events();
-    inner_state();
-    inner_memory();
+    u32 rounds = guest_option_number("rounds", 0);
+    if (!rounds) {
+        inner_controls();
+        inner_events();
+        inner_state();
+        inner_memory();
+        inner_measure();
+    }
+    for (u32 i = 0; i < rounds; i++) /* long enough to come to another CPU on the way */
+        inner_memory();
     expect(vmx_off() == DONE, "VMXOFF failed");
     print("inner: %u scenarios, %u failed\n", scenarios, failures);
     if (failures)

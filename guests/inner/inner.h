@@ -184,5 +184,7 @@ void inner_controls(void);
 void inner_events(void);
 void inner_state(void);
 void inner_memory(void);
+void inner_measure(void);
+u32 inner_first_touch(void); /* of a page of 4 KiB, in ticks */
 
 #endif

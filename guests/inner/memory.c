@@ -454,6 +454,28 @@ static void vpids(void)
     inner_want("INVVPID of type 4", invalidate(true, 4, 1, 0), 28);
 }
 
+#define TOUCHED 256u
+PROGRAM(touch, "1: mov (%rbx), %rax\n\tadd $4096, %rbx\n\tdec %ecx\n\tjnz 1b")
+
+static u32 touch_all(void)
+{
+    inner_set(GUEST_RIP, (u64)touch);
+    inner_registers.rbx = AREA;
+    inner_registers.rcx = TOUCHED;
+    u64 before = cpu_rdtsc();
+    inner_want("exit reason", inner_go(), REASON_VMCALL);
+    return (u32)(cpu_rdtsc() - before);
+}
+
+u32 inner_first_touch(void)
+{
+    begin_anew(touch, 0, AREA);
+    (void)touch_all();
+    invept(SINGLE);
+    u32 first = touch_all();
+    return (first - touch_all()) / TOUCHED;
+}
+
 void inner_memory(void)
 {
     static const struct {

@@ -4,6 +4,7 @@ which shows that what it wants is what a CPU does."""
 import pytest
 
 import machine
+import session
 import vms
 
 INNER = "build/guests/inner.elf"
@@ -15,7 +16,7 @@ def scenarios(lines, text):
     assert not [line for line in lines if "FAIL" in line], text
     good = {line.removeprefix("inner: ").removesuffix(" ok") for line in lines if line.endswith(" ok")} - {"inner"}
     out = {line.removeprefix("inner: ").split(" left out: ")[0] for line in lines if " left out: " in line}
-    assert len(good) > 60 and f"inner: {len(good) + len(out)} scenarios, 0 failed" in lines, text
+    assert len(good) > 80 and f"inner: {len(good) + len(out)} scenarios, 0 failed" in lines, text
     assert "inner ok" in lines, text
     return good, out
 
@@ -41,3 +42,28 @@ def test_stop_inside(boot):
     assert "inner stays" in run.output("inner"), str(run)
     assert {stop["reason"] for stop in run.events("vm stop")} == {"limit"}, str(run)
     run.check_good_end()
+
+
+@pytest.mark.engines
+def test_moves():
+    """A vCPU goes to the other CPU while its inner guests run, and is paused; then it is killed, as is one whose inner
+    guest never exits."""
+    with session.Session(f"{INNER} vm=inner mem=32M nested=on -- rounds=100000\n"
+                         f"{INNER} vm=stays mem=8M nested=on -- stay=1\n", cpus=2) as s:
+        s.expect("inner stays")
+        s.open()
+        for cpu in (1, 0, 1):
+            s.ok(f"set inner affinity {cpu}")
+            s.ok(f"set stays affinity {1 - cpu}")
+        s.ok("pause inner")
+        s.ok("resume inner")
+        s.ok("regs stays")
+        s.ok("kill stays")
+        s.expect("inner: VPIDs ok")
+        s.send("kill inner\r")
+        run = s.end()
+    run.check_fail_end()  # a VM that was killed has failed
+    assert not [line for line in run.output("inner") if "FAIL" in line], str(run)
+    assert run.reasons() == {"inner": "killed", "stays": "killed"}, str(run)
+    for name in ("inner", "stays"):
+        assert int(run.event("vm stats", name=name)["migrations"]) >= 2, str(run)
