@@ -7,6 +7,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/quirks.h"
 #include "kernel/log.h"
+#include "kernel/panic.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
 #include "vmx/exit/cr.h"
@@ -19,6 +20,7 @@
 #include "vmx/nested/msrs.h"
 #include "vmx/nested/route.h"
 #include "vmx/nested/vmcs12.h"
+#include "vmx/nested/why.h"
 #include "vmx/tlb.h"
 
 /* SDM 3D Appendix C "VMX Basic Exit Reasons" */
@@ -37,6 +39,7 @@ enum {
     REASON_EPT_VIOLATION = 48,
     REASON_EPT_MISCONFIGURATION = 49,
     REASON_TIMER = 52,
+    REASON_REFUSED = 0x80000021, /* bit 31: the entry failed, by invalid guest state */
 };
 
 static u64 get(const struct vmx_vcpu *v, enum check_field row)
@@ -158,7 +161,8 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     take_event(v);
     v->base.halted_masked =
         !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
-    n->launched |= launch;
+    n->by_launch = launch;
+    n->untried = true;
     vcpu_request(&v->base, v->base.halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
     return OUTCOME_RESUME;
 }
@@ -225,6 +229,7 @@ static enum outcome leave(struct vmx_vcpu *v)
     u32 info = (u32)get(v, FIELD_EXIT_INTERRUPTION_INFO);
     bool by_nmi = get(v, FIELD_EXIT_REASON) == REASON_EXCEPTION && EVENT_TYPE(info) == EVENT_TYPE_NMI;
 
+    n->launched = true;
     level_save_guest(v);
     vmcs12_set(v, FIELD_ENTRY_INTERRUPTION_INFO, get(v, FIELD_ENTRY_INTERRUPTION_INFO) & ~(u64)EVENT_VALID);
     save_timer(v);
@@ -415,9 +420,39 @@ static enum outcome handle_ept(struct vmx_vcpu *v, struct trace_record *record)
     return reach_device(v, qualification);
 }
 
+/*
+ * The CPU has a rule that the checker has not: an erratum, or an emulator's mistake. The guest hypervisor sees what it
+ * would see on that CPU; its VMCS stays as it was. We do not know whether a VMLAUNCH of ours has launched anything:
+ * exit.c.
+ */
+static COLD enum outcome refused_by_cpu(struct vmx_vcpu *v)
+{
+    struct nested *n = v->nested;
+    struct why_refusal how = {n->by_launch, true, ENTRY_FAILED_GUEST_STATE};
+    u32 qualification = (u32)vmcs_read(EXIT_QUALIFICATION);
+
+    vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
+    CHECK(vmcs_clear(v->vmcs) && vmcs_load(v->vmcs));
+    v->launched = 0;
+    v->reinject.info = v->exception.info = 0;
+    v->base.halted = false;
+    n->timer_tsc = UINT64_MAX;
+    level_swap(v);
+    v->efer = vmcs_read(GUEST_EFER) & ~EFER_LMA;
+    refresh_outer(v, vmcs_read(GUEST_PAT), n->nmis_blocked);
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    why_basic(v, &how, "this CPU refuses the guest state, which breaks no rule of the SDM", "EXIT_QUALIFICATION",
+              qualification);
+    return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, qualification);
+}
+
 enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
-    v->nested->exits_at_once = false;
+    bool untried = v->nested->untried;
+
+    v->nested->exits_at_once = v->nested->untried = false;
+    if (UNLIKELY(reason == REASON_REFUSED) && untried)
+        return refused_by_cpu(v);
     enum route route = reason < EXIT_REASONS ? route_of(v, reason) : ROUTE_ROOTLET;
     if (route == ROUTE_EPT && reason == REASON_EPT_VIOLATION)
         return handle_ept(v, record);

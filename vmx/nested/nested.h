@@ -66,6 +66,8 @@ struct nested {
     struct nested_refusal refusal; /* the last one */
 
     bool inside;               /* the inner guest runs, not the guest */
+    bool untried;              /* the CPU has not entered it since its hypervisor's VMLAUNCH or VMRESUME */
+    bool by_launch;            /* it was VMLAUNCH */
     bool made;                 /* the VMCS for inner guests has been written for the first time */
     bool stale;                /* translations of inner guests are to be forgotten before the next one runs */
     hpa_t tpr_page;            /* the virtual-APIC page of inner guests: their TPR is in it while they run */

@@ -27,8 +27,8 @@ static void format_basic(const struct vmx_vcpu *v, char *line, size_t size)
     const struct nested_refusal *r = &v->nested->refusal;
     size_t used = begin_line(v, line, size);
 
-    format_text(line + used, size - used, " rule=\"%s\" field=%s value=0x%lx sdm=\"3C 26.1 Basic VM-Entry Checks\"",
-                r->rule, r->field, r->value);
+    format_text(line + used, size - used, " rule=\"%s\" field=%s value=0x%lx sdm=\"3C %s\"", r->rule, r->field,
+                r->value, r->how.is_exit ? "26.3.1 Checks on the Guest State Area" : "26.1 Basic VM-Entry Checks");
 }
 
 static void format_report(const struct vmx_vcpu *v, const struct check_report *report, char *line, size_t size)
