@@ -30,9 +30,18 @@ void battery_prepare_pages(void);
 u64 battery_msr_list(void);
 u64 battery_physical(const void *pointer);
 
-/* values.c: values to try in a field; at most BATTERY_VALUES, none twice, none equal to `base`. Returns how many. */
+/*
+ * values.c: values to try in a field; at most BATTERY_VALUES, none twice, none equal to `base`. Returns how many. With
+ * `all` repeated ones stay, so that their number does not depend on `base`.
+ */
 #define BATTERY_VALUES 600u
-u32 battery_values(u32 row, u64 base, u32 physical_bits, u64 *values);
+u32 battery_values(u32 row, u64 base, u32 physical_bits, bool all, u64 *values);
+/* values[i] is `base`, or stands before i, too. */
+bool battery_is_repeated(const u64 *values, u32 i, u64 base);
+
+/* report.c: the verdict of a case, at most two characters; what has not been written yet. */
+void battery_report(u32 number, u32 step, const char *verdict);
+void battery_report_flush(void);
 
 /* battery.c: an entry of the VMCS as it is; what the exit left changed is put back by battery_restore(). */
 void battery_restore(void);

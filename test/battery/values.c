@@ -10,17 +10,26 @@ struct list {
     u64 base;
     u64 mask;
     u32 count;
+    bool all;
 };
+
+bool battery_is_repeated(const u64 *values, u32 i, u64 base)
+{
+    if (values[i] == base)
+        return true;
+    for (u32 j = 0; j < i; j++)
+        if (values[j] == values[i])
+            return true;
+    return false;
+}
 
 static void add(struct list *list, u64 value)
 {
-    value &= list->mask;
-    if (value == list->base || list->count == BATTERY_VALUES)
+    if (list->count == BATTERY_VALUES)
         return;
-    for (u32 i = 0; i < list->count; i++)
-        if (list->values[i] == value)
-            return;
-    list->values[list->count++] = value;
+    list->values[list->count] = value & list->mask;
+    if (list->all || !battery_is_repeated(list->values, list->count, list->base))
+        list->count++;
 }
 
 static void add_edges(struct list *list, u32 physical_bits)
@@ -79,10 +88,10 @@ static void add_pats(struct list *list)
             add(list, (list->base & ~(0xffull << i)) | type << i);
 }
 
-u32 battery_values(u32 row, u64 base, u32 physical_bits, u64 *values)
+u32 battery_values(u32 row, u64 base, u32 physical_bits, bool all, u64 *values)
 {
     u32 bits = check_field_bits(row);
-    struct list list = {.values = values, .base = base, .mask = ~0ull >> (64 - bits)};
+    struct list list = {.values = values, .base = base, .mask = ~0ull >> (64 - bits), .all = all};
 
     for (u32 i = 0; i < bits; i++)
         add(&list, base ^ 1ull << i);
