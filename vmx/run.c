@@ -118,9 +118,10 @@ static COLD void exit_at_once(void)
 /*
  * SDM 3C 25.5.1 "VMX-Preemption Timer": it counts down in the guest only, so each entry gets what is left by the TSC. A
  * deadline to come is at most a slice away, so 32 bits hold that. One may have passed long ago: firmware, or a
- * hypervisor below us, may have had the CPU for seconds.
+ * hypervisor below us, may have had the CPU for seconds. (Forced inline, gcc would take what follows in the circle for
+ * cold code.)
  */
-static ALWAYS_INLINE void arm_preemption_timer(u64 deadline)
+static inline void arm_preemption_timer(const struct vmx_vcpu *v, bool nested)
 {
     u64 now = cpu_tsc();
     u64 left;
@@ -128,7 +129,7 @@ static ALWAYS_INLINE void arm_preemption_timer(u64 deadline)
     trace_last()->entry_tsc = (u32)now;
     if (UNLIKELY(!vmx_features.has_timer))
         return;
-    if (UNLIKELY(__builtin_sub_overflow(deadline, now, &left)))
+    if (UNLIKELY(__builtin_sub_overflow(nested ? inner_deadline(v) : v->base.deadline_tsc, now, &left)))
         exit_at_once();
     else
         vmcs_write(PREEMPTION_TIMER_VALUE, (u32)left >> vmx_features.timer_shift);
@@ -142,7 +143,7 @@ static inline bool prepare(struct vmx_vcpu *v, enum outcome last)
 {
     if (UNLIKELY(v->base.requests_or_windows) && !prepare_with_requests(v, last))
         return false;
-    arm_preemption_timer(v->base.deadline_tsc);
+    arm_preemption_timer(v, false);
     return true;
 }
 
@@ -152,7 +153,7 @@ static COLD bool prepare_nested(struct vmx_vcpu *v, enum outcome last)
         return false;
     if (v->nested->inside)
         shadow_prepare(&v->nested->shadow);
-    arm_preemption_timer(inner_deadline(v));
+    arm_preemption_timer(v, true);
     return true;
 }
 
