@@ -619,6 +619,7 @@ static COLD void do_work(struct sched_cpu *cpu)
 
     cpu->work_due = false;
     cpu->work_tsc = UINT64_MAX;
+    sched_update_next_wake(cpu); /* it may take long: what is past would end each turn that it shares at once */
     working = true;
     working_since_tsc = now;
     u64 again = work(now);
