@@ -336,6 +336,39 @@ static void test_work_between_guests(void **state)
     assert_in_range(r->vms[2].vcpus[0].run_tsc, 999 * MS, 1001 * MS);
 }
 
+/* The first time it wants to be called in 20 ms; the second one comes before that, and is long. */
+static u64 work_that_begins_early(u64 now_tsc)
+{
+    if (sim_notes()[0]++ == 0)
+        return now_tsc + 20 * MS;
+    for (u64 done = 0; done < LONG_WORK; done += 1000) {
+        sim_compute(1000);
+        sched_share_cpu();
+    }
+    return UINT64_MAX;
+}
+
+static void spinner_beside_early_work(void)
+{
+    sim_begin(1);
+    add(spin, 100, 1);
+    sched_set_work(work_that_begins_early);
+    sim_request_work_at(100 * MS);
+    sim_request_work_at(105 * MS);
+    sim_end_at(300 * MS);
+    sim_run();
+}
+
+/* The time that stood before is over, and ends nobody's turn. */
+static void test_early_work_shares_its_cpu(void **state)
+{
+    (void)state;
+    r = sim_scenario(spinner_beside_early_work);
+    assert_orderly_end(1);
+    assert_int_equal(r->notes[0], 2);
+    assert_true(r->vms[0].vcpus[0].idle_entries < 3);
+}
+
 static struct vm *wisher;
 
 /* Each 20 ms: 5 ms of work for the held vCPU, whose CPU is shared meanwhile. */
@@ -416,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_a_debugger_beside_it),
         cmocka_unit_test(test_held_in_sleep_and_ended),
         cmocka_unit_test(test_work_between_guests),
+        cmocka_unit_test(test_early_work_shares_its_cpu),
         cmocka_unit_test(test_who_asked_for_work_pays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
