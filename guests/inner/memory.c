@@ -328,6 +328,17 @@ static void delivery(void)
     inner_want("IDT-vectoring information of the next exit", inner_get(IDT_VECTORING_INFO) >> 31, 0);
 }
 
+PROGRAM(read_device, "mov (%rbx), %eax")
+
+/* A device that the hypervisor leaves to its inner guest: the local APIC's version. */
+static void device(void)
+{
+    u64 version = 0xfee00030;
+
+    begin_anew(read_device, 0, version);
+    inner_want_call(*(volatile u32 *)version);
+}
+
 /* ---- without paging, and with another ---- */
 
 PROGRAM(read_32,
@@ -491,6 +502,7 @@ void inner_memory(void)
         {"EPT: large pages",                             large_pages        },
         {"EPT: two pointers",                            two_pointers       },
         {"EPT: a violation in the middle of a delivery", delivery           },
+        {"EPT: a device",                                device             },
         {"real mode",                                    real               },
         {"protected mode without paging",                unpaged            },
         {"PAE paging",                                   pae                },
