@@ -147,7 +147,7 @@ static inline bool prepare(struct vmx_vcpu *v, enum outcome last)
     return true;
 }
 
-static COLD bool prepare_nested(struct vmx_vcpu *v, enum outcome last)
+static NOINLINE bool prepare_nested(struct vmx_vcpu *v, enum outcome last)
 {
     if (v->base.requests_or_windows && !prepare_as_requested(v, last, true))
         return false;

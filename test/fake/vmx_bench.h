@@ -208,6 +208,11 @@ __attribute__((weak)) enum outcome inner_exit(struct vmx_vcpu *v, struct trace_r
     return OUTCOME_STOP;
 }
 
+__attribute__((weak)) enum outcome nested_access_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    return nested_exit(v, record);
+}
+
 __attribute__((weak)) void shadow_flush(struct shadow *s)
 {
     (void)s;

@@ -73,6 +73,11 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     return host_load(v) ? OUTCOME_RESUME : OUTCOME_STOP;
 }
 
+void level_fetch_guest(struct vmx_vcpu *v)
+{
+    (void)v; /* no inner guest has run */
+}
+
 void level_swap(struct vmx_vcpu *v)
 {
     (void)v;
@@ -186,6 +191,7 @@ static void have_good_vmcs(bool is_64)
     n->current = REGIONS + 0x1000;
     n->launched = false;
     memset(value, 0, sizeof n->image.value);
+    n->image.settled = 0;
     for (u32 g = 0; g < VMX_GROUPS; g++)
         value[controls[g]] = n->caps.group[g].must_be_one;
     value[FIELD_VMCS_LINK_POINTER] = ~0ull;
@@ -258,6 +264,7 @@ static void check_state(void)
 /* Everything that is asked before the VMCS is looked into, and then the checker. */
 static bool must_enter(bool launch)
 {
+    static struct check_image whole;
     struct nested *n = bench.v.nested;
     u64 efer = guest_efer(&bench.v);
 
@@ -266,8 +273,10 @@ static bool must_enter(bool launch)
         n->vmxon == NESTED_NONE || n->current == NESTED_NONE ||
         vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS || launch == n->launched)
         return false;
-    n->image.cpu.long_mode = efer & EFER_LMA;
-    return vmx_check_entry(&n->image, &n->caps, NULL, NULL).outcome == CHECK_ENTERS;
+    whole = n->image;
+    whole.cpu.long_mode = efer & EFER_LMA;
+    whole.settled = 0; /* whatever the code believes to know */
+    return vmx_check_entry(&whole, &n->caps, NULL, NULL).outcome == CHECK_ENTERS;
 }
 
 /* ---- what the guest does ---- */
@@ -280,7 +289,9 @@ static void execute(u32 reason)
     entered = 0;
     bench.v.exception.info = 0;
     VMCS_SET(EXIT_REASON, reason);
-    enum outcome outcome = nested_exit(&bench.v, &bench_records[0]);
+    bench_records[0].cause = (u8)reason;
+    enum outcome outcome = reason == VMREAD || reason == VMWRITE ? nested_access_exit(&bench.v, &bench_records[0])
+                                                                 : nested_exit(&bench.v, &bench_records[0]);
     MUST(entered == enters);
     MUST((outcome == OUTCOME_STOP) == stopped);
     MUST(outcome != OUTCOME_SKIP || !bench.v.exception.info);
@@ -357,6 +368,7 @@ static void make_list(struct input *in)
         write_memory(at + i * 16, index < ARRAY_SIZE(msrs) ? msrs[index] : take(in, 5));
         write_memory(at + i * 16 + 8, take_value(in));
     }
+    bench.v.nested->image.settled = 0;
     bench.v.nested->image.value[fields[which][0]] = at;
     bench.v.nested->image.value[fields[which][1]] = count;
 }

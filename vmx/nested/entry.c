@@ -10,6 +10,7 @@
 #include "vmx/nested/host.h"
 #include "vmx/nested/inner.h"
 #include "vmx/nested/insn.h"
+#include "vmx/nested/level.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/nested/why.h"
 
@@ -73,6 +74,27 @@ static enum outcome refuse_entry(struct vmx_vcpu *v, bool launch, const struct c
     return entry_fail_late(v, how.number, result->qualification);
 }
 
+/*
+ * The groups of rules that need not be looked at again: what they look at has not been written since the last entry,
+ * and the state that an exit saves can be entered again. Not where a rule looks into memory, or at the mode of the CPU.
+ */
+static void settle(struct vmx_vcpu *v, bool long_mode)
+{
+    struct check_image *image = &v->nested->image;
+    bool threshold = vmcs12_get(v, FIELD_PROC_CONTROLS) & PROC_TPR_SHADOW && vmcs12_get(v, FIELD_TPR_THRESHOLD);
+
+    if (image->cpu.long_mode != long_mode)
+        image->settled = 0;
+    if (threshold)
+        image->settled &= (u8)~CHECK_SETTLED_CONTROLS;
+    bool pae = vmcs12_get(v, FIELD_GUEST_CR4) & CR4_PAE && !(vmcs12_get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
+    if (vmcs12_get(v, FIELD_VMCS_LINK_POINTER) != ~0ull || pae) /* the VMCS there; page-directory pointers */
+        image->settled &= (u8)~CHECK_SETTLED_GUEST;
+    image->cpu.long_mode = long_mode;
+    if (!(image->settled & CHECK_SETTLED_GUEST))
+        level_fetch_guest(v);
+}
+
 enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
@@ -80,9 +102,12 @@ enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
 
     if (!check_basics(v, launch, &outcome))
         return outcome;
-    n->image.cpu.long_mode = guest_efer(v) & EFER_LMA;
-    struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
-    if (result.outcome != CHECK_ENTERS)
-        return refuse_entry(v, launch, &result);
+    settle(v, guest_efer(v) & EFER_LMA);
+    if (n->image.settled != CHECK_SETTLED_ALL || vmcs12_get(v, FIELD_ENTRY_MSR_LOAD_COUNT)) {
+        struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
+        if (result.outcome != CHECK_ENTERS)
+            return refuse_entry(v, launch, &result);
+    }
+    n->image.settled = CHECK_SETTLED_ALL;
     return inner_enter(v, launch);
 }

@@ -81,28 +81,26 @@ static void load_control_registers(struct vmx_vcpu *v, u32 controls)
         vmcs_write(GUEST_PAT, get(v, FIELD_HOST_PAT));
 }
 
+#define DATA_SEGMENT(name) GUEST_##name##_SELECTOR, GUEST_##name##_LIMIT, GUEST_##name##_ACCESS
+
+static ALWAYS_INLINE void load_data_segment(struct vmcs_16_rw selector, struct vmcs_32_rw limit,
+                                            struct vmcs_32_rw access, u64 value)
+{
+    vmcs_write_16(selector, (u16)value);
+    vmcs_write_32(limit, UINT32_MAX);
+    vmcs_write_32(access, (u16)value ? DATA_ACCESS : DATA_ACCESS | UNUSABLE);
+}
+
 static void load_segments(const struct vmx_vcpu *v, bool long_mode)
 {
-    const struct {
-        u8 row;
-        struct vmcs_16_rw selector;
-        struct vmcs_32_rw limit;
-        struct vmcs_32_rw access;
-        struct vmcs_nat_rw base;
-    } data[] = {
-        {FIELD_HOST_ES_SELECTOR, GUEST_ES_SELECTOR, GUEST_ES_LIMIT, GUEST_ES_ACCESS, GUEST_ES_BASE},
-        {FIELD_HOST_SS_SELECTOR, GUEST_SS_SELECTOR, GUEST_SS_LIMIT, GUEST_SS_ACCESS, GUEST_SS_BASE},
-        {FIELD_HOST_DS_SELECTOR, GUEST_DS_SELECTOR, GUEST_DS_LIMIT, GUEST_DS_ACCESS, GUEST_DS_BASE},
-        {FIELD_HOST_FS_SELECTOR, GUEST_FS_SELECTOR, GUEST_FS_LIMIT, GUEST_FS_ACCESS, GUEST_FS_BASE},
-        {FIELD_HOST_GS_SELECTOR, GUEST_GS_SELECTOR, GUEST_GS_LIMIT, GUEST_GS_ACCESS, GUEST_GS_BASE},
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(data); i++) {
-        u16 selector = (u16)vmcs12_get(v, data[i].row);
-        vmcs_write_16(data[i].selector, selector);
-        vmcs_write_32(data[i].limit, UINT32_MAX);
-        vmcs_write_32(data[i].access, selector ? DATA_ACCESS : DATA_ACCESS | UNUSABLE);
-        vmcs_write_nat(data[i].base, 0);
-    }
+    load_data_segment(DATA_SEGMENT(ES), get(v, FIELD_HOST_ES_SELECTOR));
+    load_data_segment(DATA_SEGMENT(SS), get(v, FIELD_HOST_SS_SELECTOR));
+    load_data_segment(DATA_SEGMENT(DS), get(v, FIELD_HOST_DS_SELECTOR));
+    load_data_segment(DATA_SEGMENT(FS), get(v, FIELD_HOST_FS_SELECTOR));
+    load_data_segment(DATA_SEGMENT(GS), get(v, FIELD_HOST_GS_SELECTOR));
+    vmcs_write(GUEST_ES_BASE, 0);
+    vmcs_write(GUEST_SS_BASE, 0);
+    vmcs_write(GUEST_DS_BASE, 0);
     vmcs_write(GUEST_FS_BASE, get(v, FIELD_HOST_FS_BASE));
     vmcs_write(GUEST_GS_BASE, get(v, FIELD_HOST_GS_BASE));
     vmcs_write(GUEST_CS_SELECTOR, (u16)get(v, FIELD_HOST_CS_SELECTOR));

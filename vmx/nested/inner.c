@@ -536,6 +536,15 @@ static u32 window_in_halt(const struct vmx_vcpu *v)
     return proc & PROC_INTERRUPT_WINDOW && vmcs_read(GUEST_RFLAGS) & RFLAGS_IF ? REASON_INTERRUPT_WINDOW : 0;
 }
 
+/* Most often there is no event, and nobody waits for one. */
+static bool is_quiet(const struct vmx_vcpu *v)
+{
+    u32 events = v->reinject.info | v->exception.info | v->base.windows;
+    u32 windows = (u32)get(v, FIELD_PROC_CONTROLS) & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+
+    return !(events | windows | v->base.nmi_waiting | v->base.init_waiting) && !vm_interrupt_pending(&v->base);
+}
+
 /*
  * With external-interrupt exiting an interrupt exits whatever RFLAGS.IF says; with NMI exiting, an NMI. Both come after
  * the event that goes in with this entry: then the CPU leaves before the first instruction. SDM 3C 25.2 "Other Causes
@@ -546,6 +555,8 @@ bool inner_prepare_events(struct vmx_vcpu *v)
     struct nested *n = v->nested;
     bool delivers = v->reinject.info & EVENT_VALID;
 
+    if (LIKELY(is_quiet(v)))
+        return true;
     if (!delivers && v->exception.info & EVENT_VALID) {
         if (wants_exception(v))
             return leave_for_exception(v) == OUTCOME_RESUME;

@@ -11,7 +11,7 @@
 struct trace_record;
 
 /* The inner VMCS has passed all checks but those of the MSR-load area: its guest runs from the next entry on. */
-COLD enum outcome inner_enter(struct vmx_vcpu *v, bool launch);
+enum outcome inner_enter(struct vmx_vcpu *v, bool launch);
 
 /* An exit of the vCPU while the inner guest runs. */
 enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason);

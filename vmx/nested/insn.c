@@ -178,6 +178,7 @@ static u64 encoding_operand(const struct vmx_vcpu *v)
     return vmx_vcpu_gpr(v, operand_second_register()) & bits_mask_of_bytes(operand_bytes(v));
 }
 
+/* VMREAD and VMWRITE with an operand in memory; those with a register do not come here: access_field(). */
 static enum outcome vmread(struct vmx_vcpu *v)
 {
     u64 encoding = encoding_operand(v);
@@ -188,10 +189,6 @@ static enum outcome vmread(struct vmx_vcpu *v)
     if (row == VMCS12_NO_ROW)
         return insn_fail(v, INSN_NO_COMPONENT);
     u64 value = vmcs12_read(v, row, encoding) & bits_mask_of_bytes(operand_bytes(v));
-    if (operand_is_register()) {
-        vmx_vcpu_set_gpr(v, operand_register(), value);
-        return insn_succeed();
-    }
     enum guest_access access = operand_write(v, operand_bytes(v), value);
     return access == GUEST_ACCESS_OK ? insn_succeed() : give_up(v, access);
 }
@@ -203,13 +200,9 @@ static enum outcome vmwrite(struct vmx_vcpu *v)
 
     if (v->nested->current == NESTED_NONE)
         return insn_fail_invalid();
-    if (operand_is_register()) {
-        value = vmx_vcpu_gpr(v, operand_register()) & bits_mask_of_bytes(operand_bytes(v));
-    } else {
-        enum guest_access access = operand_read(v, 0, operand_bytes(v), &value);
-        if (access != GUEST_ACCESS_OK)
-            return give_up(v, access);
-    }
+    enum guest_access access = operand_read(v, 0, operand_bytes(v), &value);
+    if (access != GUEST_ACCESS_OK)
+        return give_up(v, access);
     u32 row = vmcs12_row(v, encoding);
     if (row == VMCS12_NO_ROW)
         return insn_fail(v, INSN_NO_COMPONENT);
@@ -295,7 +288,7 @@ static enum outcome vmresume(struct vmx_vcpu *v)
 /* ---- the exit ---- */
 
 /* By exit reason. SDM 3D Appendix C "VMX Basic Exit Reasons" */
-enum { FIRST = 19, VMXON = 27, INVEPT = 50, INVVPID = 53 };
+enum { FIRST = 19, VMREAD = 23, VMWRITE = 25, VMXON = 27, INVEPT = 50, INVVPID = 53 };
 static enum outcome (*const instructions[])(struct vmx_vcpu *v) = {vmclear, vmlaunch, vmptrld, vmptrst,
                                                                    vmread,  vmresume, vmwrite, vmxoff};
 
@@ -320,11 +313,43 @@ static enum outcome execute(struct vmx_vcpu *v, u32 reason)
     }
 }
 
+/*
+ * VMREAD and VMWRITE with a register, in VMX operation with a current VMCS: the way that a guest hypervisor goes most.
+ * Before these exit the CPU has seen that its mode is one that has them (SDM 3C 30.3), and in VMX operation paging is
+ * on: so with IA32_EFER.LME it is 64-bit mode.
+ */
+static ALWAYS_INLINE enum outcome access_field(struct vmx_vcpu *v, u32 reason, u32 info)
+{
+    u64 mask = v->efer & EFER_LME ? ~0ull : UINT32_MAX;
+    u64 encoding = vmx_vcpu_gpr(v, OPERAND_SECOND(info)) & mask;
+    u32 row = vmcs12_row(v, encoding);
+
+    if (UNLIKELY(row == VMCS12_NO_ROW))
+        return insn_fail(v, INSN_NO_COMPONENT);
+    if (reason == VMREAD) {
+        vmx_vcpu_set_gpr(v, OPERAND_REGISTER(info), vmcs12_read(v, row, encoding) & mask);
+        return insn_succeed();
+    }
+    if (UNLIKELY((encoding >> 10 & 3) == VMCS_ACCESS_CODE_ro)) /* IA32_VMX_MISC[29] is 0 */
+        return insn_fail(v, INSN_READ_ONLY);
+    vmcs12_write(v, row, encoding, vmx_vcpu_gpr(v, OPERAND_REGISTER(info)) & mask);
+    return insn_succeed();
+}
+
+enum outcome nested_access_exit(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u32 info = vmcs_read(EXIT_INSTRUCTION_INFO);
+
+    if (LIKELY(v->nested) && LIKELY(v->nested->current != NESTED_NONE) && LIKELY(info & OPERAND_IS_REGISTER) &&
+        LIKELY(is_privileged()))
+        return access_field(v, record->cause, info);
+    return nested_exit(v, record);
+}
+
 enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
-    u32 reason = (u16)vmcs_read(EXIT_REASON);
+    u32 reason = record->cause;
 
-    (void)record;
     if (!v->nested || !is_recognized(v))
         return vmx_inject_ud(v);
     if (!nested_is_on(v))

@@ -110,9 +110,7 @@ static void write_proc_controls(struct vmx_vcpu *v)
     u32 inner = (u32)get(v, FIELD_PROC_CONTROLS);
     u32 proc2 = inner_proc2(v);
 
-    if (inner & PROC_TPR_SHADOW)
-        write_tpr(v);
-    else
+    if (!(inner & PROC_TPR_SHADOW))
         proc |= PROC_CR8;
     if (v->debug_used)
         proc &= ~PROC_MOV_DR_EXITING;
@@ -141,21 +139,29 @@ static void write_exceptions(struct vmx_vcpu *v)
 
 void level_write_controls(struct vmx_vcpu *v)
 {
-    u64 offset = get(v, FIELD_PROC_CONTROLS) & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0;
+    struct nested *n = v->nested;
+    u32 proc = (u32)get(v, FIELD_PROC_CONTROLS);
 
-    write_proc_controls(v);
-    write_exceptions(v);
-    vmcs_write(EPT_POINTER, inner_proc2(v) & PROC2_EPT ? shadow_pointer(&v->nested->shadow, get(v, FIELD_EPT_POINTER))
+    if (n->controls_written || n->inner_debug_used != v->debug_used) {
+        n->controls_written = false;
+        n->inner_debug_used = v->debug_used;
+        write_proc_controls(v);
+        write_exceptions(v);
+        if (vmx_features.has_vpid)
+            vmcs_write(VPID, v->vpid);
+    }
+    if (proc & PROC_TPR_SHADOW)
+        write_tpr(v);
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset + (proc & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0));
+    vmcs_write(EPT_POINTER, inner_proc2(v) & PROC2_EPT ? shadow_pointer(&n->shadow, get(v, FIELD_EPT_POINTER))
                                                        : ept_pointer(v->base.vm->ept_root));
-    vmcs_write(TSC_OFFSET, v->base.tsc_offset + offset);
-    if (vmx_features.has_vpid)
-        vmcs_write(VPID, v->vpid);
 }
 
 /* ---- guest state ---- */
 
-/* What is the same in both VMCSs. SDM 3C 24.4 "Guest-State Area" */
-#define SAME(F)                                                                                                        \
+/* What is the same in both VMCSs, by how it is copied: saved if somebody asks for it, written if it has changed. SDM 3C
+ * 24.4 "Guest-State Area" */
+#define FETCHED(F)                                                                                                     \
     F(GUEST_ES_SELECTOR)                                                                                               \
     F(GUEST_CS_SELECTOR)                                                                                               \
     F(GUEST_SS_SELECTOR)                                                                                               \
@@ -175,8 +181,6 @@ void level_write_controls(struct vmx_vcpu *v)
     F(GUEST_GDTR_LIMIT)                                                                                                \
     F(GUEST_IDTR_LIMIT)                                                                                                \
     F(GUEST_ES_ACCESS)                                                                                                 \
-    F(GUEST_CS_ACCESS)                                                                                                 \
-    F(GUEST_SS_ACCESS)                                                                                                 \
     F(GUEST_DS_ACCESS)                                                                                                 \
     F(GUEST_FS_ACCESS)                                                                                                 \
     F(GUEST_GS_ACCESS)                                                                                                 \
@@ -192,14 +196,20 @@ void level_write_controls(struct vmx_vcpu *v)
     F(GUEST_TR_BASE)                                                                                                   \
     F(GUEST_GDTR_BASE)                                                                                                 \
     F(GUEST_IDTR_BASE)                                                                                                 \
-    F(GUEST_CR3)                                                                                                       \
+    F(GUEST_SYSENTER_CS)                                                                                               \
+    F(GUEST_SYSENTER_ESP)                                                                                              \
+    F(GUEST_SYSENTER_EIP)
+/* Saved at each exit, written if it has changed. */
+#define SAVED(F)                                                                                                       \
+    F(GUEST_CS_ACCESS)                                                                                                 \
+    F(GUEST_SS_ACCESS)                                                                                                 \
+    F(GUEST_CR3)
+/* Saved at each exit and written at each entry. */
+#define ALWAYS(F)                                                                                                      \
     F(GUEST_RSP)                                                                                                       \
     F(GUEST_RIP)                                                                                                       \
     F(GUEST_RFLAGS)                                                                                                    \
     F(GUEST_PENDING_DEBUG)                                                                                             \
-    F(GUEST_SYSENTER_CS)                                                                                               \
-    F(GUEST_SYSENTER_ESP)                                                                                              \
-    F(GUEST_SYSENTER_EIP)                                                                                              \
     F(GUEST_INTERRUPTIBILITY)
 
 struct same {
@@ -207,7 +217,8 @@ struct same {
     u8 row;
 };
 #define DEFINE_SAME(name) {ENCODING_##name, FIELD_##name},
-static const struct same same[] = {SAME(DEFINE_SAME)};
+static const struct same fetched[] = {FETCHED(DEFINE_SAME)}, saved[] = {SAVED(DEFINE_SAME)},
+                         always[] = {ALWAYS(DEFINE_SAME)};
 static const struct same pdptes[] = {
     {ENCODING_GUEST_PDPTE0, FIELD_GUEST_PDPTE0},
     {ENCODING_GUEST_PDPTE1, FIELD_GUEST_PDPTE1},
@@ -291,16 +302,29 @@ static void write_activity(struct vmx_vcpu *v)
     v->base.halted = halted && !by_cpu;
 }
 
+static ALWAYS_INLINE void write_rows(const struct vmx_vcpu *v, const struct same *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        vmcs_write_raw(rows[i].encoding, get(v, rows[i].row));
+}
+
 void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
 {
-    for (u32 i = 0; i < ARRAY_SIZE(same); i++)
-        vmcs_write_raw(same[i].encoding, get(v, same[i].row));
-    write_control_registers(v, outer->cr0_kept);
+    if (v->nested->guest_written) {
+        v->nested->guest_written = false;
+        write_rows(v, fetched, ARRAY_SIZE(fetched));
+        write_rows(v, saved, ARRAY_SIZE(saved));
+        write_rows(v, pdptes, ARRAY_SIZE(pdptes));
+        write_control_registers(v, outer->cr0_kept);
+    } else if ((get(v, FIELD_GUEST_CR0) ^ outer->cr0_kept) & LEVEL_CR0_KEPT) {
+        write_control_registers(v, outer->cr0_kept);
+    }
+    write_rows(v, always, ARRAY_SIZE(always));
     write_msrs(v, outer);
     write_activity(v);
     v->nmi_in_service = get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
-    for (u32 i = 0; i < ARRAY_SIZE(pdptes); i++)
-        vmcs_write_raw(pdptes[i].encoding, outer->has_pdptes ? outer->pdpte[i] : get(v, pdptes[i].row));
+    for (u32 i = 0; outer->has_pdptes && i < ARRAY_SIZE(pdptes); i++)
+        vmcs_write_raw(pdptes[i].encoding, outer->pdpte[i]);
 }
 
 static void set(struct vmx_vcpu *v, enum check_field row, u64 value)
@@ -324,12 +348,27 @@ static void save_msrs(struct vmx_vcpu *v)
     set(v, FIELD_ENTRY_CONTROLS, efer & EFER_LMA ? entry | ENTRY_IA32E_GUEST : entry & ~(u64)ENTRY_IA32E_GUEST);
 }
 
+static ALWAYS_INLINE void save_rows(struct vmx_vcpu *v, const struct same *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        set(v, rows[i].row, vmcs_read_raw(rows[i].encoding));
+}
+
+static void save_rest(struct vmx_vcpu *v)
+{
+    save_rows(v, fetched, ARRAY_SIZE(fetched));
+    if (inner_proc2(v) & PROC2_EPT)
+        save_rows(v, pdptes, ARRAY_SIZE(pdptes));
+}
+
 void level_save_guest(struct vmx_vcpu *v)
 {
+    bool is_dumped = v->base.vm->spec.dump == VM_DUMP_VMCS;
+
     if (get(v, FIELD_PROC_CONTROLS) & PROC_TPR_SHADOW)
         nested_memory_write(v, get(v, FIELD_VIRTUAL_APIC_ADDRESS) + VTPR, virtual_tpr(v), 1);
-    for (u32 i = 0; i < ARRAY_SIZE(same); i++)
-        set(v, same[i].row, vmcs_read_raw(same[i].encoding));
+    save_rows(v, always, ARRAY_SIZE(always));
+    save_rows(v, saved, ARRAY_SIZE(saved));
     set(v, FIELD_GUEST_CR0, level_cr0(v));
     set(v, FIELD_GUEST_CR4, level_cr4(v));
     save_msrs(v);
@@ -339,6 +378,17 @@ void level_save_guest(struct vmx_vcpu *v)
         u64 blocking = get(v, FIELD_GUEST_INTERRUPTIBILITY) & ~(u64)INTERRUPTIBILITY_NMI;
         set(v, FIELD_GUEST_INTERRUPTIBILITY, blocking | (v->nmi_in_service ? INTERRUPTIBILITY_NMI : 0));
     }
-    for (u32 i = 0; inner_proc2(v) & PROC2_EPT && i < ARRAY_SIZE(pdptes); i++)
-        set(v, pdptes[i].row, vmcs_read_raw(pdptes[i].encoding));
+    v->nested->guest_is_stale = !is_dumped;
+    if (is_dumped) /* a report cannot fetch it */
+        save_rest(v);
+}
+
+void level_fetch_guest(struct vmx_vcpu *v)
+{
+    if (!v->nested->guest_is_stale)
+        return;
+    v->nested->guest_is_stale = false;
+    level_swap(v);
+    save_rest(v);
+    level_swap(v);
 }

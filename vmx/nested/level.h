@@ -14,12 +14,15 @@
  * The other VMCS becomes the current one, and with it go the fields of struct vmx_vcpu that belong to a VMCS.
  * Precondition: the vCPU is loaded on this CPU.
  */
-COLD void level_swap(struct vmx_vcpu *v);
+void level_swap(struct vmx_vcpu *v);
 /* The first swap to the VMCS for inner guests writes there what never changes. */
 COLD void level_make(struct vmx_vcpu *v);
 
-/* The current VMCS, which is that for inner guests, gets the controls and the guest state of the inner VMCS. */
-COLD void level_write_controls(struct vmx_vcpu *v);
+/*
+ * The current VMCS, which is that for inner guests, gets the guest state and the controls of the inner VMCS; of both
+ * what it does not have yet. The guest state comes first.
+ */
+void level_write_controls(struct vmx_vcpu *v);
 /* Of CR0, what neither VM entry nor VM exit changes: SDM 3C 26.3.2.1, 27.5.1; beside reserved bits. */
 #define LEVEL_CR0_KEPT (CR0_ET | CR0_NW | CR0_CD)
 struct level_outer {
@@ -28,12 +31,16 @@ struct level_outer {
     u64 pdpte[4]; /* of the inner guest, if it has PAE paging without EPT */
     bool has_pdptes;
 };
-COLD void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer);
-/* And the inner VMCS gets back what a VM exit saves: SDM 3C 27.3 "Saving Guest State". */
-COLD void level_save_guest(struct vmx_vcpu *v);
+void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer);
+/*
+ * And the inner VMCS gets back what a VM exit saves (SDM 3C 27.3 "Saving Guest State"): what hypervisors look at now,
+ * the rest if level_fetch_guest() is called before the next entry. That is for the guest's level.
+ */
+void level_save_guest(struct vmx_vcpu *v);
+COLD void level_fetch_guest(struct vmx_vcpu *v);
 
 /* CR0 and CR4 as the inner VMCS would show them after a VM exit. */
-COLD u64 level_cr0(const struct vmx_vcpu *v);
-COLD u64 level_cr4(const struct vmx_vcpu *v);
+u64 level_cr0(const struct vmx_vcpu *v);
+u64 level_cr4(const struct vmx_vcpu *v);
 
 #endif

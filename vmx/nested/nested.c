@@ -115,6 +115,7 @@ void nested_reset(struct vmx_vcpu *v)
         return;
     if (v->nested->inside)
         level_swap(v);
+    v->nested->guest_is_stale = false;
     v->nested->vmxon = v->nested->current = NESTED_NONE;
     v->nested->refusal.broken = 0;
 }

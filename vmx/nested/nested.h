@@ -63,6 +63,13 @@ struct nested {
      * and to the region. VMREAD, VMWRITE and the checks of a VM entry all use them where they are.
      */
     struct check_image image;
+    /*
+     * Most of the state of an inner guest that has left stays in the CPU's VMCS until somebody asks for it, and what
+     * the guest hypervisor has not written since is neither checked nor copied again: image.settled, and these.
+     */
+    bool guest_is_stale; /* that state is newer than `image` */
+    bool guest_written;  /* the guest hypervisor has changed some of it since */
+    bool controls_written;
     struct nested_refusal refusal; /* the last one */
 
     bool inside;               /* the inner guest runs, not the guest */
@@ -74,6 +81,7 @@ struct nested {
     bool exits_at_once;        /* the next entry is to deliver its event and no more */
     bool nmis_blocked;         /* in the guest hypervisor, when it entered the inner guest */
     bool debug_used;           /* as the guest's VMCS has it */
+    bool inner_debug_used;     /* and as the one for inner guests does */
     u16 inner_vpid;            /* whose translations the CPU holds, as the guest hypervisor counts them; 0: nobody's */
     u64 timer_tsc;             /* when the inner guest's preemption timer runs out; UINT64_MAX: it has none */
     struct nested_level other; /* of the level that does not run */
@@ -103,7 +111,9 @@ static inline bool nested_is_on(const struct vmx_vcpu *v)
 }
 
 /* The exits of the VMX instructions: #UD unless nested=on. */
-COLD enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record);
+enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record);
+/* Those of VMREAD and VMWRITE, of which there are many. */
+enum outcome nested_access_exit(struct vmx_vcpu *v, struct trace_record *record);
 
 /* The inner guest's CPU shuts down: an exit of the guest hypervisor's. */
 COLD enum outcome nested_shut_down(struct vmx_vcpu *v);
@@ -112,8 +122,8 @@ COLD enum outcome nested_shut_down(struct vmx_vcpu *v);
 COLD enum outcome nested_refuse_vmcall(struct vmx_vcpu *v);
 
 /* The guest's memory as VMX sees it: where none is, ones are read and nothing is written; nor to ROM. */
-COLD void nested_memory_read(const struct vmx_vcpu *v, u64 physical, void *to, u64 bytes);
-COLD void nested_memory_write(const struct vmx_vcpu *v, u64 physical, const void *from, u64 bytes);
+void nested_memory_read(const struct vmx_vcpu *v, u64 physical, void *to, u64 bytes);
+void nested_memory_write(const struct vmx_vcpu *v, u64 physical, const void *from, u64 bytes);
 
 /* IA32_FEATURE_CONTROL and the capability MSRs; false: the guest has no such MSR. */
 COLD bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value) MUST_CHECK;

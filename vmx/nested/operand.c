@@ -6,29 +6,16 @@
 #include "kernel/lib/bits.h"
 
 #define INFO_SCALE(info)        bits_field(info, 1, 0)
-#define INFO_REGISTER(info)     ((info) >> 3 & 15)
 #define INFO_ADDRESS_SIZE(info) ((info) >> 7 & 7) /* 0: 16 bits, 1: 32, 2: 64 */
-#define INFO_IS_REGISTER        BIT(10)
 #define INFO_SEGMENT(info)      ((info) >> 15 & 7)
 #define INFO_INDEX(info)        ((info) >> 18 & 15)
 #define INFO_NO_INDEX           BIT(22)
 #define INFO_BASE(info)         ((info) >> 23 & 15)
 #define INFO_NO_BASE            BIT(27)
-#define INFO_SECOND(info)       ((info) >> 28 & 15)
-
-bool operand_is_register(void)
-{
-    return vmcs_read(EXIT_INSTRUCTION_INFO) & INFO_IS_REGISTER;
-}
-
-u32 operand_register(void)
-{
-    return INFO_REGISTER(vmcs_read(EXIT_INSTRUCTION_INFO));
-}
 
 u32 operand_second_register(void)
 {
-    return INFO_SECOND(vmcs_read(EXIT_INSTRUCTION_INFO));
+    return OPERAND_SECOND(vmcs_read(EXIT_INSTRUCTION_INFO));
 }
 
 /* The qualification is the displacement, with RIP added where the address is relative to it. */

@@ -8,10 +8,12 @@
 
 #include "vmx/insn/guest.h"
 
-/* VMREAD and VMWRITE: the operand that may be in memory is a register instead. */
-bool operand_is_register(void);
-/* Its number; that of the register operand of VMREAD, VMWRITE, INVEPT and INVVPID. */
-u32 operand_register(void);
+/* Of the VM-exit instruction information: whether the operand is a register, which, and the other operand's. */
+#define OPERAND_IS_REGISTER    BIT(10)
+#define OPERAND_REGISTER(info) ((info) >> 3 & 15)
+#define OPERAND_SECOND(info)   ((info) >> 28 & 15)
+
+/* The register operand of VMREAD, VMWRITE, INVEPT and INVVPID. */
 u32 operand_second_register(void);
 /* The operand in memory, or the part of it from `offset` on, as the guest accesses it: not GUEST_ACCESS_OK after a
  * fault. At most 8 bytes. */

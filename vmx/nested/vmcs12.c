@@ -6,6 +6,8 @@
  */
 #include "vmx/nested/vmcs12.h"
 #include "kernel/lib/string.h"
+#include "vmx/event.h"
+#include "vmx/nested/level.h"
 
 #define ACCESS_HIGH 1u /* bit 0 of an encoding: the upper half of a 64-bit field */
 
@@ -54,6 +56,9 @@ void vmcs12_load(struct vmx_vcpu *v, u64 region)
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         n->image.value[row] = n->exists[row] ? copy.value[row] & width_mask(row) : 0;
     n->launched = copy.launched == 1;
+    n->image.settled = 0;
+    n->guest_is_stale = false;
+    n->guest_written = n->controls_written = true;
     n->current = n->image.cpu.vmcs_pointer = region;
 }
 
@@ -63,6 +68,7 @@ void vmcs12_unload(struct vmx_vcpu *v)
 
     if (n->current == NESTED_NONE)
         return;
+    level_fetch_guest(v);
     u32 launched = n->launched;
     nested_memory_write(v, n->current + offsetof(struct region, launched), &launched, sizeof launched);
     nested_memory_write(v, n->current + offsetof(struct region, value), n->image.value, sizeof n->image.value);
@@ -81,21 +87,127 @@ void vmcs12_abort(const struct vmx_vcpu *v, u32 indicator)
     nested_memory_write(v, v->nested->current + offsetof(struct region, abort), &indicator, sizeof indicator);
 }
 
-/* Bits 31:15 and bit 12 are reserved; the upper half is there of 64-bit fields only. */
+/* Bits 31:15 and bit 12 are reserved, and no index has more than 5 bits; the upper half is there of 64-bit fields only.
+ */
 u32 vmcs12_row(const struct vmx_vcpu *v, u64 encoding)
 {
-    u32 width = (u32)(encoding >> 13 & 3);
-
-    if (encoding & ~0x6fffull || (encoding & ACCESS_HIGH && width != VMCS_WIDTH_CODE_64) || encoding >> 6 & 15)
+    if (UNLIKELY(encoding & ~0x6c3full) || (encoding & ACCESS_HIGH && (encoding >> 13) != VMCS_WIDTH_CODE_64))
         return VMCS12_NO_ROW;
     u32 row = rows[KEY(encoding)];
-    return row && v->nested->exists[row - 1] ? row - 1 : VMCS12_NO_ROW;
+    return LIKELY(row) && v->nested->exists[row - 1] ? row - 1 : VMCS12_NO_ROW;
 }
 
-u64 vmcs12_read(const struct vmx_vcpu *v, u32 row, u64 encoding)
+static const bool saved_at_once[CHECK_FIELDS] = {
+    [FIELD_GUEST_RIP] = true,           [FIELD_GUEST_RSP] = true,
+    [FIELD_GUEST_RFLAGS] = true,        [FIELD_GUEST_CS_ACCESS] = true,
+    [FIELD_GUEST_SS_ACCESS] = true,     [FIELD_GUEST_INTERRUPTIBILITY] = true,
+    [FIELD_GUEST_PENDING_DEBUG] = true, [FIELD_GUEST_ACTIVITY_STATE] = true,
+    [FIELD_GUEST_CR0] = true,           [FIELD_GUEST_CR3] = true,
+    [FIELD_GUEST_CR4] = true,           [FIELD_GUEST_EFER] = true,
+    [FIELD_GUEST_PAT] = true,           [FIELD_GUEST_DR7] = true,
+    [FIELD_GUEST_DEBUGCTL] = true,      [FIELD_PREEMPTION_TIMER_VALUE] = true,
+};
+
+bool vmcs12_is_saved_at_once(u32 row)
 {
+    return saved_at_once[row];
+}
+
+enum { AREA_CONTROL, AREA_EXIT, AREA_GUEST, AREA_HOST };
+#define AREA(encoding) ((encoding) >> 10 & 3)
+
+u64 vmcs12_read(struct vmx_vcpu *v, u32 row, u64 encoding)
+{
+    if (UNLIKELY(v->nested->guest_is_stale) && AREA(encoding) == AREA_GUEST && !saved_at_once[row])
+        level_fetch_guest(v);
     u64 value = vmcs12_get(v, row);
     return encoding & ACCESS_HIGH ? value >> 32 : value;
+}
+
+/* An address that no rule forbids, whatever the mode. SDM 3C 26.3.1.4 "Checks on Guest RIP and RFLAGS" */
+static bool is_plain_rip(const struct vmx_vcpu *v, u64 rip)
+{
+    bool code64 =
+        vmcs12_get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST && vmcs12_get(v, FIELD_GUEST_CS_ACCESS) & SEGMENT_LONG;
+
+    return rip >> 32 == 0 || (code64 && (u64)((s64)rip >> 47) + 1 <= 1);
+}
+
+static void note_guest_write(struct vmx_vcpu *v, u32 row, u64 value)
+{
+    struct nested *n = v->nested;
+
+    switch (row) {
+    case FIELD_GUEST_RSP:
+    case FIELD_PREEMPTION_TIMER_VALUE:
+        return;
+    case FIELD_GUEST_RIP:
+        if (!is_plain_rip(v, value))
+            n->image.settled &= (u8)~CHECK_SETTLED_GUEST;
+        return;
+    case FIELD_GUEST_INTERRUPTIBILITY:
+        if (value)
+            n->image.settled &= (u8)~CHECK_SETTLED_GUEST;
+        return;
+    case FIELD_GUEST_RFLAGS:
+    case FIELD_GUEST_PENDING_DEBUG:
+    case FIELD_GUEST_ACTIVITY_STATE:
+    case FIELD_GUEST_EFER:
+    case FIELD_GUEST_PAT:
+    case FIELD_GUEST_DR7:
+    case FIELD_GUEST_DEBUGCTL:
+        n->image.settled &= (u8)~CHECK_SETTLED_GUEST;
+        return;
+    default:
+        level_fetch_guest(v);
+        n->image.settled &= (u8)~CHECK_SETTLED_GUEST;
+        n->guest_written = true;
+    }
+}
+
+static bool opens_windows_only(const struct vmx_vcpu *v, u64 value)
+{
+    return !((vmcs12_get(v, FIELD_PROC_CONTROLS) ^ value) & ~(u64)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW));
+}
+
+/* What an exit saves depends on controls, so it is fetched before they change. */
+static void note_control_write(struct vmx_vcpu *v, u32 row, u64 value)
+{
+    struct nested *n = v->nested;
+
+    switch (row) {
+    case FIELD_TSC_OFFSET:
+        return;
+    case FIELD_ENTRY_INTERRUPTION_INFO:
+        if (value & EVENT_VALID)
+            n->image.settled &= (u8) ~(CHECK_SETTLED_CONTROLS | CHECK_SETTLED_GUEST);
+        return;
+    case FIELD_ENTRY_EXCEPTION_ERROR_CODE:
+    case FIELD_ENTRY_INSTRUCTION_LENGTH:
+        n->image.settled &= (u8) ~(CHECK_SETTLED_CONTROLS | CHECK_SETTLED_GUEST);
+        return;
+    case FIELD_TPR_THRESHOLD:
+    case FIELD_VPID:
+    case FIELD_EPT_POINTER:
+        n->image.settled &= (u8)~CHECK_SETTLED_CONTROLS;
+        return;
+    default:
+        break;
+    }
+    n->controls_written = true;
+    if (row == FIELD_PROC_CONTROLS && opens_windows_only(v, value)) {
+        n->image.settled &= (u8)~CHECK_SETTLED_CONTROLS;
+        return;
+    }
+    level_fetch_guest(v);
+    n->image.settled = 0;
+    n->guest_written = true;
+}
+
+static u64 mask_of(u64 encoding)
+{
+    u64 width = encoding >> 13;
+    return width == VMCS_WIDTH_CODE_16 ? UINT16_MAX : width == VMCS_WIDTH_CODE_32 ? UINT32_MAX : ~0ull;
 }
 
 /* A natural-width field has 64 bits on a CPU with Intel 64; VMWRITE outside 64-bit mode clears the upper ones. */
@@ -103,5 +215,12 @@ void vmcs12_write(struct vmx_vcpu *v, u32 row, u64 encoding, u64 value)
 {
     if (encoding & ACCESS_HIGH)
         value = (value << 32) | (u32)vmcs12_get(v, row);
-    vmcs12_set(v, row, value & width_mask(row));
+    value &= mask_of(encoding);
+    if (AREA(encoding) == AREA_GUEST)
+        note_guest_write(v, row, value);
+    else if (AREA(encoding) == AREA_CONTROL)
+        note_control_write(v, row, value);
+    else if (row != FIELD_HOST_RSP) /* which no rule looks at */
+        v->nested->image.settled &= (u8)~CHECK_SETTLED_HOST;
+    vmcs12_set(v, row, value);
 }

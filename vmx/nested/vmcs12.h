@@ -26,8 +26,11 @@ void vmcs12_abort(const struct vmx_vcpu *v, u32 indicator);
 #define VMCS12_NO_ROW CHECK_FIELDS
 /* The row of the field with this encoding, for either access type; VMCS12_NO_ROW: the guest's CPU has no such field. */
 u32 vmcs12_row(const struct vmx_vcpu *v, u64 encoding);
-u64 vmcs12_read(const struct vmx_vcpu *v, u32 row, u64 encoding);
+u64 vmcs12_read(struct vmx_vcpu *v, u32 row, u64 encoding);
 void vmcs12_write(struct vmx_vcpu *v, u32 row, u64 encoding, u64 value);
+
+/* Guest state that an exit saves at once, and what the entry writes in any case is among it. */
+bool vmcs12_is_saved_at_once(u32 row);
 
 /* A field of the current VMCS by its row. */
 static inline u64 vmcs12_get(const struct vmx_vcpu *v, u32 row)

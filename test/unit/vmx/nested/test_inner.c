@@ -66,6 +66,11 @@ void level_save_guest(struct vmx_vcpu *v)
     assert_true(v->nested->inside);
 }
 
+void level_fetch_guest(struct vmx_vcpu *v)
+{
+    assert_false(v->nested->inside);
+}
+
 u64 level_cr0(const struct vmx_vcpu *v)
 {
     (void)v;
