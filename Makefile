@@ -59,7 +59,7 @@ help:
 	@echo "make site      for a browser, without a server: a page that explains VMCS dumps, a viewer of traces," \
 		"the docs with a search"
 	@echo "make battery   some 150000 VM entries: does the checker say what Bochs does, and do they end alike" \
-		"in a VM? (an hour)"
+		"in a VM? (a quarter of an hour)"
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
 		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      10,000 runs of a VM and 10,000 restores, then the containment demo for" \
