@@ -26,7 +26,6 @@ def check_guest_ran(lines, text):
     assert "kvm ok" in lines and "kvm: status=0" in lines, text
 
 
-@pytest.mark.engines
 def test_bare_cpu():
     """What the check is worth: it passes on the CPU itself."""
     run = machine.boot_bare_linux(KERNEL, INITRD, BARE_WORDS, cpus=2, memory=512, limit=BOOT_SECONDS)
@@ -36,20 +35,14 @@ def test_bare_cpu():
 
 
 @pytest.mark.engines
-def test_in_a_vm(boot):
-    """What make kvm-check boots: two vCPUs."""
-    run = boot("guests/kvm.vms", cpus=2, memory=384, limit=BOOT_SECONDS)
-    run.check_good_end()
-    check_loaded(run.output("kvm"), 2, str(run))
-    check_guest_ran(run.output("kvm"), str(run))
-
-
-def test_on_one_vcpu(boot):
-    """KVM's two vCPUs are threads of one CPU then."""
+def test_in_vms(boot):
+    """What make kvm-check boots, with two vCPUs; and beside it one vCPU, where KVM's two are threads of one CPU."""
     with open(f"{machine.TREE}/guests/kvm.vms", encoding="utf-8") as file:
         text = file.read()
     assert " cpus=2 " in text
-    run = boot(text.replace(" cpus=2 ", " cpus=1 "), memory=384, limit=BOOT_SECONDS)
+    run = boot(text + text.replace(" cpus=2 ", " cpus=1 ").replace("vm=kvm ", "vm=kvm1 "), cpus=2, memory=512,
+               limit=BOOT_SECONDS)
     run.check_good_end()
-    check_loaded(run.output("kvm"), 1, str(run))
-    check_guest_ran(run.output("kvm"), str(run))
+    for name, cpus in ("kvm", 2), ("kvm1", 1):
+        check_loaded(run.output(name), cpus, str(run))
+        check_guest_ran(run.output(name), str(run))
