@@ -12,7 +12,8 @@ RUNNING, READY, BLOCKED, AWAY = "running", "ready", "blocked", "away"
 STATE_AFTER = {0: READY, 1: BLOCKED, 2: None}  # by the detail of leave; no leave on record: AWAY
 
 Span = collections.namedtuple("Span", "start end")
-Exit = collections.namedtuple("Exit", "start end record whole")  # whole: its end is on record
+# whole: its end is on record; inner: the inner guest of a guest hypervisor has left, not the guest itself
+Exit = collections.namedtuple("Exit", "start end record whole inner", defaults=(False,))
 State = collections.namedtuple("State", "start end name cpu")
 Work = collections.namedtuple("Work", "start end cause vm")  # a CPU creates or ends a VM: VM_CREATE or VM_END
 
@@ -29,6 +30,7 @@ class Run:
     exits: list = dataclasses.field(default_factory=list)
     enters: list = dataclasses.field(default_factory=list)  # as exits: from having the CPU to the VM entry
     guest: list = dataclasses.field(default_factory=list)  # spans between an entry and the next exit
+    inner: list = dataclasses.field(default_factory=list)  # those of them that were an inner guest's
 
 
 @dataclasses.dataclass
@@ -98,14 +100,18 @@ class CpuPass:
         if last.action in (rec.LEFT, rec.STOP):
             tsc = min(tsc, last.tsc + last.ticks)
         run.end, run.why = max(tsc, run.start), why
+        inner = False
         for record, latest in zip(records, [record.tsc for record in records[1:]] + [run.end]):
             end = record.tsc + record.ticks
             # A record that was being written when the machine stopped has no end yet.
             whole = end <= latest
-            kept = Exit(record.tsc, max(record.tsc, min(end, latest)), record, whole)
+            kept = Exit(record.tsc, max(record.tsc, min(end, latest)), record, whole, inner)
             (run.exits if record.is_exit else run.enters).append(kept)
+            inner = record.action == rec.TO_INNER or (inner and record.action != rec.TO_HYPERVISOR)
             if record.action not in (rec.LEFT, rec.STOP) and latest > kept.end:
                 run.guest.append(Span(kept.end, latest))
+                if inner:
+                    run.inner.append(run.guest[-1])
         self.runs.append(run)
 
     def leave(self, record):

@@ -38,9 +38,9 @@ EVENT_NAMES = {
     ENTRY_FAILED: "entry-failed", VM_CREATE: "vm-create", VM_END: "vm-end", VM_DONE: "vm-done",
 }
 
-SKIP, RESUME, SKIP_DECODED, STOP, LEFT, DELIVER_LOW = range(6)
+SKIP, RESUME, SKIP_DECODED, STOP, LEFT, DELIVER_LOW, TO_INNER, TO_HYPERVISOR = range(8)
 ACTION_NAMES = {SKIP: "skip", RESUME: "resume", SKIP_DECODED: "skip-decoded", STOP: "stop", LEFT: "left",
-                DELIVER_LOW: "deliver-low"}
+                DELIVER_LOW: "deliver-low", TO_INNER: "to-inner", TO_HYPERVISOR: "to-hypervisor"}
 FIRST_VECTOR = 16
 
 LEAVE_NAMES = ("preempted", "blocked", "stopped")

@@ -98,6 +98,22 @@ def vcpu_rows(model, selection):
                spent[trace_model.BLOCKED], len(exits), sum(map(delivered, records)), moves]
 
 
+def level_rows(model, selection):
+    """For each vCPU that has had an inner guest: the time of both levels, and Rootlet's for either."""
+    for vcpu in filter(selection.has_vcpu, model.vcpus):
+        runs = [run for run in model.vcpu_runs[vcpu] if selection.clip(run.start, run.end)]
+        inner = time_in(selection, [span for run in runs for span in run.inner])
+        exits = [done for run in runs for done in run.exits if selection.has(done.record)]
+        of_inner = [done for done in exits if done.inner]
+        given = [done for done in of_inner if done.record.action == rec.TO_HYPERVISOR]
+        if not inner and not of_inner:
+            continue
+        guest = time_in(selection, [span for run in runs for span in run.guest])
+        for_inner, whole = time_in(selection, of_inner), time_in(selection, exits)
+        yield [model.trace.vcpu_name(vcpu), inner, guest - inner, for_inner, whole - for_inner, len(given),
+               len(of_inner) - len(given), len(exits) - len(of_inner)]
+
+
 def text(model, selection):
     trace = model.trace
     exits = model.exits(selection)
@@ -118,4 +134,9 @@ def text(model, selection):
     lines += ["", *table(header, list(cpu_rows(model, selection)))]
     header = ["vCPUs", "running ticks", "ready ticks", "blocked ticks", "exits", "deliveries", "migrations"]
     lines += ["", *table(header, list(vcpu_rows(model, selection)))]
+    levels = list(level_rows(model, selection))
+    if levels:
+        header = ["guest hypervisors", "inner guest ticks", "own ticks", "exits of inner ticks", "other exits ticks",
+                  "inner exits given", "inner exits kept", "other exits"]
+        lines += ["", *table(header, levels)]
     return "\n".join(lines) + "\n"

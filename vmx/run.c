@@ -30,6 +30,8 @@ static void record_enter(const struct vmx_vcpu *v)
     record->cause = TRACE_ENTER;
     record->rip = vmcs_read(GUEST_RIP);
     record->detail = v->base.slice_end_tsc - record->tsc;
+    if (UNLIKELY(nested_is_inside(v)))
+        record->action = TRACE_TO_INNER;
 }
 
 /* The guest is left, for a while or for good. */
@@ -188,13 +190,15 @@ static ALWAYS_INLINE enum outcome handle_exit(struct vmx_vcpu *v, bool nested)
     u64 rip = record->rip = vmcs_read(GUEST_RIP);
 
     record->cause = (u8)reason;
-    enum outcome outcome =
-        nested && v->nested->inside ? inner_exit(v, record, reason) : vmx_exit_handle(v, record, reason);
+    bool inside = nested && v->nested->inside;
+    enum outcome outcome = inside ? inner_exit(v, record, reason) : vmx_exit_handle(v, record, reason);
     if (outcome == OUTCOME_SKIP) {
         skip_instruction(v, rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
         return outcome;
     }
     record->action = (u8)outcome; /* of a new record it is that of OUTCOME_SKIP */
+    if (nested && outcome == OUTCOME_RESUME && inside != v->nested->inside)
+        record->action = inside ? TRACE_TO_HYPERVISOR : TRACE_TO_INNER;
     if (outcome == OUTCOME_SKIP_DECODED)
         skip_instruction(v, rip + v->skip_bytes);
     return outcome;

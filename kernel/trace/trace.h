@@ -63,6 +63,9 @@ enum trace_action {
     TRACE_STOP = 3,         /* the VM was stopped */
     TRACE_LEFT = 4,         /* the guest was left for the scheduler */
     TRACE_DELIVER_LOW = 5,  /* the entry delivers an interrupt with a vector below 16 */
+    /* Of a vCPU whose guest is a hypervisor: who runs now. */
+    TRACE_TO_INNER = 6,      /* its inner guest is entered; of TRACE_ENTER: likewise, it was left there */
+    TRACE_TO_HYPERVISOR = 7, /* the guest hypervisor gets a VM exit */
 };
 
 enum trace_leave { TRACE_LEAVE_PREEMPTED, TRACE_LEAVE_BLOCKED, TRACE_LEAVE_STOPPED };

@@ -59,3 +59,18 @@ def test_rootlet_in_rootlet(boot):
     vms.check_guests(inner, demo)
     assert inner.event("boot")["cpus"] == "2" and inner.event("end")["status"] == "ok", str(run)
     assert set(inner.reasons()) == set(vms.payloads(demo)), str(run)
+
+
+def test_the_recorder_knows_both_levels(boot):
+    """CPUID, HLT and VMCALL of the lab's inner guest are its hypervisor's."""
+    run = boot("build/guests/lab.elf vm=lab mem=8M nested=on explain=off\n", options="trace=serial")
+    run.check_good_end()
+    text = "\n".join(run.lines)
+    listed = subprocess.run(["tools/trace", "-", "--list"], input=text, check=True, capture_output=True, text=True).stdout
+    for cause in "cpuid", "hlt", "vmcall":
+        assert [line for line in listed.splitlines() if f"=lab {cause}" in line and " to-hypervisor " in line], cause
+    assert [line for line in listed.splitlines() if "=lab vmresume" in line and " to-inner " in line]
+    summary = subprocess.run(["tools/trace", "-"], input=text, check=True, capture_output=True, text=True).stdout
+    row = [line.split() for line in summary.split("guest hypervisors")[1].splitlines()[1:] if line][0]
+    assert row[0] == "lab" and int(row[1].replace(",", "")) > 0, summary
+    assert int(row[5]) >= 3 and int(row[7].replace(",", "")) > 3000, summary

@@ -16,8 +16,8 @@ import pytest
 import machine
 import trace_log
 import vms
-from trace_log import (BLOCKED, CPUID, HLT, IO, LEAVE, LEFT, MIGRATE, PREEMPTED, SKIP, SLEEP, STOPPED, VM_START,
-                       VM_STOP, WAKE, Log)
+from trace_log import (BLOCKED, CPUID, HLT, IO, LEAVE, LEFT, MIGRATE, PREEMPTED, SKIP, SLEEP, STOPPED, TIMER,
+                       TO_HYPERVISOR, TO_INNER, VM_START, VM_STOP, VMLAUNCH, VMRESUME, WAKE, Log)
 
 TOOLS = os.path.join(machine.TREE, "tools")
 sys.path.insert(0, TOOLS)
@@ -192,6 +192,30 @@ def test_states_of_a_vcpu():
     assert row["other/0"]["running ticks"] == row["other/1"]["exits"] == 0
     cpu = table(output(one_vm()), "CPUs")
     assert cpu["CPU 0"]["entries"] == 2 and cpu["CPU 1"]["entries"] == 2 and cpu["CPU 1"]["deliveries"] == 1
+
+
+def test_levels_of_a_guest_hypervisor():
+    """The inner guest runs until it executes CPUID, with an exit before that Rootlet keeps; and then once more, with the
+    scheduler between."""
+    log = Log()
+    log.vm(1, "kvm")
+    log.vm(2, "plain")
+    log.enter(0, T0, 0x10, 100)
+    log.exit(0, T0 + 2000, VMLAUNCH, 0x10, 100, action=TO_INNER)
+    log.exit(0, T0 + 3000, IO, 0x10, 200, detail=0x03F8_0008)
+    log.exit(0, T0 + 5000, CPUID, 0x10, 300, action=TO_HYPERVISOR)
+    log.exit(0, T0 + 6000, VMRESUME, 0x10, 400, action=TO_INNER)
+    log.exit(0, T0 + 7000, TIMER, 0x10, 50, action=LEFT)
+    log.event(0, T0 + 7060, LEAVE, 0x10, PREEMPTED)
+    log.enter(0, T0 + 8000, 0x10, 100, action=TO_INNER)
+    log.exit(0, T0 + 9000, HLT, 0x10, 60, action=TO_HYPERVISOR)
+    log.event(0, T0 + 9500, LEAVE, 0x10, STOPPED)
+    rows = table(output(log), "guest hypervisors")
+    assert rows == {"kvm": {
+        "inner guest ticks": 900 + 1800 + 600 + 900, "own ticks": 1900 + 700 + 440,
+        "exits of inner ticks": 200 + 300 + 50 + 60, "other exits ticks": 100 + 400,
+        "inner exits given": 2, "inner exits kept": 2, "other exits": 2}}
+    assert "guest hypervisors" not in output(one_vm())
 
 
 def test_leave_and_the_next_enter_at_the_same_time():

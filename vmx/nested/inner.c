@@ -252,6 +252,7 @@ static enum outcome leave(struct vmx_vcpu *v)
 static enum outcome leave_for(struct vmx_vcpu *v, u32 reason, u64 qualification, u32 interruption)
 {
     record_exit(v, reason, qualification, interruption);
+    trace_last()->action = TRACE_TO_HYPERVISOR;
     return leave(v);
 }
 
