@@ -202,7 +202,7 @@ static void trip_all_values(enum bench_base base, enum format first, enum format
         trip(format);
     for (u32 row = 0; row < CHECK_FIELDS; row++) {
         u64 before = bench.image.value[row];
-        u32 count = battery_values(row, before, 40, values);
+        u32 count = battery_values(row, before, 40, false, values);
         for (u32 i = 0; i < count; i++) {
             if (number++ % step)
                 continue;
