@@ -7,9 +7,9 @@ import pytest
 
 import bounds
 
-GAP = "build/guests/gap.elf vm={name} mem=4M affinity={cpu} limit=60000 -- ms=1000\n"
+GAP = "build/guests/gap.elf vm={name} mem=4M affinity={cpu} limit=60000 -- ms=2000\n"
 HOSTILE = ("build/guests/hostile.elf vm=hostile-with-a-long-name mem=4M affinity=0 {keys} weight=1 "
-           "-- attack={name} ms=900\n")
+           "-- attack={name} ms=1800\n")
 SHARE = 1 - bounds.ATTACKER_SHARE / 100
 
 
