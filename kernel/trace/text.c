@@ -43,7 +43,8 @@ static const struct trace_record *peek(u32 ring, const struct place *place)
 static const char *const event_names[] = {"enter", "leave",        "wake",      "migrate", "inject", "kick",
                                           "sleep", "awake",        "vm-start",  "vm-stop", "init",   "sipi",
                                           "nmi",   "entry-failed", "vm-create", "vm-end",  "vm-done"};
-static const char *const action_names[] = {"skip", "resume", "skip-decoded", "stop", "left", "deliver-low", "to-inner", "to-hypervisor"};
+static const char *const action_names[] = {"skip", "resume",      "skip-decoded", "stop",
+                                           "left", "deliver-low", "to-inner",     "to-hypervisor"};
 
 /* What a detail is, by event; NULL: nothing. */
 static const char *const event_details[] = {

@@ -66,11 +66,12 @@ def test_the_recorder_knows_both_levels(boot):
     run = boot("build/guests/lab.elf vm=lab mem=8M nested=on explain=off\n", options="trace=serial")
     run.check_good_end()
     text = "\n".join(run.lines)
-    listed = subprocess.run(["tools/trace", "-", "--list"], input=text, check=True, capture_output=True, text=True).stdout
+    keys = {"input": text, "check": True, "capture_output": True, "text": True}
+    listed = subprocess.run(["tools/trace", "-", "--list"], **keys).stdout
     for cause in "cpuid", "hlt", "vmcall":
         assert [line for line in listed.splitlines() if f"=lab {cause}" in line and " to-hypervisor " in line], cause
     assert [line for line in listed.splitlines() if "=lab vmresume" in line and " to-inner " in line]
-    summary = subprocess.run(["tools/trace", "-"], input=text, check=True, capture_output=True, text=True).stdout
+    summary = subprocess.run(["tools/trace", "-"], **keys).stdout
     row = [line.split() for line in summary.split("guest hypervisors")[1].splitlines()[1:] if line][0]
     assert row[0] == "lab" and int(row[1].replace(",", "")) > 0, summary
     assert int(row[5]) >= 3 and int(row[7].replace(",", "")) > 3000, summary

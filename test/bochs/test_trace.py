@@ -195,8 +195,8 @@ def test_states_of_a_vcpu():
 
 
 def test_levels_of_a_guest_hypervisor():
-    """The inner guest runs until it executes CPUID, with an exit before that Rootlet keeps; and then once more, with the
-    scheduler between."""
+    """The inner guest runs until it executes CPUID, with an exit before that Rootlet keeps; and then once more, with
+    the scheduler between."""
     log = Log()
     log.vm(1, "kvm")
     log.vm(2, "plain")
