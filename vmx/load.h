@@ -21,6 +21,12 @@ COLD void vmx_close(struct vmx_vcpu *v, hpa_t previous);
 void vmx_take_cpu(struct vmx_vcpu *v);
 /* What every VMCS holds that a guest of ours runs in, and never changes. HOST_RIP is the caller's. */
 COLD void vmx_write_constant_state(void);
+/* Bits of CR0 and CR4 that Rootlet keeps to itself in any guest: those whose change exits. */
+#define VMX_CR0_OURS (~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG))
+static inline u64 vmx_cr4_ours(void)
+{
+    return ~(vmx_features.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE));
+}
 /* Exceptions that exit for Rootlet's own sake. */
 COLD u32 vmx_exception_bitmap(void);
 /* 0 if the CPU has no VPIDs. */

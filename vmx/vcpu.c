@@ -347,11 +347,11 @@ static void write_guest_state(struct vmx_vcpu *v)
     u64 fixed = vmx_features.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
     vmcs_write(GUEST_CR0, shadow | fixed);
     vmcs_write(CR0_SHADOW, shadow);
-    vmcs_write(CR0_MASK, ~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG));
+    vmcs_write(CR0_MASK, VMX_CR0_OURS);
     vmcs_write(GUEST_CR3, 0);
     vmcs_write(GUEST_CR4, vmx_features.caps.cr4_fixed0);
     vmcs_write(CR4_SHADOW, 0);
-    vmcs_write(CR4_MASK, ~(vmx_features.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE)));
+    vmcs_write(CR4_MASK, vmx_cr4_ours());
     v->efer = 0;
     vmcs_write(GUEST_EFER, 0);
     vmcs_write(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY]);

@@ -147,7 +147,7 @@ bool host_load(struct vmx_vcpu *v)
     vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI);
     vmcs_write(GUEST_PENDING_DEBUG, 0);
     vmcs_write(GUEST_ACTIVITY_STATE, 0);
-    if (!(get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY && get(v, FIELD_PROC2_CONTROLS) & PROC2_VPID))
+    if (!(vmcs12_proc2(v) & PROC2_VPID))
         vmx_vcpu_flush_tlb(v);
     if (!long_mode && !load_pdptes(v))
         return false;

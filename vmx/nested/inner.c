@@ -52,16 +52,6 @@ static u32 pin_controls(const struct vmx_vcpu *v)
     return (u32)get(v, FIELD_PIN_CONTROLS);
 }
 
-static u64 proc2_controls(const struct vmx_vcpu *v)
-{
-    return get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? get(v, FIELD_PROC2_CONTROLS) : 0;
-}
-
-static bool has_vpid(const struct vmx_vcpu *v)
-{
-    return proc2_controls(v) & PROC2_VPID;
-}
-
 /* ---- the inner guest's memory, if it has EPT ---- */
 
 /* See vmx_inner_physical. */
@@ -92,7 +82,7 @@ static bool inner_physical(const struct vmx_vcpu *v, u64 address, u32 access, bo
 static void forget_translations(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
-    u16 vpid = has_vpid(v) ? (u16)get(v, FIELD_VPID) : 0;
+    u16 vpid = vmcs12_proc2(v) & PROC2_VPID ? (u16)get(v, FIELD_VPID) : 0;
 
     if (n->stale || !vpid || vpid != n->inner_vpid)
         vmx_vcpu_flush_tlb(v);
@@ -118,7 +108,7 @@ static bool read_outer(struct vmx_vcpu *v, struct level_outer *outer)
     outer->pat = vmcs_read(GUEST_PAT);
     outer->dr7 = vmcs_read(GUEST_DR7);
     outer->cr0_kept = vmcs_read(CR0_SHADOW) & LEVEL_CR0_KEPT;
-    outer->has_pdptes = pae && !(proc2_controls(v) & PROC2_EPT);
+    outer->has_pdptes = pae && !(vmcs12_proc2(v) & PROC2_EPT);
     return !outer->has_pdptes || vmx_read_pdptes(v, get(v, FIELD_GUEST_CR3), outer->pdpte);
 }
 
@@ -146,7 +136,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     n->nmis_blocked =
         quirks_have(QUIRK_NMI_BLOCKING) ? v->nmi_in_service : vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
     level_swap(v);
-    v->inner_physical = proc2_controls(v) & PROC2_EPT ? inner_physical : NULL;
+    v->inner_physical = vmcs12_proc2(v) & PROC2_EPT ? inner_physical : NULL;
     start_timer(v);
     level_write_guest(v, &outer);
     level_write_controls(v);
@@ -357,10 +347,8 @@ static enum outcome handle_as_any(struct vmx_vcpu *v, struct trace_record *recor
     if (writes_cr0_or_cr4(reason, qualification))
         return write_control_register(v, record, qualification);
     enum outcome outcome = vmx_exit_handle(v, record, reason);
-    if (reason == REASON_WRMSR) { /* it may have been the TSC's */
-        u64 offset = get(v, FIELD_PROC_CONTROLS) & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0;
-        vmcs_write(TSC_OFFSET, v->base.tsc_offset + offset);
-    }
+    if (reason == REASON_WRMSR) /* it may have been the TSC's */
+        level_write_tsc_offset(v);
     if (reason == REASON_HLT && v->base.halted) {
         if (pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING)
             v->base.halted_masked = false;

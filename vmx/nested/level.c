@@ -65,11 +65,6 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
     return vmcs12_get(v, row);
 }
 
-static u32 inner_proc2(const struct vmx_vcpu *v)
-{
-    return get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? (u32)get(v, FIELD_PROC2_CONTROLS) : 0;
-}
-
 /*
  * What the guest hypervisor sets is set, as far as it is one of those that it is offered. Bitmaps are none of the
  * CPU's: each RDMSR, WRMSR and access to a port exits, and route.c looks into the guest hypervisor's bitmaps.
@@ -108,7 +103,7 @@ static void write_proc_controls(struct vmx_vcpu *v)
     const struct vmx_controls *ours = &vmx_features.controls;
     u32 proc = (ours->value[VMX_PROC] & ~(PROC_OURS_ONLY | PROC_CR8)) | PROC_UNCONDITIONAL_IO;
     u32 inner = (u32)get(v, FIELD_PROC_CONTROLS);
-    u32 proc2 = inner_proc2(v);
+    u32 proc2 = vmcs12_proc2(v);
 
     if (!(inner & PROC_TPR_SHADOW))
         proc |= PROC_CR8;
@@ -137,6 +132,13 @@ static void write_exceptions(struct vmx_vcpu *v)
     vmcs_write(PF_ERROR_MATCH, all_page_faults ? 0 : (u32)get(v, FIELD_PF_ERROR_MATCH));
 }
 
+void level_write_tsc_offset(struct vmx_vcpu *v)
+{
+    u64 inner = get(v, FIELD_PROC_CONTROLS) & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0;
+
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset + inner);
+}
+
 void level_write_controls(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
@@ -152,9 +154,9 @@ void level_write_controls(struct vmx_vcpu *v)
     }
     if (proc & PROC_TPR_SHADOW)
         write_tpr(v);
-    vmcs_write(TSC_OFFSET, v->base.tsc_offset + (proc & PROC_TSC_OFFSETTING ? get(v, FIELD_TSC_OFFSET) : 0));
-    vmcs_write(EPT_POINTER, inner_proc2(v) & PROC2_EPT ? shadow_pointer(&n->shadow, get(v, FIELD_EPT_POINTER))
-                                                       : ept_pointer(v->base.vm->ept_root));
+    level_write_tsc_offset(v);
+    vmcs_write(EPT_POINTER, vmcs12_proc2(v) & PROC2_EPT ? shadow_pointer(&n->shadow, get(v, FIELD_EPT_POINTER))
+                                                        : ept_pointer(v->base.vm->ept_root));
 }
 
 /* ---- guest state ---- */
@@ -226,13 +228,6 @@ static const struct same pdptes[] = {
     {ENCODING_GUEST_PDPTE3, FIELD_GUEST_PDPTE3}
 };
 
-/* What of CR0 and CR4 Rootlet keeps to itself in any guest: vcpu.c. */
-#define CR0_OURS (~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG))
-static u64 cr4_ours(void)
-{
-    return ~(vmx_features.guest_cr4_allowed & ~(CR4_OSXSAVE | CR4_MCE));
-}
-
 /*
  * A bit that neither masks is the inner guest's in the CPU. One that only Rootlet masks is read from the shadow, since
  * to the guest hypervisor the inner guest owns it. SDM 3C 24.6.6 "Guest/Host Masks and Read Shadows for CR0 and CR4"
@@ -244,13 +239,14 @@ static u64 seen(u64 cpu, u64 cpu_shadow, u64 kept, u64 inner_mask, u64 ours)
 
 u64 level_cr0(const struct vmx_vcpu *v)
 {
-    return seen(vmcs_read(GUEST_CR0), vmcs_read(CR0_SHADOW), get(v, FIELD_GUEST_CR0), get(v, FIELD_CR0_MASK), CR0_OURS);
+    return seen(vmcs_read(GUEST_CR0), vmcs_read(CR0_SHADOW), get(v, FIELD_GUEST_CR0), get(v, FIELD_CR0_MASK),
+                VMX_CR0_OURS);
 }
 
 u64 level_cr4(const struct vmx_vcpu *v)
 {
     return seen(vmcs_read(GUEST_CR4), vmcs_read(CR4_SHADOW), get(v, FIELD_GUEST_CR4), get(v, FIELD_CR4_MASK),
-                cr4_ours());
+                vmx_cr4_ours());
 }
 
 static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
@@ -259,11 +255,11 @@ static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
     u64 cr0 = (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | cr0_kept, mask0 = get(v, FIELD_CR0_MASK);
     u64 cr4 = get(v, FIELD_GUEST_CR4), mask4 = get(v, FIELD_CR4_MASK);
 
-    vmcs_write(GUEST_CR0, (cr0 & ~CR0_OURS) | fixed);
-    vmcs_write(CR0_MASK, mask0 | CR0_OURS);
+    vmcs_write(GUEST_CR0, (cr0 & ~VMX_CR0_OURS) | fixed);
+    vmcs_write(CR0_MASK, mask0 | VMX_CR0_OURS);
     vmcs_write(CR0_SHADOW, (get(v, FIELD_CR0_SHADOW) & mask0) | (cr0 & ~mask0));
     vmcs_write(GUEST_CR4, cr4 | vmx_features.caps.cr4_fixed0);
-    vmcs_write(CR4_MASK, mask4 | cr4_ours());
+    vmcs_write(CR4_MASK, mask4 | vmx_cr4_ours());
     vmcs_write(CR4_SHADOW, (get(v, FIELD_CR4_SHADOW) & mask4) | (cr4 & ~mask4));
 }
 
@@ -357,7 +353,7 @@ static ALWAYS_INLINE void save_rows(struct vmx_vcpu *v, const struct same *rows,
 static void save_rest(struct vmx_vcpu *v)
 {
     save_rows(v, fetched, ARRAY_SIZE(fetched));
-    if (inner_proc2(v) & PROC2_EPT)
+    if (vmcs12_proc2(v) & PROC2_EPT)
         save_rows(v, pdptes, ARRAY_SIZE(pdptes));
 }
 

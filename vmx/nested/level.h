@@ -25,6 +25,8 @@ COLD void level_make(struct vmx_vcpu *v);
 void level_write_controls(struct vmx_vcpu *v);
 /* Of CR0, what neither VM entry nor VM exit changes: SDM 3C 26.3.2.1, 27.5.1; beside reserved bits. */
 #define LEVEL_CR0_KEPT (CR0_ET | CR0_NW | CR0_CD)
+/* Those of both levels add up. */
+void level_write_tsc_offset(struct vmx_vcpu *v);
 struct level_outer {
     u64 pat, dr7; /* of the guest hypervisor: what an entry that loads none of its own leaves as it is */
     u64 cr0_kept;

@@ -97,6 +97,7 @@ u32 vmcs12_row(const struct vmx_vcpu *v, u64 encoding)
     return LIKELY(row) && v->nested->exists[row - 1] ? row - 1 : VMCS12_NO_ROW;
 }
 
+/* Guest state that an exit saves at once; the rest is fetched when it is asked for. */
 static const bool saved_at_once[CHECK_FIELDS] = {
     [FIELD_GUEST_RIP] = true,           [FIELD_GUEST_RSP] = true,
     [FIELD_GUEST_RFLAGS] = true,        [FIELD_GUEST_CS_ACCESS] = true,
@@ -107,11 +108,6 @@ static const bool saved_at_once[CHECK_FIELDS] = {
     [FIELD_GUEST_PAT] = true,           [FIELD_GUEST_DR7] = true,
     [FIELD_GUEST_DEBUGCTL] = true,      [FIELD_PREEMPTION_TIMER_VALUE] = true,
 };
-
-bool vmcs12_is_saved_at_once(u32 row)
-{
-    return saved_at_once[row];
-}
 
 enum { AREA_CONTROL, AREA_EXIT, AREA_GUEST, AREA_HOST };
 #define AREA(encoding) ((encoding) >> 10 & 3)

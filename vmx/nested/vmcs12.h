@@ -29,13 +29,16 @@ u32 vmcs12_row(const struct vmx_vcpu *v, u64 encoding);
 u64 vmcs12_read(struct vmx_vcpu *v, u32 row, u64 encoding);
 void vmcs12_write(struct vmx_vcpu *v, u32 row, u64 encoding, u64 value);
 
-/* Guest state that an exit saves at once, and what the entry writes in any case is among it. */
-bool vmcs12_is_saved_at_once(u32 row);
-
 /* A field of the current VMCS by its row. */
 static inline u64 vmcs12_get(const struct vmx_vcpu *v, u32 row)
 {
     return v->nested->image.value[row];
+}
+
+/* SDM 3C 24.6.2 "Processor-Based VM-Execution Controls": unless they are activated all secondary ones act as 0. */
+static inline u32 vmcs12_proc2(const struct vmx_vcpu *v)
+{
+    return vmcs12_get(v, FIELD_PROC_CONTROLS) & PROC_SECONDARY ? (u32)vmcs12_get(v, FIELD_PROC2_CONTROLS) : 0;
 }
 
 static inline void vmcs12_set(struct vmx_vcpu *v, u32 row, u64 value)

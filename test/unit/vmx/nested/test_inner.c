@@ -59,6 +59,11 @@ void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *ru
     abort();
 }
 
+void level_write_tsc_offset(struct vmx_vcpu *v)
+{
+    (void)v;
+}
+
 void level_make(struct vmx_vcpu *v)
 {
     (void)v;
