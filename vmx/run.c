@@ -16,6 +16,7 @@
 #include "vmx/nested/inner.h"
 #include "vmx/points.h"
 #include "vmx/report/debug.h"
+#include "vmx/report/fault.h"
 #include "vmx/vcpu.h"
 
 _Static_assert((u32)OUTCOME_SKIP == TRACE_SKIP && (u32)OUTCOME_RESUME == TRACE_RESUME &&
@@ -291,4 +292,6 @@ void virt_vcpu_run(struct vcpu *vcpu)
     if (UNLIKELY(vcpu->waits_for_console)) /* with interrupts off none would be taken: it would wake for nothing */
         vcpu->waits_for_console = vmcs_read(GUEST_RFLAGS) & RFLAGS_IF;
     record_leave();
+    if (UNLIKELY(trace_last()->action == TRACE_STOP))
+        fault_note(v); /* the report waits for its turns, and others' exits push these records out */
 }

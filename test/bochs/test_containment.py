@@ -67,6 +67,14 @@ def test_a_triple_fault_is_explained(contained):
     assert "the guest has loaded no IDT" in fault["remark"], fault
 
 
+def test_faults_are_explained_while_a_neighbour_exits(boot):
+    """The reports wait for each other, and the neighbour's exits fill the flight recorder in the meantime."""
+    names = [f"ownpt{i}" for i in range(4)]
+    lines = [f"build/guests/ownpt.elf vm={name} mem=4M dump=vmcs" for name in names]
+    run = boot("\n".join([*lines, "build/guests/ports.elf vm=ports mem=4M\n"]), limit=100, check=False)
+    assert {fault["name"]: fault["first"] for fault in run.events("vm fault")} == dict.fromkeys(names, "#PF"), str(run)
+
+
 def test_memory_that_nobody_has_is_told(contained):
     """Who went astray, how often, where first and in which function; the others did not."""
     strays = [line for line in contained.events("vm memory") if "stray" in line]

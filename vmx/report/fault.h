@@ -8,7 +8,7 @@
 
 #include "vmx/vcpu.h"
 
-/* Fills in v->last, on the CPU that the vCPU ran on last. Others' records push its own out after a while. */
+/* Fills in v->last; on the CPU that the vCPU ran on, right behind the exit that stopped it. */
 void fault_note(struct vmx_vcpu *v);
 /* If it was this vCPU that stopped its VM, prints "rootlet: vm fault ..."; of a triple fault the VM's stop line gets
  * first=. Its VMCS is current. */

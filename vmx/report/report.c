@@ -97,8 +97,6 @@ bool virt_vcpu_report(struct vcpu *vcpu)
     if (!v->configured || report->part == ARRAY_SIZE(parts))
         return false;
     vmx_load(v);
-    if (report->part == 0 && report->at == 0)
-        fault_note(v);
     if (!parts[report->part](v, &report->at)) {
         report->part++;
         report->at = 0;

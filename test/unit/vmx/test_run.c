@@ -15,9 +15,10 @@
 #include "vmx/load.h"
 #include "vmx/points.h"
 #include "vmx/report/debug.h"
+#include "vmx/report/fault.h"
 
 static enum outcome outcome;
-static u32 entries, stops;
+static u32 entries, stops, notes;
 static bool entry_fails, no_vmcs;
 static jmp_buf entered_again;
 
@@ -94,6 +95,12 @@ void vmx_debug_enter(struct vmx_vcpu *v)
     fail();
 }
 
+void fault_note(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v, &bench.v);
+    notes++;
+}
+
 bool sched_halt(struct vcpu *vcpu)
 {
     assert_true(vcpu->halted);
@@ -161,15 +168,18 @@ static bool comes_back(enum outcome after)
 static void test_rip_by_outcome(void **state)
 {
     (void)state;
+    notes = 0;
     assert_true(comes_back(OUTCOME_SKIP));
     assert_int_equal(vmcs_read(GUEST_RIP), 0x1002);
     assert_true(comes_back(OUTCOME_SKIP_DECODED));
     assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
     assert_true(comes_back(OUTCOME_RESUME));
     assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+    assert_int_equal(notes, 0);
     assert_false(comes_back(OUTCOME_STOP));
     assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
     assert_int_equal(trace_last()->action, TRACE_STOP);
+    assert_int_equal(notes, 1);
 }
 
 /* SDM 3B 17.3.1.1: it is for one instruction, so it stays until that is done. */
