@@ -161,13 +161,29 @@ static bool has_vcpus(u32 id)
     return false;
 }
 
+/*
+ * Also those that began to run, or went on after a snapshot that they had asked for, since the last time. True: all
+ * rest.
+ */
+static bool pause_all(void)
+{
+    bool rest = true;
+
+    for (struct life *life = life_next(NULL); life; life = life_next(life)) {
+        if (!is_running(life))
+            continue;
+        vm_pause(life->vm);
+        rest &= vm_is_at_rest(life->vm);
+    }
+    return rest;
+}
+
 /* All VMs rest for a moment; going on, each vCPU finds itself a CPU that takes it. */
 static enum command_progress empty_cpu(struct monitor_call *call, u32 id)
 {
     if (call->step == 1) {
-        for (struct life *life = life_next(NULL); life; life = life_next(life))
-            if (is_running(life) && !vm_is_at_rest(life->vm))
-                return COMMAND_WAITS;
+        if (!pause_all())
+            return COMMAND_WAITS;
         for (struct life *life = life_next(NULL); life; life = life_next(life))
             if (life->state == LIFE_RUNNING)
                 vm_resume(life->vm);
@@ -190,9 +206,6 @@ static enum command_progress switch_off(struct monitor_call *call, u32 id)
         if (!can_do_without(call, id))
             return COMMAND_FAILED;
         sched_use_cpu(id, false);
-        for (struct life *life = life_next(NULL); life; life = life_next(life))
-            if (is_running(life))
-                vm_pause(life->vm);
         call->step++;
     }
     if (call->step < 3)

@@ -138,3 +138,16 @@ def test_snapshots_at_the_console(cpus):
         run = s.end()
         run.check_order(good=True)
         assert set(run.reasons().values()) <= {"killed", "exit"}, str(run)
+
+
+def test_a_cpu_leaves_vmx_while_all_go_back():
+    """vmx off has all VMs rest at once, and each of these is paused and goes on all the time by its own wish."""
+    lines = "".join(f"build/guests/rewind.elf vm=back{i} mem=4M cpus=2 -- restores=1000000 plain=1\n" for i in range(3))
+    with session.Session(lines, "monitor=start idle=monitor", cpus=2) as s:
+        s.expect("rootlet> ")
+        for cpu in "0", "1", "0", "1", "0", "1":
+            assert s.ok(f"vmx off {cpu}").pairs("cpu", id=cpu, vmx="off")
+            s.ok(f"vmx on {cpu}")
+        assert [vm["state"] for vm in s.ok("list").pairs("vm")] == ["running"] * 3
+        assert not s.command("poweroff -t 100").error
+        s.end().check_order(good=True)
