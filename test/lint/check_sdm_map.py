@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/sdm-map.md names a function and a test for each section of the SDM's VMX chapters: checks that all of them
-exist, that no section is missing between others, and that each section which the sources cite has the map's title.
+exist, that no section is missing between others, that each VMX instruction has a row of its own, and that each section
+which the sources cite has the map's title.
 
 A citation is `SDM 3C 26.4 "Loading MSRs"` or `3D A.10 "VPID and EPT Capabilities"` in a comment of the sources, of
 tests and guests, or in a page; with or without title, several in a row. Prints each difference; the exit status is 1 if
@@ -20,6 +21,11 @@ ROW = re.compile(r"^\| ([0-9A-C][0-9.]*) \| ([^|]+) \| ([^|]+) \| ([^|]*)\|$", r
 HEADING = re.compile(r"^## (\d\d|Appendix [ABC]) (.+)$", re.MULTILINE)
 # | **24** | title | its number in the editions around 2023 | its number in later ones |
 EDITION = re.compile(r"^\| \*\*(\d\d)\*\* \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+# | VMCLEAR | title | for a guest hypervisor | Rootlet's own | shown by |
+INSTRUCTION = re.compile(r"^\| ([A-Z/]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+# The parts of section 30.3, in its order, but that VMRESUME's own part only says "see VMLAUNCH/VMRESUME".
+INSTRUCTIONS = ["INVEPT", "INVVPID", "VMCALL", "VMCLEAR", "VMFUNC", "VMLAUNCH/VMRESUME", "VMPTRLD", "VMPTRST", "VMREAD",
+                "VMWRITE", "VMXOFF", "VMXON"]
 FIRST_CHAPTER, LAST_CHAPTER = 23, 33
 NAME = re.compile(r"`([a-z][\w/]*\.[a-z]+):(\w+)`")
 SECTION = r"(?:2[3-9]|3[0-3])(?:\.\d+)*|[ABC]\.\d+(?:\.\d+)*|Appendix [ABC]"
@@ -77,6 +83,23 @@ def check_rows(rows):
         if not follows(previous, number):
             yield f"{PAGE}: {number} does not follow {previous}"
         previous = number
+
+
+def check_instructions(page):
+    """Each VMX instruction: who does it for a guest hypervisor, where Rootlet has it itself, and a test on the host."""
+    rows = INSTRUCTION.findall(page)
+    names = [row[0] for row in rows]
+    if names != INSTRUCTIONS:
+        yield f"{PAGE}: the rows of 30.3 are {' '.join(names)}, and should be {' '.join(INSTRUCTIONS)}"
+    for name, _, guest, own, shown in rows:
+        if not NAME.search(guest) or not (NAME.search(own) or re.match(r"not used: \S", own)):
+            yield f"{PAGE}: {name} names no function, and does not say why it is not used"
+        tests = [path for path, _ in NAME.findall(shown)]
+        if not [path for path in tests if path.startswith("test/unit/vmx/nested/")]:
+            yield f"{PAGE}: {name} names no test in test/unit/vmx/nested/"
+        for path in tests:
+            if not path.startswith("test/"):
+                yield f"{PAGE}: {name}: {path} is no test"
 
 
 def follows(previous, number):
@@ -150,7 +173,7 @@ def main():
     tree = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.dirname(here))
     page = read(os.path.join(tree, PAGE))
     titles, rows = sections(page)
-    found = [*check_names(tree, page), *check_rows(rows), *check_citations(tree, titles),
+    found = [*check_names(tree, page), *check_rows(rows), *check_instructions(page), *check_citations(tree, titles),
              *check_rule_sections(tree, titles)]
     found += check_editions(page, titles)
     chapters = [str(number) for number in range(FIRST_CHAPTER, LAST_CHAPTER + 1)]

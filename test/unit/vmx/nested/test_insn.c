@@ -353,6 +353,40 @@ static void test_operand_that_faults(void **state)
     assert_faults(exit_with(VMPTRLD), VECTOR_GP);
 }
 
+/* VMREAD writes its operand when it knows the field; VMWRITE reads it before it looks for one. Without a current VMCS
+ * neither comes to it. SDM 3C 30.3 "VMX Instructions" */
+static void test_order_of_faults(void **state)
+{
+    const u64 writable = (TABLES + 0x1000) | 3;
+    const u64 read_only = 0x81;
+
+    (void)state;
+    set_mode(true);
+    write_memory(TABLES + 0x1000, &read_only, 8);
+    write_memory(TABLES, &writable, 8);
+    be_root();
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_64) | (u32)GPR_RBX << 28);
+    VMCS_SET(EXIT_QUALIFICATION, GIB(1)); /* not mapped */
+    bench.v.gpr[GPR_RBX] = 0x6bfe;        /* no field */
+    assert_invalid(exit_with(VMREAD));
+    assert_invalid(exit_with(VMWRITE));
+    have_vmcs();
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_64) | (u32)GPR_RBX << 28);
+    VMCS_SET(EXIT_QUALIFICATION, GIB(1));
+    assert_error(exit_with(VMREAD), 12);
+    assert_int_equal(exit_with(VMWRITE), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 0);
+    bench.v.gpr[GPR_RBX] = ENCODING_EXIT_REASON; /* which cannot be written */
+    assert_int_equal(exit_with(VMWRITE), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 0);
+    VMCS_SET(EXIT_QUALIFICATION, OPERAND);
+    VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) | CR0_WP);
+    assert_int_equal(exit_with(VMREAD), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 3); /* a write of a page that is there */
+    assert_int_equal(exit_with(VMPTRST), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 3);
+}
+
 /* Base, scaled index and displacement, wrapped at the address size. */
 static void test_effective_address(void **state)
 {
@@ -414,6 +448,28 @@ static void test_the_region_keeps_what_was_written(void **state)
     assert_int_equal(vmcs12_get(&bench.v, FIELD_GUEST_RSP), 0x1111);
     assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
     assert_int_equal(vmcs12_get(&bench.v, FIELD_GUEST_RSP), 0x2222);
+}
+
+/* The launch state is the VMCS's own: VMCLEAR alone ends it, of one that is current and of one that is not. */
+static void test_launch_state(void **state)
+{
+    (void)state;
+    have_vmcs();
+    bench.v.nested->launched = true; /* as an entry leaves it */
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(exit_with(VMLAUNCH), 4);
+    assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
+    assert_error(exit_with(VMRESUME), 5);
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(exit_with(VMLAUNCH), 4);
+    assert_succeeds(pointer(VMCLEAR, REGION_VMCS));
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(exit_with(VMRESUME), 5);
+    bench.v.nested->launched = true;
+    assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
+    assert_succeeds(pointer(VMCLEAR, REGION_VMCS));
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(exit_with(VMRESUME), 5);
 }
 
 /* Whatever stands in a region: no field is wider than it may be, and none exists that is not offered. */
@@ -480,6 +536,67 @@ static void test_invalidation(void **state)
     bench.v.gpr[GPR_RCX] = 4;
     assert_error(exit_with(INVVPID), 28);
     assert_true(bench.v.nested->stale);
+}
+
+/* Each type of INVVPID, and what its descriptor must be. */
+static void test_invvpid_types(void **state)
+{
+    enum { ADDRESS, CONTEXT, ALL, NOT_GLOBAL };
+    static const struct {
+        u64 type, vpid, linear;
+        bool good;
+    } rows[] = {
+        {ADDRESS,        1,       0x1000,         true },
+        {ADDRESS,        0xffff,  ~0ull,          true },
+        {ADDRESS,        0,       0x1000,         false},
+        {ADDRESS,        1,       0x800000000000, false},
+        {ADDRESS,        0x10001, 0x1000,         false},
+        {CONTEXT,        1,       0x800000000000, true },
+        {CONTEXT,        0,       0,              false},
+        {CONTEXT,        0x10000, 0,              false},
+        {ALL,            0,       0x800000000000, true },
+        {ALL,            BIT(63), 0,              false},
+        {NOT_GLOBAL,     1,       0x800000000000, true },
+        {NOT_GLOBAL,     0,       0,              false},
+        {BIT(32) | ALL,  0,       0,              false},
+        {NOT_GLOBAL + 1, 1,       0,              false},
+    };
+
+    (void)state;
+    set_mode(true);
+    have_vmcs();
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_64) | (u32)GPR_RCX << 28);
+    VMCS_SET(EXIT_QUALIFICATION, OPERAND);
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        write_memory(OPERAND, &rows[i].vpid, 8);
+        write_memory(OPERAND + 8, &rows[i].linear, 8);
+        bench.v.gpr[GPR_RCX] = rows[i].type;
+        bench.v.nested->stale = false;
+        if (rows[i].good)
+            assert_succeeds(exit_with(INVVPID));
+        else
+            assert_error(exit_with(INVVPID), 28);
+        assert_int_equal(bench.v.nested->stale, rows[i].good);
+    }
+}
+
+/* What IA32_VMX_EPT_VPID_CAP does not have: the instruction, or a type of it. */
+static void test_invalidation_that_is_not_offered(void **state)
+{
+    u64 *caps = &bench.v.nested->caps.ept_vpid;
+
+    (void)state;
+    have_vmcs();
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_32) | (u32)GPR_RCX << 28);
+    VMCS_SET(EXIT_QUALIFICATION, MIB(4)); /* not mapped: a type that is not there does not come to its descriptor */
+    bench.v.gpr[GPR_RCX] = 2;
+    *caps &= ~BIT(26);
+    assert_error(exit_with(INVEPT), 28);
+    *caps &= ~BIT(42);
+    assert_error(exit_with(INVVPID), 28);
+    *caps &= ~(EPT_CAP_INVEPT | EPT_CAP_INVVPID);
+    assert_faults(exit_with(INVEPT), VECTOR_UD);
+    assert_faults(exit_with(INVVPID), VECTOR_UD);
 }
 
 /* An inner page at 0 by tables at `root`, which are in use. */
@@ -888,12 +1005,16 @@ int main(void)
         cmocka_unit_test_setup(test_privilege_and_modes, set_up),
         cmocka_unit_test_setup(test_pointers, set_up),
         cmocka_unit_test_setup(test_operand_that_faults, set_up),
+        cmocka_unit_test_setup(test_order_of_faults, set_up),
         cmocka_unit_test_setup(test_effective_address, set_up),
         cmocka_unit_test_setup(test_fields, set_up),
         cmocka_unit_test_setup(test_the_region_keeps_what_was_written, set_up),
+        cmocka_unit_test_setup(test_launch_state, set_up),
         cmocka_unit_test_setup(test_wild_region, set_up),
         cmocka_unit_test_setup(test_rom, set_up),
         cmocka_unit_test_setup(test_invalidation, set_up),
+        cmocka_unit_test_setup(test_invvpid_types, set_up),
+        cmocka_unit_test_setup(test_invalidation_that_is_not_offered, set_up),
         cmocka_unit_test_setup(test_invept_scopes, set_up),
         cmocka_unit_test_setup(test_entry_errors, set_up),
         cmocka_unit_test_setup(test_explain_off, set_up),
