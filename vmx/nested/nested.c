@@ -17,6 +17,8 @@
 #define NESTED_FRAMES ((u32)((sizeof(struct nested) + FRAME_BYTES - 1) / FRAME_BYTES))
 #define ALL_FRAMES    (NESTED_FRAMES + 2) /* a VMCS region and a virtual-APIC page */
 #define LINEAR_BITS   48u
+/* Beside the tables of the shadow, which grow with the VM's memory. */
+_Static_assert(ALL_FRAMES <= KIB(64) / FRAME_BYTES, "docs/nested.md says how much a vCPU's nested state may take");
 
 void nested_memory_read(const struct vmx_vcpu *v, u64 physical, void *to, u64 bytes)
 {
