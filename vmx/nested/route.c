@@ -42,7 +42,9 @@ enum rule {
  * Why some are never the guest hypervisor's: interrupts, NMIs, INIT and SMIs that reach the CPU are the machine's
  * (those of the guest come by way of its virtual APIC, and are no exits of the CPU); it enters nobody in wait-for-SIPI;
  * what makes an entry fail has been found by the checker; RSM exits in SMM only; a page-modification log it is not
- * offered. GETSEC to XSETBV are exits in any VMX non-root operation.
+ * offered. GETSEC to XSETBV are exits in any VMX non-root operation. Of the monitor trap flag all exits are the guest
+ * hypervisor's, since Rootlet does not use it: one that is injected comes without the control (SDM 3C 26.5.2 "Injection
+ * of Pending MTF VM Exits").
  */
 #define ROUTES(R)                                                                                                      \
     R(0, exception_or_nmi, EXCEPTION, 0, "25.2")                                                                       \
@@ -81,7 +83,7 @@ enum rule {
     R(33, invalid_guest_state, NEVER, 0, "26.7")                                                                       \
     R(34, msr_loading, NEVER, 0, "26.7")                                                                               \
     R(36, mwait, PROC, PROC_MWAIT_EXITING, "25.1.3")                                                                   \
-    R(37, monitor_trap_flag, PROC, PROC_MONITOR_TRAP_FLAG, "25.5.2")                                                   \
+    R(37, monitor_trap_flag, ALWAYS, 0, "25.5.2")                                                                      \
     R(39, monitor, PROC, PROC_MONITOR_EXITING, "25.1.3")                                                               \
     R(40, pause, PAUSE, 0, "25.1.3")                                                                                   \
     R(41, entry_machine_check, NEVER, 0, "26.7")                                                                       \
