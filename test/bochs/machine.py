@@ -153,7 +153,7 @@ def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, fe
     return run_tool("run-bochs", vms, arguments, options)
 
 
-def boot_by_grub(files, commands, arguments):
+def boot_by_grub(files, commands, arguments, tool="run-bochs"):
     """GRUB's own commands on the bare machine; files: name in /boot -> path."""
     with tempfile.TemporaryDirectory(prefix="rootlet-test.") as folder:
         os.makedirs(os.path.join(folder, "iso/boot/grub"))
@@ -164,7 +164,7 @@ def boot_by_grub(files, commands, arguments):
         iso = os.path.join(folder, "guest.iso")
         subprocess.run(["grub-mkrescue", "-o", iso, os.path.join(folder, "iso")], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return run_tool("run-bochs", iso, arguments)
+        return run_tool(tool, iso, arguments)
 
 
 def boot_bare(guest, model="corei7_skylake_x", limit=120):
@@ -184,6 +184,12 @@ def boot_kvm(vms, engine_name, options="", cpus=2, memory=512, uefi=False, limit
     arguments = ["--engine", engine_name, "--cpus", cpus, "--memory", memory, "--time-limit", limit]
     arguments += ["--uefi"] if uefi else []
     return run_tool("run-kvm", vms, arguments, options)
+
+
+def boot_bare_kvm(guest, words, limit=1800):
+    """A multiboot guest, by GRUB and without Rootlet, on KVM as boot_kvm() has it."""
+    return boot_by_grub({"guest.elf": guest}, [f"multiboot /boot/guest.elf {words}"],
+                        ["--engine", engine_name(), "--memory", 128, "--time-limit", limit], "run-kvm")
 
 
 def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, check=True, kernel=None, qemu=""):
