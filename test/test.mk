@@ -48,7 +48,7 @@ do-lint:
 do-fuzz:
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
-do-soak: all payloads
+do-soak: all payloads build/battery.elf
 	@test/soak $(SOAK_MINUTES)
 
 # The battery of VM entries: the hypervisor with another virt_vcpu_run().

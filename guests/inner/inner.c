@@ -2,7 +2,8 @@
 /*
  * A hypervisor whose inner guests try one thing after the other: what exits and with what information, which events
  * come when, what state goes in and out, what memory does. Each scenario says `inner: <name> ok`, or what it saw and
- * what the SDM says. It runs on a bare CPU just as well, which shows that the scenarios are right.
+ * what the SDM says. It runs on a bare CPU just as well, which shows that the scenarios are right. With wild= it is
+ * hostile instead: wild.c.
  */
 #include "guests/inner/inner.h"
 
@@ -39,7 +40,8 @@ struct registers inner_registers;
 u8 inner_page[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 
 static struct gate idt[VECTORS], host_idt[VECTORS];
-static u64 pml4[512] __attribute__((aligned(PAGE_BYTES))), pdpt[512] __attribute__((aligned(PAGE_BYTES)));
+u64 inner_pml4[512] __attribute__((aligned(PAGE_BYTES)));
+static u64 pdpt[512] __attribute__((aligned(PAGE_BYTES)));
 static u64 directories[4][512] __attribute__((aligned(PAGE_BYTES)));
 static struct region vmxon_region, vmcs;
 static bool launched;
@@ -189,10 +191,10 @@ static void set_zeros(void)
         inner_set(fields[i], 0);
 }
 
-static void set_host(void)
+void inner_set_host(void)
 {
     inner_set(HOST_CR0, cpu_read_cr0());
-    inner_set(HOST_CR3, (u64)pml4);
+    inner_set(HOST_CR3, (u64)inner_pml4);
     inner_set(HOST_CR4, cpu_read_cr4());
     for (u32 field = HOST_ES_SELECTOR; field <= HOST_GS_SELECTOR; field += 2)
         inner_set(field, field == HOST_CS_SELECTOR ? SELECTOR_CODE : SELECTOR_DATA);
@@ -206,7 +208,7 @@ static void set_host(void)
 static void set_guest(program *start)
 {
     inner_set(GUEST_CR0, cpu_read_cr0());
-    inner_set(GUEST_CR3, (u64)pml4);
+    inner_set(GUEST_CR3, (u64)inner_pml4);
     inner_set(GUEST_CR4, cpu_read_cr4());
     inner_set(GUEST_DR7, DR7_ALWAYS);
     for (u32 i = 0; i < 6; i++) { /* ES, CS, SS, DS, FS, GS */
@@ -237,6 +239,11 @@ void inner_begin(program *start)
     expect(vmx_vmclear((u64)&vmcs) == DONE, "VMCLEAR failed");
     expect(vmx_vmptrld((u64)&vmcs) == DONE, "VMPTRLD failed");
     launched = false;
+    inner_fill(start);
+}
+
+void inner_fill(program *start)
+{
     inner_set(PIN_CONTROLS, (u32)allowed(PIN_CONTROLS));
     inner_set(PROC_CONTROLS, (u32)allowed(PROC_CONTROLS));
     inner_set(EXIT_CONTROLS, (u32)allowed(EXIT_CONTROLS) | EXIT_HOST_ADDRESS_SPACE);
@@ -244,7 +251,7 @@ void inner_begin(program *start)
     if (inner_can(PROC_CONTROLS, PROC_SECONDARY))
         inner_set(PROC2_CONTROLS, 0);
     set_zeros();
-    set_host();
+    inner_set_host();
     set_guest(start);
     inner_registers =
         (struct registers){.rbx = (u64)inner_page, .rcx = 0x1234, .rsi = (u64)inner_page, .rdi = (u64)inner_page};
@@ -258,6 +265,11 @@ u32 inner_go(void)
     u32 reason = (u32)inner_get(EXIT_REASON);
     launched |= !(reason & ENTRY_FAILED);
     return reason;
+}
+
+u64 inner_vmxon_region(void)
+{
+    return (u64)&vmxon_region;
 }
 
 void inner_skip(void)
@@ -284,13 +296,13 @@ static void make_idt(struct gate *table, const u8 *stubs)
 /* The first 4 GiB one to one, in pages of 2 MiB; devices uncached. */
 static void map_4g(void)
 {
-    pml4[0] = (u64)pdpt | 3;
+    inner_pml4[0] = (u64)pdpt | 3;
     for (u32 gib = 0; gib < 4; gib++) {
         pdpt[gib] = (u64)directories[gib] | 3;
         for (u32 i = 0; i < 512; i++)
             directories[gib][i] = (u64)(gib * 512 + i) << 21 | 0x83 | (gib == 3 ? 0x18 : 0);
     }
-    cpu_write_cr3((u64)pml4);
+    cpu_write_cr3((u64)inner_pml4);
 }
 
 static void enable_vmx(void)
@@ -328,10 +340,12 @@ int guest_main(void)
     expect(vmx_vmxon((u64)&vmxon_region) == DONE, "VMXON failed");
     if (guest_option("stay"))
         run_for_ever();
-    u32 rounds = guest_option_number("rounds", 0);
-    if (!rounds)
+    u32 rounds = guest_option_number("rounds", 0), wild = guest_option_number("wild", 0);
+    if (wild)
+        inner_wild(wild);
+    if (!rounds && !wild)
         inner_measure(); /* first, while nothing is pending that would slow exits */
-    if (!rounds && !guest_option("measure")) {
+    if (!rounds && !wild && !guest_option("measure")) {
         inner_controls();
         inner_events();
         inner_state();

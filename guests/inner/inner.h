@@ -153,9 +153,14 @@ void inner_end_nmi(void);
 extern bool inner_bare;
 extern struct registers inner_registers;
 extern u8 inner_page[PAGE_BYTES], inner_tables[][PAGE_BYTES];
+extern u64 inner_pml4[512];
 
 /* A new VMCS: 64-bit mode with the hypervisor's page tables, interrupts off, no control but the necessary ones. */
 void inner_begin(program *start);
+/* The same for the VMCS that is current. */
+void inner_fill(program *start);
+void inner_set_host(void);
+u64 inner_vmxon_region(void);
 u64 inner_get(u32 field);
 void inner_set(u32 field, u64 value);
 void inner_add(u32 field, u32 controls); /* one of the fields of controls */
@@ -185,6 +190,8 @@ void inner_events(void);
 void inner_state(void);
 void inner_memory(void);
 void inner_measure(void);
+/* A hostile hypervisor instead, so many VMCSs: wild.c. */
+void inner_wild(u32 rounds);
 u32 inner_first_touch(void); /* of a page of 4 KiB, in ticks */
 
 #endif

@@ -19,8 +19,11 @@
 #define PORT_MESSAGE 0x402u
 #define LINE_BYTES   78u
 #define MAX_REPORTS  12u /* rules that a case's line names */
-#define MAX_CHANGES  4u
-#define MIXED_CASES  25u /* for each baseline of all fields */
+#define MAX_CHANGES  8u
+#define MIXED_MOST   4u
+#define MIXED_CASES  25u   /* for each baseline of all fields */
+#define RANDOM_CASES 50u   /* before the next baseline is chosen */
+#define RANDOM_TICKS 2000u /* of the preemption timer */
 #define MSR_LIST_ROW 255u
 
 struct change {
@@ -37,8 +40,9 @@ static u32 row_count;
 static struct {
     u32 cases, entered, failed, skipped, number, step, only;
     u64 random;
-    bool pair;  /* the run has a counterpart at the other level: equal cases have equal numbers */
-    bool in_vm; /* it is the one in a VM */
+    u32 at_random; /* so many random cases, in the place of the battery's; or 0 */
+    bool pair;     /* the run has a counterpart at the other level: equal cases have equal numbers */
+    bool in_vm;    /* it is the one in a VM */
 } run;
 
 /* ---- lines in Bochs's log ---- */
@@ -147,6 +151,19 @@ static char outcome_of(u32 failed, u32 reason, u32 *qualification)
     return NO_OUTCOME;
 }
 
+/* A verdict that is not the checker's, and the fields in which the VMCS differs from the one that Rootlet writes. */
+static void report_disagreement(const char *verdict, const struct check_result *said)
+{
+    char text[1024];
+    size_t used = format_text(text, sizeof text, "D %u %s, the checker: %u %u:", run.number, verdict, said->outcome,
+                              said->qualification);
+
+    for (u32 i = 0; i < row_count && used < sizeof text - 32; i++)
+        if (image.value[rows[i]] != written[rows[i]])
+            used += format_text(text + used, sizeof text - used, " %u=%lx", rows[i], image.value[rows[i]]);
+    battery_report_line(text);
+}
+
 /* In a VM: the CPU's verdict, and a mark if it is not the checker's, which has seen all that the CPU sees. */
 static void report_end(u32 failed, u32 reason, const struct check_result *said)
 {
@@ -157,7 +174,10 @@ static void report_end(u32 failed, u32 reason, const struct check_result *said)
                                    (said->outcome < CHECK_FAILS_GUEST || qualification == said->qualification));
 
     format_text(verdict, sizeof verdict, "%c%x%s", outcome, qualification & 15, agree ? "" : "!");
-    battery_report(run.number - 1, run.step, verdict);
+    if (!run.at_random)
+        battery_report(run.number - 1, run.step, verdict);
+    else if (!agree)
+        report_disagreement(verdict, said);
 }
 
 /* True: a guest ran. */
@@ -272,7 +292,7 @@ static bool judge(const char *why)
     if (why) {
         run.skipped++;
         say("R skipped %s", why);
-        if (run.in_vm)
+        if (run.in_vm && !run.at_random)
             battery_report(run.number - 1, run.step, "s");
         return false;
     }
@@ -339,19 +359,24 @@ static void try_always(struct change change)
 }
 
 /* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled" */
-static u32 random_below(u32 end)
+static u64 random_bits(void)
 {
     run.random ^= run.random >> 12;
     run.random ^= run.random << 25;
     run.random ^= run.random >> 27;
-    return (u32)((run.random * 0x2545f4914f6cdd1dull) >> 33) % end;
+    return run.random * 0x2545f4914f6cdd1dull;
+}
+
+static u32 random_below(u32 end)
+{
+    return (u32)(random_bits() >> 33) % end;
 }
 
 static void try_mixed(void)
 {
     static u64 values[BATTERY_VALUES];
-    struct change changes[MAX_CHANGES];
-    u32 count = 2 + random_below(MAX_CHANGES - 1);
+    struct change changes[MIXED_MOST];
+    u32 count = 2 + random_below(MIXED_MOST - 1);
 
     for (u32 i = 0; i < count; i++) {
         bool again;
@@ -480,6 +505,95 @@ static void run_baseline(const struct battery_baseline *baseline, const struct v
         try_case(&(struct change){FIELD_VMCS_LINK_POINTER, v->vmcs.raw}, 1);
 }
 
+/* ---- random cases (make soak): not one field after the other, but many at a time, and VMCSs that stay ---- */
+
+/* One of the battery's, anything, or the field's own value with some bits flipped. */
+static u64 random_value(u32 row)
+{
+    static u64 values[BATTERY_VALUES];
+    u64 value = image.value[row];
+    u32 bits = check_field_bits(row);
+
+    switch (random_below(3)) {
+    case 0:
+        return values[random_below(battery_values(row, value, image.cpu.physical_bits, true, values))];
+    case 1:
+        return random_bits() & ~0ull >> (64 - bits);
+    default:
+        for (u32 i = random_below(3) + 1; i; i--)
+            value ^= BIT(random_below(bits));
+        return value;
+    }
+}
+
+/* Its guest may do anything, but must come back, and must not reach the memory of its hypervisor. */
+static bool is_bearable(const struct change *change, u64 before)
+{
+    u64 proc2 = image.value[FIELD_PROC_CONTROLS] & PROC_SECONDARY ? image.value[FIELD_PROC2_CONTROLS] : 0;
+    u64 timer = image.value[FIELD_PREEMPTION_TIMER_VALUE];
+
+    return !hazard(change, before) && image.value[FIELD_PIN_CONTROLS] & PIN_PREEMPTION_TIMER &&
+           timer < (proc2 & PROC2_EPT ? RANDOM_TICKS : 1);
+}
+
+/*
+ * Changes some fields at random. Most that the checker refuses are left out: what is refused goes no further, and all
+ * that comes behind the checks is to be tried as well.
+ */
+static void change_at_random(void)
+{
+    for (u32 i = 1 + random_below(MAX_CHANGES); i; i--) {
+        struct change change = {.row = rows[random_below(row_count)]};
+        u64 before = image.value[change.row];
+        change.value = image.value[change.row] = random_value(change.row);
+        if (!is_bearable(&change, before) ||
+            (vmx_check_entry(&image, &caps, NULL, NULL).outcome != CHECK_ENTERS && random_below(8)))
+            image.value[change.row] = before;
+        else
+            battery_write(change.row, change.value);
+    }
+}
+
+/* What the exit has changed. */
+static void read_guest(void)
+{
+    for (u32 i = 0; i < row_count; i++)
+        if (is_guest_row(rows[i]))
+            image.value[rows[i]] = vmcs_read_raw(check_field_encoding(rows[i]));
+}
+
+/* Some entries of one VMCS, of which each time but a part is written anew. */
+static void try_random(const u64 *base)
+{
+    for (u32 i = 1 + random_below(4); i && run.cases < run.at_random; i--) {
+        change_at_random();
+        run.number++;
+        if (judge(NULL))
+            read_guest();
+    }
+    for (u32 i = 0; i < row_count; i++) {
+        if (image.value[rows[i]] == base[rows[i]])
+            continue;
+        image.value[rows[i]] = base[rows[i]];
+        battery_write(rows[i], base[rows[i]]);
+    }
+}
+
+static void run_random(const struct vmx_vcpu *v)
+{
+    static u64 base[CHECK_FIELDS];
+
+    while (run.cases < run.at_random) {
+        const struct battery_baseline *baseline = &battery_baselines[random_below(battery_baseline_count)];
+        if (baseline->proc2 & ~vmx_features.caps.group[VMX_PROC2].may_be_one)
+            continue;
+        begin(baseline, v);
+        memcpy(base, image.value, sizeof base);
+        for (u32 i = 0; i < RANDOM_CASES && run.cases < run.at_random; i++)
+            try_random(base);
+    }
+}
+
 /* ---- what takes the place of running a guest ---- */
 
 static u64 option(const char *line, const char *name, u64 otherwise)
@@ -545,11 +659,13 @@ void __wrap_virt_vcpu_run(struct vcpu *vcpu)
     run.step = (u32)option(line, "step=", 1);
     run.only = (u32)option(line, "only=", 0);
     run.random = option(line, "seed=", 1);
+    run.at_random = (u32)option(line, "random=", 0);
     if (option(line, "tour=", 0)) {
         battery_tour(v);
     } else {
-        for (u32 i = 0; i < battery_baseline_count; i++)
+        for (u32 i = 0; i < battery_baseline_count && !run.at_random; i++)
             run_baseline(&battery_baselines[i], v);
+        run_random(v);
         battery_report_flush();
         log_event("battery cases=%u entered=%u failed=%u skipped=%u of=%u", run.cases, run.entered, run.failed,
                   run.skipped, run.number);

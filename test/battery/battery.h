@@ -42,6 +42,8 @@ bool battery_is_repeated(const u64 *values, u32 i, u64 base);
 /* report.c: the verdict of a case, at most two characters; what has not been written yet. */
 void battery_report(u32 number, u32 step, const char *verdict);
 void battery_report_flush(void);
+/* Anything else that is to be told there. */
+void battery_report_line(const char *text);
 
 /* battery.c: an entry of the VMCS as it is; what the exit left changed is put back by battery_restore(). */
 void battery_restore(void);

@@ -7,6 +7,7 @@
 #include "arch/x86/paging.h"
 #include "guests/include/rootlet_abi.h"
 #include "kernel/lib/format.h"
+#include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "test/battery/battery.h"
 
@@ -40,6 +41,12 @@ void battery_report_flush(void)
     line.text[line.used++] = '\n';
     console_write(line.text, line.used);
     line.used = line.count = 0;
+}
+
+void battery_report_line(const char *text)
+{
+    console_write(text, (u32)string_length(text));
+    console_write("\n", 1);
 }
 
 void battery_report(u32 number, u32 step, const char *verdict)

@@ -32,6 +32,14 @@ def test_init_waits_for_vmxoff(boot):
     run.check_good_end()
 
 
+def test_hostile_hypervisors(boot):
+    """Random VMCSs, and VMCSs that another vCPU writes to meanwhile; make soak has a million."""
+    run = boot(vms.random_entries(400, 1, "explain=off") + vms.torn_vmcss(40, 1, "explain=off"), cpus=2)
+    run.check_good_end()
+    vms.check_random_entries(run, 400)
+    vms.check_torn_vmcss(run)
+
+
 def test_it_says_why(boot):
     run = boot("build/guests/vmxroot.elf vm=root mem=8M nested=on\n"
                "build/guests/vmxroot.elf vm=quiet mem=8M nested=on explain=off\n")
