@@ -234,18 +234,43 @@ static void two_vmcss(void)
     inner_want("VMCLEAR of the second", vmx_vmclear((u64)&other), DONE);
 }
 
+/* A VMCS in the hypervisor's own page tables, for a GiB that it does not use. */
+static void vmcs_in_page_tables(void)
+{
+    static u64 before[512];
+    u64 *table = (u64 *)(((u64 *)(inner_pml4[0] & ~0xfffull))[2] & ~0xfffull);
+    u64 first;
+
+    inner_begin(nothing);
+    __asm__ volatile("vmptrst %0" : "=m"(first) : : "cc", "memory");
+    for (u32 i = 0; i < ARRAY_LENGTH(before); i++)
+        before[i] = table[i];
+    inner_want("VMPTRLD of a table", vmx_vmptrld((u64)table), 11);
+    *(u32 *)table = (u32)inner_read_msr(0x480) & 0x7fffffff;
+    inner_want("VMCLEAR", vmx_vmclear((u64)table), DONE);
+    inner_want("VMPTRLD", vmx_vmptrld((u64)table), DONE);
+    inner_fill(nothing);
+    inner_registers.rax = 3;
+    inner_want_call(3);
+    inner_want("VMCLEAR", vmx_vmclear((u64)table), DONE);
+    for (u32 i = 0; i < ARRAY_LENGTH(before); i++)
+        table[i] = before[i];
+    inner_want("VMPTRLD", vmx_vmptrld(first), DONE);
+}
+
 void inner_state(void)
 {
     static const struct {
         const char *name;
         void (*run)(void);
     } scenarios[] = {
-        {"MSR areas",  msr_areas },
-        {"IA32_PAT",   pat       },
-        {"IA32_EFER",  efer      },
-        {"DR7",        dr7       },
-        {"host state", host_state},
-        {"two VMCSs",  two_vmcss },
+        {"MSR areas",             msr_areas          },
+        {"IA32_PAT",              pat                },
+        {"IA32_EFER",             efer               },
+        {"DR7",                   dr7                },
+        {"host state",            host_state         },
+        {"two VMCSs",             two_vmcss          },
+        {"a VMCS in page tables", vmcs_in_page_tables},
     };
 
     for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
