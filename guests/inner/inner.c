@@ -15,6 +15,7 @@
 #define FEATURE_VMX         4u
 #define CPUID_VMX           (1u << 5)
 
+#define ACCESS_CODE32   0xc09bu
 #define ACCESS_CODE64   0xa09bu
 #define ACCESS_DATA     0xc093u
 #define ACCESS_BUSY_TSS 0x8bu
@@ -257,6 +258,23 @@ void inner_fill(program *start)
         (struct registers){.rbx = (u64)inner_page, .rcx = 0x1234, .rsi = (u64)inner_page, .rdi = (u64)inner_page};
 }
 
+void inner_leave_long_mode(u64 cr0)
+{
+    inner_drop(ENTRY_CONTROLS, ENTRY_IA32E_GUEST);
+    inner_set(GUEST_CR0, cr0);
+    inner_set(GUEST_CS_ACCESS, ACCESS_CODE32);
+}
+
+void inner_protected_mode(void)
+{
+    static u64 pointers[4] __attribute__((aligned(32)));
+
+    for (u32 gib = 0; gib < 4; gib++)
+        pointers[gib] = (u64)directories[gib] | 1;
+    inner_leave_long_mode(cpu_read_cr0());
+    inner_set(GUEST_CR3, (u64)pointers);
+}
+
 u32 inner_go(void)
 {
     u32 failed = lab_enter(&inner_registers, launched ? RESUME : LAUNCH);
@@ -350,6 +368,7 @@ int guest_main(void)
         inner_events();
         inner_state();
         inner_memory();
+        inner_tasks();
     }
     for (u32 i = 0; i < rounds; i++) /* long enough to come to another CPU on the way */
         inner_memory();

@@ -161,6 +161,8 @@ void inner_begin(program *start);
 void inner_fill(program *start);
 void inner_set_host(void);
 u64 inner_vmxon_region(void);
+void inner_leave_long_mode(u64 cr0);
+void inner_protected_mode(void); /* with PAE paging, without EPT */
 u64 inner_get(u32 field);
 void inner_set(u32 field, u64 value);
 void inner_add(u32 field, u32 controls); /* one of the fields of controls */
@@ -189,6 +191,7 @@ void inner_controls(void);
 void inner_events(void);
 void inner_state(void);
 void inner_memory(void);
+void inner_tasks(void);
 void inner_measure(void);
 /* A hostile hypervisor instead, so many VMCSs: wild.c. */
 void inner_wild(u32 rounds);

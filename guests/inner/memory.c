@@ -345,13 +345,6 @@ PROGRAM(read_32,
         ".code32\n\tmov (%ebx), %eax\n\tvmcall\n\tmov %cr3, %ecx\n\tmov %ecx, %cr3\n\tmov 4(%ebx), %eax\n\t.code64")
 PROGRAM(real_mode, ".code16\n\tmov (%bx), %ax\n\tmov %ax, 2(%bx)\n\tmov %cr0, %edx\n\t.code64")
 
-static void leave_long_mode(u64 cr0)
-{
-    inner_drop(ENTRY_CONTROLS, ENTRY_IA32E_GUEST);
-    inner_set(GUEST_CR0, cr0);
-    inner_set(GUEST_CS_ACCESS, 0xc09b);
-}
-
 static bool has_unrestricted_guest(void)
 {
     if (inner_can(PROC2_CONTROLS, PROC2_UNRESTRICTED_GUEST))
@@ -370,7 +363,7 @@ static void real(void)
         copy[i] = ((const u8 *)real_mode)[i];
     begin_anew(real_mode, 0, 0x100);
     inner_add(PROC2_CONTROLS, PROC2_UNRESTRICTED_GUEST);
-    leave_long_mode(CR0_PE ^ (cpu_read_cr0() & ~0x80000000ull));
+    inner_leave_long_mode(CR0_PE ^ (cpu_read_cr0() & ~0x80000000ull));
     for (u32 i = 0; i < 6; i++) {
         inner_set(GUEST_ES_SELECTOR + 2 * i, 0x800);
         inner_set(GUEST_ES_BASE + 2 * i, 0x8000);
@@ -392,7 +385,7 @@ static void unpaged(void)
         return;
     begin_anew(read_32, 0, PAGE(50));
     inner_add(PROC2_CONTROLS, PROC2_UNRESTRICTED_GUEST);
-    leave_long_mode(cpu_read_cr0() & ~0x80000000ull);
+    inner_leave_long_mode(cpu_read_cr0() & ~0x80000000ull);
     *at(PAGE(50)) = 4716;
     inner_want_call(4716);
     ept_pages[50] = 0;
@@ -408,7 +401,7 @@ static void pae(void)
     const u64 *directories = at(at(inner_get(HOST_CR3))[0] & ~0xfffull);
 
     begin_anew(read_32, 0, PAGE(61));
-    leave_long_mode(cpu_read_cr0());
+    inner_leave_long_mode(cpu_read_cr0());
     inner_set(GUEST_CR3, PAGE(60));
     for (u32 i = 0; i < 4; i++) {
         inner_set(GUEST_PDPTE_0 + 2 * i, (directories[i] & ~0xfffull) | 1);
