@@ -18,6 +18,7 @@
 #define EVENT_TYPE_SOFT_INT      4u
 #define EVENT_TYPE_PRIV_SOFT_EXC 5u
 #define EVENT_TYPE_SOFT_EXC      6u
+#define EVENT_TYPE_OTHER         7u
 
 #define INTERRUPTIBILITY_STI        0x1u
 #define INTERRUPTIBILITY_MOV_SS     0x2u

@@ -25,6 +25,19 @@
 #define HLT       1u
 #define UNMAPPED  0x140000000ull
 
+#define APIC          0xfee00000u
+#define APIC_ID       0x20u
+#define APIC_SPURIOUS 0xf0u
+#define APIC_EOI      0xb0u
+#define APIC_ICR      0x300u
+#define APIC_ICR_HIGH 0x310u
+#define APIC_TIMER    0x320u
+#define APIC_COUNT    0x380u
+#define APIC_DIVIDE   0x3e0u
+#define VECTOR        0x38u
+#define SOON          20000u
+#define ICR_NMI       0x4400u
+
 STEP(go_on, "nop\n\tnop")
 STEP(do_hlt, "hlt")
 STEP(loop, "1: jmp 1b")
@@ -280,6 +293,79 @@ static void pending_debug(void)
     clear_dr6();
 }
 
+/* Instructions that a hypervisor below may do in the place of the CPU, and the shadow of MOV SS before one. */
+STEP(step_in, "in $0x80, %al\n\tnop")
+STEP(step_rdmsr, "rdmsr\n\tnop")
+STEP(step_cr4, "mov %rdx, %cr4\n\tnop")
+STEP(step_dr, "mov %rsi, %db3\n\tnop")
+STEP(step_apic, "mov 0x30(%rbp), %eax\n\tnop")
+STEP(mov_ss_in, "mov %ecx, %ss\n\tin $0x80, %al\n\tnop")
+
+static u8 no_bitmaps[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+
+static const struct emulated {
+    program *start;
+    u32 length;
+} emulated[] = {
+    {step_in,    2},
+    {step_rdmsr, 2},
+    {step_cr4,   3},
+    {step_dr,    3},
+    {step_apic,  3},
+    {mov_ss_in,  4},
+};
+
+static void begin_emulated(const struct emulated *e)
+{
+    inner_begin(e->start);
+    inner_add(PROC_CONTROLS, PROC_MSR_BITMAPS);
+    inner_set(MSR_BITMAPS, (u64)no_bitmaps);
+    inner_registers.rcx = e->start == step_rdmsr ? 0x174 : SELECTOR_DATA;
+    inner_registers.rdx = inner_get(GUEST_CR4);
+    inner_registers.rbp = APIC;
+}
+
+static void steps_over_emulated(void)
+{
+    for (u32 i = 0; i < ARRAY_LENGTH(emulated); i++) {
+        clear_dr6();
+        begin_emulated(&emulated[i]);
+        set_rflags(RFLAGS_TF);
+        inner_want_call(TRAPPED(1));
+        inner_want("pushed RIP", inner_trap.rip - (u64)emulated[i].start, emulated[i].length);
+        inner_want("DR6.BS", read_dr6() & DR6_BS, DR6_BS);
+        begin_emulated(&emulated[i]);
+        set_rflags(RFLAGS_TF);
+        inner_set(EXCEPTION_BITMAP, 1u << 1);
+        inner_want_exit(REASON_EXCEPTION, emulated[i].start, emulated[i].length);
+        inner_want("qualification", inner_get(EXIT_QUALIFICATION), PENDING_BS);
+    }
+    clear_dr6();
+}
+
+/*
+ * An exit in the shadow of MOV SS: the single step of MOV SS itself is put off, that of the next instruction is due.
+ * SDM 3C 27.3.4 "Saving Non-Register State", 26.3.1.5 "Checks on Guest Non-Register State"
+ */
+static void step_in_shadow(void)
+{
+    clear_dr6();
+    inner_begin(mov_ss_cpuid);
+    set_rflags(RFLAGS_TF);
+    inner_set(GUEST_RIP, (u64)mov_ss_cpuid + 2); /* at MOV to SS */
+    inner_registers.rax = SELECTOR_DATA;
+    for (u32 i = 0; i < 2; i++) { /* the second time behind an entry that has changed nothing */
+        inner_want_exit(REASON_CPUID, mov_ss_cpuid, 4);
+        inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY) & ~BY_NMI, BY_MOV_SS);
+        u64 pending = inner_get(GUEST_PENDING_DEBUG);
+        inner_want("pending debug exceptions", pending, PENDING_BS);
+    }
+    inner_set(GUEST_RIP, (u64)step_in);
+    inner_want_call(TRAPPED(1));
+    inner_want("pushed RIP", inner_trap.rip - (u64)step_in, 2);
+    clear_dr6();
+}
+
 static void data_breakpoint(void)
 {
     clear_dr6();
@@ -305,19 +391,6 @@ static void data_breakpoint(void)
 }
 
 /* ---- interrupts ---- */
-
-#define APIC          0xfee00000u
-#define APIC_ID       0x20u
-#define APIC_SPURIOUS 0xf0u
-#define APIC_EOI      0xb0u
-#define APIC_ICR      0x300u
-#define APIC_ICR_HIGH 0x310u
-#define APIC_TIMER    0x320u
-#define APIC_COUNT    0x380u
-#define APIC_DIVIDE   0x3e0u
-#define VECTOR        0x38u
-#define SOON          20000u
-#define ICR_NMI       0x4400u
 
 static u32 apic_read(u32 offset)
 {
@@ -468,6 +541,67 @@ static void nmis(void)
     inner_want("NMIs that it takes after IRET", inner_host_count - before, 1);
 }
 
+/* ---- the monitor trap flag: SDM 3C 25.5.2 "Monitor Trap Flag" ---- */
+
+#define OTHER (7u << 8)
+STEP(undefined, "ud2\n\tnop")
+
+static bool begin_traps(program *start)
+{
+    inner_begin(start);
+    inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+    return inner_go() == REASON_TRAP_FLAG;
+}
+
+static void monitor_traps(void)
+{
+    if (!inner_can(PROC_CONTROLS, PROC_TRAP_FLAG)) {
+        inner_leave_out("the CPU has it not");
+        return;
+    }
+    if (!begin_traps(go_on)) { /* Bochs 2.7, on some models */
+        inner_leave_out("the CPU has the control, which does nothing");
+        return;
+    }
+    for (u32 i = 0; i < ARRAY_LENGTH(emulated) - 1; i++) {
+        begin_emulated(&emulated[i]);
+        inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+        inner_want_exit(REASON_TRAP_FLAG, emulated[i].start, emulated[i].length);
+        inner_want("qualification", inner_get(EXIT_QUALIFICATION), 0);
+    }
+    clear_dr6();
+    begin_emulated(&emulated[0]); /* before a single step, which is pending then */
+    inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+    set_rflags(RFLAGS_TF);
+    inner_want_exit(REASON_TRAP_FLAG, emulated[0].start, emulated[0].length);
+    inner_want("pending debug exceptions", inner_get(GUEST_PENDING_DEBUG), PENDING_BS);
+    inner_drop(PROC_CONTROLS, PROC_TRAP_FLAG);
+    inner_want_call(TRAPPED(1));
+    inner_want("pushed RIP", inner_trap.rip - (u64)emulated[0].start, emulated[0].length);
+    inner_begin(go_on); /* an event that is injected comes first */
+    inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+    set_rflags(RFLAGS_IF);
+    inject(VALID | EXTERNAL | 0x30, 0, 0);
+    inner_want("exit reason", inner_go(), REASON_TRAP_FLAG);
+    inner_want("RSP: the event was delivered", (u64)lab_inner_stack - inner_get(GUEST_RSP), 40);
+    inner_want("IDT-vectoring information", inner_get(IDT_VECTORING_INFO) >> 31, 0);
+    inner_drop(PROC_CONTROLS, PROC_TRAP_FLAG);
+    inner_want_call(TRAPPED(0x30));
+    inner_begin(undefined); /* and a fault of the instruction */
+    inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+    inner_want("exit reason", inner_go(), REASON_TRAP_FLAG);
+    inner_drop(PROC_CONTROLS, PROC_TRAP_FLAG);
+    inner_want_call(TRAPPED(6));
+    inner_begin(do_hlt);
+    inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+    inner_want_exit(REASON_TRAP_FLAG, do_hlt, 1);
+    want_halted();
+    inner_begin(go_on); /* an exit that is injected needs no control */
+    inject(VALID | OTHER, 0, 0);
+    inner_want_exit(REASON_TRAP_FLAG, go_on, 0);
+    inner_want_call(WENT_ON);
+}
+
 /* ---- the preemption timer: SDM 3C 25.5.1, 26.6.4 ---- */
 
 static void begin_timer(program *start, u32 value)
@@ -526,11 +660,14 @@ void inner_events(void)
         {"blocking by STI and MOV SS",          blocking           },
         {"single steps",                        single_step        },
         {"pending debug exceptions",            pending_debug      },
+        {"single steps over what is emulated",  steps_over_emulated},
+        {"a single step behind MOV SS",         step_in_shadow     },
         {"data breakpoint",                     data_breakpoint    },
         {"an interrupt exits",                  interrupt_exits    },
         {"an interrupt exits from HLT",         interrupt_in_hlt   },
         {"an interrupt is the inner guest's",   interrupt_delivered},
         {"NMIs",                                nmis               },
+        {"monitor trap flag: what is emulated", monitor_traps      },
         {"preemption timer",                    preemption_timer   },
     };
 

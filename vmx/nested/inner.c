@@ -36,6 +36,7 @@ enum {
     REASON_RDMSR = 31,
     REASON_WRMSR = 32,
     REASON_MSR_LOADING = 34,
+    REASON_TRAP_FLAG = 37,
     REASON_EPT_VIOLATION = 48,
     REASON_EPT_MISCONFIGURATION = 49,
     REASON_TIMER = 52,
@@ -112,12 +113,16 @@ static bool read_outer(struct vmx_vcpu *v, struct level_outer *outer)
     return !outer->has_pdptes || vmx_read_pdptes(v, get(v, FIELD_GUEST_CR3), outer->pdpte);
 }
 
-/* SDM 3C 26.5 "Event Injection": it goes in with the entry, before all else. */
+/*
+ * SDM 3C 26.5 "Event Injection": it goes in with the entry, before all else. Type 7 is a pending exit by the monitor
+ * trap flag (26.5.2 "Injection of Pending MTF VM Exits"), for which nothing need be entered.
+ */
 static void take_event(struct vmx_vcpu *v)
 {
     u32 info = (u32)get(v, FIELD_ENTRY_INTERRUPTION_INFO);
 
-    if (!(info & EVENT_VALID))
+    v->nested->trap_pending = info & EVENT_VALID && EVENT_TYPE(info) == EVENT_TYPE_OTHER;
+    if (!(info & EVENT_VALID) || v->nested->trap_pending)
         return;
     v->reinject = (struct vmx_event){info, (u32)get(v, FIELD_ENTRY_EXCEPTION_ERROR_CODE),
                                      (u32)get(v, FIELD_ENTRY_INSTRUCTION_LENGTH)};
@@ -229,7 +234,7 @@ static enum outcome leave(struct vmx_vcpu *v)
                                                       : get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
 
     v->reinject.info = v->exception.info = 0;
-    n->exits_at_once = false;
+    n->exits_at_once = n->trap_pending = false;
     level_swap(v);
     refresh_outer(v, pat, by_nmi || blocked);
     if (!stored)
@@ -339,8 +344,8 @@ static enum outcome leave_for_ept(struct vmx_vcpu *v)
     return leave_for(v, n->owed_reason, n->owed_qualification, 0);
 }
 
-/* The handlers do not know that there are two levels. */
-static enum outcome handle_as_any(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+/* An exit that is Rootlet's own affair. The handlers do not know that there are two levels. */
+static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
     u64 qualification = reason == REASON_CR ? vmcs_read(EXIT_QUALIFICATION) : 0;
 
@@ -360,12 +365,22 @@ static enum outcome handle_as_any(struct vmx_vcpu *v, struct trace_record *recor
     return outcome;
 }
 
-/* An exit that is Rootlet's own affair. */
-static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+/*
+ * How an exit ends that was Rootlet's own affair. With the monitor trap flag the instruction that Rootlet did exits as
+ * one that the CPU did would. SDM 3C 25.5.2 "Monitor Trap Flag"
+ */
+static enum outcome finish(struct vmx_vcpu *v, enum outcome outcome)
 {
-    enum outcome outcome = handle_as_any(v, record, reason);
+    struct nested *n = v->nested;
 
-    return v->nested->owed_reason && outcome != OUTCOME_STOP ? leave_for_ept(v) : outcome;
+    if (n->owed_reason && outcome != OUTCOME_STOP)
+        return leave_for_ept(v);
+    if (UNLIKELY(get(v, FIELD_PROC_CONTROLS) & PROC_MONITOR_TRAP_FLAG) &&
+        (outcome == OUTCOME_SKIP || outcome == OUTCOME_SKIP_DECODED)) {
+        n->trap_pending = true;
+        vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    }
+    return outcome;
 }
 
 /*
@@ -380,8 +395,7 @@ static enum outcome reach_device(struct vmx_vcpu *v, u64 qualification)
         return nested_shut_down(v);
     if (qualification & VIOLATION_FETCH)
         return vmx_inject_ud(v);
-    enum outcome outcome = mmio_run_unknown(v, &unused, 0);
-    return v->nested->owed_reason && outcome != OUTCOME_STOP ? leave_for_ept(v) : outcome;
+    return finish(v, mmio_run_unknown(v, &unused, 0));
 }
 
 /* The CPU walks tables of Rootlet's. What is missing there is filled in, if the guest hypervisor's tables allow it. */
@@ -446,7 +460,7 @@ enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 rea
     if (route == ROUTE_EPT && reason == REASON_EPT_VIOLATION)
         return handle_ept(v, record);
     if (route != ROUTE_GUEST) /* a misconfiguration is one of Rootlet's own tables */
-        return handle(v, record, reason);
+        return finish(v, handle(v, record, reason));
     v->exits[reason]++;
     record->detail = vmcs_read(EXIT_QUALIFICATION);
     if (reason == REASON_NMI_WINDOW)
@@ -528,7 +542,7 @@ static u32 window_in_halt(const struct vmx_vcpu *v)
 /* Most often there is no event, and nobody waits for one. */
 static bool is_quiet(const struct vmx_vcpu *v)
 {
-    u32 events = v->reinject.info | v->exception.info | v->base.windows;
+    u32 events = v->reinject.info | v->exception.info | v->base.windows | v->nested->trap_pending;
     u32 windows = (u32)get(v, FIELD_PROC_CONTROLS) & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
 
     return !(events | windows | v->base.nmi_waiting | v->base.init_waiting) && !vm_interrupt_pending(&v->base);
@@ -558,6 +572,8 @@ bool inner_prepare_events(struct vmx_vcpu *v)
 
     if (!delivers && init)
         return leave_for_init(v) == OUTCOME_RESUME;
+    if (!delivers && n->trap_pending) /* before debug traps and what comes after them: 25.5.2 */
+        return leave_for(v, REASON_TRAP_FLAG, 0, 0) == OUTCOME_RESUME;
     if (!delivers && nmi && nmi_exits && !n->nmis_blocked)
         return leave_for_nmi(v) == OUTCOME_RESUME;
     if (!delivers && interrupt && interrupt_exits)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Exits of an inner guest with EPT that its memory causes: what is filled in, what the guest hypervisor gets, and what
- * Rootlet does itself on its behalf. The two VMCSs are one here. SDM 3C 28.2.3 "EPT-Induced VM Exits", 27.2.1 "Basic
- * VM-Exit Information", table 27-7 for the qualification.
+ * Rootlet does itself on its behalf; exits that are none of the CPU's. The two VMCSs are one here. SDM 3C 28.2.3
+ * "EPT-Induced VM Exits", 27.2.1 "Basic VM-Exit Information", table 27-7 for the qualification.
  *
  * links: vmx/nested/inner.c vmx/nested/route.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/shadow.c
  * vmx/nested/offer.c vmx/insn/guest.c vmx/insn/gva.c vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c
@@ -29,7 +29,7 @@
 #include "vmx/nested/vmcs12.h"
 
 enum { R = 1, W = 2, X = 4, RWX = 7 };
-enum { TRIPLE_FAULT = 2, IO = 30, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
+enum { TRIPLE_FAULT = 2, IO = 30, TRAP_FLAG = 37, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
 enum { TABLES = 0x10000, EPTP = TABLES | 6 | 3 << 3, PAGE = 0x40000, APIC = 0xfee00000 };
 
 static u32 swaps, emulated;
@@ -398,6 +398,59 @@ static void test_without_ept(void **state)
     assert_null(bench.v.inner_physical);
 }
 
+/* ---- the monitor trap flag: SDM 3C 25.5.2 ---- */
+
+static enum outcome is_done(void)
+{
+    return OUTCOME_SKIP;
+}
+
+static enum outcome goes_on(void)
+{
+    return OUTCOME_RESUME;
+}
+
+/* What Rootlet has done for the inner guest exits behind it, as on a CPU. */
+static void test_trap_behind_what_is_emulated(void **state)
+{
+    (void)state;
+    assert_int_equal(run_exit(is_done), OUTCOME_SKIP);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_true(nested_is_inside(&bench.v));
+    set(FIELD_PROC_CONTROLS, PROC_SECONDARY | PROC_MONITOR_TRAP_FLAG);
+    assert_int_equal(run_exit(goes_on), OUTCOME_RESUME); /* not done yet */
+    assert_true(inner_prepare_events(&bench.v));
+    assert_true(nested_is_inside(&bench.v));
+    assert_int_equal(run_exit(is_done), OUTCOME_SKIP);
+    assert_int_equal(bench.v.base.requests, VCPU_REQUEST_EVENT);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_guest_gets(TRAP_FLAG, 0, 0);
+    assert_false(bench.v.nested->trap_pending);
+}
+
+static void test_trap_behind_a_device(void **state)
+{
+    (void)state;
+    set(FIELD_PROC_CONTROLS, PROC_SECONDARY | PROC_MONITOR_TRAP_FLAG);
+    map(5, APIC | R | W);
+    assert_int_equal(violate(0x5020, R | 0x180), OUTCOME_SKIP_DECODED);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_int_equal(get(FIELD_EXIT_REASON), TRAP_FLAG);
+}
+
+/* An entry with an event of type 7 needs no control, and no CPU. */
+static void test_injected_trap(void **state)
+{
+    (void)state;
+    level_swap(&bench.v);
+    set(FIELD_ENTRY_INTERRUPTION_INFO, EVENT_VALID | EVENT_TYPE_OTHER << 8);
+    assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+    assert_int_equal(bench.v.reinject.info, 0);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_guest_gets(TRAP_FLAG, 0, 0);
+    assert_int_equal(get(FIELD_ENTRY_INTERRUPTION_INFO), EVENT_TYPE_OTHER << 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +464,9 @@ int main(void)
         cmocka_unit_test_setup(test_an_access_of_ours_that_is_misconfigured, set_up),
         cmocka_unit_test_setup(test_emulation_meets_a_violation, set_up),
         cmocka_unit_test_setup(test_without_ept, set_up),
+        cmocka_unit_test_setup(test_trap_behind_what_is_emulated, set_up),
+        cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
+        cmocka_unit_test_setup(test_injected_trap, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
