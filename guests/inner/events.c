@@ -541,6 +541,48 @@ static void nmis(void)
     inner_want("NMIs that it takes after IRET", inner_host_count - before, 1);
 }
 
+/*
+ * The hypervisor has had an NMI and not executed IRET, and one more has come. In the inner guest it is its virtual
+ * NMIs, or its VMCS, that say whether NMIs are blocked. SDM 3C 26.6.1 "Interruptibility State", 27.5.5 "Updating
+ * Non-Register State"
+ */
+static void nmi_waits(u32 controls, u32 blocking, bool exits)
+{
+    begin_nmi(PIN_NMI);
+    inner_want("exit reason", inner_go(), REASON_EXCEPTION);
+    u64 before = inner_host_count;
+    apic_write(APIC_ICR, ICR_NMI);
+    for (u32 i = 0; i < 1000; i++)
+        cpu_pause();
+    inner_want("NMIs that the hypervisor takes after the exit", inner_host_count - before, 0);
+    inner_begin(go_on);
+    inner_add(PIN_CONTROLS, PIN_NMI | controls);
+    inner_set(GUEST_INTERRUPTIBILITY, blocking);
+    u32 reason = inner_go();
+    if (exits && inner_bare && reason == REASON_VMCALL) { /* Bochs unblocks by IRET alone */
+        inner_end_nmi();
+        return;
+    }
+    inner_want("exit reason", reason, exits ? REASON_EXCEPTION : REASON_VMCALL);
+    inner_want("RIP's offset", inner_get(GUEST_RIP) - (u64)go_on, exits ? 0 : 7);
+    inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY) & BY_NMI, blocking);
+    inner_want("NMIs that the hypervisor takes", inner_host_count - before, 0);
+    inner_end_nmi();
+    for (u32 i = 0; i < 1000; i++)
+        cpu_pause();
+    inner_want("NMIs that it takes after IRET", inner_host_count - before, exits ? 0 : 1);
+}
+
+static void nmis_and_blocking(void)
+{
+    nmi_waits(0, 0, true);
+    nmi_waits(0, BY_NMI, false);
+    if (!inner_can(PIN_CONTROLS, PIN_VIRTUAL_NMIS))
+        return;
+    nmi_waits(PIN_VIRTUAL_NMIS, 0, true);
+    nmi_waits(PIN_VIRTUAL_NMIS, BY_NMI, true);
+}
+
 /* ---- the monitor trap flag: SDM 3C 25.5.2 "Monitor Trap Flag" ---- */
 
 #define OTHER (7u << 8)
@@ -667,6 +709,7 @@ void inner_events(void)
         {"an interrupt exits from HLT",         interrupt_in_hlt   },
         {"an interrupt is the inner guest's",   interrupt_delivered},
         {"NMIs",                                nmis               },
+        {"NMIs and blocking",                   nmis_and_blocking  },
         {"monitor trap flag: what is emulated", monitor_traps      },
         {"preemption timer",                    preemption_timer   },
     };

@@ -129,6 +129,16 @@ static void take_event(struct vmx_vcpu *v)
     v->nmi_in_service |= EVENT_TYPE(info) == EVENT_TYPE_NMI;
 }
 
+/*
+ * With virtual NMIs, NMIs are never blocked while an inner guest runs; else they are as the VMCS says, and an IRET does
+ * not change that. SDM 3C 26.6.1 "Interruptibility State", 25.3 "Changes to Instruction Behavior in VMX Non-Root
+ * Operation"
+ */
+static bool blocks_nmis(const struct vmx_vcpu *v)
+{
+    return !(pin_controls(v) & PIN_VIRTUAL_NMIS) && v->nmi_in_service;
+}
+
 enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
@@ -154,6 +164,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     }
     vmcs12_set(v, FIELD_GUEST_CR0, (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | outer.cr0_kept);
     take_event(v);
+    n->inner_nmis_blocked = blocks_nmis(v);
     v->base.halted_masked =
         !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
     n->by_launch = launch;
@@ -214,15 +225,22 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
         vmx_event_follow_nmi(v);
 }
 
-/*
- * The guest hypervisor gets its exit, whose information has been recorded. SDM 3C 27.1 "Architectural State Before a VM
- * Exit": an NMI that exits blocks further ones; without virtual NMIs, blocking in the inner guest is the CPU's own.
- */
+/* SDM 3C 27.5.5 "Updating Non-Register State": an exit by an NMI blocks further ones, others leave the blocking as it
+ * was while the inner guest ran. */
+static bool leaves_nmis_blocked(const struct vmx_vcpu *v)
+{
+    u32 info = (u32)get(v, FIELD_EXIT_INTERRUPTION_INFO);
+    bool by_nmi = get(v, FIELD_EXIT_REASON) == REASON_EXCEPTION && EVENT_TYPE(info) == EVENT_TYPE_NMI;
+
+    if (pin_controls(v) & PIN_NMI_EXITING)
+        return by_nmi || v->nested->inner_nmis_blocked;
+    return get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
+}
+
+/* The guest hypervisor gets its exit, whose information has been recorded. */
 static enum outcome leave(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
-    u32 info = (u32)get(v, FIELD_EXIT_INTERRUPTION_INFO);
-    bool by_nmi = get(v, FIELD_EXIT_REASON) == REASON_EXCEPTION && EVENT_TYPE(info) == EVENT_TYPE_NMI;
 
     n->launched = true;
     level_save_guest(v);
@@ -230,13 +248,12 @@ static enum outcome leave(struct vmx_vcpu *v)
     save_timer(v);
     bool stored = msrs_store(v, get(v, FIELD_EXIT_MSR_STORE_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_STORE_COUNT));
     u64 pat = vmcs_read(GUEST_PAT);
-    bool blocked = pin_controls(v) & PIN_VIRTUAL_NMIS ? n->nmis_blocked
-                                                      : get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
+    bool blocked = leaves_nmis_blocked(v);
 
     v->reinject.info = v->exception.info = 0;
     n->exits_at_once = n->trap_pending = false;
     level_swap(v);
-    refresh_outer(v, pat, by_nmi || blocked);
+    refresh_outer(v, pat, blocked);
     if (!stored)
         (void)host_abort(v, HOST_ABORT_SAVING_MSRS);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
@@ -574,14 +591,14 @@ bool inner_prepare_events(struct vmx_vcpu *v)
         return leave_for_init(v) == OUTCOME_RESUME;
     if (!delivers && n->trap_pending) /* before debug traps and what comes after them: 25.5.2 */
         return leave_for(v, REASON_TRAP_FLAG, 0, 0) == OUTCOME_RESUME;
-    if (!delivers && nmi && nmi_exits && !n->nmis_blocked)
+    if (!delivers && nmi && nmi_exits && !n->inner_nmis_blocked)
         return leave_for_nmi(v) == OUTCOME_RESUME;
     if (!delivers && interrupt && interrupt_exits)
         return leave_for_interrupt(v) == OUTCOME_RESUME;
     u32 window = delivers ? 0 : window_in_halt(v);
     if (window)
         return leave_for(v, window, 0, 0) == OUTCOME_RESUME;
-    n->exits_at_once = init || (nmi && nmi_exits && !n->nmis_blocked) || (interrupt && interrupt_exits);
+    n->exits_at_once = init || (nmi && nmi_exits && !n->inner_nmis_blocked) || (interrupt && interrupt_exits);
     vmx_event_choose_of(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
     keep_windows(v);
     return true;

@@ -80,6 +80,7 @@ struct nested {
     hpa_t tpr_page;            /* the virtual-APIC page of inner guests: their TPR is in it while they run */
     bool exits_at_once;        /* the next entry is to deliver its event and no more */
     bool nmis_blocked;         /* in the guest hypervisor, when it entered the inner guest */
+    bool inner_nmis_blocked;   /* with NMI exiting: none exits */
     bool trap_pending;         /* a monitor-trap-flag exit comes before the next instruction */
     bool debug_used;           /* as the guest's VMCS has it */
     bool inner_debug_used;     /* and as the one for inner guests does */

@@ -451,6 +451,44 @@ static void test_injected_trap(void **state)
     assert_int_equal(get(FIELD_ENTRY_INTERRUPTION_INFO), EVENT_TYPE_OTHER << 8);
 }
 
+/* ---- NMIs: SDM 3C 26.6.1, 27.5.5 ---- */
+
+static void test_nmis(void **state)
+{
+    static const struct {
+        u32 pin;
+        bool blocked; /* as the inner guest's VMCS says */
+        bool exits, blocked_after_another_exit;
+    } rows[] = {
+        {PIN_NMI_EXITING,                    false, true,  false},
+        {PIN_NMI_EXITING,                    true,  false, true },
+        {PIN_NMI_EXITING | PIN_VIRTUAL_NMIS, false, true,  false},
+        {PIN_NMI_EXITING | PIN_VIRTUAL_NMIS, true,  true,  false},
+    };
+
+    (void)state;
+    for (u32 i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
+        if (nested_is_inside(&bench.v))
+            level_swap(&bench.v);
+        set(FIELD_PIN_CONTROLS, rows[i / 2].pin);
+        set(FIELD_ENTRY_INTERRUPTION_INFO, 0);
+        VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI); /* whatever it was in the guest hypervisor */
+        bench.v.nmi_in_service = rows[i / 2].blocked;
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        bench.v.base.nmi_waiting = i % 2 == 0;
+        assert_true(inner_prepare_events(&bench.v));
+        assert_int_equal(nested_is_inside(&bench.v), i % 2 || !rows[i / 2].exits);
+        if (nested_is_inside(&bench.v)) {
+            assert_int_equal(nested_shut_down(&bench.v), OUTCOME_RESUME);
+            assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI,
+                             rows[i / 2].blocked_after_another_exit ? INTERRUPTIBILITY_NMI : 0);
+        } else {
+            assert_false(bench.v.base.nmi_waiting);
+            assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), INTERRUPTIBILITY_NMI);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup(test_trap_behind_what_is_emulated, set_up),
         cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
         cmocka_unit_test_setup(test_injected_trap, set_up),
+        cmocka_unit_test_setup(test_nmis, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
