@@ -149,6 +149,41 @@ static void dr7(void)
     inner_want("what is not saved", inner_get(GUEST_DR7), DR7_ALWAYS | 0x30000);
 }
 
+PROGRAM(swap_drs, "mov %db2, %rax\n\tmov %rdx, %db2\n\tmov %db6, %rcx\n\tmov %rsi, %db6")
+
+/* The others are the same for both. */
+static void debug_registers(void)
+{
+    u64 dr2, dr6;
+
+    __asm__ volatile("mov %0, %%db2\n\tmov %1, %%db6" : : "r"(0x1234ull), "r"(0xffff0ff1ull));
+    inner_begin(swap_drs);
+    inner_registers.rdx = 0x5678;
+    inner_registers.rsi = 0xffff4ff0;
+    inner_want_call(0x1234);
+    inner_want("DR6 of the inner guest", inner_registers.rcx, 0xffff0ff1);
+    __asm__ volatile("mov %%db2, %0\n\tmov %%db6, %1" : "=r"(dr2), "=r"(dr6));
+    inner_want("DR2", dr2, 0x5678);
+    inner_want("DR6", dr6, 0xffff4ff0);
+    __asm__ volatile("mov %0, %%db2\n\tmov %1, %%db6" : : "r"(0ull), "r"(0xffff0ff0ull));
+}
+
+/* A field that no entry loads may hold anything; what is saved is the MSR, where nobody has set a bit. */
+static void debugctl(void)
+{
+    inner_begin(nothing);
+    inner_drop(ENTRY_CONTROLS, ENTRY_LOAD_DEBUG);
+    inner_drop(EXIT_CONTROLS, EXIT_SAVE_DEBUG);
+    inner_set(GUEST_DEBUGCTL, 1ull << 40 | 1);
+    inner_want_call(0);
+    inner_want("what is not saved", inner_get(GUEST_DEBUGCTL), 1ull << 40 | 1);
+    inner_add(EXIT_CONTROLS, EXIT_SAVE_DEBUG);
+    inner_set(GUEST_RIP, (u64)nothing);
+    inner_want_call(0);
+    if (!inner_bare) /* Bochs has no such MSR, and saves none */
+        inner_want("what is saved", inner_get(GUEST_DEBUGCTL), 0);
+}
+
 PROGRAM(change_bases, "mov %fs:0, %rax\n\tpush %rax\n\tpop %rcx\n\tvmcall\n\tmov %rdx, %ds\n\tmov %rdx, %es")
 
 struct __attribute__((packed)) table_register {
@@ -268,6 +303,8 @@ void inner_state(void)
         {"IA32_PAT",              pat                },
         {"IA32_EFER",             efer               },
         {"DR7",                   dr7                },
+        {"debug registers",       debug_registers    },
+        {"IA32_DEBUGCTL",         debugctl           },
         {"host state",            host_state         },
         {"two VMCSs",             two_vmcss          },
         {"a VMCS in page tables", vmcs_in_page_tables},

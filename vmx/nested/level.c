@@ -335,8 +335,10 @@ static void save_msrs(struct vmx_vcpu *v)
     u64 entry = get(v, FIELD_ENTRY_CONTROLS);
     u64 efer = guest_efer(v);
 
-    if (controls & EXIT_SAVE_DEBUG)
+    if (controls & EXIT_SAVE_DEBUG) {
         set(v, FIELD_GUEST_DR7, vmcs_read(GUEST_DR7));
+        set(v, FIELD_GUEST_DEBUGCTL, 0);
+    }
     if (controls & EXIT_SAVE_PAT)
         set(v, FIELD_GUEST_PAT, vmcs_read(GUEST_PAT));
     if (controls & EXIT_SAVE_EFER)
