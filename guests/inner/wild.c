@@ -25,6 +25,7 @@ enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAG
 #define MSR_FS_BASE   0xc0000100u
 #define MSR_GS_KERNEL 0xc0000102u
 
+#define VTPR   0x80u
 #define VMXONS 50u /* after each VMCS */
 
 void inner_second(void);
@@ -100,6 +101,9 @@ static void tear(u64 *state)
     case 3:
         region[0] = below(state, 4) ? revision : (u32)next(state);
         region[2] = below(state, 2); /* where Rootlet has the launch state */
+        break;
+    case 4:
+        *(volatile u8 *)(PAGE(APIC_PAGE) + VTPR) = (u8)next(state);
         break;
     default:
         *entry = table_entry(state);
@@ -241,7 +245,9 @@ static void fill(u64 *state)
     inner_set(VIRTUAL_APIC_ADDRESS, below(state, 8) ? PAGE(APIC_PAGE) : address(state));
     inner_set(ENTRY_MSR_LOAD_ADDRESS, below(state, 8) ? PAGE(MSR_LIST) : address(state));
     inner_set(ENTRY_MSR_LOAD_COUNT, below(state, 2) ? 0 : below(state, 4));
-    inner_set(TPR_THRESHOLD, 0);
+    inner_set(TPR_THRESHOLD, below(state, 2) ? 0 : below(state, 16));
+    if (!below(state, 8))
+        inner_set(VMCS_LINK_POINTER, PAGE(REGIONS + below(state, REGION_COUNT)));
     u32 controls = (u32)next(state) & (PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_TPR_SHADOW);
     if (inner_can(PROC_CONTROLS, controls))
         inner_add(PROC_CONTROLS, controls);
