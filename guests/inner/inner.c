@@ -311,14 +311,14 @@ static void make_idt(struct gate *table, const u8 *stubs)
     __asm__ volatile("lidt %0" : : "m"(pointer));
 }
 
-/* The first 4 GiB one to one, in pages of 2 MiB; devices uncached. */
+/* The first 4 GiB one to one, in pages of 2 MiB, for each ring; devices uncached. */
 static void map_4g(void)
 {
-    inner_pml4[0] = (u64)pdpt | 3;
+    inner_pml4[0] = (u64)pdpt | 7;
     for (u32 gib = 0; gib < 4; gib++) {
-        pdpt[gib] = (u64)directories[gib] | 3;
+        pdpt[gib] = (u64)directories[gib] | 7;
         for (u32 i = 0; i < 512; i++)
-            directories[gib][i] = (u64)(gib * 512 + i) << 21 | 0x83 | (gib == 3 ? 0x18 : 0);
+            directories[gib][i] = (u64)(gib * 512 + i) << 21 | 0x87 | (gib == 3 ? 0x18 : 0);
     }
     cpu_write_cr3((u64)inner_pml4);
 }
@@ -369,6 +369,7 @@ int guest_main(void)
         inner_state();
         inner_memory();
         inner_tasks();
+        inner_life();
     }
     for (u32 i = 0; i < rounds; i++) /* long enough to come to another CPU on the way */
         inner_memory();

@@ -38,6 +38,7 @@ enum {
     CR3_TARGET_0 = 0x6008,
     GUEST_LINEAR_ADDRESS = 0x640a,
     GUEST_FS_BASE = 0x680e,
+    GUEST_GS_BASE = 0x6810,
 };
 
 /* Controls beside those in lab.h. SDM 3C 24.6, 24.7, 24.8 */
@@ -146,7 +147,7 @@ struct trap {
     u64 vector, error, rip, cs, rflags, rsp, ss;
 };
 extern struct trap inner_trap, inner_host_trap;
-extern u64 inner_host_count; /* of exceptions and interrupts in the hypervisor */
+extern u64 inner_host_count, inner_host_fixup; /* of exceptions and interrupts in the hypervisor */
 void inner_end_nmi(void);
 
 /* No Rootlet below: where the engine is not a CPU, a scenario may accept what it does, here only. */
@@ -192,6 +193,7 @@ void inner_events(void);
 void inner_state(void);
 void inner_memory(void);
 void inner_tasks(void);
+void inner_life(void);
 void inner_measure(void);
 /* A hostile hypervisor instead, so many VMCSs: wild.c. */
 void inner_wild(u32 rounds);

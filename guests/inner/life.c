@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of a VMCS: current or not, clear or launched, across VMXOFF and VMXON; two that are used by turns; and how
+ * INVEPT, INVVPID and VMFUNC fail. SDM 3C 24.1 "Overview", 24.11.3 "Initializing a VMCS", 30.3 "VMX Instructions", 30.4
+ * "VM Instruction Error Numbers".
+ */
+#include "guests/inner/inner.h"
+
+PROGRAM(nothing, "")
+
+#define NO_VMCS (~0ull)
+
+enum { ERROR_VMLAUNCH = 4, ERROR_VMRESUME = 5, ERROR_VMXON = 15, ERROR_INVALIDATE = 28 };
+
+/* The vector of the exception that the instruction raises with this operand in memory; or what NO_VMCS is. */
+#define FAULT_OF(name, text)                                                                                           \
+    static u64 fault_of_##name(u64 operand)                                                                            \
+    {                                                                                                                  \
+        u64 before = inner_host_count;                                                                                 \
+        __asm__ volatile("lea 1f(%%rip), %%rax\n\tmov %%rax, inner_host_fixup(%%rip)\n\t" text                         \
+                         "\n\t1: movq $0, inner_host_fixup(%%rip)"                                                     \
+                         : "+m"(operand)                                                                               \
+                         :                                                                                             \
+                         : "rax", "rcx", "cc", "memory");                                                              \
+        return inner_host_count == before ? NO_VMCS : inner_host_trap.vector;                                          \
+    }
+FAULT_OF(vmxoff, "vmxoff")
+FAULT_OF(vmptrst, "vmptrst %0")
+FAULT_OF(vmxon, "vmxon %0")
+FAULT_OF(vmfunc, "mov %0, %%rax\n\tvmfunc")
+FAULT_OF(invvpid, "mov %0, %%rcx\n\tmov $0x140000000, %%rax\n\tinvvpid (%%rax), %%rcx")
+
+static u64 current(void)
+{
+    u64 pointer = 0;
+    __asm__ volatile("vmptrst %0" : "=m"(pointer) : : "cc", "memory");
+    return pointer;
+}
+
+static u32 enter(u32 how)
+{
+    u32 failed = lab_enter(&inner_registers, how);
+    return failed ? NOT_ENTERED | vmx_answer(failed == 1, failed == 2) : (u32)inner_get(EXIT_REASON);
+}
+
+static void want_no_vmcs(void)
+{
+    u64 value;
+
+    inner_want("the current-VMCS pointer", current(), NO_VMCS);
+    inner_want("VMREAD", vmx_read(GUEST_RIP, &value), INVALID);
+    inner_want("VMWRITE", vmx_write(GUEST_RIP, 0), INVALID);
+    inner_want("VMLAUNCH", lab_enter(&inner_registers, LAUNCH), 1);
+    inner_want("VMRESUME", lab_enter(&inner_registers, RESUME), 1);
+    inner_want("VMXON in VMX root operation", vmx_vmxon(inner_vmxon_region()), INVALID);
+}
+
+static void clear_and_launched(void)
+{
+    inner_begin(nothing);
+    u64 vmcs = current();
+    inner_want("VMRESUME when clear", enter(RESUME), NOT_ENTERED | ERROR_VMRESUME);
+    inner_want("VMLAUNCH", enter(LAUNCH), REASON_VMCALL);
+    inner_want("VMLAUNCH when launched", enter(LAUNCH), NOT_ENTERED | ERROR_VMLAUNCH);
+    inner_want("VMPTRLD of the current VMCS", vmx_vmptrld(vmcs), DONE);
+    inner_want("VMRESUME", enter(RESUME), REASON_VMCALL);
+    inner_want("VMPTRLD of the VMXON pointer", vmx_vmptrld(inner_vmxon_region()), 10);
+    inner_want("the current-VMCS pointer", current(), vmcs);
+    inner_want("VMCLEAR of the VMXON pointer", vmx_vmclear(inner_vmxon_region()), 3);
+    inner_want("VMXON", vmx_vmxon(inner_vmxon_region()), ERROR_VMXON);
+    inner_set(GUEST_RSP, 0x4711000);
+    inner_want("VMCLEAR of the current VMCS", vmx_vmclear(vmcs), DONE);
+    want_no_vmcs();
+    inner_want("VMPTRLD", vmx_vmptrld(vmcs), DONE);
+    inner_want("a field", inner_get(GUEST_RSP), 0x4711000);
+    inner_want("VMRESUME after VMCLEAR", enter(RESUME), NOT_ENTERED | ERROR_VMRESUME);
+    inner_want("the error", inner_get(INSTRUCTION_ERROR), ERROR_VMRESUME);
+    inner_set(GUEST_CR3, 1ull << 63); /* an entry that fails launches nothing */
+    inner_want("VMLAUNCH", enter(LAUNCH), 0x80000021);
+    inner_set(GUEST_CR3, inner_get(HOST_CR3));
+    inner_want("VMRESUME after a failure", enter(RESUME), NOT_ENTERED | ERROR_VMRESUME);
+    inner_set(HOST_CR3, 1ull << 63);
+    inner_want("VMLAUNCH", enter(LAUNCH), NOT_ENTERED | 8);
+    inner_set(HOST_CR3, inner_get(GUEST_CR3));
+    inner_want("VMLAUNCH", enter(LAUNCH), REASON_VMCALL);
+    inner_set(GUEST_CR3, 1ull << 63); /* nor is it clear behind one */
+    inner_want("VMRESUME", enter(RESUME), 0x80000021);
+    inner_set(GUEST_CR3, inner_get(HOST_CR3));
+    inner_want("VMLAUNCH after a failure", enter(LAUNCH), NOT_ENTERED | ERROR_VMLAUNCH);
+    inner_want("VMRESUME", enter(RESUME), REASON_VMCALL);
+}
+
+/* ---- VMXOFF ---- */
+
+static void off_and_on(void)
+{
+    u64 cr0 = cpu_read_cr0(), cr4 = cpu_read_cr4();
+
+    inner_begin(nothing);
+    u64 vmcs = current();
+    inner_want("VMLAUNCH", enter(LAUNCH), REASON_VMCALL);
+    inner_set(GUEST_RSP, 0x4712000);
+    inner_want("VMCLEAR", vmx_vmclear(vmcs), DONE);
+    for (u32 i = 0; i < 2; i++) { /* the second time with a VMCS that is current */
+        inner_want("VMXOFF", vmx_off(), DONE);
+        inner_want("VMXOFF outside VMX operation", fault_of_vmxoff(0), 6);
+        inner_want("VMPTRST outside VMX operation", fault_of_vmptrst(0), 6);
+        cpu_write_cr4(cr4 & ~(u64)CR4_VMXE);
+        inner_want("VMXON without CR4.VMXE", fault_of_vmxon(inner_vmxon_region()), 6);
+        cpu_write_cr4(cr4);
+        cpu_write_cr0(cr0 & ~0x20ull); /* CR0.NE */
+        inner_want("VMXON without CR0.NE", fault_of_vmxon(inner_vmxon_region()), 13);
+        cpu_write_cr0(cr0);
+        inner_want("VMXON", vmx_vmxon(inner_vmxon_region()), DONE);
+        want_no_vmcs();
+        inner_want("VMPTRLD", vmx_vmptrld(vmcs), DONE);
+        inner_want("a field", inner_get(GUEST_RSP), i ? 0x4713000 : 0x4712000);
+        inner_set(GUEST_RIP, (u64)nothing);
+        inner_want("VMRESUME of a clear VMCS", enter(RESUME), NOT_ENTERED | ERROR_VMRESUME);
+        inner_want("VMLAUNCH", enter(LAUNCH), REASON_VMCALL);
+        inner_set(GUEST_RSP, 0x4713000);
+        inner_want("VMCLEAR", vmx_vmclear(vmcs), DONE);
+        if (i == 0)
+            inner_want("VMPTRLD", vmx_vmptrld(vmcs), DONE);
+    }
+    inner_want("the pointer", current(), NO_VMCS);
+}
+
+/* ---- two VMCSs by turns: each has its controls, its guest, and its launch state ---- */
+
+PROGRAM(first_guest, "1: mov %edx, %es\n\tmov %fs:0, %rax\n\tmov %cr0, %rcx\n\tvmcall\n\tjmp 1b")
+PROGRAM(second_guest, "1: mov %edx, %es\n\tmov %gs:8, %rax\n\tmov %cr4, %rcx\n\tcpuid\n\tjmp 1b")
+
+static void by_turns(void)
+{
+    static struct region other;
+    static u64 data[2];
+
+    inner_begin(first_guest);
+    u64 first = current(), cr0 = cpu_read_cr0(), cr4 = cpu_read_cr4();
+    data[0] = 0x1111;
+    data[1] = 0x2222;
+    inner_set(GUEST_FS_BASE, (u64)data);
+    inner_set(GUEST_SYSENTER_EIP, 0x1000);
+    inner_set(CR0_MASK, CR0_TS | CR0_EM);
+    inner_set(CR0_SHADOW, CR0_EM);
+    other.revision = (u32)inner_read_msr(0x480) & 0x7fffffff;
+    inner_want("VMCLEAR", vmx_vmclear((u64)&other), DONE);
+    inner_want("VMPTRLD", vmx_vmptrld((u64)&other), DONE);
+    inner_fill(second_guest);
+    inner_set(GUEST_GS_BASE, (u64)data);
+    inner_set(GUEST_SYSENTER_EIP, 0x2000);
+    inner_set(CR4_MASK, CR4_VMXE);
+    inner_set(CR4_SHADOW, 0);
+    inner_add(PROC_CONTROLS, PROC_RDTSC);
+    for (u32 i = 0; i < 6; i++) {
+        bool second = !(i & 1);
+        inner_want("VMPTRLD", vmx_vmptrld(second ? (u64)&other : first), DONE);
+        if (i >= 2) /* what the guest has changed came back with its VMCS */
+            inner_want("ES", inner_get(GUEST_ES_SELECTOR), i < 4 ? SELECTOR_DATA : 0);
+        if (i == 3)
+            inner_set(GUEST_SYSENTER_EIP, 0x3000); /* what is written between goes in with the next entry */
+        if (i >= 4)
+            inner_want("IA32_SYSENTER_EIP", inner_get(GUEST_SYSENTER_EIP), second ? 0x2000 : 0x3000);
+        inner_registers.rdx = i & 2 ? 0 : SELECTOR_DATA;
+        inner_registers.rax = inner_registers.rcx = 0;
+        inner_want("exit reason", enter(i < 2 ? LAUNCH : RESUME), second ? REASON_CPUID : REASON_VMCALL);
+        inner_want("RAX", inner_registers.rax, data[second]);
+        inner_want("RCX", inner_registers.rcx, second ? cr4 & ~(u64)CR4_VMXE : (cr0 | CR0_EM) & ~(u64)CR0_TS);
+        inner_skip();
+    }
+    inner_want("VMCLEAR of the other one", vmx_vmclear((u64)&other), DONE);
+    inner_want("the pointer", current(), first);
+    inner_want("VMRESUME", enter(RESUME), REASON_VMCALL);
+    inner_want("VMPTRLD", vmx_vmptrld((u64)&other), DONE);
+    inner_want("VMRESUME of a clear VMCS", enter(RESUME), NOT_ENTERED | ERROR_VMRESUME);
+    inner_want("VMLAUNCH", enter(LAUNCH), REASON_CPUID);
+    inner_want("VMPTRLD", vmx_vmptrld(first), DONE);
+    inner_want("VMCLEAR of the other one", vmx_vmclear((u64)&other), DONE);
+}
+
+/* ---- what fails ---- */
+
+#define MSR_EPT_VPID 0x48cu
+#define CAP_INVEPT   (1u << 20)
+#define EPTP         (3u << 3 | 6u)
+
+static u32 invalidate(bool vpid, u64 type, u64 first, u64 second)
+{
+    struct {
+        u64 first, second;
+    } descriptor = {first, second};
+    bool cf, zf;
+
+    if (vpid)
+        __asm__ volatile("invvpid %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
+    else
+        __asm__ volatile("invept %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
+    return vmx_answer(cf, zf);
+}
+
+/* SDM 3C 30.3 "VMX Instructions". */
+static void invalidations(void)
+{
+    static const struct {
+        bool vpid;
+        u64 type, first, second;
+        bool good;
+    } rows[] = {
+        {false, 0,          EPTP,              0,           false},
+        {false, 1,          EPTP,              0,           true },
+        {false, 1,          0,                 0,           false}, /* no walk of 4 levels */
+        {false, 1,          EPTP | 1,          0,           false}, /* a reserved memory type */
+        {false, 1,          EPTP | 1u << 11,   0,           false},
+        {false, 1,          EPTP | 1ull << 60, 0,           false}, /* wider than an address */
+        {false, 2,          ~0ull,             0,           true }, /* no EPTP is looked at */
+        {false, 3,          EPTP,              0,           false},
+        {false, 1ull << 32, EPTP,              0,           false}, /* the type has 64 bits */
+        {true,  0,          1,                 0x1000,      true },
+        {true,  0,          1,                 1ull << 47,  false},
+        {true,  0,          1,                 ~0ull << 47, true },
+        {true,  0,          0,                 0x1000,      false},
+        {true,  0,          1 | 1ull << 16,    0,           false},
+        {true,  1,          0,                 0,           false},
+        {true,  1,          0xffff,            1ull << 47,  true }, /* no address is looked at */
+        {true,  1,          1 | 1ull << 63,    0,           false},
+        {true,  2,          0,                 0,           true },
+        {true,  3,          1,                 0,           true },
+        {true,  3,          0,                 0,           false},
+        {true,  4,          1,                 0,           false},
+        {true,  ~0ull,      1,                 0,           false},
+    };
+    u64 capabilities = inner_read_msr(MSR_EPT_VPID);
+
+    if (!(capabilities & CAP_INVEPT) || !inner_can(PROC2_CONTROLS, PROC2_VPID)) {
+        inner_leave_out("the CPU has it not");
+        return;
+    }
+    inner_begin(nothing);
+    for (u32 i = 0; i < ARRAY_LENGTH(rows); i++) {
+        u32 answer = invalidate(rows[i].vpid, rows[i].type, rows[i].first, rows[i].second);
+        inner_want("the answer", answer, rows[i].good ? DONE : ERROR_INVALIDATE);
+    }
+    inner_want("INVVPID through no page", fault_of_invvpid(1), 14);
+    if (!inner_bare) { /* the type is looked at before; in Bochs after */
+        inner_want("INVVPID of type 7 through no page", fault_of_invvpid(7), NO_VMCS);
+        inner_want("its error", inner_get(INSTRUCTION_ERROR), ERROR_INVALIDATE);
+    }
+    inner_want("VMCLEAR", vmx_vmclear(current()), DONE);
+    inner_want("INVEPT without a VMCS", invalidate(false, 0, EPTP, 0), INVALID);
+    inner_want("INVVPID without a VMCS", invalidate(true, 4, 1, 0), INVALID);
+}
+
+/* ---- calls ---- */
+
+PROGRAM(vmfunc, "xor %eax, %eax\n\tvmfunc")
+PROGRAM(calls, "mov $7, %eax")
+
+static void vm_functions(void)
+{
+    inner_want("VMFUNC in VMX root operation", fault_of_vmfunc(0), 6);
+    inner_begin(vmfunc);
+    inner_want_call(TRAPPED(6));
+}
+
+/* VMCALL and the other VMX instructions exit whatever the CPL is. SDM 3C 25.1.1 "Relative Priority of Faults and VM
+ * Exits" */
+PROGRAM(vmread_at_3, "vmread %rax, %rdx")
+
+static void at_ring(program *start, u32 ring)
+{
+    inner_begin(start);
+    for (u32 i = 0; i < 6; i++) {
+        inner_set(GUEST_ES_SELECTOR + 2 * i, (i == 1 ? SELECTOR_CODE : SELECTOR_DATA) | ring);
+        inner_set(GUEST_ES_ACCESS + 2 * i, inner_get(GUEST_ES_ACCESS + 2 * i) | ring << 5);
+    }
+}
+
+static void calls_of_rings(void)
+{
+    for (u32 ring = 0; ring < 4; ring++) {
+        at_ring(calls, ring);
+        inner_want("exit reason", inner_go(), REASON_VMCALL);
+        inner_want("RAX", inner_registers.rax, 7);
+        inner_want("instruction length", inner_get(EXIT_INSTRUCTION_LENGTH), 3);
+        inner_want("CS", inner_get(GUEST_CS_SELECTOR), SELECTOR_CODE | ring);
+        inner_want("DPL of SS", inner_get(GUEST_SS_ACCESS) >> 5 & 3, ring);
+        at_ring(vmread_at_3, ring);
+        inner_want_exit(REASON_VMREAD, vmread_at_3, 0);
+    }
+}
+
+void inner_life(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } scenarios[] = {
+        {"clear and launched",           clear_and_launched},
+        {"VMXOFF and VMXON",             off_and_on        },
+        {"two VMCSs by turns",           by_turns          },
+        {"INVEPT and INVVPID that fail", invalidations     },
+        {"VMFUNC",                       vm_functions      },
+        {"VMCALL in each ring",          calls_of_rings    },
+    };
+
+    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
+        inner_scenario(scenarios[i].name);
+        scenarios[i].run();
+        inner_scenario_end();
+    }
+}
