@@ -382,21 +382,22 @@ static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 
     return outcome;
 }
 
-/*
- * How an exit ends that was Rootlet's own affair. With the monitor trap flag the instruction that Rootlet did exits as
- * one that the CPU did would. SDM 3C 25.5.2 "Monitor Trap Flag"
- */
-static enum outcome finish(struct vmx_vcpu *v, enum outcome outcome)
+/* With the monitor trap flag the instruction that Rootlet did exits as one that the CPU did would. SDM 3C 25.5.2
+ * "Monitor Trap Flag" */
+static COLD void trap_behind(struct vmx_vcpu *v)
 {
-    struct nested *n = v->nested;
+    v->nested->trap_pending = true;
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+}
 
-    if (n->owed_reason && outcome != OUTCOME_STOP)
+/* How an exit ends that was Rootlet's own affair. */
+static ALWAYS_INLINE enum outcome finish(struct vmx_vcpu *v, enum outcome outcome)
+{
+    if (UNLIKELY(v->nested->owed_reason) && outcome != OUTCOME_STOP)
         return leave_for_ept(v);
     if (UNLIKELY(get(v, FIELD_PROC_CONTROLS) & PROC_MONITOR_TRAP_FLAG) &&
-        (outcome == OUTCOME_SKIP || outcome == OUTCOME_SKIP_DECODED)) {
-        n->trap_pending = true;
-        vcpu_request(&v->base, VCPU_REQUEST_EVENT);
-    }
+        (outcome == OUTCOME_SKIP || outcome == OUTCOME_SKIP_DECODED))
+        trap_behind(v);
     return outcome;
 }
 
