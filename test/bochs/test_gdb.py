@@ -123,6 +123,17 @@ def test_registers_of_a_vcpu_that_waits_for_sipi():
     assert "apic xapic init-running ok" in debugged.run.output("two"), str(debugged.run)
 
 
+def test_guest_hypervisor_and_its_inner_guest():
+    """Breakpoints and steps go on from one into the other, and leave nothing behind in either."""
+    with Debugged("build/guests/inner.elf vm=inner mem=32M nested=on -- measure=1\n", "gdb=inner,64") as debugged:
+        text = debugged.script("inner.elf.64", "nested.gdb")
+    check_order(text, r"^Breakpoint 1, inner_measure", r"^Breakpoint 2, cpuids", r"^inner at 0$", r"^\$1 = 0x500$",
+                r"^hypervisor at 1$", r"^Breakpoint 3, lab_enter", r"^hypervisor at 1$",
+                r"^Breakpoint 4, reads_ports", r"^inner at 0$", r"^inner at 7$", r"exited normally\]$")
+    debugged.run.check_good_end()
+    assert "inner ok" in debugged.run.output("inner"), str(debugged.run)
+
+
 def test_guest_that_debugs_itself(boot):
     run = boot("build/guests/selfdebug.elf vm=self mem=4M\nbuild/guests/traps.elf vm=traps mem=4M\n")
     vms.check_guest(run, "self", "selfdebug.elf")

@@ -111,6 +111,18 @@ void vmx_invalidate_ept_everywhere(const struct vm *vm)
     (void)vm;
 }
 
+void vmx_debug_put_off(struct vmx_vcpu *v)
+{
+    (void)v;
+    abort();
+}
+
+void vmx_debug_go_on(struct vmx_vcpu *v)
+{
+    (void)v;
+    abort();
+}
+
 enum outcome vmx_debug_mov_dr(struct vmx_vcpu *v)
 {
     (void)v;

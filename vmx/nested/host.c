@@ -12,6 +12,7 @@
 #include "vmx/nested/level.h"
 #include "vmx/nested/msrs.h"
 #include "vmx/nested/vmcs12.h"
+#include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
@@ -139,6 +140,8 @@ bool host_load(struct vmx_vcpu *v)
     u32 controls = (u32)get(v, FIELD_EXIT_CONTROLS);
     bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
 
+    if (UNLIKELY(v->debug))
+        vmx_debug_put_off(v);
     load_control_registers(v, controls);
     load_segments(v, long_mode);
     vmcs_write(GUEST_RIP, get(v, FIELD_HOST_RIP));
@@ -153,5 +156,7 @@ bool host_load(struct vmx_vcpu *v)
         return false;
     if (msrs_load(v, get(v, FIELD_EXIT_MSR_LOAD_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_LOAD_COUNT)))
         return host_abort(v, HOST_ABORT_LOADING_MSRS);
+    if (UNLIKELY(v->debug))
+        vmx_debug_go_on(v);
     return true;
 }

@@ -21,6 +21,7 @@
 #include "vmx/nested/route.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/nested/why.h"
+#include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
 /* SDM 3D Appendix C "VMX Basic Exit Reasons" */
@@ -144,6 +145,8 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     struct nested *n = v->nested;
     struct level_outer outer;
 
+    if (UNLIKELY(v->debug))
+        vmx_debug_put_off(v);
     if (!read_outer(v, &outer))
         return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, ENTRY_FAILED_PDPTE);
     level_make(v);
@@ -169,6 +172,8 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
         !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
     n->by_launch = launch;
     n->untried = true;
+    if (UNLIKELY(v->debug))
+        vmx_debug_go_on(v);
     vcpu_request(&v->base, v->base.halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
     return OUTCOME_RESUME;
 }
@@ -243,6 +248,8 @@ static enum outcome leave(struct vmx_vcpu *v)
     struct nested *n = v->nested;
 
     n->launched = true;
+    if (UNLIKELY(v->debug))
+        vmx_debug_put_off(v);
     level_save_guest(v);
     vmcs12_set(v, FIELD_ENTRY_INTERRUPTION_INFO, get(v, FIELD_ENTRY_INTERRUPTION_INFO) & ~(u64)EVENT_VALID);
     save_timer(v);
@@ -458,6 +465,8 @@ static COLD enum outcome refused_by_cpu(struct vmx_vcpu *v)
     v->reinject.info = v->exception.info = 0;
     v->base.halted = false;
     n->timer_tsc = UINT64_MAX;
+    if (UNLIKELY(v->debug))
+        vmx_debug_put_off(v);
     level_swap(v);
     v->efer = vmcs_read(GUEST_EFER) & ~EFER_LMA;
     refresh_outer(v, vmcs_read(GUEST_PAT), n->nmis_blocked);
@@ -477,7 +486,10 @@ enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 rea
     enum route route = reason < EXIT_REASONS ? route_of(v, reason) : ROUTE_ROOTLET;
     if (route == ROUTE_EPT && reason == REASON_EPT_VIOLATION)
         return handle_ept(v, record);
-    if (route != ROUTE_GUEST) /* a misconfiguration is one of Rootlet's own tables */
+    if (UNLIKELY(v->debug) && reason == REASON_EXCEPTION && route == ROUTE_GUEST &&
+        vmx_debug_exception(v, vmcs_read(EXIT_INTERRUPTION_INFO)))
+        return OUTCOME_RESUME; /* it was the debugger's alone */
+    if (route != ROUTE_GUEST)  /* a misconfiguration is one of Rootlet's own tables */
         return finish(v, handle(v, record, reason));
     v->exits[reason]++;
     record->detail = vmcs_read(EXIT_QUALIFICATION);

@@ -13,6 +13,7 @@
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
 #include "vmx/load.h"
+#include "vmx/nested/nested.h"
 #include "vmx/points.h"
 
 #define QUALIFICATION_POINTS 0xfull /* B0 to B3: SDM 3C, table 27-1 "Exit Qualification for Debug Exceptions" */
@@ -184,6 +185,17 @@ static void clean_pushed_flags(struct vmx_vcpu *v)
     (void)!guest_memory_write(memory, where, &byte, 1);
 }
 
+/* The guest has its own TF again, and no trap of a step that is not its own. */
+static void take_tf_out(struct vmx_vcpu *v)
+{
+    bool tf = v->debug->guest_tf;
+    u64 pending = vmcs_read(GUEST_PENDING_DEBUG);
+
+    set_tf(tf);
+    if (!tf && (pending & PENDING_DEBUG_SINGLE_STEP))
+        vmcs_write(GUEST_PENDING_DEBUG, pending & ~PENDING_DEBUG_SINGLE_STEP);
+}
+
 /*
  * Takes the debugger's TF out again. If it is not in RFLAGS, a handler runs (an interrupt, a fault, a system call) and
  * will bring it back with its IRET.
@@ -192,7 +204,6 @@ static void end_step(struct vmx_vcpu *v, bool done)
 {
     struct vmx_debug *d = v->debug;
     bool tf = vmcs_read(GUEST_RFLAGS) & RFLAGS_TF;
-    u64 pending = vmcs_read(GUEST_PENDING_DEBUG);
 
     d->stepping = false;
     if (done && d->kind == STEP_POPS) {
@@ -204,9 +215,7 @@ static void end_step(struct vmx_vcpu *v, bool done)
     }
     if (done && d->kind == STEP_PUSHES && !d->guest_tf && vmcs_read(GUEST_RIP) != d->from_rip)
         clean_pushed_flags(v);
-    set_tf(d->guest_tf);
-    if (!d->guest_tf && (pending & PENDING_DEBUG_SINGLE_STEP))
-        vmcs_write(GUEST_PENDING_DEBUG, pending & ~PENDING_DEBUG_SINGLE_STEP);
+    take_tf_out(v);
 }
 
 /* ---- breakpoints and watchpoints ---- */
@@ -246,9 +255,12 @@ static void give_registers_back(struct vmx_vcpu *v)
     d->owns_registers = false;
 }
 
-static void intercept_int3(bool on)
+/* Inside, the guest hypervisor may want it, too. */
+static void intercept_int3(const struct vmx_vcpu *v, bool on)
 {
     u32 bitmap = vmcs_read(EXCEPTION_BITMAP) & ~(u32)BIT(VECTOR_BP);
+
+    on = on || (nested_is_inside(v) && v->nested->image.value[FIELD_EXCEPTION_BITMAP] & BIT(VECTOR_BP));
     vmcs_write(EXCEPTION_BITMAP, bitmap | (on ? (u32)BIT(VECTOR_BP) : 0));
 }
 
@@ -453,7 +465,7 @@ void vmx_debug_enter(struct vmx_vcpu *v)
         d->prepared = false;
         if (d->registers)
             write_registers(v, d->registers);
-        intercept_int3(d->points.software);
+        intercept_int3(v, d->points.software);
         if (d->points.dr7)
             take_registers(v);
         if (d->step.on)
@@ -461,4 +473,34 @@ void vmx_debug_enter(struct vmx_vcpu *v)
     }
     if (d->owns_registers) /* INIT resets it */
         vmcs_write(GUEST_DR7, d->points.dr7);
+}
+
+void vmx_debug_put_off(struct vmx_vcpu *v)
+{
+    struct vmx_debug *d = v->debug;
+
+    if (d->put_off)
+        return;
+    d->put_off = true;
+    d->step_put_off = d->stepping;
+    if (d->stepping)
+        take_tf_out(v);
+    d->stepping = false;
+    if (d->owns_registers)
+        vmcs_write(GUEST_DR7, d->guest_dr7);
+}
+
+void vmx_debug_go_on(struct vmx_vcpu *v)
+{
+    struct vmx_debug *d = v->debug;
+
+    d->put_off = false;
+    intercept_int3(v, d->points.software);
+    if (d->owns_registers) {
+        d->guest_dr7 = vmcs_read(GUEST_DR7);
+        vmcs_write(GUEST_DR7, d->points.dr7);
+        vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) | PROC_MOV_DR_EXITING);
+    }
+    if (d->step_put_off)
+        begin_step(v);
 }

@@ -29,6 +29,9 @@ struct vmx_debug {
     u64 from_rip;
     bool owed; /* a step was given up inside a handler: TF is in a frame on the guest's stack, and traps after IRET */
 
+    bool put_off; /* the level that runs is about to change */
+    bool step_put_off;
+
     bool owns_registers; /* DR0-DR3, DR6 and DR7 are the debugger's; the guest's are here */
     bool guest_used;     /* v->debug_used of the guest */
     u64 guest_dr[4], guest_dr6, guest_dr7;
@@ -40,6 +43,13 @@ void vmx_debug_read(const struct vmx_vcpu *v, struct debug_registers *out);
 void vmx_debug_enter(struct vmx_vcpu *v);
 /* INIT and SIPI have given the vCPU a fresh state; before vmx_debug_enter(). */
 void vmx_debug_begin_anew(struct vmx_vcpu *v);
+/*
+ * A guest hypervisor's inner guest is about to run instead of it, or the other way round: what is the debugger's is
+ * taken out of the current VMCS, and put into that of the level that runs from now on. So breakpoints and steps go on
+ * there.
+ */
+COLD void vmx_debug_put_off(struct vmx_vcpu *v);
+COLD void vmx_debug_go_on(struct vmx_vcpu *v);
 /* An exception has exited with this interruption information. True: it was the debugger's alone; false: the guest gets
  * it. */
 bool vmx_debug_exception(struct vmx_vcpu *v, u32 info);

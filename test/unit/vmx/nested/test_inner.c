@@ -27,6 +27,7 @@
 #include "vmx/nested/level.h"
 #include "vmx/nested/msrs.h"
 #include "vmx/nested/vmcs12.h"
+#include "vmx/report/debug.h"
 
 enum { R = 1, W = 2, X = 4, RWX = 7 };
 enum { TRIPLE_FAULT = 2, IO = 30, TRAP_FLAG = 37, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
@@ -36,7 +37,29 @@ static u32 swaps, emulated;
 static enum outcome (*on_exit_handled)(void);
 static enum outcome (*on_emulation)(void);
 
+static struct vmx_debug debug;
+static bool is_debuggers;
+
 /* ---- what inner.c needs beside ---- */
+
+void vmx_debug_put_off(struct vmx_vcpu *v)
+{
+    assert_ptr_equal(v->debug, &debug);
+    debug.put_off = true;
+}
+
+void vmx_debug_go_on(struct vmx_vcpu *v)
+{
+    assert_true(v->debug->put_off);
+    debug.put_off = false;
+}
+
+bool vmx_debug_exception(struct vmx_vcpu *v, u32 info)
+{
+    assert_ptr_equal(v->debug, &debug);
+    assert_int_equal(info, 0x80000603);
+    return is_debuggers;
+}
 
 void level_swap(struct vmx_vcpu *v)
 {
@@ -82,6 +105,7 @@ void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
 void level_save_guest(struct vmx_vcpu *v)
 {
     assert_true(v->nested->inside);
+    assert_int_equal(debug.put_off, v->debug != NULL);
 }
 
 void level_fetch_guest(struct vmx_vcpu *v)
@@ -489,6 +513,29 @@ static void test_nmis(void **state)
     }
 }
 
+/* ---- a debugger ---- */
+
+/* What is the debugger's is in no state that is saved; its breakpoint is not the guest hypervisor's, others are. */
+static void test_under_a_debugger(void **state)
+{
+    (void)state;
+    level_swap(&bench.v);
+    bench.v.debug = &debug;
+    set(FIELD_EXCEPTION_BITMAP, BIT(VECTOR_BP));
+    assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+    assert_false(debug.put_off);
+    VMCS_SET(EXIT_REASON, 0);
+    VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000603);
+    is_debuggers = true;
+    assert_int_equal(inner_exit(&bench.v, trace_last(), 0), OUTCOME_RESUME);
+    assert_true(nested_is_inside(&bench.v));
+    is_debuggers = false;
+    assert_int_equal(inner_exit(&bench.v, trace_last(), 0), OUTCOME_RESUME);
+    assert_false(nested_is_inside(&bench.v));
+    assert_true(debug.put_off); /* host_load() goes on */
+    debug.put_off = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
         cmocka_unit_test_setup(test_injected_trap, set_up),
         cmocka_unit_test_setup(test_nmis, set_up),
+        cmocka_unit_test_setup(test_under_a_debugger, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -399,6 +399,57 @@ static void test_int3(void **state)
     assert_int_equal(vmcs_read(EXCEPTION_BITMAP), 0x60002);
 }
 
+/* ---- the two levels of a guest hypervisor ---- */
+
+static void test_level_changes(void **state)
+{
+    struct debug_points points = watch;
+
+    (void)state;
+    points.software = true;
+    VMCS_SET(GUEST_DR7, 0x600);
+    let_run(points, (struct debug_step){.on = true});
+    VMCS_SET(GUEST_PENDING_DEBUG, PENDING_DEBUG_SINGLE_STEP);
+    vmx_debug_put_off(&bench.v);
+    assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+    assert_false(tf()); /* what is saved of this level is its own */
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x600);
+    vmx_debug_put_off(&bench.v);
+    VMCS_SET(GUEST_DR7, 0x401); /* the other level's VMCS */
+    VMCS_SET(EXCEPTION_BITMAP, 0x60002);
+    VMCS_SET(PROC_CONTROLS, 0);
+    vmx_debug_go_on(&bench.v);
+    assert_true(tf());
+    assert_int_equal(vmcs_read(GUEST_DR7), watch.dr7);
+    assert_int_equal(vmcs_read(EXCEPTION_BITMAP), 0x6000a);
+    assert_int_equal(vmcs_read(PROC_CONTROLS), PROC_MOV_DR_EXITING);
+    assert_true(debug_exit(STEP));
+    assert_int_equal(stub.stops, 1);
+    virt_debug_save(&bench.v.base, &registers);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x401);
+    vmx_debug_put_off(&bench.v); /* nothing is the debugger's now */
+    vmx_debug_go_on(&bench.v);
+    assert_false(tf());
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x401);
+}
+
+/* A guest hypervisor may want the INT3s of its inner guest: it goes on getting them. */
+static void test_int3_of_an_inner_guest(void **state)
+{
+    static struct nested nested;
+
+    (void)state;
+    nested.inside = true;
+    nested.image.value[FIELD_EXCEPTION_BITMAP] = BIT(VECTOR_BP);
+    bench.v.nested = &nested;
+    VMCS_SET(EXCEPTION_BITMAP, 0x6000a);
+    let_run((struct debug_points){.software = false}, (struct debug_step){.on = false});
+    assert_int_equal(vmcs_read(EXCEPTION_BITMAP), 0x6000a);
+    nested.inside = false;
+    let_run((struct debug_points){.software = false}, (struct debug_step){.on = false});
+    assert_int_equal(vmcs_read(EXCEPTION_BITMAP), 0x60002);
+}
+
 /* ---- registers ---- */
 
 static void test_registers_go_and_come_back(void **state)
@@ -583,6 +634,8 @@ int main(void)
         cmocka_unit_test_setup(test_mov_dr_meanwhile, set_up),
         cmocka_unit_test_setup(test_an_instruction_breakpoint_that_comes_second, set_up),
         cmocka_unit_test_setup(test_int3, set_up),
+        cmocka_unit_test_setup(test_level_changes, set_up),
+        cmocka_unit_test_setup(test_int3_of_an_inner_guest, set_up),
         cmocka_unit_test_setup(test_registers_go_and_come_back, set_up),
         cmocka_unit_test_setup(test_let_go_and_wanted_again, set_up),
         cmocka_unit_test_setup(test_an_interrupt_that_is_due_keeps_its_flag, set_up),
