@@ -291,6 +291,9 @@ static void test_vmxon(void **state)
     VMCS_SET(CR0_SHADOW, CR0_PE | CR0_ET | CR0_NE);
     assert_invalid(pointer(VMXON, REGION_VMXON + 4));
     assert_invalid(pointer(VMXON, BIT(46)));
+    assert_invalid(pointer(VMXON, 0xfee00000)); /* a device; where nothing is; ROM without the identifier */
+    assert_invalid(pointer(VMXON, BIT(38)));
+    assert_invalid(pointer(VMXON, 0xf0000));
     set_revision(REGION_VMXON, NESTED_REVISION | BIT(31));
     assert_invalid(pointer(VMXON, REGION_VMXON));
     set_revision(REGION_VMXON, NESTED_REVISION);
@@ -345,6 +348,10 @@ static void test_pointers(void **state)
     set_revision(REGION_OTHER, 1);
     assert_error(pointer(VMPTRLD, REGION_OTHER), 11);
     assert_error(pointer(VMPTRLD, 0xfee00000), 11); /* nothing is there */
+    assert_error(pointer(VMPTRLD, BIT(38)), 11);
+    assert_succeeds(pointer(VMCLEAR, 0xfee00000)); /* what it writes there is lost */
+    assert_succeeds(pointer(VMCLEAR, BIT(38)));
+    assert_succeeds(pointer(VMCLEAR, 0xf0000));
     assert_succeeds(pointer(VMPTRST, 0));
     assert_int_equal(read_memory64(OPERAND), REGION_VMCS);
     assert_succeeds(pointer(VMCLEAR, REGION_VMCS));
