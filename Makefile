@@ -63,7 +63,7 @@ help:
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
 		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      10,000 runs of a VM and 10,000 restores, 1,000,000 entries of random VMCSs by a guest" \
-		"hypervisor, then the containment demo for SOAK_MINUTES=$(SOAK_MINUTES)"
+		"hypervisor (an hour and a half), then the containment demo for SOAK_MINUTES=$(SOAK_MINUTES)"
 	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be," \
 		"instead of the system's"
 	@echo "make compile_commands.json  each source's flags, for clangd"
@@ -224,7 +224,7 @@ do-battery: build/battery.elf build/tools/vm-lines-check guests
 	tools/battery --engine bochs3 --model corei7_icelake_u --step 7
 	tools/battery --engine bochs3 --model tigerlake --step 7
 	tools/battery --engine bochs3 --model arrow_lake --step 7
-	tools/battery --nested --time-limit 3600
+	tools/battery --nested
 	tools/battery --nested --model corei7_haswell_4770 --step 37
 	tools/battery --nested --model corei7_sandy_bridge_2600k --step 37
 	tools/battery --nested --engine bochs3 --model corei7_skylake_x --step 37
