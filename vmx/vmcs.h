@@ -34,7 +34,7 @@ failed:
 
 static ALWAYS_INLINE void vmcs_write_raw(u32 encoding, u64 value)
 {
-    asm goto("vmwrite %1, %0\n\tjbe %l2" : : "r"((u64)encoding), "r"(value) : "cc", "memory" : failed);
+    asm goto("vmwrite %1, %0\n\tjbe %l2" : : "r"((u64)encoding), "rm"(value) : "cc", "memory" : failed);
     return;
 failed:
     vmcs_write_failed(encoding);

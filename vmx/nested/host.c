@@ -32,11 +32,6 @@ bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
     return false;
 }
 
-static u64 get(const struct vmx_vcpu *v, enum check_field row)
-{
-    return vmcs12_get(v, row);
-}
-
 static void load_cr0(u64 host)
 {
     u64 old = vmcs_read(CR0_SHADOW);
@@ -55,9 +50,9 @@ static void load_cr4(struct vmx_vcpu *v, u64 host, bool long_mode)
     vmx_cpuid_set_osxsave(v, value & CR4_OSXSAVE);
 }
 
-static void load_efer(struct vmx_vcpu *v, u32 controls, bool long_mode)
+static void load_efer(struct vmx_vcpu *v, const u64 *fields, u32 controls, bool long_mode)
 {
-    u64 value = controls & EXIT_LOAD_EFER ? get(v, FIELD_HOST_EFER) : v->efer;
+    u64 value = controls & EXIT_LOAD_EFER ? fields[FIELD_HOST_EFER] : v->efer;
     u32 entry = vmcs_read(ENTRY_CONTROLS);
 
     v->efer = (value & ~(EFER_LME | EFER_LMA)) | (long_mode ? EFER_LME : 0);
@@ -65,21 +60,21 @@ static void load_efer(struct vmx_vcpu *v, u32 controls, bool long_mode)
     vmcs_write(ENTRY_CONTROLS, long_mode ? entry | ENTRY_IA32E_GUEST : entry & ~ENTRY_IA32E_GUEST);
 }
 
-static void load_control_registers(struct vmx_vcpu *v, u32 controls)
+static void load_control_registers(struct vmx_vcpu *v, const u64 *fields, u32 controls)
 {
     bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
 
-    load_cr0(get(v, FIELD_HOST_CR0));
-    load_cr4(v, get(v, FIELD_HOST_CR4), long_mode);
-    vmcs_write(GUEST_CR3, get(v, FIELD_HOST_CR3));
-    load_efer(v, controls, long_mode);
+    load_cr0(fields[FIELD_HOST_CR0]);
+    load_cr4(v, fields[FIELD_HOST_CR4], long_mode);
+    vmcs_write(GUEST_CR3, fields[FIELD_HOST_CR3]);
+    load_efer(v, fields, controls, long_mode);
     vmcs_write(GUEST_DR7, DR7_INIT);
     vmcs_write(GUEST_DEBUGCTL, 0);
-    vmcs_write(GUEST_SYSENTER_CS, (u32)get(v, FIELD_HOST_SYSENTER_CS));
-    vmcs_write(GUEST_SYSENTER_ESP, get(v, FIELD_HOST_SYSENTER_ESP));
-    vmcs_write(GUEST_SYSENTER_EIP, get(v, FIELD_HOST_SYSENTER_EIP));
+    vmcs_write(GUEST_SYSENTER_CS, (u32)fields[FIELD_HOST_SYSENTER_CS]);
+    vmcs_write(GUEST_SYSENTER_ESP, fields[FIELD_HOST_SYSENTER_ESP]);
+    vmcs_write(GUEST_SYSENTER_EIP, fields[FIELD_HOST_SYSENTER_EIP]);
     if (controls & EXIT_LOAD_PAT)
-        vmcs_write(GUEST_PAT, get(v, FIELD_HOST_PAT));
+        vmcs_write(GUEST_PAT, fields[FIELD_HOST_PAT]);
 }
 
 #define DATA_SEGMENT(name) GUEST_##name##_SELECTOR, GUEST_##name##_LIMIT, GUEST_##name##_ACCESS
@@ -92,31 +87,31 @@ static ALWAYS_INLINE void load_data_segment(struct vmcs_16_rw selector, struct v
     vmcs_write_32(access, (u16)value ? DATA_ACCESS : DATA_ACCESS | UNUSABLE);
 }
 
-static void load_segments(const struct vmx_vcpu *v, bool long_mode)
+static void load_segments(const u64 *fields, bool long_mode)
 {
-    load_data_segment(DATA_SEGMENT(ES), get(v, FIELD_HOST_ES_SELECTOR));
-    load_data_segment(DATA_SEGMENT(SS), get(v, FIELD_HOST_SS_SELECTOR));
-    load_data_segment(DATA_SEGMENT(DS), get(v, FIELD_HOST_DS_SELECTOR));
-    load_data_segment(DATA_SEGMENT(FS), get(v, FIELD_HOST_FS_SELECTOR));
-    load_data_segment(DATA_SEGMENT(GS), get(v, FIELD_HOST_GS_SELECTOR));
+    load_data_segment(DATA_SEGMENT(ES), fields[FIELD_HOST_ES_SELECTOR]);
+    load_data_segment(DATA_SEGMENT(SS), fields[FIELD_HOST_SS_SELECTOR]);
+    load_data_segment(DATA_SEGMENT(DS), fields[FIELD_HOST_DS_SELECTOR]);
+    load_data_segment(DATA_SEGMENT(FS), fields[FIELD_HOST_FS_SELECTOR]);
+    load_data_segment(DATA_SEGMENT(GS), fields[FIELD_HOST_GS_SELECTOR]);
     vmcs_write(GUEST_ES_BASE, 0);
     vmcs_write(GUEST_SS_BASE, 0);
     vmcs_write(GUEST_DS_BASE, 0);
-    vmcs_write(GUEST_FS_BASE, get(v, FIELD_HOST_FS_BASE));
-    vmcs_write(GUEST_GS_BASE, get(v, FIELD_HOST_GS_BASE));
-    vmcs_write(GUEST_CS_SELECTOR, (u16)get(v, FIELD_HOST_CS_SELECTOR));
+    vmcs_write(GUEST_FS_BASE, fields[FIELD_HOST_FS_BASE]);
+    vmcs_write(GUEST_GS_BASE, fields[FIELD_HOST_GS_BASE]);
+    vmcs_write(GUEST_CS_SELECTOR, (u16)fields[FIELD_HOST_CS_SELECTOR]);
     vmcs_write(GUEST_CS_LIMIT, UINT32_MAX);
     vmcs_write(GUEST_CS_ACCESS, CODE_ACCESS | (long_mode ? SEGMENT_LONG : SEGMENT_BIG));
     vmcs_write(GUEST_CS_BASE, 0);
-    vmcs_write(GUEST_TR_SELECTOR, (u16)get(v, FIELD_HOST_TR_SELECTOR));
+    vmcs_write(GUEST_TR_SELECTOR, (u16)fields[FIELD_HOST_TR_SELECTOR]);
     vmcs_write(GUEST_TR_LIMIT, TSS_LIMIT);
     vmcs_write(GUEST_TR_ACCESS, TSS_ACCESS);
-    vmcs_write(GUEST_TR_BASE, get(v, FIELD_HOST_TR_BASE));
+    vmcs_write(GUEST_TR_BASE, fields[FIELD_HOST_TR_BASE]);
     vmcs_write(GUEST_LDTR_SELECTOR, 0);
     vmcs_write(GUEST_LDTR_ACCESS, UNUSABLE);
-    vmcs_write(GUEST_GDTR_BASE, get(v, FIELD_HOST_GDTR_BASE));
+    vmcs_write(GUEST_GDTR_BASE, fields[FIELD_HOST_GDTR_BASE]);
     vmcs_write(GUEST_GDTR_LIMIT, TABLE_LIMIT);
-    vmcs_write(GUEST_IDTR_BASE, get(v, FIELD_HOST_IDTR_BASE));
+    vmcs_write(GUEST_IDTR_BASE, fields[FIELD_HOST_IDTR_BASE]);
     vmcs_write(GUEST_IDTR_LIMIT, TABLE_LIMIT);
 }
 
@@ -137,15 +132,16 @@ static bool load_pdptes(struct vmx_vcpu *v)
 
 bool host_load(struct vmx_vcpu *v)
 {
-    u32 controls = (u32)get(v, FIELD_EXIT_CONTROLS);
+    const u64 *fields = vmcs12_fields(v);
+    u32 controls = (u32)fields[FIELD_EXIT_CONTROLS];
     bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
 
     if (UNLIKELY(v->debug))
         vmx_debug_put_off(v);
-    load_control_registers(v, controls);
-    load_segments(v, long_mode);
-    vmcs_write(GUEST_RIP, get(v, FIELD_HOST_RIP));
-    vmcs_write(GUEST_RSP, get(v, FIELD_HOST_RSP));
+    load_control_registers(v, fields, controls);
+    load_segments(fields, long_mode);
+    vmcs_write(GUEST_RIP, fields[FIELD_HOST_RIP]);
+    vmcs_write(GUEST_RSP, fields[FIELD_HOST_RSP]);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
     vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI);
     vmcs_write(GUEST_PENDING_DEBUG, 0);
@@ -154,7 +150,7 @@ bool host_load(struct vmx_vcpu *v)
         vmx_vcpu_flush_tlb(v);
     if (!long_mode && !load_pdptes(v))
         return false;
-    if (msrs_load(v, get(v, FIELD_EXIT_MSR_LOAD_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_LOAD_COUNT)))
+    if (msrs_load(v, fields[FIELD_EXIT_MSR_LOAD_ADDRESS], (u32)fields[FIELD_EXIT_MSR_LOAD_COUNT]))
         return host_abort(v, HOST_ABORT_LOADING_MSRS);
     if (UNLIKELY(v->debug))
         vmx_debug_go_on(v);
