@@ -12,15 +12,6 @@
 #include "vmx/features.h"
 #include "vmx/speculation.h"
 
-/* The controls of the group that this row's feature turns on and off at run time, or none. */
-static bool is_switched(const struct vmx_caps *used, const struct vmx_control_row *row)
-{
-    if (row->need == VMX_REQUIRED_AVAILABLE)
-        return true;
-    return row->need == VMX_SWITCHED &&
-           (row->group == VMX_PIN ? vmx_controls_have_posted(used) : vmx_controls_have_apicv(used));
-}
-
 static const char *name_of(enum vmx_group group, u32 bits)
 {
     size_t count;
@@ -41,7 +32,7 @@ static enum status check_group(const struct vmx_caps *used, const struct vmx_con
     u32 wanted = on;
 
     for (size_t i = 0; i < count; i++)
-        if (rows[i].group == group && is_switched(used, &rows[i]))
+        if (rows[i].group == group && vmx_controls_are_switched(used, &rows[i]))
             wanted |= rows[i].bit;
     u32 lacks = wanted & ~theirs->group[group].may_be_one;
     u32 insists = theirs->group[group].must_be_one & ~on;
@@ -72,6 +63,8 @@ enum status vmx_caps_check_alike(const struct vmx_caps *used, const struct vmx_c
                       used->ept_vpid & ept & ~theirs->ept_vpid);
     if (controls->value[VMX_PIN] & PIN_PREEMPTION_TIMER && vmx_caps_timer_shift(used) != vmx_caps_timer_shift(theirs))
         return refuse(why, STATUS_UNSUPPORTED, "its VMX-preemption timer counts at another rate");
+    if (vmx_controls_have_shadowing(used) && !vmx_controls_have_shadowing(theirs))
+        return refuse(why, STATUS_UNSUPPORTED, "its VMWRITE cannot write exit information");
     if (theirs->cr0_fixed0 & ~used->cr0_fixed0 || used->cr0_fixed1 & ~theirs->cr0_fixed1 ||
         theirs->cr4_fixed0 & ~used->cr4_fixed0 || used_cr4 & ~theirs->cr4_fixed1)
         return refuse(why, STATUS_UNSUPPORTED, "it fixes other bits of CR0 or CR4 in VMX operation");

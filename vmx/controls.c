@@ -12,8 +12,8 @@ static const char *const group_names[VMX_GROUPS] = {"pin-based", "primary proces
 /*
  * REQUIRED: set, or no VM can run. REQUIRED_AVAILABLE: must be settable, but begins as 0. OPTIONAL: set where
  * available. SWITCHED: begins as 0, and is turned on and off where available (apicv.c, which needs them all but the
- * posted interrupts, so that one of them carries their feature's name). TOLERATED: we leave it 0, but handle its exits
- * where the CPU insists on 1. FORBIDDEN: must be 0.
+ * posted interrupts and VMCS shadowing, so that one of them carries their feature's name). TOLERATED: we leave it 0,
+ * but handle its exits where the CPU insists on 1. FORBIDDEN: must be 0.
  */
 static const struct vmx_control_row rows[] = {
     {VMX_PIN,   VMX_REQUIRED,           PIN_EXTERNAL_INTERRUPT_EXITING, "external-interrupt exiting",          NULL               },
@@ -56,7 +56,7 @@ static const struct vmx_control_row rows[] = {
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_RDRAND_EXITING,           "RDRAND exiting",                      NULL               },
     {VMX_PROC2, VMX_OPTIONAL,           PROC2_INVPCID,                  "enable INVPCID",                      "invpcid"          },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_VMFUNC,                   "enable VM functions",                 NULL               },
-    {VMX_PROC2, VMX_FORBIDDEN,          PROC2_VMCS_SHADOWING,           "VMCS shadowing",                      NULL               },
+    {VMX_PROC2, VMX_SWITCHED,           PROC2_VMCS_SHADOWING,           "VMCS shadowing",                      "vmcs-shadowing"   },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_RDSEED_EXITING,           "RDSEED exiting",                      NULL               },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_PML,                      "enable PML",                          NULL               },
     {VMX_PROC2, VMX_FORBIDDEN,          PROC2_EPT_VE,                   "EPT-violation #VE",                   NULL               },
@@ -99,12 +99,18 @@ const char *vmx_controls_group_name(enum vmx_group group)
     return group_names[group];
 }
 
+/* It belongs to another feature than apicv. */
+static bool is_of_its_own(const struct vmx_control_row *row)
+{
+    return row->group == VMX_PIN || (row->group == VMX_PROC2 && row->bit == PROC2_VMCS_SHADOWING);
+}
+
 bool vmx_controls_have_apicv(const struct vmx_caps *caps)
 {
     const struct vmx_allowed *proc = &caps->group[VMX_PROC];
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        if (rows[i].need == VMX_SWITCHED && rows[i].group != VMX_PIN && /* posted interrupts */
+        if (rows[i].need == VMX_SWITCHED && !is_of_its_own(&rows[i]) &&
             !(caps->group[rows[i].group].may_be_one & rows[i].bit))
             return false;
     return proc->may_be_one & PROC_MSR_BITMAPS &&
@@ -114,6 +120,21 @@ bool vmx_controls_have_apicv(const struct vmx_caps *caps)
 bool vmx_controls_have_posted(const struct vmx_caps *caps)
 {
     return vmx_controls_have_apicv(caps) && caps->group[VMX_PIN].may_be_one & PIN_POSTED_INTERRUPTS;
+}
+
+/* Exit information is put into the shadow VMCS by VMWRITE: IA32_VMX_MISC[29]. SDM 3D A.6 "Miscellaneous Data" */
+bool vmx_controls_have_shadowing(const struct vmx_caps *caps)
+{
+    return caps->group[VMX_PROC2].may_be_one & PROC2_VMCS_SHADOWING && caps->misc & BIT(29);
+}
+
+bool vmx_controls_are_switched(const struct vmx_caps *caps, const struct vmx_control_row *row)
+{
+    if (row->need != VMX_SWITCHED)
+        return row->need == VMX_REQUIRED_AVAILABLE;
+    if (!is_of_its_own(row))
+        return vmx_controls_have_apicv(caps);
+    return row->group == VMX_PIN ? vmx_controls_have_posted(caps) : vmx_controls_have_shadowing(caps);
 }
 
 static enum status apply_row(const struct vmx_control_row *row, const struct vmx_allowed *allowed, u32 *value,

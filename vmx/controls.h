@@ -92,6 +92,8 @@ enum status vmx_controls_resolve(const struct vmx_caps *caps, struct vmx_control
 bool vmx_controls_have_apicv(const struct vmx_caps *caps);
 /* Likewise for posted interrupts, which need all of that. */
 bool vmx_controls_have_posted(const struct vmx_caps *caps);
+/* Whether VMREAD and VMWRITE of a guest hypervisor can act on a shadow VMCS. */
+bool vmx_controls_have_shadowing(const struct vmx_caps *caps);
 
 /* Reserved bits of the group that must be 1 and have no name: SDM 3D A.2 "Reserved Controls and Default Settings". */
 u32 vmx_controls_default_one(enum vmx_group group);
@@ -108,5 +110,7 @@ struct vmx_control_row {
 };
 enum { VMX_REQUIRED, VMX_REQUIRED_AVAILABLE, VMX_OPTIONAL, VMX_SWITCHED, VMX_TOLERATED, VMX_FORBIDDEN };
 const struct vmx_control_row *vmx_control_rows(size_t *count);
+/* Whether the row's control is turned on and off at run time on such a CPU. */
+bool vmx_controls_are_switched(const struct vmx_caps *caps, const struct vmx_control_row *row);
 
 #endif

@@ -17,12 +17,14 @@ struct vmx_features {
     hpa_t msr_bitmap;
     hpa_t io_bitmaps;       /* two frames */
     hpa_t x2apic_bitmap;    /* the MSR bitmap of a vCPU whose x2APIC the CPU virtualises */
+    hpa_t vmcs_bitmaps;     /* two frames: which VMREADs and VMWRITEs of a guest hypervisor exit */
     hpa_t apic_access_page; /* stands for the local APIC in EPTs; nobody reads or writes it */
     u32 timer_shift;
     bool has_timer;
     bool has_vpid;
     bool has_apicv;            /* all that apicv.c needs */
     bool has_posted;           /* and posted interrupts */
+    bool has_shadowing;        /* VMCS shadowing: nested/mirror.c */
     bool fetch_small;          /* guests run code in pages of 4 KiB only */
     bool mitigates;            /* mitigations=auto */
     bool switches_speculation; /* vmx_speculation_switch() has something to do */

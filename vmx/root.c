@@ -20,6 +20,7 @@
 #include "vmx/ept.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
+#include "vmx/nested/mirror.h"
 #include "vmx/report/caps.h"
 #include "vmx/speculation.h"
 #include "vmx/tlb.h"
@@ -40,6 +41,18 @@ static enum status allocate_apicv(struct refusal *why)
     u8 *bitmap = phys_to_virt(vmx_features.x2apic_bitmap);
     memcpy(bitmap, phys_to_virt(vmx_features.msr_bitmap), FRAME_BYTES);
     vmx_apicv_open_bitmap(bitmap);
+    return STATUS_OK;
+}
+
+static enum status allocate_vmcs_bitmaps(struct refusal *why)
+{
+    vmx_features.has_shadowing = vmx_controls_have_shadowing(&vmx_features.caps);
+    if (!vmx_features.has_shadowing)
+        return STATUS_OK;
+    if (frames_allocate(2, 1, &vmx_features.vmcs_bitmaps) != STATUS_OK)
+        return refuse(why, STATUS_NO_MEMORY, "no memory for the VMREAD and VMWRITE bitmaps");
+    u8 *reads = phys_to_virt(vmx_features.vmcs_bitmaps);
+    mirror_fill_bitmaps(reads, reads + FRAME_BYTES, &vmx_features.caps);
     return STATUS_OK;
 }
 
@@ -97,6 +110,8 @@ static enum status resolve(const struct vmx_caps_raw *raw, const char *disable, 
         status = allocate_bitmaps(why);
     if (status == STATUS_OK)
         status = allocate_apicv(why);
+    if (status == STATUS_OK)
+        status = allocate_vmcs_bitmaps(why);
     return status;
 }
 

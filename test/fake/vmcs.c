@@ -14,7 +14,7 @@ static const u32 encodings[] = {VMCS_FIELDS(ENCODING)};
 
 _Static_assert(FIELD_COUNT <= sizeof(struct fake_vmcs_copy) / sizeof(u64), "a copy has room for each field");
 
-static u64 values[FIELD_COUNT];
+static u64 ordinary[FIELD_COUNT], shadow[FIELD_COUNT], *values = ordinary;
 static bool missing[FIELD_COUNT];
 static u32 write_count, failed_count, trapped_count;
 static u64 current = VMCS_NONE;
@@ -101,7 +101,9 @@ u32 fake_vmcs_trapped_count(void)
 
 void fake_vmcs_reset(void)
 {
-    memset(values, 0, sizeof values);
+    memset(ordinary, 0, sizeof ordinary);
+    memset(shadow, 0, sizeof shadow);
+    values = ordinary;
     memset(missing, 0, sizeof missing);
     write_count = failed_count = trapped_count = 0;
     current = VMCS_NONE;
@@ -140,7 +142,12 @@ u32 fake_vmcs_write_count(void)
 void fake_vmcs_save(struct fake_vmcs_copy *copy)
 {
     memset(copy, 0, sizeof *copy);
-    memcpy(copy->values, values, sizeof values);
+    memcpy(copy->values, values, sizeof ordinary);
+}
+
+void fake_vmcs_load_shadow(bool load)
+{
+    values = load ? shadow : ordinary;
 }
 
 u64 vmcs_read_raw(u32 encoding)
@@ -164,7 +171,7 @@ bool vmcs_try_read(u32 encoding, u64 *value)
 
 void vmcs_write_raw(u32 encoding, u64 value)
 {
-    if ((encoding >> 10 & 3) == 1)
+    if ((encoding >> 10 & 3) == 1 && values != shadow)
         access_failed("VMWRITE", encoding);
     write_count++;
     trapped_count += !is_shadowed(encoding, true);

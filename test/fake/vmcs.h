@@ -26,6 +26,9 @@ struct fake_vmcs_copy {
     u64 values[160];
 };
 void fake_vmcs_save(struct fake_vmcs_copy *copy);
+/* A second VMCS becomes current, in which exit information can be written, too (IA32_VMX_MISC[29]); or the first one.
+ */
+void fake_vmcs_load_shadow(bool load);
 
 #define VMCS_SET(field, value) fake_vmcs_set((field).encoding, (value))
 

@@ -6,10 +6,10 @@
  * and whatever state an entry that fails late, or an exit of an inner guest, loads into the guest, the CPU can enter
  * it.
  *
- * links: vmx/nested/insn.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/operand.c vmx/nested/entry.c
- * links: vmx/nested/shadow.c vmx/nested/host.c vmx/nested/msrs.c vmx/nested/why.c vmx/nested/offer.c vmx/insn/guest.c
- * links: vmx/insn/gva.c vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c vmx/exit/cr.c
- * links: vmx/exit/cpuid.c vmx/exit/msr.c vmx/exit/mtrr.c vmx/speculation.c vmx/points.c arch/x86/xsave.c
+ * links: vmx/nested/insn.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/mirror.c vmx/nested/operand.c
+ * links: vmx/nested/entry.c vmx/nested/shadow.c vmx/nested/host.c vmx/nested/msrs.c vmx/nested/why.c vmx/nested/offer.c
+ * vmx/insn/guest.c links: vmx/insn/gva.c vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c
+ * vmx/exit/cr.c links: vmx/exit/cpuid.c vmx/exit/msr.c vmx/exit/mtrr.c vmx/speculation.c vmx/points.c arch/x86/xsave.c
  * links: arch/x86/speculation.c vmx/check/check.c vmx/check/controls.c vmx/check/fields.c vmx/check/guest.c
  * links: vmx/check/host.c vmx/check/msrs.c vmx/check/rule.c vmx/check/segments.c vmx/check/state.c vmx/check/text.c
  * links: kernel/vm/memory.c kernel/vm/layer.c kernel/vm/bus.c
@@ -87,6 +87,13 @@ void level_swap(struct vmx_vcpu *v)
 u16 vmx_new_vpid(void)
 {
     return 77;
+}
+
+/* The CPU has no VMCS shadowing. */
+bool vmcs_load(hpa_t region)
+{
+    (void)region;
+    abort();
 }
 
 bool vmcs_clear(hpa_t region)

@@ -11,6 +11,7 @@
 #include "vmx/nested/inner.h"
 #include "vmx/nested/insn.h"
 #include "vmx/nested/level.h"
+#include "vmx/nested/mirror.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/nested/why.h"
 
@@ -102,6 +103,7 @@ enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
 
     if (!check_basics(v, launch, &outcome))
         return outcome;
+    nested_collect(v);
     settle(v, guest_efer(v) & EFER_LMA);
     if (n->image.settled != CHECK_SETTLED_ALL || vmcs12_get(v, FIELD_ENTRY_MSR_LOAD_COUNT)) {
         struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);

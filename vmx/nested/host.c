@@ -10,6 +10,7 @@
 #include "vmx/exit/cr.h"
 #include "vmx/exit/msr.h"
 #include "vmx/nested/level.h"
+#include "vmx/nested/mirror.h"
 #include "vmx/nested/msrs.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/report/debug.h"
@@ -154,5 +155,6 @@ bool host_load(struct vmx_vcpu *v)
         return host_abort(v, HOST_ABORT_LOADING_MSRS);
     if (UNLIKELY(v->debug))
         vmx_debug_go_on(v);
+    mirror_publish(v);
     return true;
 }

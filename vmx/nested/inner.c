@@ -150,6 +150,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     if (!read_outer(v, &outer))
         return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, ENTRY_FAILED_PDPTE);
     level_make(v);
+    n->is_mirrored = false;
     n->debug_used = v->debug_used;
     n->nmis_blocked =
         quirks_have(QUIRK_NMI_BLOCKING) ? v->nmi_in_service : vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;

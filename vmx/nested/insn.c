@@ -11,6 +11,7 @@
 #include "vmx/event.h"
 #include "vmx/insn/gva.h"
 #include "vmx/nested/entry.h"
+#include "vmx/nested/mirror.h"
 #include "vmx/nested/offer.h"
 #include "vmx/nested/operand.h"
 #include "vmx/nested/vmcs12.h"
@@ -108,9 +109,15 @@ static enum outcome enter_vmx(struct vmx_vcpu *v)
     return insn_succeed();
 }
 
+static void unload(struct vmx_vcpu *v)
+{
+    mirror_close(v);
+    vmcs12_unload(v);
+}
+
 static enum outcome vmxoff(struct vmx_vcpu *v)
 {
-    vmcs12_unload(v);
+    unload(v);
     v->nested->vmxon = NESTED_NONE;
     own_paging(false);
     vm_block_init(&v->base, false);
@@ -144,7 +151,7 @@ static enum outcome vmclear(struct vmx_vcpu *v)
     if (!take_vmcs(v, INSN_VMCLEAR_ADDRESS, INSN_VMCLEAR_VMXON, &region, &outcome))
         return outcome;
     if (region == v->nested->current)
-        vmcs12_unload(v);
+        unload(v);
     vmcs12_clear(v, region);
     return insn_succeed();
 }
@@ -159,8 +166,9 @@ static enum outcome vmptrld(struct vmx_vcpu *v)
     if (vmcs12_revision(v, region) != NESTED_REVISION) /* VMCS shadowing, which knows bit 31, is not offered */
         return insn_fail(v, INSN_VMPTRLD_REVISION);
     if (region != v->nested->current) {
-        vmcs12_unload(v);
+        unload(v);
         vmcs12_load(v, region);
+        mirror_open(v);
     }
     return insn_succeed();
 }

@@ -12,10 +12,12 @@
 #include "vmx/exit/cpuid.h"
 #include "vmx/load.h"
 #include "vmx/nested/level.h"
+#include "vmx/nested/mirror.h"
 #include "vmx/nested/offer.h"
 
 #define NESTED_FRAMES ((u32)((sizeof(struct nested) + FRAME_BYTES - 1) / FRAME_BYTES))
-#define ALL_FRAMES    (NESTED_FRAMES + 2) /* a VMCS region and a virtual-APIC page */
+#define ALL_FRAMES    (NESTED_FRAMES + 3) /* two VMCS regions and a virtual-APIC page */
+#define SHADOW_VMCS   BIT(31)             /* SDM 3C 24.2 "Format of the VMCS Region" */
 #define LINEAR_BITS   48u
 /* Beside the tables of the shadow, which grow with the VM's memory. */
 _Static_assert(ALL_FRAMES <= KIB(64) / FRAME_BYTES, "docs/nested.md says how much a vCPU's nested state may take");
@@ -67,6 +69,8 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
     struct nested *n = v->nested = phys_to_virt(first);
     n->other.vmcs = hpa(first.raw + NESTED_FRAMES * FRAME_BYTES);
     n->tpr_page = hpa(n->other.vmcs.raw + FRAME_BYTES);
+    n->mirror = hpa(n->tpr_page.raw + FRAME_BYTES);
+    *(u32 *)phys_to_virt(n->mirror) = vmx_caps_revision(&vmx_features.caps) | SHADOW_VMCS;
     n->other.host_cpu = n->other.tlb_cpu = VCPU_NO_CPU;
     n->other.vpid = vmx_new_vpid();
     n->timer_tsc = UINT64_MAX;
@@ -104,6 +108,8 @@ void nested_detach(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
 
+    if (n && n->has_mirror) /* which is active as the guest's VMCS is: SDM 3C 24.1 "Overview" */
+        CHECK(vmcs_clear(n->mirror));
     if (!n || !n->made)
         return;
     CHECK(vmcs_clear(n->other.vmcs));
@@ -118,6 +124,7 @@ void nested_reset(struct vmx_vcpu *v)
     if (v->nested->inside)
         level_swap(v);
     v->nested->guest_is_stale = false;
+    mirror_drop(v);
     v->nested->vmxon = v->nested->current = NESTED_NONE;
     v->nested->refusal.broken = 0;
 }

@@ -71,6 +71,9 @@ struct nested {
     bool guest_written;  /* the guest hypervisor has changed some of it since */
     bool controls_written;
     struct nested_refusal refusal; /* the last one */
+    hpa_t mirror;                  /* the shadow VMCS: mirror.c */
+    bool has_mirror;               /* the CPU uses it */
+    bool is_mirrored;              /* it has what `image` has, but for what the guest has written since */
 
     bool inside;               /* the inner guest runs, not the guest */
     bool untried;              /* the CPU has not entered it since its hypervisor's VMLAUNCH or VMRESUME */
@@ -116,6 +119,9 @@ static inline bool nested_is_on(const struct vmx_vcpu *v)
 enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record);
 /* Those of VMREAD and VMWRITE, of which there are many. */
 enum outcome nested_access_exit(struct vmx_vcpu *v, struct trace_record *record);
+
+/* What the guest has written into its shadow VMCS comes to v->nested->image, as by VMWRITEs that exit: mirror.c. */
+void nested_collect(struct vmx_vcpu *v);
 
 /* The inner guest's CPU shuts down: an exit of the guest hypervisor's. */
 COLD enum outcome nested_shut_down(struct vmx_vcpu *v);

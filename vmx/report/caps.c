@@ -268,6 +268,7 @@ static const struct {
     {"wbinvd-exiting",    "WBINVD of a guest writes back and empties the CPU's caches"    },
     {"invpcid",           "guests have no INVPCID"                                        },
     {"xsaves",            "guests have no XSAVES and no XRSTORS"                          },
+    {"vmcs-shadowing",    "each VMREAD and VMWRITE of a guest hypervisor exits"           },
     {"ept-2m",            "EPT maps guest memory in 4-KByte pages"                        },
     {"ept-1g",            "EPT maps guest memory in pages of at most 2 MBytes"            },
 };
@@ -281,7 +282,7 @@ struct group {
     u64 usable;    /* of `left` without what is withheld */
     u64 value;     /* bits that a new VMCS has on; of REPORT_EPT, those that are used */
     u64 default1;  /* must be 1, and mean nothing that we know of */
-    bool have_apicv;
+    u64 switched;  /* turned on and off at run time */
 };
 
 /* The bit `number` of the group, with a NULL name if nobody knows it. */
@@ -315,7 +316,7 @@ static const char *outcome_of(const struct group *g, const struct bit *bit)
     if (bit->need == VMX_REQUIRED_AVAILABLE || bit->need == VMX_SWITCHED) {
         if (g->must & mask)
             return "INSISTED-ON";
-        return bit->need == VMX_REQUIRED_AVAILABLE || g->have_apicv ? "at-run-time" : "off";
+        return g->switched & mask ? "at-run-time" : "off";
     }
     return g->value & mask ? "on" : "off";
 }
@@ -397,6 +398,18 @@ struct stages {
     struct vmx_controls controls;
 };
 
+static u64 switched_bits(u32 group, const struct vmx_caps *caps)
+{
+    size_t count;
+    const struct vmx_control_row *rows = vmx_control_rows(&count);
+    u64 bits = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].group == group && vmx_controls_are_switched(caps, &rows[i]))
+            bits |= rows[i].bit;
+    return bits;
+}
+
 static void report_controls(struct line *l, const struct stages *s)
 {
     for (u32 id = 0; id < VMX_GROUPS; id++) {
@@ -408,7 +421,7 @@ static void report_controls(struct line *l, const struct stages *s)
                           .usable = s->usable.group[id].may_be_one,
                           .value = s->controls.value[id],
                           .default1 = vmx_controls_default_one(id),
-                          .have_apicv = vmx_controls_have_apicv(&s->usable)};
+                          .switched = switched_bits(id, &s->usable)};
         report_group(l, &g);
     }
 }
@@ -456,6 +469,8 @@ static bool has_feature(const char *feature, const struct vmx_caps *caps)
         return vmx_controls_have_apicv(caps);
     if (string_equal(feature, "posted-interrupts"))
         return vmx_controls_have_posted(caps);
+    if (string_equal(feature, "vmcs-shadowing"))
+        return vmx_controls_have_shadowing(caps);
     if (string_equal(feature, "vpid") && !vmx_caps_has_invvpid(caps))
         return false;
     for (size_t i = 0; i < count; i++)

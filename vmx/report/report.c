@@ -74,6 +74,7 @@ static bool print_inner_vmcs(struct vmx_vcpu *v, u32 *at)
 {
     if (v->base.vm->spec.dump != VM_DUMP_VMCS || !nested_is_on(v) || v->nested->current == NESTED_NONE)
         return false;
+    nested_collect(v);
     return explain_dump_inner(v, &v->nested->image, &v->nested->caps, at);
 }
 

@@ -157,6 +157,7 @@ static void test_other_capabilities(void **state)
         {MSR_IA32_VMX_EPT_VPID_CAP, BIT(21),             0,       NULL                                  }, /* accessed and dirty flags */
         {MSR_IA32_VMX_MISC,         0,                   5,       "counts at another rate"              },
         {MSR_IA32_VMX_MISC,         0x600000,            0,       NULL                                  },
+        {MSR_IA32_VMX_MISC,         BIT(29),             0,       "cannot write exit information"       },
         {MSR_IA32_VMX_CR0_FIXED0,   0,                   CR0_WP,  "fixes other bits"                    },
         {MSR_IA32_VMX_CR4_FIXED0,   0,                   CR4_PSE, "fixes other bits"                    },
         {MSR_IA32_VMX_CR4_FIXED0,   0,                   CR4_MCE, NULL                                  }, /* set anyway */

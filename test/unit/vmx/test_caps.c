@@ -139,7 +139,8 @@ static void test_names_belong_to_optional_controls(void **state)
         /* APIC virtualisation is all or nothing, but for posted interrupts: one of its controls carries the name. */
         bool apicv = (rows[i].group == VMX_PROC && rows[i].bit == PROC_TPR_SHADOW) ||
                      (rows[i].group == VMX_PIN && rows[i].bit == PIN_POSTED_INTERRUPTS);
-        assert_int_equal(rows[i].feature != NULL, rows[i].need == VMX_OPTIONAL || apicv);
+        bool shadowing = rows[i].group == VMX_PROC2 && rows[i].bit == PROC2_VMCS_SHADOWING;
+        assert_int_equal(rows[i].feature != NULL, rows[i].need == VMX_OPTIONAL || apicv || shadowing);
         assert_true(rows[i].bit != 0 && (rows[i].bit & (rows[i].bit - 1)) == 0);
         for (size_t j = 0; j < i; j++)
             assert_false(rows[j].group == rows[i].group && rows[j].bit == rows[i].bit);
@@ -165,8 +166,9 @@ static void test_lists(void **state)
 static void test_unknown_name_lists_the_known_ones(void **state)
 {
     static const char *const known[] = {
-        "ept-1g",  "ept-2m", "preemption-timer", "io-bitmap",         "msr-bitmap", "rdtscp", "vpid", "wbinvd-exiting",
-        "invpcid", "apicv",  "xsaves",           "posted-interrupts", "pause-loops"};
+        "ept-1g",      "ept-2m",         "preemption-timer", "io-bitmap", "msr-bitmap", "rdtscp",
+        "vpid",        "wbinvd-exiting", "invpcid",          "apicv",     "xsaves",     "posted-interrupts",
+        "pause-loops", "vmcs-shadowing"};
     (void)state;
     read_caps(&caps);
     assert_int_equal(vmx_caps_disable(&caps, "vpid,turbo", &why), STATUS_INVALID);

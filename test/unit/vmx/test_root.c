@@ -66,6 +66,7 @@ void vmx_cow_attach(struct vm *vm)
 static struct cpu_local cpus[2];
 static char instructions[256]; /* a word each, in their order */
 static bool clear_of_other_revision;
+static u32 mirrors; /* pairs of bitmaps for VMCS shadowing */
 
 static void run_on(u32 cpu)
 {
@@ -231,6 +232,13 @@ void vmx_msr_save(struct vmx_vcpu *v)
 void vmx_msr_restore(const struct vmx_vcpu *v)
 {
     (void)v;
+}
+
+void mirror_fill_bitmaps(u8 *reads, u8 *writes, const struct vmx_caps *caps)
+{
+    assert_ptr_equal(caps, &vmx_features.caps);
+    assert_ptr_equal(writes, reads + FRAME_BYTES);
+    mirrors++;
 }
 
 void vmx_apicv_open_bitmap(u8 *bitmap)
@@ -564,12 +572,31 @@ static void test_freed_memory_is_flushed_on_each_cpu(void **state)
     assert_instructions("invept-2 ");
 }
 
+/* Exit information gets into a shadow VMCS only where VMWRITE can write it: IA32_VMX_MISC[29]. */
+static void test_vmcs_shadowing(void **state)
+{
+    (void)state;
+    mirrors = 0;
+    make_machine("");
+    assert_true(vmx_features.has_shadowing);
+    assert_int_equal(mirrors, 1);
+    set_up(state);
+    make_machine("vmcs-shadowing");
+    assert_false(vmx_features.has_shadowing);
+    set_up(state);
+    fake_msr_set(MSR_IA32_VMX_MISC, 0x400401e0);
+    make_machine("");
+    assert_false(vmx_features.has_shadowing);
+    assert_int_equal(mirrors, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_entering_vmx_operation_flushes, set_up),
         cmocka_unit_test_setup(test_only_types_that_exist, set_up),
         cmocka_unit_test_setup(test_the_bitmap_is_filled_when_all_is_known, set_up),
+        cmocka_unit_test_setup(test_vmcs_shadowing, set_up),
         cmocka_unit_test_setup(test_timers_that_count_wrongly, set_up),
         cmocka_unit_test_setup(test_who_must_not_run_code_in_large_pages, set_up),
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),

@@ -4,11 +4,11 @@
  * Rootlet does itself on its behalf; exits that are none of the CPU's. The two VMCSs are one here. SDM 3C 28.2.3
  * "EPT-Induced VM Exits", 27.2.1 "Basic VM-Exit Information", table 27-7 for the qualification.
  *
- * links: vmx/nested/inner.c vmx/nested/route.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/shadow.c
- * vmx/nested/offer.c vmx/insn/guest.c vmx/insn/gva.c vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c
- * vmx/controls.c vmx/exit/cpuid.c vmx/check/fields.c vmx/check/text.c vmx/speculation.c arch/x86/xsave.c
- * arch/x86/speculation.c kernel/lib/format.c kernel/vm/memory.c kernel/vm/layer.c kernel/vm/bus.c test/fake/vmcs.c
- * test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
+ * links: vmx/nested/inner.c vmx/nested/route.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/mirror.c
+ * vmx/nested/shadow.c vmx/nested/offer.c vmx/insn/guest.c vmx/insn/gva.c vmx/insn/guest_physical.c vmx/event.c
+ * vmx/apicv.c vmx/caps.c vmx/controls.c vmx/exit/cpuid.c vmx/check/fields.c vmx/check/text.c vmx/speculation.c
+ * arch/x86/xsave.c arch/x86/speculation.c kernel/lib/format.c kernel/vm/memory.c kernel/vm/layer.c kernel/vm/bus.c
+ * test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
  */

@@ -5,10 +5,10 @@
  * SDM 3C 30.3 "VMX Instructions", 30.4 "VM Instruction Error Numbers", 26.7 "VM-Entry Failures During or After Loading
  * Guest State".
  *
- * links: vmx/nested/insn.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/operand.c vmx/nested/entry.c
- * links: vmx/nested/shadow.c vmx/nested/host.c vmx/nested/msrs.c vmx/nested/why.c vmx/nested/offer.c vmx/insn/guest.c
- * vmx/insn/gva.c links: vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c vmx/exit/cr.c
- * vmx/exit/cpuid.c links: vmx/exit/msr.c vmx/exit/mtrr.c vmx/speculation.c vmx/points.c arch/x86/xsave.c
+ * links: vmx/nested/insn.c vmx/nested/nested.c vmx/nested/vmcs12.c vmx/nested/mirror.c vmx/nested/operand.c
+ * links: vmx/nested/entry.c vmx/nested/shadow.c vmx/nested/host.c vmx/nested/msrs.c vmx/nested/why.c vmx/nested/offer.c
+ * vmx/insn/guest.c vmx/insn/gva.c links: vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c
+ * vmx/exit/cr.c vmx/exit/cpuid.c links: vmx/exit/msr.c vmx/exit/mtrr.c vmx/speculation.c vmx/points.c arch/x86/xsave.c
  * arch/x86/speculation.c links: vmx/check/check.c vmx/check/controls.c vmx/check/fields.c vmx/check/guest.c
  * vmx/check/host.c links: vmx/check/msrs.c vmx/check/rule.c vmx/check/segments.c vmx/check/state.c vmx/check/text.c
  * links: kernel/lib/format.c kernel/vm/memory.c kernel/vm/layer.c kernel/vm/bus.c
@@ -76,6 +76,14 @@ void level_fetch_guest(struct vmx_vcpu *v)
 u16 vmx_new_vpid(void)
 {
     return 77;
+}
+
+/* The CPU has no VMCS shadowing. */
+bool vmcs_load(hpa_t region)
+{
+    (void)region;
+    fail();
+    return false;
 }
 
 bool vmcs_clear(hpa_t region)

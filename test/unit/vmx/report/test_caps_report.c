@@ -209,10 +209,10 @@ static void test_states_agree_with_the_resolver(void **state)
 /* Everything that has a name in vmx.disable= can be taken away, and the report says what happens instead. */
 static void test_each_feature_disabled(void **state)
 {
-    static const char *const features[] = {"preemption-timer", "apicv",  "io-bitmap",      "msr-bitmap",
-                                           "rdtscp",           "vpid",   "wbinvd-exiting", "invpcid",
-                                           "xsaves",           "ept-2m", "ept-1g",         "posted-interrupts",
-                                           "pause-loops"};
+    static const char *const features[] = {"preemption-timer", "apicv",         "io-bitmap",      "msr-bitmap",
+                                           "rdtscp",           "vpid",          "wbinvd-exiting", "invpcid",
+                                           "xsaves",           "ept-2m",        "ept-1g",         "posted-interrupts",
+                                           "pause-loops",      "vmcs-shadowing"};
     size_t rows_count, known = 2; /* ept-2m and ept-1g are in no row */
     const struct vmx_control_row *rows = vmx_control_rows(&rows_count);
 
@@ -290,7 +290,7 @@ static void test_minimal_cpu(void **state)
     assert_int_equal(with("name=\"enable EPT\"", "cpu=0 need=required state=MISSING"), 1);
     assert_int_equal(with("name=\"CR3-load exiting\"", "cpu=1 need=tolerated state=on"), 1);
     assert_int_equal(with("name=\"page-walk length 4\"", "state=MISSING"), 1);
-    assert_int_equal(with("vmx fallback", "why=absent"), 11); /* it has both bitmaps */
+    assert_int_equal(with("vmx fallback", "why=absent"), 12); /* it has both bitmaps */
     expect("vmx verdict IA32_FEATURE_CONTROL is locked by firmware, VMX outside SMX OFF");
     assert_int_equal(with("vmx verdict refused: firmware has disabled and locked VMX", ""), 1);
     raw.feature_control = 5;
