@@ -108,10 +108,10 @@ SOFT_APIC = (
 )
 # guests/inner, a guest hypervisor, by its lines "inner: ticks"; KVM's by tools/bench --only nested --kvm.
 NESTED = (
-    ("vmread", "VMREAD of a guest hypervisor", 265, 10),
-    ("vmwrite", "VMWRITE of a guest hypervisor", 290, 10),
-    ("cpuid", "CPUID of an inner guest, reflected, and VMRESUME at once", 1900, 18819),
-    ("in-more", "IN that Rootlet does for an inner guest: more than for an outer one", 125, 924),
-    ("rdmsr-more", "RDMSR of an inner guest that nobody wants to see: likewise", 600, 0),
+    ("vmread", "VMREAD of a guest hypervisor", 12, 10),
+    ("vmwrite", "VMWRITE of a guest hypervisor", 12, 10),
+    ("cpuid", "CPUID of an inner guest, reflected, and VMRESUME at once", 2050, 18819),
+    ("in-more", "IN that Rootlet does for an inner guest: more than for an outer one", 135, 924),
+    ("rdmsr-more", "RDMSR of an inner guest that nobody wants to see: likewise", 5, 0),
     ("first-touch", "first touch of an inner guest's page with EPT", 1200, 7455),
 )

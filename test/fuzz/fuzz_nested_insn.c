@@ -184,6 +184,8 @@ static void make_machine(void)
         MUST(guest_memory_allocate(&bench.vm.memory, MIB(2), &why) == STATUS_OK);
         xsave_detect();
         vmx_cpuid_build();
+        MUST(frames_allocate(1, 1, &vmx_features.msr_bitmap) == STATUS_OK);
+        memset(phys_to_virt(vmx_features.msr_bitmap), 0xff, FRAME_BYTES);
         MUST(nested_create(&bench.v, &frames) == STATUS_OK);
         vm.memory = bench.vm.memory;
         nested = bench.v.nested;

@@ -66,8 +66,8 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
 }
 
 /*
- * What the guest hypervisor sets is set, as far as it is one of those that it is offered. Bitmaps are none of the
- * CPU's: each RDMSR, WRMSR and access to a port exits, and route.c looks into the guest hypervisor's bitmaps.
+ * What the guest hypervisor sets is set, as far as it is one of those that it is offered. I/O bitmaps are none of the
+ * CPU's: each access to a port exits, and route.c looks into the guest hypervisor's.
  */
 #define PROC_CR8        (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)
 #define PROC_OURS_ONLY  (PROC_TPR_SHADOW | PROC_MSR_BITMAPS | PROC_IO_BITMAPS | PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW)
@@ -92,10 +92,49 @@ static void write_tpr(struct vmx_vcpu *v)
 {
     u8 *tpr = virtual_tpr(v);
     u32 threshold = (u32)get(v, FIELD_TPR_THRESHOLD);
+    u64 page = get(v, FIELD_VIRTUAL_APIC_ADDRESS);
+    const volatile u8 *theirs = nested_find_page(v, &v->nested->tpr, page);
 
-    nested_memory_read(v, get(v, FIELD_VIRTUAL_APIC_ADDRESS) + VTPR, tpr, 1);
+    if (LIKELY(theirs))
+        *tpr = theirs[VTPR];
+    else
+        nested_memory_read(v, page + VTPR, tpr, 1);
     vmcs_write(VIRTUAL_APIC_ADDRESS, v->nested->tpr_page.raw);
     vmcs_write(TPR_THRESHOLD, threshold < *tpr >> 4 ? threshold : *tpr >> 4);
+}
+
+static void save_tpr(struct vmx_vcpu *v)
+{
+    u64 page = get(v, FIELD_VIRTUAL_APIC_ADDRESS);
+    u8 *theirs = nested_find_page(v, &v->nested->tpr, page);
+
+    if (LIKELY(theirs))
+        theirs[VTPR] = *virtual_tpr(v);
+    else
+        nested_memory_write(v, page + VTPR, virtual_tpr(v), 1);
+}
+
+/*
+ * Without an exit the inner guest accesses what both bitmaps pass. The guest hypervisor may have changed its own since
+ * the last entry, and another vCPU may do so at any moment, so that they are read once in each entry.
+ */
+static void write_msr_bitmap(struct vmx_vcpu *v)
+{
+    const u64 *ours = phys_to_virt(vmx_features.msr_bitmap);
+    const volatile u64 *theirs = (const void *)v->nested->msrs.host;
+    u64 *both = phys_to_virt(v->nested->msr_bitmap);
+
+    for (u32 i = 0; i < v->nested->msr_word_count; i++) {
+        u32 word = v->nested->msr_words[i];
+        both[word] = ours[word] | theirs[word];
+    }
+}
+
+/* Whether the CPU uses that bitmap; else each RDMSR and WRMSR exits, and route.c looks into the guest hypervisor's. */
+static bool merges_msrs(struct vmx_vcpu *v)
+{
+    return get(v, FIELD_PROC_CONTROLS) & PROC_MSR_BITMAPS && vmx_features.controls.value[VMX_PROC] & PROC_MSR_BITMAPS &&
+           nested_find_page(v, &v->nested->msrs, get(v, FIELD_MSR_BITMAPS));
 }
 
 static void write_proc_controls(struct vmx_vcpu *v)
@@ -109,6 +148,11 @@ static void write_proc_controls(struct vmx_vcpu *v)
         proc |= PROC_CR8;
     if (v->debug_used)
         proc &= ~PROC_MOV_DR_EXITING;
+    v->nested->merges_msrs = merges_msrs(v);
+    if (v->nested->merges_msrs) {
+        proc |= PROC_MSR_BITMAPS;
+        vmcs_write(MSR_BITMAPS, v->nested->msr_bitmap.raw);
+    }
     vmcs_write(PROC_CONTROLS, proc | (inner & ~PROC_NOT_PASSED));
     v->base.windows = 0; /* none of Rootlet's is open in it */
     vmcs_write(PROC2_CONTROLS, (ours->value[VMX_PROC2] & ~PROC2_INNER) | (proc2 & PROC2_INNER));
@@ -154,6 +198,8 @@ void level_write_controls(struct vmx_vcpu *v)
     }
     if (proc & PROC_TPR_SHADOW)
         write_tpr(v);
+    if (n->merges_msrs)
+        write_msr_bitmap(v);
     level_write_tsc_offset(v);
     vmcs_write(EPT_POINTER, vmcs12_proc2(v) & PROC2_EPT ? shadow_pointer(&n->shadow, get(v, FIELD_EPT_POINTER))
                                                         : ept_pointer(v->base.vm->ept_root));
@@ -364,7 +410,7 @@ void level_save_guest(struct vmx_vcpu *v)
     bool is_dumped = v->base.vm->spec.dump == VM_DUMP_VMCS;
 
     if (get(v, FIELD_PROC_CONTROLS) & PROC_TPR_SHADOW)
-        nested_memory_write(v, get(v, FIELD_VIRTUAL_APIC_ADDRESS) + VTPR, virtual_tpr(v), 1);
+        save_tpr(v);
     save_rows(v, always, ARRAY_SIZE(always));
     save_rows(v, saved, ARRAY_SIZE(saved));
     set(v, FIELD_GUEST_CR0, level_cr0(v));

@@ -16,7 +16,7 @@
 #include "vmx/nested/offer.h"
 
 #define NESTED_FRAMES ((u32)((sizeof(struct nested) + FRAME_BYTES - 1) / FRAME_BYTES))
-#define ALL_FRAMES    (NESTED_FRAMES + 3) /* two VMCS regions and a virtual-APIC page */
+#define ALL_FRAMES    (NESTED_FRAMES + 4) /* two VMCS regions, a virtual-APIC page, an MSR bitmap */
 #define SHADOW_VMCS   BIT(31)             /* SDM 3C 24.2 "Format of the VMCS Region" */
 #define LINEAR_BITS   48u
 /* Beside the tables of the shadow, which grow with the VM's memory. */
@@ -35,6 +35,20 @@ void nested_memory_write(const struct vmx_vcpu *v, u64 physical, const void *fro
 
     if (where && where->kind != GUEST_REGION_ROM)
         (void)!guest_memory_write(&v->base.vm->memory, gpa(physical), from, bytes);
+}
+
+/* RAM stays where it is: a VM with nested=on has no snapshots, whose memory moves. */
+u8 *nested_find_page(const struct vmx_vcpu *v, struct nested_page *page, u64 physical)
+{
+    const struct guest_memory *memory = &v->base.vm->memory;
+
+    if (UNLIKELY(page->address != physical)) {
+        const struct guest_region *where = guest_memory_find(memory, gpa(physical));
+        page->address = physical;
+        page->host =
+            where && where->kind == GUEST_REGION_RAM ? guest_memory_view(memory, gpa(physical), FRAME_BYTES) : NULL;
+    }
+    return page->host;
 }
 
 /* The checks of a VM entry look into the guest's memory. */
@@ -60,6 +74,19 @@ static void make_offer(struct nested *n)
         n->exists[row] = check_field_exists(row, &n->caps);
 }
 
+/* The MSRs that Rootlet passes to any guest are in few words of its bitmap. */
+static void find_msr_words(struct nested *n)
+{
+    const u64 *ours = phys_to_virt(vmx_features.msr_bitmap);
+
+    for (u16 i = 0; i < FRAME_BYTES / sizeof *ours; i++) {
+        if (ours[i] == ~0ull)
+            continue;
+        CHECK(n->msr_word_count < NESTED_MSR_WORDS);
+        n->msr_words[n->msr_word_count++] = i;
+    }
+}
+
 enum status nested_create(struct vmx_vcpu *v, u32 *frames)
 {
     hpa_t first;
@@ -70,11 +97,15 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
     n->other.vmcs = hpa(first.raw + NESTED_FRAMES * FRAME_BYTES);
     n->tpr_page = hpa(n->other.vmcs.raw + FRAME_BYTES);
     n->mirror = hpa(n->tpr_page.raw + FRAME_BYTES);
+    n->msr_bitmap = hpa(n->mirror.raw + FRAME_BYTES);
+    memset(phys_to_virt(n->msr_bitmap), 0xff, FRAME_BYTES);
+    n->tpr.address = n->msrs.address = NESTED_NONE;
     *(u32 *)phys_to_virt(n->mirror) = vmx_caps_revision(&vmx_features.caps) | SHADOW_VMCS;
     n->other.host_cpu = n->other.tlb_cpu = VCPU_NO_CPU;
     n->other.vpid = vmx_new_vpid();
     n->timer_tsc = UINT64_MAX;
     make_offer(n);
+    find_msr_words(n);
     if (shadow_create(&n->shadow, v->base.vm, &n->caps, frames) != STATUS_OK) {
         frames_free(first, ALL_FRAMES);
         v->nested = NULL;

@@ -31,6 +31,13 @@ struct nested_level {
     bool nmi_in_service;
 };
 
+/* A page of the guest's that its VMCS names, where the host sees it. NULL: it is not all RAM. */
+struct nested_page {
+    u64 address;
+    u8 *host;
+};
+
+#define NESTED_MSR_WORDS  16u
 #define NESTED_MOST_RULES 24u
 
 /* How the guest learns that an entry is refused. */
@@ -75,12 +82,18 @@ struct nested {
     bool has_mirror;               /* the CPU uses it */
     bool is_mirrored;              /* it has what `image` has, but for what the guest has written since */
 
-    bool inside;               /* the inner guest runs, not the guest */
-    bool untried;              /* the CPU has not entered it since its hypervisor's VMLAUNCH or VMRESUME */
-    bool by_launch;            /* it was VMLAUNCH */
-    bool made;                 /* the VMCS for inner guests has been written for the first time */
-    bool stale;                /* translations of inner guests are to be forgotten before the next one runs */
-    hpa_t tpr_page;            /* the virtual-APIC page of inner guests: their TPR is in it while they run */
+    bool inside;                     /* the inner guest runs, not the guest */
+    bool untried;                    /* the CPU has not entered it since its hypervisor's VMLAUNCH or VMRESUME */
+    bool by_launch;                  /* it was VMLAUNCH */
+    bool made;                       /* the VMCS for inner guests has been written for the first time */
+    bool stale;                      /* translations of inner guests are to be forgotten before the next one runs */
+    hpa_t tpr_page;                  /* the virtual-APIC page of inner guests: their TPR is in it while they run */
+    struct nested_page tpr;          /* the guest's own virtual-APIC page */
+    struct nested_page msrs;         /* and its MSR bitmaps */
+    hpa_t msr_bitmap;                /* what exits by those, or by Rootlet's */
+    u16 msr_words[NESTED_MSR_WORDS]; /* where it may have a bit that is not set */
+    u32 msr_word_count;
+    bool merges_msrs;          /* the CPU uses it */
     bool exits_at_once;        /* the next entry is to deliver its event and no more */
     bool nmis_blocked;         /* in the guest hypervisor, when it entered the inner guest */
     bool inner_nmis_blocked;   /* with NMI exiting: none exits */
@@ -132,6 +145,8 @@ COLD enum outcome nested_refuse_vmcall(struct vmx_vcpu *v);
 /* The guest's memory as VMX sees it: where none is, ones are read and nothing is written; nor to ROM. */
 void nested_memory_read(const struct vmx_vcpu *v, u64 physical, void *to, u64 bytes);
 void nested_memory_write(const struct vmx_vcpu *v, u64 physical, const void *from, u64 bytes);
+/* The page at this address, which is looked for if it is another one than before; NULL as in struct nested_page. */
+u8 *nested_find_page(const struct vmx_vcpu *v, struct nested_page *page, u64 physical);
 
 /* IA32_FEATURE_CONTROL and the capability MSRs; false: the guest has no such MSR. */
 COLD bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value) MUST_CHECK;

@@ -36,7 +36,7 @@
     O(VMX_PROC, PROC_UNCONDITIONAL_IO, CPU, "every port exits to Rootlet in any case")                                 \
     O(VMX_PROC, PROC_IO_BITMAPS, CPU, "read from the guest's memory at each such exit")                                \
     O(VMX_PROC, PROC_MONITOR_TRAP_FLAG, CPU, "single steps")                                                           \
-    O(VMX_PROC, PROC_MSR_BITMAPS, CPU, "read from the guest's memory at each such exit")                               \
+    O(VMX_PROC, PROC_MSR_BITMAPS, CPU, "combined with Rootlet's at each entry")                                        \
     O(VMX_PROC, PROC_MONITOR_EXITING, CPU, "its scheduler")                                                            \
     O(VMX_PROC, PROC_PAUSE_EXITING, CPU, "an intercept, passed on")                                                    \
     O(VMX_PROC, PROC_SECONDARY, CPU, "EPT and what goes with it")                                                      \

@@ -242,6 +242,8 @@ static int set_up(void **state)
     assert_int_equal(guest_memory_allocate(&bench.vm.memory, MIB(2), &why), STATUS_OK);
     xsave_detect();
     vmx_cpuid_build();
+    assert_int_equal(frames_allocate(1, 1, &vmx_features.msr_bitmap), STATUS_OK);
+    memset(phys_to_virt(vmx_features.msr_bitmap), 0xff, FRAME_BYTES);
     assert_int_equal(nested_create(&bench.v, &frames), STATUS_OK);
     for (u32 level = 0; level < 3; level++)
         put(TABLES + level * 0x1000, (TABLES + (level + 1) * 0x1000) | RWX);
@@ -536,6 +538,22 @@ static void test_under_a_debugger(void **state)
     debug.put_off = false;
 }
 
+/* It is looked for once; what is no RAM, or no page of it, has none. */
+static void test_pages_of_the_guest(void **state)
+{
+    struct nested_page page = {.address = NESTED_NONE};
+    u8 *first;
+
+    (void)state;
+    assert_non_null(first = nested_find_page(&bench.v, &page, PAGE));
+    assert_ptr_equal(nested_find_page(&bench.v, &page, PAGE + FRAME_BYTES), first + FRAME_BYTES);
+    assert_ptr_equal(nested_find_page(&bench.v, &page, PAGE), first);
+    assert_null(nested_find_page(&bench.v, &page, APIC));
+    assert_null(nested_find_page(&bench.v, &page, MIB(2)));
+    bench.vm.memory.regions[0].kind = GUEST_REGION_ROM;
+    assert_null(nested_find_page(&bench.v, &page, PAGE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -554,6 +572,7 @@ int main(void)
         cmocka_unit_test_setup(test_injected_trap, set_up),
         cmocka_unit_test_setup(test_nmis, set_up),
         cmocka_unit_test_setup(test_under_a_debugger, set_up),
+        cmocka_unit_test_setup(test_pages_of_the_guest, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
