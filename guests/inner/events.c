@@ -290,6 +290,15 @@ static void pending_debug(void)
     inner_set(GUEST_INTERRUPTIBILITY, BY_MOV_SS);
     inner_set(GUEST_PENDING_DEBUG, PENDING_BS);
     inner_want_exit(REASON_EXCEPTION, go_on, 1);
+    if (!inner_bare) { /* it ends HLT; Bochs stays there */
+        inner_begin(go_on);
+        set_rflags(RFLAGS_TF);
+        inner_set(GUEST_PENDING_DEBUG, PENDING_BS);
+        inner_set(GUEST_ACTIVITY_STATE, HLT);
+        inner_want_call(TRAPPED(1));
+        inner_want("pushed RIP", inner_trap.rip - (u64)go_on, 0);
+        inner_want("activity state", inner_get(GUEST_ACTIVITY_STATE), 0);
+    }
     clear_dr6();
 }
 

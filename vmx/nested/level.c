@@ -332,12 +332,14 @@ static void write_msrs(struct vmx_vcpu *v, const struct level_outer *outer)
 
 /*
  * In HLT Rootlet's scheduler waits for what ends it, but for the preemption timer, which goes on in HLT: so with that
- * the CPU itself is put into HLT.
+ * the CPU itself is put into HLT. A debug exception that is pending ends it at once (SDM 3C 26.6.3 "Delivery of Pending
+ * Debug Exceptions after VM Entry").
  */
 static void write_activity(struct vmx_vcpu *v)
 {
     enum { HLT = 1 };
-    bool halted = get(v, FIELD_GUEST_ACTIVITY_STATE) == HLT;
+    bool traps = get(v, FIELD_GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID;
+    bool halted = get(v, FIELD_GUEST_ACTIVITY_STATE) == HLT && !traps;
     bool by_cpu = halted && v->nested->timer_tsc != UINT64_MAX;
 
     vmcs_write(GUEST_ACTIVITY_STATE, by_cpu ? HLT : 0);
