@@ -98,6 +98,8 @@ static int set_up(void **state)
     assert_int_equal(guest_memory_allocate(&bench.vm.memory, MIB(2), &why), STATUS_OK);
     xsave_detect();
     vmx_cpuid_build();
+    assert_int_equal(frames_allocate(1, 1, &vmx_features.msr_bitmap), STATUS_OK);
+    memset(phys_to_virt(vmx_features.msr_bitmap), 0xff, FRAME_BYTES);
     assert_int_equal(nested_create(&bench.v, &frames), STATUS_OK);
     return 0;
 }
