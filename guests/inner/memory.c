@@ -27,7 +27,7 @@
 #define ENTRIES      512u
 #define AREA         0x800000ull /* 2 MiB that the EPT maps in small pages */
 #define OTHER        0xa00000ull /* and 2 MiB of one page */
-#define PAGE(number) (AREA + (number)*4096ull)
+#define PAGE(number) (AREA + 4096ull * (number))
 
 typedef u64 table[ENTRIES] __attribute__((aligned(PAGE_BYTES)));
 static table ept_top, ept_gib, ept_directory[4], ept_pages, ept_split, ept_top2;

@@ -14,7 +14,7 @@
 #define PAGE_TABLES  0x900000ull
 #define TORN         0xa00000ull /* and all that the second vCPU writes to */
 #define TORN_PAGES   32u
-#define PAGE(number) (TORN + (number)*4096ull)
+#define PAGE(number) (TORN + 4096ull * (number))
 enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAGE, TABLES = 16, TABLE_COUNT = 8 };
 
 #define EPT_ALL       0x37u /* read, write and execute; write-back */
