@@ -122,10 +122,12 @@ bool vmx_controls_have_posted(const struct vmx_caps *caps)
     return vmx_controls_have_apicv(caps) && caps->group[VMX_PIN].may_be_one & PIN_POSTED_INTERRUPTS;
 }
 
-/* Exit information is put into the shadow VMCS by VMWRITE: IA32_VMX_MISC[29]. SDM 3D A.6 "Miscellaneous Data" */
+/* Exit information is put into the shadow VMCS by VMWRITE: IA32_VMX_MISC[29]. So is the value of the VMX-preemption
+ * timer, a field that a CPU without one does not have. SDM 3D A.6 "Miscellaneous Data" */
 bool vmx_controls_have_shadowing(const struct vmx_caps *caps)
 {
-    return caps->group[VMX_PROC2].may_be_one & PROC2_VMCS_SHADOWING && caps->misc & BIT(29);
+    return caps->group[VMX_PROC2].may_be_one & PROC2_VMCS_SHADOWING && caps->misc & BIT(29) &&
+           caps->group[VMX_PIN].may_be_one & PIN_PREEMPTION_TIMER;
 }
 
 bool vmx_controls_are_switched(const struct vmx_caps *caps, const struct vmx_control_row *row)

@@ -322,9 +322,9 @@ static enum outcome execute(struct vmx_vcpu *v, u32 reason)
 }
 
 /*
- * VMREAD and VMWRITE with a register, in VMX operation with a current VMCS: the way that a guest hypervisor goes most.
- * Before these exit the CPU has seen that its mode is one that has them (SDM 3C 30.3), and in VMX operation paging is
- * on: so with IA32_EFER.LME it is 64-bit mode.
+ * VMREAD and VMWRITE with a register, in VMX operation with a current VMCS: the way that a guest hypervisor goes most
+ * where the CPU has no VMCS shadowing. Before these exit the CPU has seen that its mode is one that has them (SDM
+ * 3C 30.3), and in VMX operation paging is on: so with IA32_EFER.LME it is 64-bit mode.
  */
 static ALWAYS_INLINE enum outcome access_field(struct vmx_vcpu *v, u32 reason, u32 info)
 {

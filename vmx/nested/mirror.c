@@ -5,7 +5,6 @@
  */
 #include "vmx/nested/mirror.h"
 #include "kernel/lib/string.h"
-#include "kernel/panic.h"
 #include "vmx/nested/vmcs12.h"
 
 /* Exit information, which the guest cannot write. */
@@ -84,6 +83,7 @@ void mirror_publish(struct vmx_vcpu *v)
     CHECK(vmcs_load(n->mirror));
     READ(PUT)
     WRITTEN(PUT)
+    CHECK(vmcs_clear(n->mirror)); /* what the link pointer leads to is in memory: SDM 3C 24.11.3 */
     CHECK(vmcs_load(v->vmcs));
     n->is_mirrored = true;
 }

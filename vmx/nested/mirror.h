@@ -7,6 +7,7 @@
 #ifndef ROOTLET_VMX_NESTED_MIRROR_H
 #define ROOTLET_VMX_NESTED_MIRROR_H
 
+#include "kernel/panic.h"
 #include "vmx/nested/nested.h"
 
 /* The VMREAD and the VMWRITE bitmap, a frame each, for a CPU with these capabilities: a set bit is an exit. */
@@ -25,6 +26,7 @@ static inline void mirror_drop(struct vmx_vcpu *v)
         return;
     vmcs_write(PROC2_CONTROLS, vmcs_read(PROC2_CONTROLS) & ~PROC2_VMCS_SHADOWING);
     vmcs_write(VMCS_LINK_POINTER, ~0ull);
+    CHECK(vmcs_clear(v->nested->mirror)); /* VM entries have made it active here: SDM 3C 24.1 "Overview" */
     v->nested->has_mirror = v->nested->is_mirrored = false;
 }
 

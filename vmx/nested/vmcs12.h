@@ -29,9 +29,9 @@ u32 vmcs12_row(const struct vmx_vcpu *v, u64 encoding);
 u64 vmcs12_read(struct vmx_vcpu *v, u32 row, u64 encoding);
 void vmcs12_write(struct vmx_vcpu *v, u32 row, u64 encoding, u64 value);
 
-/* The fields of the current VMCS by their rows. VMREADs and VMWRITEs between two uses do not make the compiler look for
- * them anew, as vmcs12_get() does. */
-static inline u64 *vmcs12_fields(struct vmx_vcpu *v)
+/* The fields of the current VMCS by their rows. vmcs_write() between two uses does not make the compiler look for them
+ * anew, as it does with vmcs12_get(). */
+static inline const u64 *vmcs12_fields(const struct vmx_vcpu *v)
 {
     return v->nested->image.value;
 }
