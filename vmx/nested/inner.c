@@ -223,8 +223,11 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
         vmcs_write(GUEST_PAT, pat);
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
     vmcs_write(CR0_SHADOW, (vmcs_read(CR0_SHADOW) & ~LEVEL_CR0_KEPT) | (get(v, FIELD_GUEST_CR0) & LEVEL_CR0_KEPT));
-    if (v->debug_used != n->debug_used)
-        vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
+    if (v->debug_used != n->debug_used) { /* by MOV DR inside, or by what a debugger set or deleted there */
+        u32 proc = vmcs_read(PROC_CONTROLS);
+        bool exits = !v->debug_used || v->debug;
+        vmcs_write(PROC_CONTROLS, exits ? proc | PROC_MOV_DR_EXITING : proc & ~PROC_MOV_DR_EXITING);
+    }
     vmcs_write(GUEST_INTERRUPTIBILITY, nmis_blocked ? INTERRUPTIBILITY_NMI : 0);
     v->nmi_in_service = false;
     if (quirks_have(QUIRK_NMI_BLOCKING) && nmis_blocked)

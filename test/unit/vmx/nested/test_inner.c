@@ -538,6 +538,31 @@ static void test_under_a_debugger(void **state)
     debug.put_off = false;
 }
 
+/* MOV DR exits while the registers are not the vCPU's own, whichever level made or lost them. */
+static void test_debug_registers_of_both_levels(void **state)
+{
+    static const struct {
+        bool before, after, exits;
+    } rows[] = {
+        {false, true,  false},
+        {true,  false, true },
+        {false, false, true },
+        {true,  true,  false}
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        level_swap(&bench.v);
+        bench.v.debug_used = rows[i].before;
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        bench.v.debug_used = rows[i].after;
+        VMCS_SET(PROC_CONTROLS, rows[i].before ? 0 : PROC_MOV_DR_EXITING); /* the outer one's */
+        assert_int_equal(nested_shut_down(&bench.v), OUTCOME_RESUME);
+        assert_int_equal(vmcs_read(PROC_CONTROLS), rows[i].exits ? PROC_MOV_DR_EXITING : 0);
+        set_up(state);
+    }
+}
+
 /* It is looked for once; what is no RAM, or no page of it, has none. */
 static void test_pages_of_the_guest(void **state)
 {
@@ -572,6 +597,7 @@ int main(void)
         cmocka_unit_test_setup(test_injected_trap, set_up),
         cmocka_unit_test_setup(test_nmis, set_up),
         cmocka_unit_test_setup(test_under_a_debugger, set_up),
+        cmocka_unit_test_setup(test_debug_registers_of_both_levels, set_up),
         cmocka_unit_test_setup(test_pages_of_the_guest, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
