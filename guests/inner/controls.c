@@ -583,6 +583,7 @@ static void string_io(void)
 
 STEP(rdmsr, "rdmsr")
 STEP(wrmsr, "wrmsr")
+PROGRAM(read_tsc_msr, "mov $0x10, %ecx\n\trdmsr\n\tshl $32, %rdx\n\tor %rdx, %rax")
 
 #define MSR_SYSENTER_CS    0x174u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
@@ -632,6 +633,38 @@ static void msr_bitmaps(void)
     inner_begin(rdmsr); /* without bitmaps each exits */
     inner_registers.rcx = MSR_SYSENTER_CS;
     inner_want_exit(REASON_RDMSR, rdmsr, 0);
+}
+
+/* What the next entry finds in memory counts; nothing need be written to the VMCS for it. */
+static void msr_bitmaps_change(void)
+{
+    clear_bitmaps();
+    set_bit(bitmaps[0], 0x174);
+    begin_msr(rdmsr, MSR_SYSENTER_CS);
+    inner_want_exit(REASON_RDMSR, rdmsr, 0);
+    clear_bitmaps();
+    inner_want_call(WENT_ON);
+    inner_set(GUEST_RIP, (u64)rdmsr);
+    inner_want_call(WENT_ON);
+    inner_set(GUEST_RIP, (u64)rdmsr);
+    set_bit(bitmaps[0], 0x174);
+    inner_want_exit(REASON_RDMSR, rdmsr, 0);
+}
+
+/* SDM 3C 25.3 "Changes to Instruction Behavior in VMX Non-Root Operation" */
+static void tsc_by_rdmsr(void)
+{
+    static const u64 offset = 1ull << 60;
+
+    clear_bitmaps();
+    begin_msr(read_tsc_msr, 0);
+    inner_add(PROC_CONTROLS, PROC_TSC_OFFSETTING);
+    inner_set(TSC_OFFSET, offset);
+    u64 before = cpu_rdtsc();
+    inner_want("exit reason", inner_go(), REASON_VMCALL);
+    u64 after = cpu_rdtsc();
+    inner_want("RDMSR is between those of the hypervisor",
+               inner_registers.rax - offset > before && inner_registers.rax - offset < after, 1);
 }
 
 /* ---- exceptions ---- */
@@ -745,6 +778,8 @@ void inner_controls(void)
         {"I/O bitmaps",                         io_bitmaps          },
         {"INS and OUTS",                        string_io           },
         {"MSR bitmaps",                         msr_bitmaps         },
+        {"MSR bitmaps that change",             msr_bitmaps_change  },
+        {"TSC by RDMSR",                        tsc_by_rdmsr        },
         {"exception bitmap",                    exception_bitmap    },
         {"page-fault mask and match",           page_fault_mask     },
         {"monitor trap flag",                   monitor_trap_flag   },

@@ -5,6 +5,7 @@
  */
 #include "vmx/nested/inner.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/msr.h"
 #include "arch/x86/quirks.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
@@ -372,6 +373,17 @@ static enum outcome leave_for_ept(struct vmx_vcpu *v)
     return leave_for(v, n->owed_reason, n->owed_qualification, 0);
 }
 
+/* RDMSR of the TSC counts both offsets, as RDTSC does; the handler knows the guest hypervisor's. SDM 3C 25.3 "Changes
+ * to Instruction Behavior in VMX Non-Root Operation" */
+static COLD void offset_tsc(struct vmx_vcpu *v)
+{
+    u64 inner = vmcs_read(TSC_OFFSET) - v->base.tsc_offset;
+    u64 tsc = (v->gpr[GPR_RDX] << 32 | (u32)v->gpr[GPR_RAX]) + inner;
+
+    v->gpr[GPR_RAX] = (u32)tsc;
+    v->gpr[GPR_RDX] = tsc >> 32;
+}
+
 /* An exit that is Rootlet's own affair. The handlers do not know that there are two levels. */
 static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
@@ -382,6 +394,8 @@ static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 
     enum outcome outcome = vmx_exit_handle(v, record, reason);
     if (reason == REASON_WRMSR) /* it may have been the TSC's */
         level_write_tsc_offset(v);
+    if (reason == REASON_RDMSR && (u32)v->gpr[GPR_RCX] == MSR_IA32_TSC && outcome == OUTCOME_SKIP)
+        offset_tsc(v);
     if (reason == REASON_HLT && v->base.halted) {
         if (pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING)
             v->base.halted_masked = false;
