@@ -203,16 +203,18 @@ static u64 mapped_by_cpu(u64 eptp, u64 address, u64 *host)
 static void violate(u64 eptp, u64 address, u64 access)
 {
     struct shadow_fault fault;
-    u64 rights, physical, leaf, host;
+    u64 rights, physical, leaf, host, host_before = 0;
 
-    (void)shadow_pointer(&s, eptp); /* the vCPU runs by it */
+    u64 before = mapped_by_cpu(eptp, address, &host_before); /* the vCPU runs by it */
     enum shadow_result result = shadow_violation(&s, eptp, address, access, &fault);
     bool walks = model_walk(eptp, address, &rights, &physical, &leaf);
     switch (result) {
     case SHADOW_FILLED: {
         u64 given = mapped_by_cpu(eptp, address, &host);
-        if (!given)
-            return; /* an entry has changed meanwhile: flags in tables that are their own */
+        /* Flags change the entries of tables that are their own: the vCPU tries again. What is mapped may be older than
+         * the tables: nobody has executed INVEPT. */
+        if (!given || (given == before && host == host_before))
+            return;
         MUST(walks);
         const struct guest_region *region = guest_memory_find(&vm.memory, gpa(physical));
         MUST(region && host == region->frames.raw + (physical - region->base.raw));
