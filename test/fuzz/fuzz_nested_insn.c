@@ -173,7 +173,12 @@ static void make_machine(void)
     struct refusal why;
     u32 frames;
 
+    static const u32 msrs[] = {MSR_IA32_STAR,  MSR_IA32_LSTAR,          MSR_IA32_CSTAR,
+                               MSR_IA32_FMASK, MSR_IA32_KERNEL_GS_BASE, MSR_IA32_TSC_AUX};
+
     bench_start();
+    for (u32 i = 0; i < ARRAY_SIZE(msrs); i++) /* which an MSR list may write */
+        fake_msr_set(msrs[i], 0);
     if (made) {
         bench.vm.memory = vm.memory;
         MUST(guest_memory_fill(&bench.vm.memory, gpa(0), 0, KIB(256)) == STATUS_OK);
