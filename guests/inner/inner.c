@@ -97,6 +97,20 @@ void inner_want_call(u64 rax)
 
 /* ---- the VMCS ---- */
 
+u32 inner_invalidate(bool vpid, u64 type, u64 first, u64 second)
+{
+    struct {
+        u64 first, second;
+    } descriptor = {first, second};
+    bool cf, zf;
+
+    if (vpid)
+        __asm__ volatile("invvpid %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
+    else
+        __asm__ volatile("invept %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
+    return vmx_answer(cf, zf);
+}
+
 u64 inner_read_msr(u32 index)
 {
     u32 low, high;

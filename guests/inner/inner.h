@@ -174,6 +174,8 @@ bool inner_can(u32 field, u32 controls);
 u32 inner_go(void);
 void inner_skip(void); /* behind the instruction that exited */
 
+/* INVVPID or INVEPT with this descriptor: as vmx_answer() has it. */
+u32 inner_invalidate(bool vpid, u64 type, u64 first, u64 second);
 u64 inner_read_msr(u32 index);
 void inner_write_msr(u32 index, u64 value);
 

@@ -185,20 +185,6 @@ static void by_turns(void)
 #define CAP_INVEPT   (1u << 20)
 #define EPTP         (3u << 3 | 6u)
 
-static u32 invalidate(bool vpid, u64 type, u64 first, u64 second)
-{
-    struct {
-        u64 first, second;
-    } descriptor = {first, second};
-    bool cf, zf;
-
-    if (vpid)
-        __asm__ volatile("invvpid %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
-    else
-        __asm__ volatile("invept %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
-    return vmx_answer(cf, zf);
-}
-
 /* SDM 3C 30.3 "VMX Instructions". */
 static void invalidations(void)
 {
@@ -238,7 +224,7 @@ static void invalidations(void)
     }
     inner_begin(nothing);
     for (u32 i = 0; i < ARRAY_LENGTH(rows); i++) {
-        u32 answer = invalidate(rows[i].vpid, rows[i].type, rows[i].first, rows[i].second);
+        u32 answer = inner_invalidate(rows[i].vpid, rows[i].type, rows[i].first, rows[i].second);
         inner_want("the answer", answer, rows[i].good ? DONE : ERROR_INVALIDATE);
     }
     inner_want("INVVPID through no page", fault_of_invvpid(1), 14);
@@ -247,8 +233,8 @@ static void invalidations(void)
         inner_want("its error", inner_get(INSTRUCTION_ERROR), ERROR_INVALIDATE);
     }
     inner_want("VMCLEAR", vmx_vmclear(current()), DONE);
-    inner_want("INVEPT without a VMCS", invalidate(false, 0, EPTP, 0), INVALID);
-    inner_want("INVVPID without a VMCS", invalidate(true, 4, 1, 0), INVALID);
+    inner_want("INVEPT without a VMCS", inner_invalidate(false, 0, EPTP, 0), INVALID);
+    inner_want("INVVPID without a VMCS", inner_invalidate(true, 4, 1, 0), INVALID);
 }
 
 /* ---- calls ---- */

@@ -57,23 +57,9 @@ static void map_all(void)
     }
 }
 
-static u32 invalidate(bool vpid, u64 type, u64 first, u64 second)
-{
-    struct {
-        u64 first, second;
-    } descriptor = {first, second};
-    bool cf, zf;
-
-    if (vpid)
-        __asm__ volatile("invvpid %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
-    else
-        __asm__ volatile("invept %2, %3" : "=@ccc"(cf), "=@ccz"(zf) : "m"(descriptor), "r"(type) : "memory");
-    return vmx_answer(cf, zf);
-}
-
 static void invept(u64 type)
 {
-    inner_want("INVEPT", invalidate(false, type, inner_get(EPT_POINTER), 0), DONE);
+    inner_want("INVEPT", inner_invalidate(false, type, inner_get(EPT_POINTER), 0), DONE);
 }
 
 static void begin(program *start, u64 flags, u64 address)
@@ -443,19 +429,19 @@ static void vpids(void)
         inner_want_call(1);
         pages[0] = PAGE(71) | 3;
         if (vpid < 4) /* an address, a context, all, a context without global ones */
-            inner_want("INVVPID", invalidate(true, vpid, 1 + vpid, vpid ? 0 : MAPPED), DONE);
+            inner_want("INVVPID", inner_invalidate(true, vpid, 1 + vpid, vpid ? 0 : MAPPED), DONE);
         inner_set(GUEST_RIP, (u64)read_page);
         inner_want_call(2);
         pointers[4] = 0;
         if (vpid < 4)
-            inner_want("INVVPID", invalidate(true, SINGLE, 1 + vpid, 0), DONE);
+            inner_want("INVVPID", inner_invalidate(true, SINGLE, 1 + vpid, 0), DONE);
         inner_set(GUEST_RIP, (u64)read_page);
         inner_want_call(TRAPPED(14));
     }
-    inner_want("INVVPID of VPID 0", invalidate(true, SINGLE, 0, 0), 28);
-    inner_want("INVVPID with reserved bits", invalidate(true, SINGLE, 1 << 16, 0), 28);
-    inner_want("INVVPID of an address that is not canonical", invalidate(true, 0, 1, 1ull << 62), 28);
-    inner_want("INVVPID of type 4", invalidate(true, 4, 1, 0), 28);
+    inner_want("INVVPID of VPID 0", inner_invalidate(true, SINGLE, 0, 0), 28);
+    inner_want("INVVPID with reserved bits", inner_invalidate(true, SINGLE, 1 << 16, 0), 28);
+    inner_want("INVVPID of an address that is not canonical", inner_invalidate(true, 0, 1, 1ull << 62), 28);
+    inner_want("INVVPID of type 4", inner_invalidate(true, 4, 1, 0), 28);
 }
 
 #define TOUCHED 256u
