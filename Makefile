@@ -217,7 +217,7 @@ do-kvm-check: all build/guests/linux/kvm.gz
 	tools/run-bochs guests/kvm.vms --cpus $(CPUS) --model $(MODEL) --memory $(MEMORY) --time-limit $(LINUX_LIMIT) \
 		--options '$(OPTIONS)'
 
-do-battery: build/battery.elf build/tools/vm-lines-check guests
+do-battery: kernel build/battery.elf build/tools/vm-lines-check guests
 	tools/battery
 	tools/battery --model corei7_haswell_4770 --step 7
 	tools/battery --model corei7_sandy_bridge_2600k --step 7
