@@ -10,33 +10,14 @@
 #define WENT_ON          0x77u
 #define STEP(name, text) PROGRAM(name, text "\n\tmov $0x77, %eax")
 
-#define VALID     0x80000000u
-#define WITH_CODE 0x800u
-#define EXTERNAL  (0u << 8)
-#define NMI       (2u << 8)
-#define HARDWARE  (3u << 8)
-#define SOFT_INT  (4u << 8)
-#define SOFT_PRIV (5u << 8)
-#define SOFT      (6u << 8)
-
 #define BY_STI    1u
 #define BY_MOV_SS 2u
 #define BY_NMI    8u
 #define HLT       1u
 #define UNMAPPED  0x140000000ull
 
-#define APIC          0xfee00000u
-#define APIC_ID       0x20u
-#define APIC_SPURIOUS 0xf0u
-#define APIC_EOI      0xb0u
-#define APIC_ICR      0x300u
-#define APIC_ICR_HIGH 0x310u
-#define APIC_TIMER    0x320u
-#define APIC_COUNT    0x380u
-#define APIC_DIVIDE   0x3e0u
-#define VECTOR        0x38u
-#define SOON          20000u
-#define ICR_NMI       0x4400u
+#define VECTOR 0x38u
+#define SOON   20000u
 
 STEP(go_on, "nop\n\tnop")
 STEP(do_hlt, "hlt")
@@ -400,16 +381,6 @@ static void data_breakpoint(void)
 }
 
 /* ---- interrupts ---- */
-
-static u32 apic_read(u32 offset)
-{
-    return *(volatile u32 *)(u64)(APIC + offset);
-}
-
-static void apic_write(u32 offset, u32 value)
-{
-    *(volatile u32 *)(u64)(APIC + offset) = value;
-}
 
 static void arm_timer(void)
 {

@@ -38,6 +38,8 @@ struct trap inner_trap, inner_host_trap;
 u64 inner_host_count, inner_host_fixup;
 bool inner_bare;
 struct registers inner_registers;
+void (*inner_other)(void);
+u8 inner_other_stack[PAGE_BYTES] __attribute__((aligned(16)));
 u8 inner_page[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 
 static struct gate idt[VECTORS], host_idt[VECTORS];
@@ -313,15 +315,19 @@ void inner_skip(void)
 
 static void make_idt(struct gate *table, const u8 *stubs)
 {
-    struct __attribute__((packed)) {
-        u16 limit;
-        u64 base;
-    } pointer = {sizeof host_idt - 1, (u64)table};
-
     for (u32 i = 0; i < VECTORS; i++) {
         u64 at = (u64)stubs + i * STUB_SIZE;
         table[i] = (struct gate){(u16)at, SELECTOR_CODE, 0x8e00, (u16)(at >> 16), (u32)(at >> 32), 0};
     }
+}
+
+void inner_load_idt(void)
+{
+    struct __attribute__((packed)) {
+        u16 limit;
+        u64 base;
+    } pointer = {sizeof host_idt - 1, (u64)host_idt};
+
     __asm__ volatile("lidt %0" : : "m"(pointer));
 }
 
@@ -337,15 +343,13 @@ static void map_4g(void)
     cpu_write_cr3((u64)inner_pml4);
 }
 
-static void enable_vmx(void)
+void inner_enable_vmx(void)
 {
     u64 control = inner_read_msr(MSR_FEATURE_CONTROL);
     if (!(control & 1))
         inner_write_msr(MSR_FEATURE_CONTROL, control | 1 | FEATURE_VMX);
     cpu_write_cr0(cpu_read_cr0() | inner_read_msr(MSR_VMX_CR0_FIXED0));
     cpu_write_cr4(cpu_read_cr4() | inner_read_msr(MSR_VMX_CR4_FIXED0));
-    basic = inner_read_msr(MSR_VMX_BASIC);
-    vmxon_region.revision = vmcs.revision = (u32)basic & 0x7fffffff;
 }
 
 PROGRAM(stay, "1: jmp 1b")
@@ -368,7 +372,10 @@ int guest_main(void)
     map_4g();
     make_idt(idt, inner_stubs);
     make_idt(host_idt, inner_host_stubs);
-    enable_vmx();
+    inner_load_idt();
+    inner_enable_vmx();
+    basic = inner_read_msr(MSR_VMX_BASIC);
+    vmxon_region.revision = vmcs.revision = (u32)basic & 0x7fffffff;
     expect(vmx_vmxon((u64)&vmxon_region) == DONE, "VMXON failed");
     if (guest_option("stay"))
         run_for_ever();
@@ -384,6 +391,7 @@ int guest_main(void)
         inner_memory();
         inner_tasks();
         inner_life();
+        inner_several();
     }
     for (u32 i = 0; i < rounds; i++) /* long enough to come to another CPU on the way */
         inner_memory();

@@ -86,6 +86,7 @@ enum {
     REASON_EXCEPTION = 0,
     REASON_INTERRUPT = 1,
     REASON_TRIPLE_FAULT = 2,
+    REASON_INIT = 3,
     REASON_INTERRUPT_WINDOW = 7,
     REASON_NMI_WINDOW = 8,
     REASON_TASK_SWITCH = 9,
@@ -129,6 +130,43 @@ enum {
     REASON_RDSEED = 61,
 };
 
+/* The format of events. SDM 3C 24.8.3 "VM-Entry Controls for Event Injection" */
+#define VALID     0x80000000u
+#define WITH_CODE 0x800u
+#define EXTERNAL  (0u << 8)
+#define NMI       (2u << 8)
+#define HARDWARE  (3u << 8)
+#define SOFT_INT  (4u << 8)
+#define SOFT_PRIV (5u << 8)
+#define SOFT      (6u << 8)
+
+/* The local APIC. SDM 3A 10.4.1 "The Local APIC Block Diagram", table 10-1; 10.6.1 "Interrupt Command Register (ICR)"
+ */
+#define APIC          0xfee00000u
+#define APIC_ID       0x20u
+#define APIC_EOI      0xb0u
+#define APIC_SPURIOUS 0xf0u
+#define APIC_ICR      0x300u
+#define APIC_ICR_HIGH 0x310u
+#define APIC_TIMER    0x320u
+#define APIC_COUNT    0x380u
+#define APIC_DIVIDE   0x3e0u
+#define APIC_ON       0x13fu /* of the spurious-interrupt vector register */
+#define ICR_FIXED     0x4000u
+#define ICR_NMI       0x4400u
+#define ICR_INIT      0x4500u
+#define ICR_SIPI      0x4600u
+
+static inline u32 apic_read(u32 offset)
+{
+    return *(volatile u32 *)(uintptr_t)(APIC + offset);
+}
+
+static inline void apic_write(u32 offset, u32 value)
+{
+    *(volatile u32 *)(uintptr_t)(APIC + offset) = value;
+}
+
 #define RFLAGS_TF    0x100u
 #define RFLAGS_IF    0x200u
 #define RFLAGS_FIXED 2u
@@ -161,6 +199,9 @@ void inner_begin(program *start);
 /* The same for the VMCS that is current. */
 void inner_fill(program *start);
 void inner_set_host(void);
+/* For a vCPU that begins: its interrupt table, and CR0 and CR4 as VMXON wants them. */
+void inner_enable_vmx(void);
+void inner_load_idt(void);
 u64 inner_vmxon_region(void);
 void inner_leave_long_mode(u64 cr0);
 void inner_protected_mode(void); /* with PAE paging, without EPT */
@@ -196,6 +237,13 @@ void inner_state(void);
 void inner_memory(void);
 void inner_tasks(void);
 void inner_life(void);
+void inner_several(void);
+/* A vCPU beside the first begins at inner_second, in flat 32-bit protected mode, or by SIPI in the first page where
+ * there are the bytes from inner_trampoline on; in 64-bit mode it goes on in inner_other, which does not return. */
+void inner_second(void);
+extern u8 inner_trampoline[], inner_trampoline_end[];
+extern void (*inner_other)(void);
+extern u8 inner_other_stack[PAGE_BYTES];
 void inner_measure(void);
 /* A hostile hypervisor instead, so many VMCSs: wild.c. */
 void inner_wild(u32 rounds);

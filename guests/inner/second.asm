@@ -1,17 +1,41 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Where the vCPUs beside the first one begin: flat 32-bit protected mode. They go on in long mode, with the page tables
-; that the first one has made.
+; Where the vCPUs beside the first one begin: flat 32-bit protected mode, or real mode, by SIPI. They go on in long
+; mode, with the page tables that the first one has made.
 
 extern inner_pml4, inner_other, inner_other_stack, lab_gdt
 %define pml4 inner_pml4
 %include "long_mode.inc"
 
-GDT_LIMIT equ 39
+GDT_LIMIT  equ 39
+TRAMPOLINE equ 0x8000 ; SIPI's vector is 8
 
-global inner_second
+global inner_second, inner_trampoline, inner_trampoline_end
 
 section .text
+bits 16
+inner_trampoline: ; copied to TRAMPOLINE
+    cli
+    xor ax, ax
+    mov ds, ax
+    o32 lgdt [TRAMPOLINE + .pointer - inner_trampoline]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    jmp dword 0x08:protected
+align 8
+.gdt:
+    dq 0
+    dq 0x00cf9b000000ffff
+    dq 0x00cf93000000ffff
+.pointer:
+    dw .pointer - .gdt - 1
+    dd TRAMPOLINE + .gdt - inner_trampoline
+inner_trampoline_end:
+
 bits 32
+protected:
+    mov eax, 0x10
+    mov ds, eax
 inner_second:
     cld
     LONG_MODE 0
@@ -26,7 +50,7 @@ default rel
     mov ds, eax
     mov es, eax
     lea rsp, [inner_other_stack + 4096]
-    call inner_other
+    call [inner_other]
 
 section .rodata
 pointer:

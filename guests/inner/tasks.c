@@ -25,12 +25,6 @@
 #define BY_IRET   (1ull << 30 | OTHER_TSS)
 #define BY_JMP    (2ull << 30 | OTHER_TSS)
 #define BY_GATE   (3ull << 30 | OTHER_TSS)
-#define VALID     0x80000000u
-#define NMI       0x200u
-#define HARDWARE  0x300u
-#define WITH_CODE 0x800u
-#define SOFT_INT  0x400u
-#define SOFT      0x600u
 
 #define STEP(name, text) PROGRAM(name, ".code32\n\t" text "\n\tmov $0x77, %eax\n\tvmcall\n\t.code64")
 STEP(by_call, "lcall $0x20, $0")

@@ -28,10 +28,6 @@ enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAG
 #define VTPR   0x80u
 #define VMXONS 50u /* after each VMCS */
 
-void inner_second(void);
-void inner_other(void);
-u8 inner_other_stack[4096] __attribute__((aligned(16)));
-
 static volatile u32 revision;
 
 /* ---- chance ---- */
@@ -110,7 +106,7 @@ static void tear(u64 *state)
     }
 }
 
-void inner_other(void)
+static void tear_for_ever(void)
 {
     u64 state = guest_option_number("seed", 1) + 1;
 
@@ -122,6 +118,7 @@ static void start_second(void)
 {
     struct hypercall call = {ROOTLET_CALL_START_VCPU, 1, (u32)(u64)inner_second, 0};
 
+    inner_other = tear_for_ever;
     if (!inner_bare && hypercall(&call) != ROOTLET_OK)
         print("inner: there is one vCPU only\n");
 }

@@ -167,10 +167,11 @@ def boot_by_grub(files, commands, arguments, tool="run-bochs"):
         return run_tool(tool, iso, arguments)
 
 
-def boot_bare(guest, model="corei7_skylake_x", limit=120):
+def boot_bare(guest, model="corei7_skylake_x", limit=120, cpus=1):
     """A multiboot guest on the bare CPU, booted by GRUB. It powers the machine off if it ends with status 0; else the
     machine comes up again until the limit."""
-    return boot_by_grub({"guest.elf": guest}, ["multiboot /boot/guest.elf"], ["--model", model, "--time-limit", limit])
+    return boot_by_grub({"guest.elf": guest}, ["multiboot /boot/guest.elf"],
+                        ["--model", model, "--cpus", cpus, "--time-limit", limit])
 
 
 def boot_bare_linux(kernel, initrd, words, cpus=1, memory=256, limit=900):

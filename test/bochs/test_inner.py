@@ -24,10 +24,12 @@ def scenarios(lines, text):
 @pytest.mark.engines
 @pytest.mark.parametrize("model", MODELS)
 def test_scenarios(boot, model):
-    """What the bare CPU has the VM has, too, but for MONITOR and MWAIT, which guests have not."""
-    bare = machine.boot_bare(INNER, model)
+    """What the bare CPU has the VM has, too, but for MONITOR and MWAIT, which guests have not. With two vCPUs, or with
+    one, also on two CPUs or one."""
+    cpus = 2 if model == MODELS[0] else 1
+    bare = machine.boot_bare(INNER, model, cpus=cpus)
     good_bare, out_bare = scenarios([line for line in bare.lines if line], str(bare))
-    run = boot(f"{INNER} vm=inner mem=32M nested=on\n", model=model, cpus=2 if model == MODELS[0] else 1)
+    run = boot(f"{INNER} vm=inner mem=32M cpus={cpus} nested=on\n", model=model, cpus=cpus)
     vms.check_guest(run, "inner", "inner.elf")
     run.check_good_end()
     good, out = scenarios(run.output("inner"), str(run))
