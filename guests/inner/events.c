@@ -172,10 +172,22 @@ static void interrupt_window(void)
     inner_want_call(TRAPPED(0x30));
 }
 
-static void nmi_window(void)
+/* An inner guest that begins with IRET, and goes on behind it. */
+static void begin_iret(void)
 {
     static u64 stack[5];
 
+    inner_begin(do_iret);
+    stack[0] = (u64)do_iret + 2;
+    stack[1] = SELECTOR_CODE;
+    stack[2] = RFLAGS_FIXED;
+    stack[3] = (u64)lab_inner_stack;
+    stack[4] = SELECTOR_DATA;
+    inner_set(GUEST_RSP, (u64)stack);
+}
+
+static void nmi_window(void)
+{
     if (!inner_can(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS)) {
         inner_leave_out("the CPU has no virtual NMIs");
         return;
@@ -184,16 +196,10 @@ static void nmi_window(void)
     inner_add(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS);
     inner_add(PROC_CONTROLS, PROC_NMI_WINDOW);
     inner_want_exit(REASON_NMI_WINDOW, go_on, 0);
-    inner_begin(do_iret);
+    begin_iret();
     inner_add(PIN_CONTROLS, PIN_NMI | PIN_VIRTUAL_NMIS);
     inner_add(PROC_CONTROLS, PROC_NMI_WINDOW);
     inner_set(GUEST_INTERRUPTIBILITY, BY_NMI);
-    stack[0] = (u64)do_iret + 2;
-    stack[1] = SELECTOR_CODE;
-    stack[2] = RFLAGS_FIXED;
-    stack[3] = (u64)lab_inner_stack;
-    stack[4] = SELECTOR_DATA;
-    inner_set(GUEST_RSP, (u64)stack);
     inner_want_exit(REASON_NMI_WINDOW, do_iret, 2);
     inner_want("blocking", inner_get(GUEST_INTERRUPTIBILITY), 0);
     inner_begin(go_on); /* an injected NMI blocks */
@@ -553,14 +559,28 @@ static void nmi_waits(u32 controls, u32 blocking, bool exits)
     inner_want("NMIs that it takes after IRET", inner_host_count - before, exits ? 0 : 1);
 }
 
+/* With NMI exiting IRET does not end blocking by NMI, else it does. SDM 3C 26.6.1 "Interruptibility State" */
+static void iret_and_blocking(u32 controls, u32 left)
+{
+    begin_iret();
+    inner_add(PIN_CONTROLS, controls);
+    inner_set(GUEST_INTERRUPTIBILITY, BY_NMI);
+    inner_want_call(WENT_ON);
+    inner_want("blocking after IRET", inner_get(GUEST_INTERRUPTIBILITY), left);
+    inner_end_nmi();
+}
+
 static void nmis_and_blocking(void)
 {
     nmi_waits(0, 0, true);
     nmi_waits(0, BY_NMI, false);
+    iret_and_blocking(0, 0);
+    iret_and_blocking(PIN_NMI, BY_NMI);
     if (!inner_can(PIN_CONTROLS, PIN_VIRTUAL_NMIS))
         return;
     nmi_waits(PIN_VIRTUAL_NMIS, 0, true);
     nmi_waits(PIN_VIRTUAL_NMIS, BY_NMI, true);
+    iret_and_blocking(PIN_NMI | PIN_VIRTUAL_NMIS, 0);
 }
 
 /* ---- the monitor trap flag: SDM 3C 25.5.2 "Monitor Trap Flag" ---- */

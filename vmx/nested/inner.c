@@ -169,6 +169,8 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     }
     vmcs12_set(v, FIELD_GUEST_CR0, (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | outer.cr0_kept);
     take_event(v);
+    if (UNLIKELY(v->nmi_in_service) && quirks_have(QUIRK_NMI_BLOCKING))
+        vmx_event_follow_nmi(v);
     n->inner_nmis_blocked = blocks_nmis(v);
     v->base.halted_masked =
         !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
@@ -235,6 +237,14 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
         vmx_event_follow_nmi(v);
 }
 
+/* With NMI exiting and without virtual NMIs an IRET of the inner guest does not end blocking by NMI, but in the CPU, which
+ * has virtual NMIs, it has. SDM 3C 26.6.1 "Interruptibility State" */
+static COLD void save_nmi_blocking(struct vmx_vcpu *v)
+{
+    if (pin_controls(v) & PIN_NMI_EXITING)
+        vmcs12_set(v, FIELD_GUEST_INTERRUPTIBILITY, get(v, FIELD_GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
+}
+
 /* SDM 3C 27.5.5 "Updating Non-Register State": an exit by an NMI blocks further ones, others leave the blocking as it
  * was while the inner guest ran. */
 static bool leaves_nmis_blocked(const struct vmx_vcpu *v)
@@ -256,6 +266,8 @@ static enum outcome leave(struct vmx_vcpu *v)
     if (UNLIKELY(v->debug))
         vmx_debug_put_off(v);
     level_save_guest(v);
+    if (UNLIKELY(n->inner_nmis_blocked))
+        save_nmi_blocking(v);
     vmcs12_set(v, FIELD_ENTRY_INTERRUPTION_INFO, get(v, FIELD_ENTRY_INTERRUPTION_INFO) & ~(u64)EVENT_VALID);
     save_timer(v);
     bool stored = msrs_store(v, get(v, FIELD_EXIT_MSR_STORE_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_STORE_COUNT));

@@ -515,6 +515,52 @@ static void test_nmis(void **state)
     }
 }
 
+/* What an exit saves after an IRET of the inner guest, which in the CPU has ended the blocking. */
+static void test_nmi_blocking_after_iret(void **state)
+{
+    static const struct {
+        u32 pin, injected;
+        bool blocked; /* as the inner guest's VMCS says */
+        u64 saved;
+    } rows[] = {
+        {PIN_NMI_EXITING,                    0,                                          true,  INTERRUPTIBILITY_NMI},
+        {PIN_NMI_EXITING,                    EVENT_VALID | EVENT_TYPE_NMI << 8 | 2,      false, INTERRUPTIBILITY_NMI},
+        {PIN_NMI_EXITING,                    0,                                          false, 0                   },
+        {PIN_NMI_EXITING,                    EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | 2, false, 0                   },
+        {PIN_NMI_EXITING | PIN_VIRTUAL_NMIS, 0,                                          true,  0                   },
+        {0,                                  0,                                          true,  0                   },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        level_swap(&bench.v);
+        set(FIELD_PIN_CONTROLS, rows[i].pin);
+        set(FIELD_ENTRY_INTERRUPTION_INFO, rows[i].injected);
+        bench.v.nmi_in_service = rows[i].blocked;
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        set(FIELD_GUEST_INTERRUPTIBILITY, 0); /* as level_save_guest() finds it */
+        assert_int_equal(nested_shut_down(&bench.v), OUTCOME_RESUME);
+        assert_int_equal(get(FIELD_GUEST_INTERRUPTIBILITY), rows[i].saved);
+        set_up(state);
+    }
+}
+
+/* QUIRK_NMI_BLOCKING: that such blocking has ended is known by the window exit. */
+static void test_nmi_blocking_is_followed_up(void **state)
+{
+    (void)state;
+    for (u32 i = 0; i < 4; i++) {
+        bool quirk = i & 1, blocked = i & 2;
+        level_swap(&bench.v);
+        quirks_found = quirk ? (u32)BIT(QUIRK_NMI_BLOCKING) : 0;
+        bench.v.nmi_in_service = blocked;
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        assert_true(inner_prepare_events(&bench.v));
+        assert_int_equal(vmcs_read(PROC_CONTROLS) & PROC_NMI_WINDOW, quirk && blocked ? PROC_NMI_WINDOW : 0);
+        set_up(state);
+    }
+}
+
 /* ---- a debugger ---- */
 
 /* What is the debugger's is in no state that is saved; its breakpoint is not the guest hypervisor's, others are. */
@@ -596,6 +642,8 @@ int main(void)
         cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
         cmocka_unit_test_setup(test_injected_trap, set_up),
         cmocka_unit_test_setup(test_nmis, set_up),
+        cmocka_unit_test_setup(test_nmi_blocking_after_iret, set_up),
+        cmocka_unit_test_setup(test_nmi_blocking_is_followed_up, set_up),
         cmocka_unit_test_setup(test_under_a_debugger, set_up),
         cmocka_unit_test_setup(test_debug_registers_of_both_levels, set_up),
         cmocka_unit_test_setup(test_pages_of_the_guest, set_up),
