@@ -396,6 +396,14 @@ static void arm_timer(void)
     apic_write(APIC_COUNT, SOON);
 }
 
+/* With interrupts off: it is there, and waits. */
+static void await_interrupt(void)
+{
+    arm_timer();
+    while (!(apic_read(APIC_REQUESTS + VECTOR / 32 * 16) & 1u << VECTOR % 32))
+        cpu_pause();
+}
+
 /* The hypervisor takes what is pending; how many that are. */
 static u64 take(void)
 {
@@ -439,6 +447,15 @@ static void interrupt_exits(void)
     begin_interrupt(loop, 0, 0, 0);
     want_interrupt_masked();
     inner_want("interrupts that the hypervisor takes", take(), 1);
+    await_interrupt(); /* an event that is injected is delivered first */
+    inner_begin(go_on);
+    inner_add(PIN_CONTROLS, PIN_EXTERNAL_INTERRUPTS);
+    set_rflags(RFLAGS_IF);
+    inject(VALID | EXTERNAL | 0x30, 0, 0);
+    inner_want("exit reason", inner_go(), REASON_INTERRUPT);
+    inner_want("RSP: the event was delivered", (u64)lab_inner_stack - inner_get(GUEST_RSP), 40);
+    inner_want("interrupts that the hypervisor takes", take(), 1);
+    inner_want_call(TRAPPED(0x30));
 }
 
 /* Bochs says 0, on some models. */

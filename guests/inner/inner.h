@@ -146,6 +146,7 @@ enum {
 #define APIC_ID       0x20u
 #define APIC_EOI      0xb0u
 #define APIC_SPURIOUS 0xf0u
+#define APIC_REQUESTS 0x200u /* 8 registers, 16 bytes apart */
 #define APIC_ICR      0x300u
 #define APIC_ICR_HIGH 0x310u
 #define APIC_TIMER    0x320u

@@ -642,6 +642,8 @@ bool inner_prepare_events(struct vmx_vcpu *v)
     if (window)
         return leave_for(v, window, 0, 0) == OUTCOME_RESUME;
     n->exits_at_once = init || (nmi && nmi_exits && !n->inner_nmis_blocked) || (interrupt && interrupt_exits);
+    if (n->exits_at_once)
+        vcpu_request(&v->base, VCPU_REQUEST_EVENT); /* for then */
     vmx_event_choose_of(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
     keep_windows(v);
     return true;
