@@ -482,6 +482,49 @@ static void interrupt_in_hlt(void)
     inner_want_call(WENT_ON);
 }
 
+/*
+ * A debug trap that is pending at the entry comes before an interrupt that waits, whoever gets the two. SDM 3C 26.6.3
+ * "Delivery of Pending Debug Exceptions after VM Entry"
+ */
+static void trap_and_interrupt(bool trap_exits, bool interrupt_exits)
+{
+    clear_dr6();
+    await_interrupt();
+    inner_begin(go_on);
+    set_rflags(RFLAGS_IF);
+    inner_set(GUEST_PENDING_DEBUG, PENDING_BS);
+    inner_set(EXCEPTION_BITMAP, trap_exits ? 1u << 1 : 0);
+    if (interrupt_exits)
+        inner_add(PIN_CONTROLS, PIN_EXTERNAL_INTERRUPTS);
+    if (trap_exits) {
+        inner_want_exit(REASON_EXCEPTION, go_on, 0);
+        inner_want("qualification", inner_get(EXIT_QUALIFICATION), PENDING_BS);
+        inner_want("pending debug exceptions", inner_get(GUEST_PENDING_DEBUG), 0);
+    } else if (!interrupt_exits) {
+        inner_want_call(TRAPPED(1));
+    }
+    if (interrupt_exits) {
+        inner_want("exit reason", inner_go(), REASON_INTERRUPT);
+        inner_want("RSP: the trap was delivered", (u64)lab_inner_stack - inner_get(GUEST_RSP), trap_exits ? 0 : 40);
+        inner_want("pending debug exceptions", inner_get(GUEST_PENDING_DEBUG), 0);
+        inner_want("interrupts that the hypervisor takes", take(), 1);
+        if (!trap_exits)
+            inner_want_call(TRAPPED(1));
+    } else {
+        inner_want_call(TRAPPED(VECTOR));
+        apic_write(APIC_EOI, 0);
+    }
+    inner_want("pushed RIP", trap_exits && interrupt_exits ? 0 : inner_trap.rip - (u64)go_on, 0);
+    inner_want_call(WENT_ON);
+    clear_dr6();
+}
+
+static void traps_and_interrupts(void)
+{
+    for (u32 i = 0; i < 4; i++)
+        trap_and_interrupt(i & 1, i & 2);
+}
+
 /* Without external-interrupt exiting the inner guest takes it, in its own table. */
 static void interrupt_delivered(void)
 {
@@ -711,24 +754,25 @@ void inner_events(void)
         const char *name;
         void (*run)(void);
     } scenarios[] = {
-        {"injection",                           injection          },
-        {"a fault in the middle of a delivery", vectoring          },
-        {"triple fault",                        triple_fault       },
-        {"interrupt window",                    interrupt_window   },
-        {"NMI window and virtual NMIs",         nmi_window         },
-        {"blocking by STI and MOV SS",          blocking           },
-        {"single steps",                        single_step        },
-        {"pending debug exceptions",            pending_debug      },
-        {"single steps over what is emulated",  steps_over_emulated},
-        {"a single step behind MOV SS",         step_in_shadow     },
-        {"data breakpoint",                     data_breakpoint    },
-        {"an interrupt exits",                  interrupt_exits    },
-        {"an interrupt exits from HLT",         interrupt_in_hlt   },
-        {"an interrupt is the inner guest's",   interrupt_delivered},
-        {"NMIs",                                nmis               },
-        {"NMIs and blocking",                   nmis_and_blocking  },
-        {"monitor trap flag: what is emulated", monitor_traps      },
-        {"preemption timer",                    preemption_timer   },
+        {"injection",                           injection           },
+        {"a fault in the middle of a delivery", vectoring           },
+        {"triple fault",                        triple_fault        },
+        {"interrupt window",                    interrupt_window    },
+        {"NMI window and virtual NMIs",         nmi_window          },
+        {"blocking by STI and MOV SS",          blocking            },
+        {"single steps",                        single_step         },
+        {"pending debug exceptions",            pending_debug       },
+        {"single steps over what is emulated",  steps_over_emulated },
+        {"a single step behind MOV SS",         step_in_shadow      },
+        {"data breakpoint",                     data_breakpoint     },
+        {"an interrupt exits",                  interrupt_exits     },
+        {"an interrupt exits from HLT",         interrupt_in_hlt    },
+        {"an interrupt is the inner guest's",   interrupt_delivered },
+        {"a debug trap before an interrupt",    traps_and_interrupts},
+        {"NMIs",                                nmis                },
+        {"NMIs and blocking",                   nmis_and_blocking   },
+        {"monitor trap flag: what is emulated", monitor_traps       },
+        {"preemption timer",                    preemption_timer    },
     };
 
     for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {

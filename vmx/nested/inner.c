@@ -174,6 +174,8 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     n->inner_nmis_blocked = blocks_nmis(v);
     v->base.halted_masked =
         !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
+    if (UNLIKELY(get(v, FIELD_GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID))
+        vmx_event_trap_first(v);
     n->by_launch = launch;
     n->untried = true;
     if (UNLIKELY(v->debug))
@@ -237,8 +239,8 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
         vmx_event_follow_nmi(v);
 }
 
-/* With NMI exiting and without virtual NMIs an IRET of the inner guest does not end blocking by NMI, but in the CPU, which
- * has virtual NMIs, it has. SDM 3C 26.6.1 "Interruptibility State" */
+/* With NMI exiting and without virtual NMIs an IRET of the inner guest does not end blocking by NMI, but in the CPU,
+ * which has virtual NMIs, it has. SDM 3C 26.6.1 "Interruptibility State" */
 static COLD void save_nmi_blocking(struct vmx_vcpu *v)
 {
     if (pin_controls(v) & PIN_NMI_EXITING)
@@ -608,10 +610,18 @@ static bool is_quiet(const struct vmx_vcpu *v)
     return !(events | windows | v->base.nmi_waiting | v->base.init_waiting) && !vm_interrupt_pending(&v->base);
 }
 
+/* A debug trap that the next entry delivers, unless MOV SS puts it off. SDM 3C 26.6.3 "Delivery of Pending Debug
+ * Exceptions after VM Entry" */
+static bool trap_is_due(const struct vmx_vcpu *v)
+{
+    return v->base.windows & EVENT_TRAP_FIRST && vmcs_read(GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID &&
+           !(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS);
+}
+
 /*
  * With external-interrupt exiting an interrupt exits whatever RFLAGS.IF says; with NMI exiting, an NMI. Both come after
- * the event that goes in with this entry: then the CPU leaves before the first instruction. SDM 3C 25.2 "Other Causes
- * of VM Exits", 26.5 "Event Injection"
+ * the event that goes in with this entry, and after a debug trap: then the CPU leaves before the first instruction. SDM
+ * 3C 25.2 "Other Causes of VM Exits", 26.5 "Event Injection"; 3A 6.9, table 6-2.
  */
 bool inner_prepare_events(struct vmx_vcpu *v)
 {
@@ -634,6 +644,7 @@ bool inner_prepare_events(struct vmx_vcpu *v)
         return leave_for_init(v) == OUTCOME_RESUME;
     if (!delivers && n->trap_pending) /* before debug traps and what comes after them: 25.5.2 */
         return leave_for(v, REASON_TRAP_FLAG, 0, 0) == OUTCOME_RESUME;
+    delivers |= trap_is_due(v);
     if (!delivers && nmi && nmi_exits && !n->inner_nmis_blocked)
         return leave_for_nmi(v) == OUTCOME_RESUME;
     if (!delivers && interrupt && interrupt_exits)

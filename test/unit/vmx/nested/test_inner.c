@@ -477,6 +477,66 @@ static void test_injected_trap(void **state)
     assert_int_equal(get(FIELD_ENTRY_INTERRUPTION_INFO), EVENT_TYPE_OTHER << 8);
 }
 
+/* ---- pending debug exceptions: SDM 3C 26.6.3 ---- */
+
+/* A trap that is pending comes first, whatever else is there; MOV SS puts it off, and an event that goes in drops it.
+ */
+static void test_debug_traps_come_first(void **state)
+{
+    enum { INTERRUPT = 1 };
+    static const struct {
+        u64 pending;
+        u32 blocking, injected;
+        bool first;
+    } rows[] = {
+        {PENDING_DEBUG_SINGLE_STEP, 0,                       0,                                             true },
+        {PENDING_DEBUG_ENABLED | 1, INTERRUPTIBILITY_STI,    0,                                             true },
+        {PENDING_DEBUG_SINGLE_STEP, INTERRUPTIBILITY_MOV_SS, 0,                                             false},
+        {1,                         0,                       0,                                             false},
+        {PENDING_DEBUG_SINGLE_STEP, 0,                       EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | 0x20, true },
+    };
+
+    (void)state;
+    for (u32 i = 0; i < 4 * ARRAY_SIZE(rows); i++) {
+        bool nmi = i & 1, exits = i & 2, first = rows[i / 4].first;
+        u32 blocking = rows[i / 4].blocking;
+        level_swap(&bench.v);
+        set(FIELD_PIN_CONTROLS, exits ? PIN_NMI_EXITING | PIN_EXTERNAL_INTERRUPT_EXITING : 0);
+        set(FIELD_GUEST_PENDING_DEBUG, rows[i / 4].pending);
+        set(FIELD_ENTRY_INTERRUPTION_INFO, rows[i / 4].injected);
+        VMCS_SET(GUEST_PENDING_DEBUG, rows[i / 4].pending); /* as level_write_guest() does */
+        VMCS_SET(GUEST_INTERRUPTIBILITY, blocking);
+        VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        bench.v.base.nmi_waiting = nmi;
+        bench.interrupt = !nmi;
+        bench.vector = 0x30;
+        bench.v.base.requests = 0;
+        assert_true(inner_prepare_events(&bench.v));
+        assert_int_equal(nested_is_inside(&bench.v), first || !exits);
+        if (!nested_is_inside(&bench.v)) {
+            assert_int_equal(get(FIELD_EXIT_REASON), nmi ? 0 : INTERRUPT);
+        } else {
+            bool now = !exits && !first && !blocking;
+            u32 info = nmi ? EVENT_TYPE_NMI << 8 | VECTOR_NMI : EVENT_TYPE_EXTERNAL << 8 | 0x30;
+            assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), now ? EVENT_VALID | info : rows[i / 4].injected);
+            assert_int_equal(bench.v.nested->exits_at_once, exits);
+            assert_int_equal(bench.v.base.requests, exits ? VCPU_REQUEST_EVENT : 0);
+            assert_int_equal(vmcs_read(PROC_CONTROLS) & (PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW),
+                             now || exits ? 0
+                             : nmi        ? PROC_NMI_WINDOW
+                                          : PROC_INTERRUPT_WINDOW);
+        }
+        if (nested_is_inside(&bench.v) && exits) { /* the CPU has delivered the trap, and its timer has run out */
+            VMCS_SET(GUEST_PENDING_DEBUG, 0);
+            bench.v.nested->exits_at_once = false;
+            assert_true(inner_prepare_events(&bench.v));
+            assert_false(nested_is_inside(&bench.v));
+        }
+        set_up(state);
+    }
+}
+
 /* ---- NMIs: SDM 3C 26.6.1, 27.5.5 ---- */
 
 static void test_nmis(void **state)
@@ -641,6 +701,7 @@ int main(void)
         cmocka_unit_test_setup(test_trap_behind_what_is_emulated, set_up),
         cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
         cmocka_unit_test_setup(test_injected_trap, set_up),
+        cmocka_unit_test_setup(test_debug_traps_come_first, set_up),
         cmocka_unit_test_setup(test_nmis, set_up),
         cmocka_unit_test_setup(test_nmi_blocking_after_iret, set_up),
         cmocka_unit_test_setup(test_nmi_blocking_is_followed_up, set_up),
