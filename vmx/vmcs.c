@@ -16,20 +16,6 @@ void vmcs_write_failed(u64 encoding)
     panic("VMWRITE of field 0x%lx failed", encoding);
 }
 
-bool vmcs_clear(hpa_t region)
-{
-    bool failed;
-    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
-    return !failed;
-}
-
-bool vmcs_load(hpa_t region)
-{
-    bool failed;
-    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
-    return !failed;
-}
-
 hpa_t vmcs_current(void)
 {
     hpa_t region;
@@ -48,27 +34,5 @@ bool vmx_off(void)
 {
     bool failed;
     asm volatile("vmxoff" : "=@ccbe"(failed) : : "memory");
-    return !failed;
-}
-
-/* The descriptor in memory, the type in a register. */
-struct invalidate_descriptor {
-    u64 first;
-    u64 second;
-};
-
-bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
-{
-    struct invalidate_descriptor descriptor = {ept_pointer, 0};
-    bool failed;
-    asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((u64)type) : "memory");
-    return !failed;
-}
-
-bool vmx_invvpid(enum vmx_invalidate type, u16 vpid)
-{
-    struct invalidate_descriptor descriptor = {vpid, 0};
-    bool failed;
-    asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((u64)type) : "memory");
     return !failed;
 }

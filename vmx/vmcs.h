@@ -23,6 +23,15 @@ failed:
     vmcs_read_failed(encoding);
 }
 
+/* The same, to memory. */
+static ALWAYS_INLINE void vmcs_store_raw(u32 encoding, u64 *to)
+{
+    asm goto("vmread %1, %0\n\tjbe %l2" : "=m"(*to) : "r"((u64)encoding) : "cc" : failed);
+    return;
+failed:
+    vmcs_read_failed(encoding);
+}
+
 /* False if this CPU has no such field; then the VM-instruction error field holds 12. */
 static inline MUST_CHECK bool vmcs_try_read(u32 encoding, u64 *value)
 {
@@ -44,6 +53,10 @@ failed:
 u64 vmcs_read_raw(u32 encoding);
 void vmcs_write_raw(u32 encoding, u64 value);
 bool vmcs_try_read(u32 encoding, u64 *value) MUST_CHECK;
+static inline void vmcs_store_raw(u32 encoding, u64 *to)
+{
+    *to = vmcs_read_raw(encoding);
+}
 #endif
 
 #define VMCS_DEFINE_READ(width, access, type)                                                                          \
@@ -92,8 +105,24 @@ VMCS_DEFINE_WRITE(nat, u64)
 /* clang-format on */
 
 /* The instructions themselves; false on VMfail. SDM 3C 30.3. */
+#ifndef ROOTLET_HOST_TEST
+static ALWAYS_INLINE MUST_CHECK bool vmcs_clear(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+
+static ALWAYS_INLINE MUST_CHECK bool vmcs_load(hpa_t region)
+{
+    bool failed;
+    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return !failed;
+}
+#else
 bool vmcs_clear(hpa_t region) MUST_CHECK;
 bool vmcs_load(hpa_t region) MUST_CHECK;
+#endif
 /* The current VMCS, VMCS_NONE if there is none: VMPTRST. */
 hpa_t vmcs_current(void);
 #define VMCS_NONE UINT64_MAX
@@ -101,7 +130,31 @@ bool vmx_on(hpa_t region) MUST_CHECK;
 bool vmx_off(void) MUST_CHECK;
 /* The types that INVEPT and INVVPID have in common; which of them the CPU has, IA32_VMX_EPT_VPID_CAP says. */
 enum vmx_invalidate { VMX_SINGLE_CONTEXT = 1, VMX_ALL_CONTEXTS = 2 };
+#ifndef ROOTLET_HOST_TEST
+/* The descriptor in memory, the type in a register. */
+struct invalidate_descriptor {
+    u64 first;
+    u64 second;
+};
+
+static ALWAYS_INLINE MUST_CHECK bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer)
+{
+    struct invalidate_descriptor descriptor = {ept_pointer, 0};
+    bool failed;
+    asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((u64)type) : "memory");
+    return !failed;
+}
+
+static ALWAYS_INLINE MUST_CHECK bool vmx_invvpid(enum vmx_invalidate type, u16 vpid)
+{
+    struct invalidate_descriptor descriptor = {vpid, 0};
+    bool failed;
+    asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((u64)type) : "memory");
+    return !failed;
+}
+#else
 bool vmx_invept(enum vmx_invalidate type, u64 ept_pointer) MUST_CHECK;
 bool vmx_invvpid(enum vmx_invalidate type, u16 vpid) MUST_CHECK;
+#endif
 
 #endif

@@ -32,7 +32,7 @@ static bool is_allowed(const struct entry *entry)
            entry->index >> 8 != MSR_IA32_X2APIC_BASE >> 8;
 }
 
-u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
+u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count)
 {
     struct entry entry;
 
@@ -43,7 +43,7 @@ u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
     return 0;
 }
 
-bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count)
+bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count)
 {
     struct entry entry;
 

@@ -9,8 +9,16 @@
 #include "vmx/nested/nested.h"
 
 /* Into the guest whose VMCS is the CPU's. 0, or the number of the entry, counted from 1, that cannot be loaded. */
-u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count);
+COLD u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count);
+static inline u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
+{
+    return count ? msrs_load_some(v, area, count) : 0;
+}
 /* From it. False: an entry cannot be saved, which is a VMX abort. */
-bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count) MUST_CHECK;
+COLD bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count) MUST_CHECK;
+static inline MUST_CHECK bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count)
+{
+    return !count || msrs_store_some(v, area, count);
+}
 
 #endif

@@ -137,13 +137,13 @@ bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
     abort();
 }
 
-u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
+u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count)
 {
     (void)v, (void)area, (void)count;
     return 0;
 }
 
-bool msrs_store(struct vmx_vcpu *v, u64 area, u32 count)
+bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count)
 {
     (void)v, (void)area, (void)count;
     return true;
