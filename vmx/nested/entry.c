@@ -53,7 +53,7 @@ enum outcome entry_fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification)
 {
     vmcs12_set(v, FIELD_EXIT_REASON, reason | EXIT_ENTRY_FAILED);
     vmcs12_set(v, FIELD_EXIT_QUALIFICATION, qualification);
-    return host_load(v) ? OUTCOME_RESUME : OUTCOME_STOP;
+    return host_load(v, vmcs_read(CR0_SHADOW), vmcs_read(GUEST_INTERRUPTIBILITY)) ? OUTCOME_RESUME : OUTCOME_STOP;
 }
 
 static enum outcome refuse_entry(struct vmx_vcpu *v, bool launch, const struct check_result *result)

@@ -33,10 +33,9 @@ bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
     return false;
 }
 
-static void load_cr0(u64 host)
+static void load_cr0(u64 host, u64 kept)
 {
-    u64 old = vmcs_read(CR0_SHADOW);
-    u64 value = (host & CR0_DEFINED & ~LEVEL_CR0_KEPT) | (old & LEVEL_CR0_KEPT);
+    u64 value = (host & CR0_DEFINED & ~LEVEL_CR0_KEPT) | (kept & LEVEL_CR0_KEPT);
 
     vmcs_write(GUEST_CR0, (value & ~CR0_OURS) | (vmcs_read(GUEST_CR0) & CR0_OURS));
     vmcs_write(CR0_SHADOW, value | CR0_ET);
@@ -51,26 +50,26 @@ static void load_cr4(struct vmx_vcpu *v, u64 host, bool long_mode)
     vmx_cpuid_set_osxsave(v, value & CR4_OSXSAVE);
 }
 
+/* The mode is that in which the guest hypervisor has entered: SDM 3C 26.2.4 "Checks Related to Address-Space Size". So
+ * "IA-32e mode guest" is as it must be. */
 static void load_efer(struct vmx_vcpu *v, const u64 *fields, u32 controls, bool long_mode)
 {
     u64 value = controls & EXIT_LOAD_EFER ? fields[FIELD_HOST_EFER] : v->efer;
-    u32 entry = vmcs_read(ENTRY_CONTROLS);
 
     v->efer = (value & ~(EFER_LME | EFER_LMA)) | (long_mode ? EFER_LME : 0);
     vmcs_write(GUEST_EFER, v->efer | (long_mode ? EFER_LMA : 0));
-    vmcs_write(ENTRY_CONTROLS, long_mode ? entry | ENTRY_IA32E_GUEST : entry & ~ENTRY_IA32E_GUEST);
 }
 
-static void load_control_registers(struct vmx_vcpu *v, const u64 *fields, u32 controls)
+/* IA32_DEBUGCTL, which becomes 0, always is. */
+static void load_control_registers(struct vmx_vcpu *v, const u64 *fields, u32 controls, u64 cr0_kept)
 {
     bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
 
-    load_cr0(fields[FIELD_HOST_CR0]);
+    load_cr0(fields[FIELD_HOST_CR0], cr0_kept);
     load_cr4(v, fields[FIELD_HOST_CR4], long_mode);
     vmcs_write(GUEST_CR3, fields[FIELD_HOST_CR3]);
     load_efer(v, fields, controls, long_mode);
     vmcs_write(GUEST_DR7, DR7_INIT);
-    vmcs_write(GUEST_DEBUGCTL, 0);
     vmcs_write(GUEST_SYSENTER_CS, (u32)fields[FIELD_HOST_SYSENTER_CS]);
     vmcs_write(GUEST_SYSENTER_ESP, fields[FIELD_HOST_SYSENTER_ESP]);
     vmcs_write(GUEST_SYSENTER_EIP, fields[FIELD_HOST_SYSENTER_EIP]);
@@ -78,42 +77,55 @@ static void load_control_registers(struct vmx_vcpu *v, const u64 *fields, u32 co
         vmcs_write(GUEST_PAT, fields[FIELD_HOST_PAT]);
 }
 
-#define DATA_SEGMENT(name) GUEST_##name##_SELECTOR, GUEST_##name##_LIMIT, GUEST_##name##_ACCESS
-
-static ALWAYS_INLINE void load_data_segment(struct vmcs_16_rw selector, struct vmcs_32_rw limit,
-                                            struct vmcs_32_rw access, u64 value)
+/* The compiler would load a constant anew for each VMWRITE. */
+static ALWAYS_INLINE u64 in_register(u64 constant)
 {
-    vmcs_write_16(selector, (u16)value);
-    vmcs_write_32(limit, UINT32_MAX);
-    vmcs_write_32(access, (u16)value ? DATA_ACCESS : DATA_ACCESS | UNUSABLE);
+    asm("" : "+r"(constant));
+    return constant;
 }
 
-static void load_segments(const u64 *fields, bool long_mode)
+#define WRITE(to, value) vmcs_write_raw(ENCODING_GUEST_##to, value)
+#define LOAD(name)       WRITE(name, fields[FIELD_HOST_##name])
+/* The limit of one that is unusable is undefined. */
+#define LOAD_DATA(name)                                                                                                \
+    do {                                                                                                               \
+        LOAD(name##_SELECTOR);                                                                                         \
+        if (fields[FIELD_HOST_##name##_SELECTOR]) {                                                                    \
+            WRITE(name##_LIMIT, all);                                                                                  \
+            WRITE(name##_ACCESS, data);                                                                                \
+        } else {                                                                                                       \
+            WRITE(name##_ACCESS, DATA_ACCESS | UNUSABLE);                                                              \
+        }                                                                                                              \
+    } while (0)
+
+static ALWAYS_INLINE void load_segments(const u64 *fields, bool long_mode)
 {
-    load_data_segment(DATA_SEGMENT(ES), fields[FIELD_HOST_ES_SELECTOR]);
-    load_data_segment(DATA_SEGMENT(SS), fields[FIELD_HOST_SS_SELECTOR]);
-    load_data_segment(DATA_SEGMENT(DS), fields[FIELD_HOST_DS_SELECTOR]);
-    load_data_segment(DATA_SEGMENT(FS), fields[FIELD_HOST_FS_SELECTOR]);
-    load_data_segment(DATA_SEGMENT(GS), fields[FIELD_HOST_GS_SELECTOR]);
-    vmcs_write(GUEST_ES_BASE, 0);
-    vmcs_write(GUEST_SS_BASE, 0);
-    vmcs_write(GUEST_DS_BASE, 0);
-    vmcs_write(GUEST_FS_BASE, fields[FIELD_HOST_FS_BASE]);
-    vmcs_write(GUEST_GS_BASE, fields[FIELD_HOST_GS_BASE]);
-    vmcs_write(GUEST_CS_SELECTOR, (u16)fields[FIELD_HOST_CS_SELECTOR]);
-    vmcs_write(GUEST_CS_LIMIT, UINT32_MAX);
-    vmcs_write(GUEST_CS_ACCESS, CODE_ACCESS | (long_mode ? SEGMENT_LONG : SEGMENT_BIG));
-    vmcs_write(GUEST_CS_BASE, 0);
-    vmcs_write(GUEST_TR_SELECTOR, (u16)fields[FIELD_HOST_TR_SELECTOR]);
-    vmcs_write(GUEST_TR_LIMIT, TSS_LIMIT);
-    vmcs_write(GUEST_TR_ACCESS, TSS_ACCESS);
-    vmcs_write(GUEST_TR_BASE, fields[FIELD_HOST_TR_BASE]);
-    vmcs_write(GUEST_LDTR_SELECTOR, 0);
-    vmcs_write(GUEST_LDTR_ACCESS, UNUSABLE);
-    vmcs_write(GUEST_GDTR_BASE, fields[FIELD_HOST_GDTR_BASE]);
-    vmcs_write(GUEST_GDTR_LIMIT, TABLE_LIMIT);
-    vmcs_write(GUEST_IDTR_BASE, fields[FIELD_HOST_IDTR_BASE]);
-    vmcs_write(GUEST_IDTR_LIMIT, TABLE_LIMIT);
+    u64 all = in_register(UINT32_MAX), data = in_register(DATA_ACCESS), none = in_register(0);
+
+    LOAD_DATA(ES);
+    LOAD_DATA(SS);
+    LOAD_DATA(DS);
+    LOAD_DATA(FS);
+    LOAD_DATA(GS);
+    WRITE(ES_BASE, none);
+    WRITE(SS_BASE, none);
+    WRITE(DS_BASE, none);
+    LOAD(FS_BASE);
+    LOAD(GS_BASE);
+    LOAD(CS_SELECTOR);
+    WRITE(CS_LIMIT, all);
+    WRITE(CS_ACCESS, CODE_ACCESS | (long_mode ? SEGMENT_LONG : SEGMENT_BIG));
+    WRITE(CS_BASE, none);
+    LOAD(TR_SELECTOR);
+    WRITE(TR_LIMIT, TSS_LIMIT);
+    WRITE(TR_ACCESS, TSS_ACCESS);
+    LOAD(TR_BASE);
+    WRITE(LDTR_SELECTOR, none);
+    WRITE(LDTR_ACCESS, UNUSABLE);
+    LOAD(GDTR_BASE);
+    WRITE(GDTR_LIMIT, TABLE_LIMIT);
+    LOAD(IDTR_BASE);
+    WRITE(IDTR_LIMIT, TABLE_LIMIT);
 }
 
 static bool load_pdptes(struct vmx_vcpu *v)
@@ -131,7 +143,7 @@ static bool load_pdptes(struct vmx_vcpu *v)
     return true;
 }
 
-bool host_load(struct vmx_vcpu *v)
+bool host_load(struct vmx_vcpu *v, u64 cr0_kept, u32 blocking)
 {
     const u64 *fields = vmcs12_fields(v);
     u32 controls = (u32)fields[FIELD_EXIT_CONTROLS];
@@ -139,14 +151,13 @@ bool host_load(struct vmx_vcpu *v)
 
     if (UNLIKELY(v->debug))
         vmx_debug_put_off(v);
-    load_control_registers(v, fields, controls);
+    load_control_registers(v, fields, controls, cr0_kept);
     load_segments(fields, long_mode);
     vmcs_write(GUEST_RIP, fields[FIELD_HOST_RIP]);
     vmcs_write(GUEST_RSP, fields[FIELD_HOST_RSP]);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
-    vmcs_write(GUEST_INTERRUPTIBILITY, vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI);
+    vmcs_write(GUEST_INTERRUPTIBILITY, blocking & INTERRUPTIBILITY_NMI);
     vmcs_write(GUEST_PENDING_DEBUG, 0);
-    vmcs_write(GUEST_ACTIVITY_STATE, 0);
     if (!(vmcs12_proc2(v) & PROC2_VPID))
         vmx_vcpu_flush_tlb(v);
     if (!long_mode && !load_pdptes(v))

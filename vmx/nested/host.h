@@ -10,9 +10,10 @@
 
 /*
  * Precondition: vmx_check_entry() finds no rule broken that makes an entry fail with error 7 or 8; the VMCS of the
- * guest is the CPU's. False: a VMX abort, which has stopped the VM.
+ * guest is the CPU's, and has its state as at its VMLAUNCH or VMRESUME. What stays as it is in CR0, and of the
+ * interruptibility state blocking by NMI, is taken from these values. False: a VMX abort, which has stopped the VM.
  */
-bool host_load(struct vmx_vcpu *v) MUST_CHECK;
+bool host_load(struct vmx_vcpu *v, u64 cr0_kept, u32 blocking) MUST_CHECK;
 
 /* SDM 3C 27.7 "VMX Aborts" */
 enum host_abort { HOST_ABORT_SAVING_MSRS = 1, HOST_ABORT_PDPTES = 2, HOST_ABORT_LOADING_MSRS = 4 };

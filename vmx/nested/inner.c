@@ -196,16 +196,21 @@ static void record_exit(struct vmx_vcpu *v, u32 reason, u64 qualification, u32 i
     vmcs12_set(v, FIELD_IDT_VECTORING_INFO, 0);
 }
 
-static void record_cpu_exit(struct vmx_vcpu *v, u32 reason)
+#define STORE(name) vmcs_store_raw(ENCODING_##name, &fields[FIELD_##name])
+static void record_cpu_exit(struct vmx_vcpu *v, u32 reason, u64 qualification)
 {
-    record_exit(v, reason, vmcs_read(EXIT_QUALIFICATION), vmcs_read(EXIT_INTERRUPTION_INFO));
-    vmcs12_set(v, FIELD_EXIT_INTERRUPTION_ERROR_CODE, vmcs_read(EXIT_INTERRUPTION_ERROR_CODE));
-    vmcs12_set(v, FIELD_IDT_VECTORING_INFO, vmcs_read(IDT_VECTORING_INFO));
-    vmcs12_set(v, FIELD_IDT_VECTORING_ERROR_CODE, vmcs_read(IDT_VECTORING_ERROR_CODE));
-    vmcs12_set(v, FIELD_EXIT_INSTRUCTION_LENGTH, vmcs_read(EXIT_INSTRUCTION_LENGTH));
-    vmcs12_set(v, FIELD_EXIT_INSTRUCTION_INFO, vmcs_read(EXIT_INSTRUCTION_INFO));
-    vmcs12_set(v, FIELD_GUEST_LINEAR_ADDRESS, vmcs_read(GUEST_LINEAR_ADDRESS));
-    vmcs12_set(v, FIELD_GUEST_PHYSICAL_ADDRESS, vmcs_read(GUEST_PHYSICAL_ADDRESS));
+    u64 *fields = v->nested->image.value;
+
+    fields[FIELD_EXIT_REASON] = reason;
+    fields[FIELD_EXIT_QUALIFICATION] = qualification;
+    STORE(EXIT_INTERRUPTION_INFO);
+    STORE(EXIT_INTERRUPTION_ERROR_CODE);
+    STORE(IDT_VECTORING_INFO);
+    STORE(IDT_VECTORING_ERROR_CODE);
+    STORE(EXIT_INSTRUCTION_LENGTH);
+    STORE(EXIT_INSTRUCTION_INFO);
+    STORE(GUEST_LINEAR_ADDRESS);
+    STORE(GUEST_PHYSICAL_ADDRESS);
 }
 
 static void save_timer(struct vmx_vcpu *v)
@@ -219,7 +224,7 @@ static void save_timer(struct vmx_vcpu *v)
     n->timer_tsc = UINT64_MAX;
 }
 
-/* Of the guest hypervisor's VMCS, what has changed beside it. */
+/* Of the guest hypervisor's VMCS, what has changed beside it. Blocking by NMI is host_load()'s. */
 static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
 {
     struct nested *n = v->nested;
@@ -227,13 +232,11 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
     if (!(get(v, FIELD_EXIT_CONTROLS) & EXIT_LOAD_PAT))
         vmcs_write(GUEST_PAT, pat);
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
-    vmcs_write(CR0_SHADOW, (vmcs_read(CR0_SHADOW) & ~LEVEL_CR0_KEPT) | (get(v, FIELD_GUEST_CR0) & LEVEL_CR0_KEPT));
     if (v->debug_used != n->debug_used) { /* by MOV DR inside, or by what a debugger set or deleted there */
         u32 proc = vmcs_read(PROC_CONTROLS);
         bool exits = !v->debug_used || v->debug;
         vmcs_write(PROC_CONTROLS, exits ? proc | PROC_MOV_DR_EXITING : proc & ~PROC_MOV_DR_EXITING);
     }
-    vmcs_write(GUEST_INTERRUPTIBILITY, nmis_blocked ? INTERRUPTIBILITY_NMI : 0);
     v->nmi_in_service = false;
     if (quirks_have(QUIRK_NMI_BLOCKING) && nmis_blocked)
         vmx_event_follow_nmi(v);
@@ -283,7 +286,8 @@ static enum outcome leave(struct vmx_vcpu *v)
     if (!stored)
         (void)host_abort(v, HOST_ABORT_SAVING_MSRS);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
-    return stored && host_load(v) ? OUTCOME_RESUME : OUTCOME_STOP;
+    return stored && host_load(v, get(v, FIELD_GUEST_CR0), blocked ? INTERRUPTIBILITY_NMI : 0) ? OUTCOME_RESUME
+                                                                                               : OUTCOME_STOP;
 }
 
 /* An exit that is none of the CPU's. */
@@ -467,11 +471,10 @@ static enum outcome handle_ept(struct vmx_vcpu *v, struct trace_record *record)
         v->exits[REASON_EPT_VIOLATION]++;
         return vmx_event_run_again(v, qualification);
     case SHADOW_VIOLATION:
-        record_cpu_exit(v, REASON_EPT_VIOLATION);
-        vmcs12_set(v, FIELD_EXIT_QUALIFICATION, (qualification & ~0x3full) | (fault.qualification & 0x3f));
+        record_cpu_exit(v, REASON_EPT_VIOLATION, (qualification & ~0x3full) | (fault.qualification & 0x3f));
         return leave(v);
     case SHADOW_MISCONFIGURATION:
-        record_cpu_exit(v, REASON_EPT_MISCONFIGURATION);
+        record_cpu_exit(v, REASON_EPT_MISCONFIGURATION, qualification);
         return leave(v);
     case SHADOW_NO_MEMORY:
         break;
@@ -502,6 +505,7 @@ static COLD enum outcome refused_by_cpu(struct vmx_vcpu *v)
     level_swap(v);
     v->efer = vmcs_read(GUEST_EFER) & ~EFER_LMA;
     refresh_outer(v, vmcs_read(GUEST_PAT), n->nmis_blocked);
+    vmcs_write(GUEST_INTERRUPTIBILITY, n->nmis_blocked ? INTERRUPTIBILITY_NMI : 0);
     vcpu_request(&v->base, VCPU_REQUEST_EVENT);
     why_basic(v, &how, "this CPU refuses the guest state, which breaks no rule of the SDM", "EXIT_QUALIFICATION",
               qualification);
@@ -527,7 +531,7 @@ enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 rea
     record->detail = vmcs_read(EXIT_QUALIFICATION);
     if (reason == REASON_NMI_WINDOW)
         v->nmi_in_service = false;
-    record_cpu_exit(v, (u32)reason);
+    record_cpu_exit(v, (u32)reason, record->detail);
     return leave(v);
 }
 

@@ -265,8 +265,10 @@ struct same {
     u8 row;
 };
 #define DEFINE_SAME(name) {ENCODING_##name, FIELD_##name},
-static const struct same fetched[] = {FETCHED(DEFINE_SAME)}, saved[] = {SAVED(DEFINE_SAME)},
-                         always[] = {ALWAYS(DEFINE_SAME)};
+static const struct same fetched[] = {FETCHED(DEFINE_SAME)};
+/* Of a few that are copied often, one after the other: a loop would take as long again. */
+#define SAVE(name)  vmcs_store_raw(ENCODING_##name, &fields[FIELD_##name]);
+#define WRITE(name) vmcs_write_raw(ENCODING_##name, fields[FIELD_##name]);
 static const struct same pdptes[] = {
     {ENCODING_GUEST_PDPTE0, FIELD_GUEST_PDPTE0},
     {ENCODING_GUEST_PDPTE1, FIELD_GUEST_PDPTE1},
@@ -283,16 +285,25 @@ static u64 seen(u64 cpu, u64 cpu_shadow, u64 kept, u64 inner_mask, u64 ours)
     return (cpu & ~(inner_mask | ours)) | (kept & inner_mask) | (cpu_shadow & ours & ~inner_mask);
 }
 
+static ALWAYS_INLINE u64 seen_cr0(const u64 *fields, u64 cpu)
+{
+    return seen(cpu, vmcs_read(CR0_SHADOW), fields[FIELD_GUEST_CR0], fields[FIELD_CR0_MASK], VMX_CR0_OURS);
+}
+
+static ALWAYS_INLINE u64 seen_cr4(const u64 *fields)
+{
+    return seen(vmcs_read(GUEST_CR4), vmcs_read(CR4_SHADOW), fields[FIELD_GUEST_CR4], fields[FIELD_CR4_MASK],
+                vmx_cr4_ours());
+}
+
 u64 level_cr0(const struct vmx_vcpu *v)
 {
-    return seen(vmcs_read(GUEST_CR0), vmcs_read(CR0_SHADOW), get(v, FIELD_GUEST_CR0), get(v, FIELD_CR0_MASK),
-                VMX_CR0_OURS);
+    return seen_cr0(vmcs12_fields(v), vmcs_read(GUEST_CR0));
 }
 
 u64 level_cr4(const struct vmx_vcpu *v)
 {
-    return seen(vmcs_read(GUEST_CR4), vmcs_read(CR4_SHADOW), get(v, FIELD_GUEST_CR4), get(v, FIELD_CR4_MASK),
-                vmx_cr4_ours());
+    return seen_cr4(vmcs12_fields(v));
 }
 
 static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
@@ -354,16 +365,18 @@ static ALWAYS_INLINE void write_rows(const struct vmx_vcpu *v, const struct same
 
 void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
 {
+    const u64 *fields = vmcs12_fields(v);
+
     if (v->nested->guest_written) {
         v->nested->guest_written = false;
         write_rows(v, fetched, ARRAY_SIZE(fetched));
-        write_rows(v, saved, ARRAY_SIZE(saved));
+        SAVED(WRITE)
         write_rows(v, pdptes, ARRAY_SIZE(pdptes));
         write_control_registers(v, outer->cr0_kept);
     } else if ((get(v, FIELD_GUEST_CR0) ^ outer->cr0_kept) & LEVEL_CR0_KEPT) {
         write_control_registers(v, outer->cr0_kept);
     }
-    write_rows(v, always, ARRAY_SIZE(always));
+    ALWAYS(WRITE)
     write_msrs(v, outer);
     write_activity(v);
     v->nmi_in_service = get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
@@ -377,21 +390,20 @@ static void set(struct vmx_vcpu *v, enum check_field row, u64 value)
 }
 
 /* SDM 3C 27.3.1 "Saving Control Registers, Debug Registers, and MSRs" */
-static void save_msrs(struct vmx_vcpu *v)
+static ALWAYS_INLINE void save_msrs(u64 *fields, u64 efer)
 {
-    u32 controls = (u32)get(v, FIELD_EXIT_CONTROLS);
-    u64 entry = get(v, FIELD_ENTRY_CONTROLS);
-    u64 efer = guest_efer(v);
+    u32 controls = (u32)fields[FIELD_EXIT_CONTROLS];
+    u64 entry = fields[FIELD_ENTRY_CONTROLS] & ~(u64)ENTRY_IA32E_GUEST;
 
     if (controls & EXIT_SAVE_DEBUG) {
-        set(v, FIELD_GUEST_DR7, vmcs_read(GUEST_DR7));
-        set(v, FIELD_GUEST_DEBUGCTL, 0);
+        SAVE(GUEST_DR7)
+        fields[FIELD_GUEST_DEBUGCTL] = 0;
     }
     if (controls & EXIT_SAVE_PAT)
-        set(v, FIELD_GUEST_PAT, vmcs_read(GUEST_PAT));
+        SAVE(GUEST_PAT)
     if (controls & EXIT_SAVE_EFER)
-        set(v, FIELD_GUEST_EFER, efer);
-    set(v, FIELD_ENTRY_CONTROLS, efer & EFER_LMA ? entry | ENTRY_IA32E_GUEST : entry & ~(u64)ENTRY_IA32E_GUEST);
+        fields[FIELD_GUEST_EFER] = efer;
+    fields[FIELD_ENTRY_CONTROLS] = entry | (efer & EFER_LMA ? ENTRY_IA32E_GUEST : 0);
 }
 
 static ALWAYS_INLINE void save_rows(struct vmx_vcpu *v, const struct same *rows, size_t count)
@@ -410,19 +422,23 @@ static void save_rest(struct vmx_vcpu *v)
 void level_save_guest(struct vmx_vcpu *v)
 {
     bool is_dumped = v->base.vm->spec.dump == VM_DUMP_VMCS;
+    u64 *fields = v->nested->image.value;
+    u64 cr0 = vmcs_read(GUEST_CR0);
 
-    if (get(v, FIELD_PROC_CONTROLS) & PROC_TPR_SHADOW)
+    if (fields[FIELD_PROC_CONTROLS] & PROC_TPR_SHADOW)
         save_tpr(v);
-    save_rows(v, always, ARRAY_SIZE(always));
-    save_rows(v, saved, ARRAY_SIZE(saved));
-    set(v, FIELD_GUEST_CR0, level_cr0(v));
-    set(v, FIELD_GUEST_CR4, level_cr4(v));
-    save_msrs(v);
-    set(v, FIELD_GUEST_ACTIVITY_STATE, v->base.halted ? 1 : vmcs_read(GUEST_ACTIVITY_STATE));
+    ALWAYS(SAVE)
+    SAVED(SAVE)
+    SAVE(GUEST_ACTIVITY_STATE)
+    fields[FIELD_GUEST_CR0] = seen_cr0(fields, cr0);
+    fields[FIELD_GUEST_CR4] = seen_cr4(fields);
+    save_msrs(fields, v->efer | (v->efer & EFER_LME && cr0 & CR0_PG ? EFER_LMA : 0));
+    if (v->base.halted)
+        fields[FIELD_GUEST_ACTIVITY_STATE] = 1;
     v->base.halted = false;
     if (quirks_have(QUIRK_NMI_BLOCKING)) {
-        u64 blocking = get(v, FIELD_GUEST_INTERRUPTIBILITY) & ~(u64)INTERRUPTIBILITY_NMI;
-        set(v, FIELD_GUEST_INTERRUPTIBILITY, blocking | (v->nmi_in_service ? INTERRUPTIBILITY_NMI : 0));
+        u64 blocking = fields[FIELD_GUEST_INTERRUPTIBILITY] & ~(u64)INTERRUPTIBILITY_NMI;
+        fields[FIELD_GUEST_INTERRUPTIBILITY] = blocking | (v->nmi_in_service ? INTERRUPTIBILITY_NMI : 0);
     }
     v->nested->guest_is_stale = !is_dumped;
     if (is_dumped) /* a report cannot fetch it */

@@ -125,9 +125,11 @@ u64 level_cr4(const struct vmx_vcpu *v)
     abort();
 }
 
-bool host_load(struct vmx_vcpu *v)
+bool host_load(struct vmx_vcpu *v, u64 cr0_kept, u32 blocking)
 {
+    (void)cr0_kept;
     assert_false(v->nested->inside);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, blocking);
     return true;
 }
 

@@ -163,6 +163,7 @@ static void set_mode(bool is_64)
     } else {
         write_memory(TABLES, &entry, 4);
     }
+    VMCS_SET(ENTRY_CONTROLS, is_64 ? ENTRY_IA32E_GUEST : 0);
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
     VMCS_SET(CR0_SHADOW, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
     VMCS_SET(CR0_MASK, ~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG));
