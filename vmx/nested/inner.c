@@ -45,6 +45,8 @@ enum {
     REASON_REFUSED = 0x80000021, /* bit 31: the entry failed, by invalid guest state */
 };
 
+enum { HLT = 1 }; /* activity state: SDM 3C 24.4.2 "Guest Non-Register State" */
+
 static u64 get(const struct vmx_vcpu *v, enum check_field row)
 {
     return vmcs12_get(v, row);
@@ -419,7 +421,7 @@ static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 
             v->base.halted_masked = false;
         if (v->nested->timer_tsc != UINT64_MAX) {
             v->base.halted = false;
-            vmcs_write(GUEST_ACTIVITY_STATE, 1);
+            vmcs_write(GUEST_ACTIVITY_STATE, HLT);
         }
     }
     return outcome;
@@ -572,11 +574,22 @@ static enum outcome leave_for_nmi(struct vmx_vcpu *v)
     return leave_for(v, REASON_EXCEPTION, 0, EVENT_VALID | EVENT_TYPE_NMI << 8 | VECTOR_NMI);
 }
 
+/*
+ * An exit that comes before a debug trap: the HLT which the trap would have ended is saved. SDM 3C 27.1 "Architectural
+ * State Before a VM Exit", 27.3.4 "Saving Non-Register State"
+ */
+static enum outcome leave_before_trap(struct vmx_vcpu *v, u32 reason)
+{
+    if (v->nested->untried && get(v, FIELD_GUEST_ACTIVITY_STATE))
+        vmcs_write(GUEST_ACTIVITY_STATE, HLT);
+    return leave_for(v, reason, 0, 0);
+}
+
 /* In VMX non-root operation INIT is not blocked, but exits, and nothing else comes of it. */
 static enum outcome leave_for_init(struct vmx_vcpu *v)
 {
     __atomic_store_n(&v->base.init_waiting, false, __ATOMIC_SEQ_CST);
-    return leave_for(v, REASON_INIT, 0, 0);
+    return leave_before_trap(v, REASON_INIT);
 }
 
 /* The windows that the guest hypervisor has opened stay open beside Rootlet's. */
@@ -647,7 +660,7 @@ bool inner_prepare_events(struct vmx_vcpu *v)
     if (!delivers && init)
         return leave_for_init(v) == OUTCOME_RESUME;
     if (!delivers && n->trap_pending) /* before debug traps and what comes after them: 25.5.2 */
-        return leave_for(v, REASON_TRAP_FLAG, 0, 0) == OUTCOME_RESUME;
+        return leave_before_trap(v, REASON_TRAP_FLAG) == OUTCOME_RESUME;
     delivers |= trap_is_due(v);
     if (!delivers && nmi && nmi_exits && !n->inner_nmis_blocked)
         return leave_for_nmi(v) == OUTCOME_RESUME;

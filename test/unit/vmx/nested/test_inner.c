@@ -479,6 +479,31 @@ static void test_injected_trap(void **state)
     assert_int_equal(get(FIELD_ENTRY_INTERRUPTION_INFO), EVENT_TYPE_OTHER << 8);
 }
 
+/* ---- exits before a debug trap: SDM 3C 27.1, 27.3.4 ---- */
+
+/* INIT and the monitor trap flag exit before a trap that ends HLT; others come later. */
+static void test_activity_before_a_trap(void **state)
+{
+    enum { INIT = 3, HLT = 1 };
+
+    (void)state;
+    for (u32 i = 0; i < 8; i++) {
+        bool init = i & 1, halted = i & 2, tried = i & 4;
+        level_swap(&bench.v);
+        set(FIELD_GUEST_ACTIVITY_STATE, halted ? HLT : 0);
+        set(FIELD_ENTRY_INTERRUPTION_INFO, init ? 0 : EVENT_VALID | EVENT_TYPE_OTHER << 8);
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        VMCS_SET(GUEST_ACTIVITY_STATE, 0); /* as level_write_guest() has it, for the trap */
+        if (tried)
+            assert_int_equal(run_exit(goes_on), OUTCOME_RESUME);
+        bench.v.base.init_waiting = init;
+        assert_true(inner_prepare_events(&bench.v));
+        assert_int_equal(get(FIELD_EXIT_REASON), init ? INIT : TRAP_FLAG);
+        assert_int_equal(vmcs_read(GUEST_ACTIVITY_STATE), halted && !tried ? HLT : 0);
+        set_up(state);
+    }
+}
+
 /* ---- pending debug exceptions: SDM 3C 26.6.3 ---- */
 
 /* A trap that is pending comes first, whatever else is there; MOV SS puts it off, and an event that goes in drops it.
@@ -703,6 +728,7 @@ int main(void)
         cmocka_unit_test_setup(test_trap_behind_what_is_emulated, set_up),
         cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
         cmocka_unit_test_setup(test_injected_trap, set_up),
+        cmocka_unit_test_setup(test_activity_before_a_trap, set_up),
         cmocka_unit_test_setup(test_debug_traps_come_first, set_up),
         cmocka_unit_test_setup(test_nmis, set_up),
         cmocka_unit_test_setup(test_nmi_blocking_after_iret, set_up),
