@@ -508,6 +508,8 @@ static void trap_and_interrupt(bool trap_exits, bool interrupt_exits)
         inner_want("RSP: the trap was delivered", (u64)lab_inner_stack - inner_get(GUEST_RSP), trap_exits ? 0 : 40);
         inner_want("pending debug exceptions", inner_get(GUEST_PENDING_DEBUG), 0);
         inner_want("interrupts that the hypervisor takes", take(), 1);
+        if (!trap_exits && inner_bare) /* Bochs 3.0 with several CPUs has saved RIP as it was before the delivery */
+            return;
         if (!trap_exits)
             inner_want_call(TRAPPED(1));
     } else {
