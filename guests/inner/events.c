@@ -295,6 +295,7 @@ STEP(step_rdmsr, "rdmsr\n\tnop")
 STEP(step_cr4, "mov %rdx, %cr4\n\tnop")
 STEP(step_dr, "mov %rsi, %db3\n\tnop")
 STEP(step_apic, "mov 0x30(%rbp), %eax\n\tnop")
+STEP(rep_outs, "rep outsb\n\tnop")
 STEP(mov_ss_in, "mov %ecx, %ss\n\tin $0x80, %al\n\tnop")
 
 static u8 no_bitmaps[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
@@ -672,6 +673,14 @@ static void monitor_traps(void)
         inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
         inner_want_exit(REASON_TRAP_FLAG, emulated[i].start, emulated[i].length);
         inner_want("qualification", inner_get(EXIT_QUALIFICATION), 0);
+    }
+    inner_begin(rep_outs);
+    inner_add(PROC_CONTROLS, PROC_TRAP_FLAG);
+    inner_registers.rcx = 3;
+    inner_registers.rdx = 0x80;
+    for (u64 left = 3; left-- > 0;) { /* behind each iteration */
+        inner_want_exit(REASON_TRAP_FLAG, rep_outs, left ? 0 : 2);
+        inner_want("RCX", inner_registers.rcx, left);
     }
     clear_dr6();
     begin_emulated(&emulated[0]); /* before a single step, which is pending then */

@@ -427,23 +427,44 @@ static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 
     return outcome;
 }
 
-/* With the monitor trap flag the instruction that Rootlet did exits as one that the CPU did would. SDM 3C 25.5.2
- * "Monitor Trap Flag" */
-static COLD void trap_behind(struct vmx_vcpu *v)
-{
-    v->nested->trap_pending = true;
-    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
-}
-
 /* How an exit ends that was Rootlet's own affair. */
 static ALWAYS_INLINE enum outcome finish(struct vmx_vcpu *v, enum outcome outcome)
 {
     if (UNLIKELY(v->nested->owed_reason) && outcome != OUTCOME_STOP)
         return leave_for_ept(v);
-    if (UNLIKELY(get(v, FIELD_PROC_CONTROLS) & PROC_MONITOR_TRAP_FLAG) &&
-        (outcome == OUTCOME_SKIP || outcome == OUTCOME_SKIP_DECODED))
-        trap_behind(v);
     return outcome;
+}
+
+static bool traps(const struct vmx_vcpu *v)
+{
+    return get(v, FIELD_PROC_CONTROLS) & PROC_MONITOR_TRAP_FLAG;
+}
+
+/*
+ * With the monitor trap flag what Rootlet did exits as what the CPU does would: behind the instruction, or behind an
+ * iteration of a repeated one, which RCX has counted. `rcx`: as it was before. In HLT the inner guest stays. SDM 3C
+ * 25.5.2 "Monitor Trap Flag"
+ */
+static COLD enum outcome trap_behind(struct vmx_vcpu *v, enum outcome outcome, u64 rcx)
+{
+    bool iterated = outcome == OUTCOME_RESUME && v->gpr[GPR_RCX] != rcx;
+
+    if (v->nested->inside && (iterated || outcome == OUTCOME_SKIP || outcome == OUTCOME_SKIP_DECODED)) {
+        v->nested->trap_pending = true;
+        vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+    }
+    return outcome;
+}
+
+static COLD enum outcome handle_and_trap(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    u64 rcx = v->gpr[GPR_RCX];
+
+    vcpu_request(&v->base, VCPU_REQUEST_EVENT); /* io.c pauses for it, behind one iteration */
+    enum outcome outcome = finish(v, handle(v, record, reason));
+    if (reason == REASON_HLT) /* also one that a debug trap will end */
+        vmcs_write(GUEST_ACTIVITY_STATE, HLT);
+    return trap_behind(v, outcome, rcx);
 }
 
 /*
@@ -458,7 +479,9 @@ static enum outcome reach_device(struct vmx_vcpu *v, u64 qualification)
         return nested_shut_down(v);
     if (qualification & VIOLATION_FETCH)
         return vmx_inject_ud(v);
-    return finish(v, mmio_run_unknown(v, &unused, 0));
+    u64 rcx = v->gpr[GPR_RCX];
+    enum outcome outcome = finish(v, mmio_run_unknown(v, &unused, 0));
+    return UNLIKELY(traps(v)) ? trap_behind(v, outcome, rcx) : outcome;
 }
 
 /* The CPU walks tables of Rootlet's. What is missing there is filled in, if the guest hypervisor's tables allow it. */
@@ -528,7 +551,7 @@ enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 rea
         vmx_debug_exception(v, vmcs_read(EXIT_INTERRUPTION_INFO)))
         return OUTCOME_RESUME; /* it was the debugger's alone */
     if (route != ROUTE_GUEST)  /* a misconfiguration is one of Rootlet's own tables */
-        return finish(v, handle(v, record, reason));
+        return UNLIKELY(traps(v)) ? handle_and_trap(v, record, reason) : finish(v, handle(v, record, reason));
     v->exits[reason]++;
     record->detail = vmcs_read(EXIT_QUALIFICATION);
     if (reason == REASON_NMI_WINDOW)

@@ -30,7 +30,7 @@
 #include "vmx/report/debug.h"
 
 enum { R = 1, W = 2, X = 4, RWX = 7 };
-enum { TRIPLE_FAULT = 2, IO = 30, TRAP_FLAG = 37, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
+enum { TRIPLE_FAULT = 2, HLT = 12, IO = 30, TRAP_FLAG = 37, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
 enum { TABLES = 0x10000, EPTP = TABLES | 6 | 3 << 3, PAGE = 0x40000, APIC = 0xfee00000 };
 
 static u32 swaps, emulated;
@@ -456,6 +456,43 @@ static void test_trap_behind_what_is_emulated(void **state)
     assert_false(bench.v.nested->trap_pending);
 }
 
+static enum outcome iterates(void)
+{
+    assert_int_equal(bench.v.base.requests, VCPU_REQUEST_EVENT); /* else io.c would do more */
+    bench.v.gpr[GPR_RCX]--;
+    return OUTCOME_RESUME;
+}
+
+/* The iteration of a string instruction that has another one to do. */
+static void test_trap_behind_an_iteration(void **state)
+{
+    (void)state;
+    set(FIELD_PROC_CONTROLS, PROC_SECONDARY | PROC_MONITOR_TRAP_FLAG);
+    assert_int_equal(run_exit(iterates), OUTCOME_RESUME);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_guest_gets(TRAP_FLAG, 0, 0);
+    level_swap(&bench.v);
+    map(5, APIC | R | W);
+    on_emulation = iterates;
+    bench.v.base.requests = VCPU_REQUEST_EVENT;
+    assert_int_equal(violate(0x5020, R | 0x180), OUTCOME_RESUME);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_int_equal(get(FIELD_EXIT_REASON), TRAP_FLAG);
+    assert_false(nested_is_inside(&bench.v));
+}
+
+/* HLT that ends at once, by a debug trap, too: the exit comes before the trap. */
+static void test_trap_behind_hlt(void **state)
+{
+    (void)state;
+    set(FIELD_PROC_CONTROLS, PROC_SECONDARY | PROC_MONITOR_TRAP_FLAG);
+    on_exit_handled = is_done;
+    assert_int_equal(inner_exit(&bench.v, trace_last(), HLT), OUTCOME_SKIP);
+    assert_true(inner_prepare_events(&bench.v));
+    assert_guest_gets(TRAP_FLAG, 0, 0);
+    assert_int_equal(vmcs_read(GUEST_ACTIVITY_STATE), 1);
+}
+
 static void test_trap_behind_a_device(void **state)
 {
     (void)state;
@@ -484,13 +521,13 @@ static void test_injected_trap(void **state)
 /* INIT and the monitor trap flag exit before a trap that ends HLT; others come later. */
 static void test_activity_before_a_trap(void **state)
 {
-    enum { INIT = 3, HLT = 1 };
+    enum { INIT = 3, IN_HLT = 1 };
 
     (void)state;
     for (u32 i = 0; i < 8; i++) {
         bool init = i & 1, halted = i & 2, tried = i & 4;
         level_swap(&bench.v);
-        set(FIELD_GUEST_ACTIVITY_STATE, halted ? HLT : 0);
+        set(FIELD_GUEST_ACTIVITY_STATE, halted ? IN_HLT : 0);
         set(FIELD_ENTRY_INTERRUPTION_INFO, init ? 0 : EVENT_VALID | EVENT_TYPE_OTHER << 8);
         assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
         VMCS_SET(GUEST_ACTIVITY_STATE, 0); /* as level_write_guest() has it, for the trap */
@@ -499,7 +536,7 @@ static void test_activity_before_a_trap(void **state)
         bench.v.base.init_waiting = init;
         assert_true(inner_prepare_events(&bench.v));
         assert_int_equal(get(FIELD_EXIT_REASON), init ? INIT : TRAP_FLAG);
-        assert_int_equal(vmcs_read(GUEST_ACTIVITY_STATE), halted && !tried ? HLT : 0);
+        assert_int_equal(vmcs_read(GUEST_ACTIVITY_STATE), halted && !tried ? IN_HLT : 0);
         set_up(state);
     }
 }
@@ -726,6 +763,8 @@ int main(void)
         cmocka_unit_test_setup(test_emulation_meets_a_violation, set_up),
         cmocka_unit_test_setup(test_without_ept, set_up),
         cmocka_unit_test_setup(test_trap_behind_what_is_emulated, set_up),
+        cmocka_unit_test_setup(test_trap_behind_an_iteration, set_up),
+        cmocka_unit_test_setup(test_trap_behind_hlt, set_up),
         cmocka_unit_test_setup(test_trap_behind_a_device, set_up),
         cmocka_unit_test_setup(test_injected_trap, set_up),
         cmocka_unit_test_setup(test_activity_before_a_trap, set_up),
