@@ -33,6 +33,23 @@ start:
     mov si, text_hello
     call print
 
+; The PIT as the firmware has left it: its count moves from the start, and IRQ 0 comes to the BIOS's handler.
+    call pit_count
+    mov bx, ax
+    mov cx, 1000
+.count:
+    call pit_count
+    cmp ax, bx
+    loope .count
+    EXPECT ne, "the PIT's count stands"
+    mov ebx, [BDA_TICKS]
+    sti
+.tick:
+    hlt
+    cmp [BDA_TICKS], ebx
+    je .tick
+    cli
+
     int 0x12
     cmp ax, 640
     EXPECT e, "INT 12h"
@@ -238,6 +255,16 @@ failed:
     call print
     int 0x19
     hlt
+
+; AX: the count of channel 0.
+pit_count:
+    mov al, 0                   ; latch it
+    out 0x43, al
+    in al, 0x40
+    mov ah, al
+    in al, 0x40
+    xchg al, ah
+    ret
 
 print:
     lodsb

@@ -56,6 +56,13 @@ static u64 timer_clock(void *clock)
     return vm_clock_ns(clock);
 }
 
+/* Guest time begins when the VM starts; what a device does when it is made, it does at 0. */
+static COLD u64 no_time_yet(void *clock)
+{
+    (void)clock;
+    return 0;
+}
+
 /* ---- console ---- */
 
 #define CONSOLE_LEAST_BYTES 512u /* that a VM may have waiting, however many there are */
@@ -284,7 +291,7 @@ static enum status create_vcpus(struct vm *vm, const struct start_state *start, 
         enum status status = virt_vcpu_create(vm, i, &vm->vcpus[i], why);
         if (status != STATUS_OK)
             return status;
-        vtimer_set_init(&vm->vcpus[i]->timers, timer_clock, vm);
+        vtimer_set_init(&vm->vcpus[i]->timers, no_time_yet, vm);
         vm->vcpus[i]->timer_ns = VTIMER_NEVER;
         vm->vcpus[i]->sipi = i == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
     }
@@ -324,6 +331,8 @@ static enum status build(struct vm *vm, const struct load_request *request, stru
         return status;
     if (vm->board->attach(vm, vm + 1) != STATUS_OK)
         return refuse(why, STATUS_NO_MEMORY, "a device could not be attached");
+    for (u32 i = 0; i < vm->spec.cpus; i++)
+        vm->vcpus[i]->timers.clock_ns = timer_clock;
     return STATUS_OK;
 }
 
