@@ -20,15 +20,19 @@
 #define PORT_POST 0x80u
 #define STRING    5u
 
-#define CR4_DE      0x8u
-#define DR6_CLEAR   0xffff0ff0u
-#define DR7_CLEAR   0x400u
-#define POINT_WRITE 1u /* R/Wn */
-#define POINT_PORT  2u
-#define POINT_ANY   3u
-#define LENGTH_1    0u /* LENn */
-#define LENGTH_2    1u
-#define LENGTH_4    3u
+#define LONG_STRING   4000u
+#define STRING_CLOCKS 200u
+
+#define CR4_DE        0x8u
+#define DR6_CLEAR     0xffff0ff0u
+#define DR7_CLEAR     0x400u
+#define POINT_EXECUTE 0u /* R/Wn */
+#define POINT_WRITE   1u
+#define POINT_PORT    2u
+#define POINT_ANY     3u
+#define LENGTH_1      0u /* LENn */
+#define LENGTH_2      1u
+#define LENGTH_4      3u
 
 #define APIC_BASE  0xfee00000u
 #define APIC_TPR   0x80u
@@ -36,9 +40,10 @@
 #define APIC_LINT0 0x350u
 
 void traps_on_debug(void), traps_on_iteration(void), traps_on_nmi(void);
-void traps_on_error(void), traps_on_fault(void), traps_on_point(void);
+void traps_on_error(void), traps_on_fault(void), traps_on_point(void), traps_on_instruction(void), traps_string(void);
 
 volatile u32 trap_eip, trap_dr6, traps, interrupts, nmis, fault_flags, fault_next, without_rf;
+static u32 string_with_rf;
 
 /* Leaves with TF clear, so that one step is one trap. */
 __asm__(".text\n"
@@ -67,6 +72,14 @@ __asm__(".text\n"
         "popl trap_eip\n\t"
         "pushl trap_eip\n\t"
         "iret\n"
+        /* A fault: the instruction comes again. */
+        "traps_on_instruction:\n\t"
+        "incl traps\n\t"
+        "orl $0x10000, 8(%esp)\n\t"
+        "iret\n"
+        "traps_string:\n\t"
+        "rep outsb\n\t"
+        "ret\n"
         "traps_on_nmi:\n\t"
         "incl nmis\n\t"
         "iret\n"
@@ -276,6 +289,38 @@ static void points_at_memory(void)
     expect(traps == 1, "a breakpoint that is not enabled");
 }
 
+static void see_string(struct interrupt_frame *frame)
+{
+    if (frame->eip != (u32)traps_string)
+        return;
+    interrupts++;
+    string_with_rf += (frame->eflags & EFLAGS_RF) != 0;
+}
+
+/* Met once: REP OUTS goes on with RF set, however often it stops on the way, and so says what an interrupt pushes. */
+static void point_at_string(void)
+{
+    static const u8 bytes[LONG_STRING];
+    const void *from = bytes;
+    u32 count = LONG_STRING;
+
+    interrupts_set_gate(VECTOR_DB, traps_on_instruction);
+    set_point((u32)traps_string, POINT_EXECUTE, LENGTH_1);
+    __asm__ volatile("call traps_string" : "+S"(from), "+c"(count) : "d"(PORT_POST) : "memory");
+    expect(traps == 1 && count == 0, "the breakpoint at REP OUTSB");
+    clear_points();
+    interrupts_set_irq(0, see_string);
+    interrupts = string_with_rf = 0;
+    for (u32 i = 0; i < ROUNDS && !interrupts; i++) {
+        pit_set_oneshot(STRING_CLOCKS);
+        from = bytes;
+        count = LONG_STRING;
+        __asm__ volatile("sti\n\tcall traps_string\n\tcli" : "+S"(from), "+c"(count) : "d"(PORT_POST) : "memory");
+    }
+    expect(interrupts && string_with_rf == interrupts, "RF by an interrupt between iterations of OUTSB");
+    interrupts_set_gate(VECTOR_DB, traps_on_point);
+}
+
 /* MOV SS meets a breakpoint, and the trap comes behind the next instruction. SDM 3A 6.8.3 */
 static void point_behind_mov_ss(void)
 {
@@ -328,6 +373,7 @@ int guest_main(void)
     int1_sets_nothing();
     points_at_ports();
     points_at_memory();
+    point_at_string();
     point_behind_mov_ss();
     nmi_ends_hlt();
     print("traps ok\n");

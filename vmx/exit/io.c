@@ -72,6 +72,16 @@ static enum guest_access move_one(struct vmx_vcpu *v, u64 qualification, enum de
 }
 
 /*
+ * The instruction has not ended: it goes on, or comes again. An instruction breakpoint at it has been taken; RF tells
+ * the CPU so, and whoever handles an interrupt in between. SDM 3B 17.3.1.1 "Instruction-Breakpoint Exception Condition"
+ */
+static enum outcome go_on(void)
+{
+    vmcs_write(GUEST_RFLAGS, vmcs_read(GUEST_RFLAGS) | RFLAGS_RF);
+    return OUTCOME_RESUME;
+}
+
+/*
  * The CPU has left all checks of the memory operand to us, and need not know its linear address. SDM 3C 25.1.1
  * "Relative Priority of Faults and VM Exits".
  */
@@ -95,7 +105,7 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
             return OUTCOME_STOP;
         }
         if (access == GUEST_ACCESS_FAULT)
-            return OUTCOME_RESUME;
+            return go_on();
         step_register(v, index, mask, step);
         if (!repeat)
             return OUTCOME_SKIP;
@@ -105,7 +115,7 @@ static NOINLINE enum outcome string_exit(struct vmx_vcpu *v, u64 qualification)
         if (v->base.requests || cpu_tsc() - start > STRING_BURST_TICKS)
             break;
     }
-    return v->gpr[GPR_RCX] & mask ? OUTCOME_RESUME : OUTCOME_SKIP;
+    return v->gpr[GPR_RCX] & mask ? go_on() : OUTCOME_SKIP;
 }
 
 /* What of RAX an IN leaves, by size in bytes (a 32-bit result clears the upper half: SDM 1 3.4.1.1). */
@@ -125,7 +135,7 @@ static NOINLINE enum outcome out_exit(struct vmx_vcpu *v, u32 qualification)
     u8 size = IO_SIZE(qualification);
 
     if (UNLIKELY(!vm_port_write(&v->base, IO_PORT(qualification), size, (u32)v->gpr[GPR_RAX])))
-        return OUTCOME_RESUME;
+        return go_on();
     return OUTCOME_SKIP;
 }
 

@@ -311,10 +311,13 @@ static void test_a_refused_write_is_restarted(void **state)
     (void)state;
     refuses = bench.vm.write_effect = true;
     assert_int_equal(io(0, 1, PORT), OUTCOME_RESUME);
+    assert_true(vmcs_read(GUEST_RFLAGS) & RFLAGS_RF);
     bench.vm.write_effect = true;
     bench.v.gpr[GPR_RSI] = 0x10000;
     bench.v.gpr[GPR_RCX] = 3;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
     assert_int_equal(string_io(REP, 1, A32, 0), OUTCOME_RESUME);
+    assert_true(vmcs_read(GUEST_RFLAGS) & RFLAGS_RF);
     assert_int_equal(bench.v.gpr[GPR_RSI], 0x10000);
     assert_int_equal(bench.v.gpr[GPR_RCX], 3);
     refuses = false;
