@@ -16,7 +16,8 @@
 /* As R/W0 to R/W3 in DR7 have them; a breakpoint for reads is met by writes, too. */
 enum points_access { POINTS_WRITE = 1, POINTS_PORT = 2, POINTS_READ = 3 };
 
-#define POINTS_DR7_ENABLES 0xffu /* L0 to G3 */
+#define POINTS_DR7_ENABLES 0xffu   /* L0 to G3 */
+#define POINTS_DR7_GD      BIT(13) /* MOV DR raises #DB; whose delivery clears it */
 
 /* Bit n: the enabled breakpoint n is met by these bytes. Pure. */
 u32 points_match(u64 dr7, const u64 address[4], enum points_access access, u64 first, u32 bytes);

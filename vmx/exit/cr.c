@@ -226,13 +226,11 @@ enum outcome vmx_cr_exit(struct vmx_vcpu *v, struct trace_record *record)
     }
 }
 
-#define DR7_GD BIT(13)
-
 /* A breakpoint, or DR7.GD, by which MOV DR itself raises #DB. */
 static bool is_to_enable(const struct vmx_vcpu *v, u64 qualification)
 {
     return (qualification & 0x15) == 5 && /* to DR7, or DR5, which is the same */
-           vmx_vcpu_gpr(v, (unsigned)bits_field(qualification, 11, 8)) & (POINTS_DR7_ENABLES | DR7_GD);
+           vmx_vcpu_gpr(v, (unsigned)bits_field(qualification, 11, 8)) & (POINTS_DR7_ENABLES | POINTS_DR7_GD);
 }
 
 /*

@@ -25,6 +25,7 @@
 #include "vmx/exit/task_switch.h"
 #include "vmx/insn/guest.h"
 #include "vmx/nested/nested.h"
+#include "vmx/points.h"
 #include "vmx/report/debug.h"
 #include "vmx/vcpu.h"
 
@@ -109,7 +110,7 @@ static NOINLINE enum outcome exception_exit(struct vmx_vcpu *v, struct trace_rec
         v->dr6 = dr6;
         if (v->debug_used)
             dr6_write(dr6);
-        vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~BIT(13)); /* delivery clears GD */
+        vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~POINTS_DR7_GD);
     }
     /* #DB comes before the preemption timer and interrupts: a guest whose #DB delivery traps again would keep the CPU.
      */

@@ -13,6 +13,7 @@
 #include "vmx/exit/exit.h"
 #include "vmx/insn/guest.h"
 #include "vmx/insn/task.h"
+#include "vmx/points.h"
 #include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
@@ -244,10 +245,12 @@ static void debug_trap(struct vmx_vcpu *v)
 {
     if (v->debug && v->debug->owns_registers) {
         v->debug->guest_dr6 |= DR6_BT;
+        v->debug->guest_dr7 &= ~POINTS_DR7_GD;
     } else {
         v->dr6 = (v->debug_used ? dr6_read() : v->dr6) | DR6_BT;
         if (v->debug_used)
             dr6_write(v->dr6);
+        vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~POINTS_DR7_GD);
     }
     vmx_inject_exception(v, VECTOR_DB, 0);
 }
