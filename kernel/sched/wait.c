@@ -91,18 +91,20 @@ static bool event_waiting(const struct vcpu *vcpu)
 }
 
 /*
- * Interrupts off, and no device can raise an NMI; or one could, but no timer runs, nobody can type or debug, and no
- * device can speak by itself: final, unless another vCPU changes it. SDM 2A 3.2 "HLT - Halt"
+ * Interrupts off, and no device can raise an NMI; or one could, but no timer runs, nobody can type, and no device can
+ * speak by itself: final, unless another vCPU changes it. A debugger may send it elsewhere at any time. SDM 2A 3.2
+ * "HLT - Halt"
  */
 static bool is_halted_for_good(const struct vcpu *vcpu)
 {
-    if (!vcpu->halted || vcpu->sleep_until_tsc)
-        return false;
-    if (vcpu->halted_masked && !vm_may_raise_nmi(vcpu->vm))
-        return true;
     const struct vm *vm = vcpu->vm;
+
+    if (!vcpu->halted || vcpu->sleep_until_tsc || vm->has_debugger)
+        return false;
+    if (vcpu->halted_masked && !vm_may_raise_nmi(vm))
+        return true;
     return vcpu->timer_tsc == UINT64_MAX && !__atomic_load_n(&vm->terminal, __ATOMIC_SEQ_CST) && !vm->spec.com2 &&
-           !vm->has_debugger && !event_waiting(vcpu);
+           !event_waiting(vcpu);
 }
 
 static void count_halted(struct vcpu *vcpu, bool for_good)

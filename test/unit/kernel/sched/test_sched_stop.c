@@ -319,9 +319,15 @@ static void test_a_timer_ends_being_halted_for_good(void **state)
     }
 }
 
-/* It waits with interrupts on and without a timer. Who has the terminal may be typed to; its limit ends it here. */
+/* One waits with interrupts on and without a timer. Who has the terminal may be typed to, and whom somebody debugs may
+ * be sent elsewhere, even with interrupts off; a limit ends both here. */
 static void halt_with_a_terminal(void)
 {
+    static const struct sim_step off[] = {
+        {SIM_RUN,     MS},
+        {SIM_CLI_HLT, 0 }
+    };
+    static const struct sim_step *const one_off[] = {off};
     static const struct sim_step waits[] = {
         {SIM_RUN, MS},
         {SIM_HLT, 0 }
@@ -333,6 +339,7 @@ static void halt_with_a_terminal(void)
     spec.limit_ms = 50;
     sim_add(&spec, one)->terminal = VM_TERMINAL_HAS;
     sim_add(&spec, one);
+    sim_add(&spec, one_off)->has_debugger = true;
     sim_run();
 }
 
@@ -340,9 +347,10 @@ static void test_a_key_may_end_being_halted(void **state)
 {
     (void)state;
     r = sim_scenario(halt_with_a_terminal);
-    assert_orderly_end(2);
+    assert_orderly_end(3);
     assert_int_equal(r->vms[0].reason, VM_STOP_LIMIT);
     assert_int_equal(r->vms[1].reason, VM_STOP_HALT);
+    assert_int_equal(r->vms[2].reason, VM_STOP_LIMIT);
 }
 
 int main(void)
