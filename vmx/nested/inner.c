@@ -405,7 +405,7 @@ static COLD void offset_tsc(struct vmx_vcpu *v)
 }
 
 /* An exit that is Rootlet's own affair. The handlers do not know that there are two levels. */
-static enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
     u64 qualification = reason == REASON_CR ? vmcs_read(EXIT_QUALIFICATION) : 0;
 
