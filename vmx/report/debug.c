@@ -200,20 +200,30 @@ static void take_tf_out(struct vmx_vcpu *v)
  * Takes the debugger's TF out again. If it is not in RFLAGS, a handler runs (an interrupt, a fault, a system call) and
  * will bring it back with its IRET.
  */
+static void interrupt_step(struct vmx_vcpu *v)
+{
+    if (vmcs_read(GUEST_RFLAGS) & RFLAGS_TF)
+        take_tf_out(v);
+    else
+        v->debug->owed = true;
+}
+
+/* The same, and the instruction may be done. */
 static void end_step(struct vmx_vcpu *v, bool done)
 {
     struct vmx_debug *d = v->debug;
     bool tf = vmcs_read(GUEST_RFLAGS) & RFLAGS_TF;
 
     d->stepping = false;
-    if (done && d->kind == STEP_POPS) {
-        d->guest_tf = tf && !d->owed;
-        d->owed = false;
-    } else if (!done && !tf) {
-        d->owed = true;
+    if (!done) {
+        interrupt_step(v);
         return;
     }
-    if (done && d->kind == STEP_PUSHES && !d->guest_tf && vmcs_read(GUEST_RIP) != d->from_rip)
+    if (d->kind == STEP_POPS) {
+        d->guest_tf = tf && !d->owed;
+        d->owed = false;
+    }
+    if (d->kind == STEP_PUSHES && !d->guest_tf && vmcs_read(GUEST_RIP) != d->from_rip)
         clean_pushed_flags(v);
     take_tf_out(v);
 }
@@ -449,7 +459,7 @@ void vmx_debug_begin_anew(struct vmx_vcpu *v)
     struct vmx_debug *d = v->debug;
 
     d->registers = NULL;
-    d->stepping = d->owed = false;
+    d->stepping = d->owed = d->put_off = false;
     memset(d->guest_dr, 0, sizeof d->guest_dr);
     d->guest_dr6 = DR6_INIT;
     d->guest_dr7 = DR7_FIXED;
@@ -484,7 +494,7 @@ void vmx_debug_put_off(struct vmx_vcpu *v)
     d->put_off = true;
     d->step_put_off = d->stepping;
     if (d->stepping)
-        take_tf_out(v);
+        interrupt_step(v);
     d->stepping = false;
     if (d->owns_registers)
         vmcs_write(GUEST_DR7, d->guest_dr7);

@@ -433,6 +433,25 @@ static void test_level_changes(void **state)
     assert_int_equal(vmcs_read(GUEST_DR7), 0x401);
 }
 
+/* A handler of the inner guest runs, whose IRET will bring the debugger's TF back: the flags are the handler's own. */
+static void test_level_changes_in_a_handler(void **state)
+{
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF); /* the guest's own */
+    begin_step();
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+    vmx_debug_put_off(&bench.v);
+    assert_false(tf());
+    vmx_debug_go_on(&bench.v);
+    assert_true(debug_exit(STEP)); /* the step, in the other level */
+    assert_int_equal(stub.stops, 1);
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+    assert_true(debug_exit(STEP)); /* behind the IRET */
+    assert_int_equal(stub.stops, 1);
+    assert_false(tf());
+    assert_false(debug_exit(STEP));
+}
+
 /* A guest hypervisor may want the INT3s of its inner guest: it goes on getting them. */
 static void test_int3_of_an_inner_guest(void **state)
 {
@@ -579,11 +598,18 @@ static void test_init_ends_a_step(void **state)
 {
     (void)state;
     begin_step();
+    vmx_debug_put_off(&bench.v);
     take_sipi();
     vmx_debug_enter(&bench.v);
     let_run((struct debug_points){.dr7 = 0}, (struct debug_step){.on = false});
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
     assert_false(debug_exit(STEP));
+    begin_step();
+    assert_true(tf());
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
+    begin_step();
+    vmx_debug_put_off(&bench.v); /* it is not put off any more */
+    assert_false(tf());
 }
 
 static void test_translation(void **state)
@@ -635,6 +661,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_instruction_breakpoint_that_comes_second, set_up),
         cmocka_unit_test_setup(test_int3, set_up),
         cmocka_unit_test_setup(test_level_changes, set_up),
+        cmocka_unit_test_setup(test_level_changes_in_a_handler, set_up),
         cmocka_unit_test_setup(test_int3_of_an_inner_guest, set_up),
         cmocka_unit_test_setup(test_registers_go_and_come_back, set_up),
         cmocka_unit_test_setup(test_let_go_and_wanted_again, set_up),
