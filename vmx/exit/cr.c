@@ -235,8 +235,9 @@ static bool is_to_enable(const struct vmx_vcpu *v, u64 qualification)
 
 /*
  * Debug registers are plain memory until the guest enables a breakpoint: then it has the CPU's, which are switched with
- * this vCPU, and its accesses no longer exit; the instruction runs again. SDM 3C 25.1.3 "Instructions That Cause VM
- * Exits Conditionally".
+ * this vCPU, and its accesses no longer exit; the instruction runs again. In one of a guest hypervisor's two VMCSs they
+ * may still exit when it was in the other one that the guest has enabled it, or lost a debugger. SDM 3C 25.1.3
+ * "Instructions That Cause VM Exits Conditionally".
  */
 enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
@@ -247,13 +248,14 @@ enum outcome vmx_dr_exit(struct vmx_vcpu *v, struct trace_record *record)
     record->detail = qualification;
     if (UNLIKELY(v->debug) && v->debug->owns_registers)
         return vmx_debug_mov_dr(v);
-    if (!is_to_enable(v, qualification)) {
+    if (!v->debug_used && !is_to_enable(v, qualification)) {
         enum outcome outcome = vmx_points_move(v, qualification, &(struct points_bank){v->dr, &v->dr6, &dr7});
         if (dr7 != before)
             vmcs_write(GUEST_DR7, dr7);
         return outcome;
     }
-    vmx_points_begin(v);
+    if (!v->debug_used)
+        vmx_points_begin(v);
     vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     return OUTCOME_RESUME;
 }

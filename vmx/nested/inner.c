@@ -234,10 +234,9 @@ static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
     if (!(get(v, FIELD_EXIT_CONTROLS) & EXIT_LOAD_PAT))
         vmcs_write(GUEST_PAT, pat);
     vmcs_write(TSC_OFFSET, v->base.tsc_offset);
-    if (v->debug_used != n->debug_used) { /* by MOV DR inside, or by what a debugger set or deleted there */
+    if (v->debug_used != n->debug_used) { /* by MOV DR inside, or by a debugger, which vmx_debug_go_on() serves */
         u32 proc = vmcs_read(PROC_CONTROLS);
-        bool exits = !v->debug_used || v->debug;
-        vmcs_write(PROC_CONTROLS, exits ? proc | PROC_MOV_DR_EXITING : proc & ~PROC_MOV_DR_EXITING);
+        vmcs_write(PROC_CONTROLS, v->debug_used ? proc & ~PROC_MOV_DR_EXITING : proc | PROC_MOV_DR_EXITING);
     }
     v->nmi_in_service = false;
     if (quirks_have(QUIRK_NMI_BLOCKING) && nmis_blocked)

@@ -251,6 +251,12 @@ static void take_registers(struct vmx_vcpu *v)
     vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) | PROC_MOV_DR_EXITING);
 }
 
+/* Inside, the guest hypervisor may want the exits that the debugger has made. */
+static bool hypervisor_wants(const struct vmx_vcpu *v, enum check_field controls, u32 bit)
+{
+    return nested_is_inside(v) && v->nested->image.value[controls] & bit;
+}
+
 /* The vCPU's registers are about to be taken off the CPU. */
 static void give_registers_back(struct vmx_vcpu *v)
 {
@@ -258,19 +264,18 @@ static void give_registers_back(struct vmx_vcpu *v)
 
     write_debug_registers(v, d->guest_dr, d->guest_dr6);
     vmcs_write(GUEST_DR7, d->guest_dr7);
-    if (d->guest_used || d->guest_dr7 & POINTS_DR7_ENABLES) /* or it has enabled one meanwhile */
-        vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
-    else
+    if (!d->guest_used && !(d->guest_dr7 & POINTS_DR7_ENABLES)) /* it may have enabled one meanwhile */
         vmx_points_end(v);
+    else if (!hypervisor_wants(v, FIELD_PROC_CONTROLS, PROC_MOV_DR_EXITING))
+        vmcs_write(PROC_CONTROLS, vmcs_read(PROC_CONTROLS) & ~PROC_MOV_DR_EXITING);
     d->owns_registers = false;
 }
 
-/* Inside, the guest hypervisor may want it, too. */
 static void intercept_int3(const struct vmx_vcpu *v, bool on)
 {
     u32 bitmap = vmcs_read(EXCEPTION_BITMAP) & ~(u32)BIT(VECTOR_BP);
 
-    on = on || (nested_is_inside(v) && v->nested->image.value[FIELD_EXCEPTION_BITMAP] & BIT(VECTOR_BP));
+    on = on || hypervisor_wants(v, FIELD_EXCEPTION_BITMAP, BIT(VECTOR_BP));
     vmcs_write(EXCEPTION_BITMAP, bitmap | (on ? (u32)BIT(VECTOR_BP) : 0));
 }
 

@@ -451,6 +451,25 @@ static void test_debug_registers(void **state)
     assert_int_equal(bench.v.mmio[3].cs_access, 0); /* its shortcut would not look for breakpoints */
 }
 
+/* The guest has the CPU's registers, but in this VMCS MOV DR exits still: what is in memory is old. */
+static void test_debug_registers_that_exit_still(void **state)
+{
+    static const u64 accesses[] = {FROM_DR(0, GPR_RDX), TO_DR(1, GPR_RDX), TO_DR(7, GPR_RDX)};
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(accesses); i++) {
+        bench.v.debug_used = true;
+        bench.v.dr[0] = 0x1000;
+        fake_cpu.dr0 = 0x2000;
+        bench.v.gpr[GPR_RDX] = 1;
+        VMCS_SET(PROC_CONTROLS, PROC_MOV_DR_EXITING);
+        assert_int_equal(mov_dr(accesses[i]), OUTCOME_RESUME);
+        assert_int_equal(vmcs_read(PROC_CONTROLS), 0);
+        assert_int_equal(bench.v.gpr[GPR_RDX], 1);
+        assert_int_equal(fake_cpu.dr0, 0x2000);
+    }
+}
+
 /* The exit comes before these checks: SDM 3C 25.1.3. */
 static void test_debug_registers_refuse(void **state)
 {
@@ -512,6 +531,7 @@ int main(void)
         cmocka_unit_test_setup(test_clts_and_lmsw, set_up),
         cmocka_unit_test_setup(test_xcr0_over_all_combinations, set_up),
         cmocka_unit_test_setup(test_debug_registers, set_up),
+        cmocka_unit_test_setup(test_debug_registers_that_exit_still, set_up),
         cmocka_unit_test_setup(test_debug_registers_refuse, set_up),
         cmocka_unit_test_setup(test_debug_registers_of_a_debugger, set_up),
     };

@@ -469,6 +469,27 @@ static void test_int3_of_an_inner_guest(void **state)
     assert_int_equal(vmcs_read(EXCEPTION_BITMAP), 0x60002);
 }
 
+/* Nor do MOV DRs that it wants to see go past it, when the debugger has no use for them any more. */
+static void test_mov_dr_of_an_inner_guest(void **state)
+{
+    static struct nested nested;
+
+    (void)state;
+    for (u32 i = 0; i < 4; i++) {
+        bool wants = i & 1, used = i & 2;
+        set_up(state);
+        nested.inside = true;
+        nested.image.value[FIELD_PROC_CONTROLS] = wants ? PROC_MOV_DR_EXITING : 0;
+        bench.v.nested = &nested;
+        bench.v.debug_used = used;
+        VMCS_SET(PROC_CONTROLS, wants || !used ? PROC_MOV_DR_EXITING : 0);
+        let_run(watch, (struct debug_step){.on = false});
+        assert_int_equal(vmcs_read(PROC_CONTROLS), PROC_MOV_DR_EXITING);
+        virt_debug_save(&bench.v.base, &registers);
+        assert_int_equal(vmcs_read(PROC_CONTROLS), wants || !used ? PROC_MOV_DR_EXITING : 0);
+    }
+}
+
 /* ---- registers ---- */
 
 static void test_registers_go_and_come_back(void **state)
@@ -663,6 +684,7 @@ int main(void)
         cmocka_unit_test_setup(test_level_changes, set_up),
         cmocka_unit_test_setup(test_level_changes_in_a_handler, set_up),
         cmocka_unit_test_setup(test_int3_of_an_inner_guest, set_up),
+        cmocka_unit_test_setup(test_mov_dr_of_an_inner_guest, set_up),
         cmocka_unit_test_setup(test_registers_go_and_come_back, set_up),
         cmocka_unit_test_setup(test_let_go_and_wanted_again, set_up),
         cmocka_unit_test_setup(test_an_interrupt_that_is_due_keeps_its_flag, set_up),
