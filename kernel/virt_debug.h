@@ -20,7 +20,9 @@ struct debug_registers {
     u64 selectors[DEBUG_SEGMENTS];
     u64 fs_base, gs_base;
     u64 cr0, cr2, cr3, cr4, efer;
-    u64 pdpte[4];   /* PAE paging */
+    u64 pdpte[4]; /* PAE paging */
+    /* Whose inner guest runs with EPT, so that memory is where that says; NULL: none does. */
+    const struct vcpu *inner;
     bool code64;    /* CS.L in IA-32e mode */
     bool changed;   /* gpr, rip or rflags: the debugger wrote */
     bool changed_f; /* fpu */
@@ -60,8 +62,8 @@ void virt_debug_save_again(struct vcpu *vcpu, struct debug_registers *out);
 void virt_debug_prepare(struct vcpu *vcpu, const struct debug_registers *registers, const struct debug_points *points,
                         const struct debug_step *step);
 /*
- * Where a linear address lies in guest-physical memory, by the page tables that these registers name; access rights and
- * flags are left alone. False: nowhere.
+ * Where a linear address lies in guest-physical memory, by the page tables that these registers name, and by the EPT of
+ * the guest hypervisor; access rights and flags are left alone. False: nowhere.
  */
 bool virt_debug_translate(const struct vm *vm, const struct debug_registers *registers, u64 linear,
                           gpa_t *out) MUST_CHECK;

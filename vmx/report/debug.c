@@ -10,6 +10,7 @@
 #include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "kernel/lib/string.h"
+#include "vmx/ept.h"
 #include "vmx/event.h"
 #include "vmx/insn/guest.h"
 #include "vmx/load.h"
@@ -38,17 +39,32 @@ void virt_debug_end(struct vm *vm)
 
 /* ---- guest memory ---- */
 
+struct space {
+    const struct vm *vm;
+    const struct vcpu *inner;
+};
+
+/* EPT may allow to read it, or to execute only. */
+static bool find_in_vm(const struct space *space, gpa_t *address)
+{
+    const struct vmx_vcpu *v = space->inner ? vmx_vcpu_of((struct vcpu *)(uintptr_t)space->inner) : NULL;
+
+    return !v || v->inner_physical(v, address->raw, EPT_READ, false, &address->raw) ||
+           v->inner_physical(v, address->raw, EPT_EXECUTE, false, &address->raw);
+}
+
 static bool read_entry(void *context, gpa_t address, u8 bytes, u64 *value)
 {
-    const struct vm *vm = context;
+    const struct space *space = context;
 
     *value = 0;
-    return guest_memory_read(&vm->memory, address, value, bytes) == STATUS_OK;
+    return find_in_vm(space, &address) && guest_memory_read(&space->vm->memory, address, value, bytes) == STATUS_OK;
 }
 
 /* As the supervisor, with no regard to access rights: CR0.WP, SMEP, SMAP and RFLAGS.AC do not matter to a debugger. */
 bool virt_debug_translate(const struct vm *vm, const struct debug_registers *registers, u64 linear, gpa_t *out)
 {
+    struct space space = {vm, registers->inner};
     struct gva_context context = {
         .cr0 = registers->cr0,
         .cr3 = registers->cr3,
@@ -56,7 +72,7 @@ bool virt_debug_translate(const struct vm *vm, const struct debug_registers *reg
         .efer = registers->efer,
         .physical_bits = (u8)cpu_cpuid(0x80000008, 0).eax,
         .gigabyte_pages = cpu_cpuid(0x80000001, 0).edx & BIT(26),
-        .context = (void *)(uintptr_t)vm,
+        .context = &space,
         .read_entry = read_entry,
     };
     u32 error;
@@ -68,11 +84,12 @@ bool virt_debug_translate(const struct vm *vm, const struct debug_registers *reg
     } else {
         linear = (u32)linear;
     }
-    return gva_translate(&context, linear, GVA_READ, out, &error) == GVA_OK;
+    return gva_translate(&context, linear, GVA_READ, out, &error) == GVA_OK && find_in_vm(&space, out);
 }
 
-static void read_paging(struct debug_registers *out)
+static void read_paging(const struct vmx_vcpu *v, struct debug_registers *out)
 {
+    out->inner = v->inner_physical ? &v->base : NULL;
     out->cr0 = vmcs_read(GUEST_CR0);
     out->cr3 = vmcs_read(GUEST_CR3);
     out->cr4 = vmcs_read(GUEST_CR4);
@@ -111,7 +128,7 @@ static bool locate(const struct vmx_vcpu *v, u64 linear, gpa_t *out)
 {
     struct debug_registers paging;
 
-    read_paging(&paging);
+    read_paging(v, &paging);
     return virt_debug_translate(v->base.vm, &paging, linear, out);
 }
 
@@ -400,7 +417,7 @@ void vmx_debug_read(const struct vmx_vcpu *v, struct debug_registers *out)
     out->rip = vmcs_read(GUEST_RIP);
     out->rflags = vmcs_read(GUEST_RFLAGS);
     read_segments(v, out);
-    read_paging(out);
+    read_paging(v, out);
     show_as_guest_sees(out);
 }
 

@@ -15,6 +15,7 @@
 #include "kernel/gdb/points.h"
 #include "kernel/gdb/stub.h"
 #include "test/fake/host_memory.h"
+#include "vmx/ept.h"
 #include "vmx/report/debug.h"
 #include "vmx/load.h"
 
@@ -665,6 +666,55 @@ static void test_translation(void **state)
     assert_false(virt_debug_translate(&bench.vm, &registers, 0x0000900000000000, &where)); /* not canonical */
 }
 
+/* As a guest hypervisor's EPT may have it: all is 64 KiB higher up, but two pages; one is for code only. */
+static bool inner_physical(const struct vmx_vcpu *v, u64 address, u32 access, bool flags, u64 *physical)
+{
+    assert_ptr_equal(v, &bench.v);
+    assert_false(flags); /* nobody shall hear of it */
+    if (address >> 12 == 0xb || (address >> 12 == 0xc && access != EPT_EXECUTE))
+        return false;
+    *physical = address + 0x10000;
+    return true;
+}
+
+/* Both the inner guest's page tables and where they lead are where its hypervisor's EPT says. */
+static void test_memory_of_an_inner_guest(void **state)
+{
+    u32 table = 0x8000 | 1, page = 0x9000 | 1, nowhere = 0xb000 | 1, code = 0xc000 | 1;
+    u16 image = 0x346;
+    gpa_t where;
+
+    (void)state;
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x17000), &table, 4), STATUS_OK);
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x18000 + 4), &page, 4), STATUS_OK);
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x18000 + 8), &nowhere, 4), STATUS_OK);
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x18000 + 12), &code, 4), STATUS_OK);
+    bench.v.inner_physical = inner_physical;
+    VMCS_SET(GUEST_CR0, vmcs_read(GUEST_CR0) | CR0_PG);
+    VMCS_SET(GUEST_CR3, 0x7000);
+    virt_debug_save(&bench.v.base, &registers);
+    assert_true(virt_debug_translate(&bench.vm, &registers, 0x1abc, &where));
+    assert_int_equal(where.raw, 0x19abc);
+    assert_false(virt_debug_translate(&bench.vm, &registers, 0x2abc, &where));
+    assert_true(virt_debug_translate(&bench.vm, &registers, 0x3abc, &where));
+    assert_int_equal(where.raw, 0x1cabc);
+    VMCS_SET(GUEST_RIP, 0x3000);
+    stub.planted = 0x1c000;
+    assert_true(vmx_debug_exception(&bench.v, 0x80000603));
+    /* A step over PUSHF: the flags on the stack are the inner guest's own. */
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x1c000), "\x66\x9c", 2), STATUS_OK);
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x19ffe), &image, 2), STATUS_OK);
+    assert_int_equal(guest_memory_write(&bench.vm.memory, gpa(0x9ffe), &image, 2), STATUS_OK);
+    begin_step();
+    VMCS_SET(GUEST_RIP, 0x3002);
+    VMCS_SET(GUEST_RSP, 0x1ffe);
+    assert_true(debug_exit(STEP));
+    assert_int_equal(guest_memory_read(&bench.vm.memory, gpa(0x19ffe), &image, 2), STATUS_OK);
+    assert_int_equal(image, 0x246);
+    assert_int_equal(guest_memory_read(&bench.vm.memory, gpa(0x9ffe), &image, 2), STATUS_OK);
+    assert_int_equal(image, 0x346);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -693,6 +743,7 @@ int main(void)
         cmocka_unit_test_setup(test_init_resets_the_guests_debug_registers, set_up),
         cmocka_unit_test_setup(test_init_ends_a_step, set_up),
         cmocka_unit_test_setup(test_translation, set_up),
+        cmocka_unit_test_setup(test_memory_of_an_inner_guest, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
