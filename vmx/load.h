@@ -6,6 +6,7 @@
 #ifndef ROOTLET_VMX_LOAD_H
 #define ROOTLET_VMX_LOAD_H
 
+#include "arch/x86/percpu.h"
 #include "vmx/vcpu.h"
 
 /* Loads v on this CPU (a cheap no-op if it is the one that ran here last). */
@@ -17,8 +18,13 @@ void vmx_load(struct vmx_vcpu *v);
 COLD hpa_t vmx_open(struct vmx_vcpu *v);
 COLD void vmx_close(struct vmx_vcpu *v, hpa_t previous);
 /* vmx_load()'s last step, for the VMCS that has just become v's current one: the host state of this CPU, and no stale
- * translations. */
-void vmx_take_cpu(struct vmx_vcpu *v);
+ * translations. Most often it was here before. */
+COLD void vmx_take_new_cpu(struct vmx_vcpu *v);
+static inline void vmx_take_cpu(struct vmx_vcpu *v)
+{
+    if (UNLIKELY(v->host_cpu != cpu_id()) || UNLIKELY(v->tlb_cpu != cpu_id()))
+        vmx_take_new_cpu(v);
+}
 /* What every VMCS holds that a guest of ours runs in, and never changes. HOST_RIP is the caller's. */
 COLD void vmx_write_constant_state(void);
 /* Bits of CR0 and CR4 that Rootlet keeps to itself in any guest: those whose change exits. */

@@ -503,7 +503,7 @@ static void forget_translations(struct vmx_vcpu *v)
     v->tlb_cpu = cpu_id();
 }
 
-void vmx_take_cpu(struct vmx_vcpu *v)
+void vmx_take_new_cpu(struct vmx_vcpu *v)
 {
     if (v->host_cpu != cpu_id())
         write_host_cpu_state(v);

@@ -64,25 +64,35 @@ struct vmx_last {
     u32 injected; /* interruption information of the exception or NMI that it injected; 0: none */
 };
 
+/* What goes with a VMCS. In words, for a vCPU whose guest is a hypervisor: it has two, vmx/nested/level.h. */
+#define VMX_LEVEL                                                                                                      \
+    union {                                                                                                            \
+        struct {                                                                                                       \
+            hpa_t vmcs;                                                                                                \
+            u64 host_rsp; /* as in the VMCS: entry.asm */                                                              \
+            u32 launched;                                                                                              \
+            u32 host_cpu; /* whose GDT, TSS, GS the VMCS's host state holds */                                         \
+            u32 tlb_cpu;  /* the only CPU whose TLB may hold its translations usefully */                              \
+            u16 vpid;                                                                                                  \
+            bool nmi_in_service; /* with QUIRK_NMI_BLOCKING: event.c */                                                \
+        };                                                                                                             \
+        u64 level_words[4];                                                                                            \
+    }
+
 struct vmx_vcpu {
     struct vcpu base;
-    u64 gpr[16];  /* the guest's registers while it does not run; RSP is in the VMCS */
-    u64 host_rsp; /* as in its VMCS: entry.asm */
-    u32 launched;
+    u64 gpr[16]; /* the guest's registers while it does not run; RSP is in the VMCS */
+    VMX_LEVEL;
     u32 active_cpu; /* VCPU_NO_CPU: the VMCS is clear */
-    u32 host_cpu;   /* whose GDT, TSS, GS the VMCS's host state holds */
-    u32 tlb_cpu;    /* the only CPU whose TLB may hold our translations usefully */
 
     u64 exits[EXIT_REASONS];
 
     struct vmx_event reinject; /* an event whose delivery an exit interrupted */
     struct vmx_event exception;
-    u8 mcg_status;       /* IA32_MCG_STATUS */
-    bool debug_used;     /* there are breakpoints: DR0-DR3 and DR6 are switched with this vCPU */
-    bool configured;     /* the VMCS has been written for the first time */
-    u8 apicv;            /* enum vmx_apicv_mode that its VMCS is in */
-    bool nmi_in_service; /* with QUIRK_NMI_BLOCKING: event.c */
-    u16 vpid;
+    u8 mcg_status;    /* IA32_MCG_STATUS */
+    bool debug_used;  /* there are breakpoints: DR0-DR3 and DR6 are switched with this vCPU */
+    bool configured;  /* the VMCS has been written for the first time */
+    u8 apicv;         /* enum vmx_apicv_mode that its VMCS is in */
     u16 spec_ctrl;    /* the guest's IA32_SPEC_CTRL: its upper bits are reserved */
     u8 xsave_frames;  /* of xsave_area */
     u8 cpuid_direct;  /* leaves below are answered from the table of all vCPUs */
@@ -105,7 +115,6 @@ struct vmx_vcpu {
     u32 unknown_msr;   /* the last of them */
     u64 stray_address; /* of the first of the strays */
     u64 stray_rip;
-    hpa_t vmcs;
     void *xsave_area;
     struct cpuid_result cpuid_leaf1; /* what this vCPU's CPUID.1 says now */
     struct start_state start;

@@ -25,21 +25,20 @@
         (b) = was;                                                                                                     \
     } while (0)
 
+_Static_assert(offsetof(struct nested_level, windows) == 4 * sizeof(u64), "these are all of them");
+
 void level_swap(struct vmx_vcpu *v)
 {
-    struct nested_level *other = &v->nested->other;
+    struct nested *n = v->nested;
 
-    EXCHANGE(v->vmcs, other->vmcs);
-    EXCHANGE(v->host_rsp, other->host_rsp);
-    EXCHANGE(v->launched, other->launched);
-    EXCHANGE(v->host_cpu, other->host_cpu);
-    EXCHANGE(v->tlb_cpu, other->tlb_cpu);
-    EXCHANGE(v->base.windows, other->windows);
-    EXCHANGE(v->vpid, other->vpid);
-    EXCHANGE(v->nmi_in_service, other->nmi_in_service);
-    v->nested->inside = !v->nested->inside;
+    EXCHANGE(v->level_words[0], n->other.level_words[0]);
+    EXCHANGE(v->level_words[1], n->other.level_words[1]);
+    EXCHANGE(v->level_words[2], n->other.level_words[2]);
+    EXCHANGE(v->level_words[3], n->other.level_words[3]);
+    EXCHANGE(v->base.windows, n->other.windows);
+    n->inside = !n->inside;
+    n->owed_reason = 0;
     v->inner_physical = NULL;
-    v->nested->owed_reason = 0;
     CHECK(vmcs_load(v->vmcs));
     vmx_take_cpu(v);
 }

@@ -21,14 +21,8 @@ struct trace_record;
  * does. Those of the one that runs are in struct vmx_vcpu, under the same names.
  */
 struct nested_level {
-    hpa_t vmcs;
-    u64 host_rsp;
-    u32 launched;
-    u32 host_cpu;
-    u32 tlb_cpu;
+    VMX_LEVEL;
     u32 windows;
-    u16 vpid;
-    bool nmi_in_service;
 };
 
 /* A page of the guest's that its VMCS names, where the host sees it. NULL: it is not all RAM. */

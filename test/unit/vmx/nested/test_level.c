@@ -35,7 +35,7 @@ bool vmcs_clear(hpa_t region)
     return true;
 }
 
-void vmx_take_cpu(struct vmx_vcpu *v)
+void vmx_take_new_cpu(struct vmx_vcpu *v)
 {
     (void)v;
 }
