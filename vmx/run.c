@@ -245,8 +245,12 @@ static NOINLINE bool circle_nested(struct vmx_vcpu *v, bool guarded)
     enum outcome outcome = OUTCOME_RESUME;
 
     while (prepare_nested(v, outcome)) {
-        if (!(guarded ? vmx_run_guarded(v) : vmx_run_guest(v)))
+        if (UNLIKELY(guarded)) {
+            if (UNLIKELY(!vmx_run_guarded(v)))
+                return false;
+        } else if (UNLIKELY(!vmx_run_guest(v))) {
             return false;
+        }
         v->launched = true;
         outcome = handle_exit(v, true);
         if (outcome == OUTCOME_STOP)

@@ -104,7 +104,7 @@ enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
     if (!check_basics(v, launch, &outcome))
         return outcome;
     nested_collect(v);
-    settle(v, guest_efer(v) & EFER_LMA);
+    settle(v, v->efer & EFER_LME); /* in VMX operation paging is on */
     if (n->image.settled != CHECK_SETTLED_ALL || vmcs12_get(v, FIELD_ENTRY_MSR_LOAD_COUNT)) {
         struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
         if (result.outcome != CHECK_ENTERS)

@@ -107,8 +107,9 @@ static void start_timer(struct vmx_vcpu *v)
  * they were checked. */
 static bool read_outer(struct vmx_vcpu *v, struct level_outer *outer)
 {
-    bool pae = get(v, FIELD_GUEST_CR0) & CR0_PG && get(v, FIELD_GUEST_CR4) & CR4_PAE &&
-               !(get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
+    const u64 *fields = vmcs12_fields(v);
+    bool pae = !(fields[FIELD_ENTRY_CONTROLS] & ENTRY_IA32E_GUEST) && fields[FIELD_GUEST_CR0] & CR0_PG &&
+               fields[FIELD_GUEST_CR4] & CR4_PAE;
 
     outer->pat = vmcs_read(GUEST_PAT);
     outer->dr7 = vmcs_read(GUEST_DR7);
@@ -143,6 +144,22 @@ static bool blocks_nmis(const struct vmx_vcpu *v)
     return !(pin_controls(v) & PIN_VIRTUAL_NMIS) && v->nmi_in_service;
 }
 
+/* Most often there is no event, and nobody waits for one. */
+static bool is_quiet(const struct vmx_vcpu *v)
+{
+    u32 events = v->reinject.info | v->exception.info | v->base.windows | v->nested->trap_pending;
+    u32 windows = (u32)get(v, FIELD_PROC_CONTROLS) & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+
+    return !(events | windows | v->base.nmi_waiting | v->base.init_waiting) && !vm_interrupt_pending(&v->base);
+}
+
+/* The level that is entered next looks at the events before. */
+static void look_for_events(struct vmx_vcpu *v)
+{
+    if (!is_quiet(v))
+        vcpu_request(&v->base, VCPU_REQUEST_EVENT);
+}
+
 enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
@@ -152,7 +169,8 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
         vmx_debug_put_off(v);
     if (!read_outer(v, &outer))
         return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, ENTRY_FAILED_PDPTE);
-    level_make(v);
+    if (UNLIKELY(!n->made))
+        level_make(v);
     n->is_mirrored = false;
     n->debug_used = v->debug_used;
     n->nmis_blocked =
@@ -182,7 +200,10 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     n->untried = true;
     if (UNLIKELY(v->debug))
         vmx_debug_go_on(v);
-    vcpu_request(&v->base, v->base.halted ? VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT : VCPU_REQUEST_EVENT);
+    if (UNLIKELY(v->base.halted))
+        vcpu_request(&v->base, VCPU_REQUEST_EVENT | VCPU_REQUEST_HALT);
+    else
+        look_for_events(v);
     return OUTCOME_RESUME;
 }
 
@@ -218,16 +239,18 @@ static void record_cpu_exit(struct vmx_vcpu *v, u32 reason, u64 qualification)
 static void save_timer(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
-    u64 now = cpu_tsc();
 
-    if (get(v, FIELD_EXIT_CONTROLS) & EXIT_SAVE_TIMER && n->timer_tsc != UINT64_MAX)
+    if (n->timer_tsc == UINT64_MAX)
+        return;
+    u64 now = cpu_tsc();
+    if (get(v, FIELD_EXIT_CONTROLS) & EXIT_SAVE_TIMER)
         vmcs12_set(v, FIELD_PREEMPTION_TIMER_VALUE,
                    n->timer_tsc > now ? (n->timer_tsc - now) >> vmx_features.timer_shift : 0);
     n->timer_tsc = UINT64_MAX;
 }
 
 /* Of the guest hypervisor's VMCS, what has changed beside it. Blocking by NMI is host_load()'s. */
-static void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
+static ALWAYS_INLINE void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
 {
     struct nested *n = v->nested;
 
@@ -267,6 +290,7 @@ static bool leaves_nmis_blocked(const struct vmx_vcpu *v)
 static enum outcome leave(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
+    u64 *fields = n->image.value;
 
     n->launched = true;
     if (UNLIKELY(v->debug))
@@ -274,9 +298,9 @@ static enum outcome leave(struct vmx_vcpu *v)
     level_save_guest(v);
     if (UNLIKELY(n->inner_nmis_blocked))
         save_nmi_blocking(v);
-    vmcs12_set(v, FIELD_ENTRY_INTERRUPTION_INFO, get(v, FIELD_ENTRY_INTERRUPTION_INFO) & ~(u64)EVENT_VALID);
+    fields[FIELD_ENTRY_INTERRUPTION_INFO] &= ~(u64)EVENT_VALID;
     save_timer(v);
-    bool stored = msrs_store(v, get(v, FIELD_EXIT_MSR_STORE_ADDRESS), (u32)get(v, FIELD_EXIT_MSR_STORE_COUNT));
+    bool stored = msrs_store(v, fields[FIELD_EXIT_MSR_STORE_ADDRESS], (u32)fields[FIELD_EXIT_MSR_STORE_COUNT]);
     u64 pat = vmcs_read(GUEST_PAT);
     bool blocked = leaves_nmis_blocked(v);
 
@@ -286,9 +310,10 @@ static enum outcome leave(struct vmx_vcpu *v)
     refresh_outer(v, pat, blocked);
     if (!stored)
         (void)host_abort(v, HOST_ABORT_SAVING_MSRS);
-    vcpu_request(&v->base, VCPU_REQUEST_EVENT);
-    return stored && host_load(v, get(v, FIELD_GUEST_CR0), blocked ? INTERRUPTIBILITY_NMI : 0) ? OUTCOME_RESUME
-                                                                                               : OUTCOME_STOP;
+    look_for_events(v);
+    if (!stored || !host_load(v, fields[FIELD_GUEST_CR0], blocked ? INTERRUPTIBILITY_NMI : 0))
+        return OUTCOME_STOP;
+    return OUTCOME_RESUME;
 }
 
 /* An exit that is none of the CPU's. */
@@ -334,9 +359,8 @@ static u64 operand_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
     }
 }
 
-static enum route route_of(struct vmx_vcpu *v, u64 reason)
+static enum route route_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
 {
-    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
     struct route_exit exit = {
         .reason = (u32)reason,
         .qualification = qualification,
@@ -404,10 +428,8 @@ static COLD void offset_tsc(struct vmx_vcpu *v)
 }
 
 /* An exit that is Rootlet's own affair. The handlers do not know that there are two levels. */
-static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason, u64 qualification)
 {
-    u64 qualification = reason == REASON_CR ? vmcs_read(EXIT_QUALIFICATION) : 0;
-
     if (writes_cr0_or_cr4(reason, qualification))
         return write_control_register(v, record, qualification);
     enum outcome outcome = vmx_exit_handle(v, record, reason);
@@ -455,12 +477,12 @@ static COLD enum outcome trap_behind(struct vmx_vcpu *v, enum outcome outcome, u
     return outcome;
 }
 
-static COLD enum outcome handle_and_trap(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+static COLD enum outcome handle_and_trap(struct vmx_vcpu *v, struct trace_record *record, u64 reason, u64 qualification)
 {
     u64 rcx = v->gpr[GPR_RCX];
 
     vcpu_request(&v->base, VCPU_REQUEST_EVENT); /* io.c pauses for it, behind one iteration */
-    enum outcome outcome = finish(v, handle(v, record, reason));
+    enum outcome outcome = finish(v, handle(v, record, reason, qualification));
     if (reason == REASON_HLT) /* also one that a debug trap will end */
         vmcs_write(GUEST_ACTIVITY_STATE, HLT);
     return trap_behind(v, outcome, rcx);
@@ -484,9 +506,8 @@ static enum outcome reach_device(struct vmx_vcpu *v, u64 qualification)
 }
 
 /* The CPU walks tables of Rootlet's. What is missing there is filled in, if the guest hypervisor's tables allow it. */
-static enum outcome handle_ept(struct vmx_vcpu *v, struct trace_record *record)
+static enum outcome handle_ept(struct vmx_vcpu *v, struct trace_record *record, u64 qualification)
 {
-    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
     u64 address = record->detail = vmcs_read(GUEST_PHYSICAL_ADDRESS);
     struct shadow_fault fault;
 
@@ -539,23 +560,27 @@ static COLD enum outcome refused_by_cpu(struct vmx_vcpu *v)
 enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
     bool untried = v->nested->untried;
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+    enum route route = ROUTE_ROOTLET;
 
     v->nested->exits_at_once = v->nested->untried = false;
     if (UNLIKELY(reason == REASON_REFUSED) && untried)
         return refused_by_cpu(v);
-    enum route route = reason < EXIT_REASONS ? route_of(v, reason) : ROUTE_ROOTLET;
+    if (LIKELY(reason < EXIT_REASONS))
+        route = route_is_always_guest(reason) ? ROUTE_GUEST : route_of(v, reason, qualification);
     if (route == ROUTE_EPT && reason == REASON_EPT_VIOLATION)
-        return handle_ept(v, record);
+        return handle_ept(v, record, qualification);
     if (UNLIKELY(v->debug) && reason == REASON_EXCEPTION && route == ROUTE_GUEST &&
         vmx_debug_exception(v, vmcs_read(EXIT_INTERRUPTION_INFO)))
         return OUTCOME_RESUME; /* it was the debugger's alone */
     if (route != ROUTE_GUEST)  /* a misconfiguration is one of Rootlet's own tables */
-        return UNLIKELY(traps(v)) ? handle_and_trap(v, record, reason) : finish(v, handle(v, record, reason));
+        return UNLIKELY(traps(v)) ? handle_and_trap(v, record, reason, qualification)
+                                  : finish(v, handle(v, record, reason, qualification));
     v->exits[reason]++;
-    record->detail = vmcs_read(EXIT_QUALIFICATION);
+    record->detail = qualification;
     if (reason == REASON_NMI_WINDOW)
         v->nmi_in_service = false;
-    record_cpu_exit(v, (u32)reason, record->detail);
+    record_cpu_exit(v, (u32)reason, qualification);
     return leave(v);
 }
 
@@ -638,15 +663,6 @@ static u32 window_in_halt(const struct vmx_vcpu *v)
     if (proc & PROC_NMI_WINDOW && !v->nmi_in_service && !(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI))
         return REASON_NMI_WINDOW;
     return proc & PROC_INTERRUPT_WINDOW && vmcs_read(GUEST_RFLAGS) & RFLAGS_IF ? REASON_INTERRUPT_WINDOW : 0;
-}
-
-/* Most often there is no event, and nobody waits for one. */
-static bool is_quiet(const struct vmx_vcpu *v)
-{
-    u32 events = v->reinject.info | v->exception.info | v->base.windows | v->nested->trap_pending;
-    u32 windows = (u32)get(v, FIELD_PROC_CONTROLS) & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
-
-    return !(events | windows | v->base.nmi_waiting | v->base.init_waiting) && !vm_interrupt_pending(&v->base);
 }
 
 /* A debug trap that the next entry delivers, unless MOV SS puts it off. SDM 3C 26.6.3 "Delivery of Pending Debug

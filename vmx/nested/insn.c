@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The VMX instructions of a guest that is a hypervisor, each as the SDM's operation section has it: what makes it #UD,
- * then the privilege level, then its operands, then what it does. The CPU has made some of these checks before the
- * exit; all are made here, since CR4.VMXE and VMX operation are not the CPU's. SDM 3C 30.3 "VMX Instructions", 30.2
- * "Conventions".
+ * then the privilege level, then its operands, then what it does. Before the exit the CPU has seen that its mode has
+ * these instructions; CR4.VMXE and VMX operation are not the CPU's, so that VMXON is checked for all. SDM 3C 30.3 "VMX
+ * Instructions", 30.2 "Conventions".
  */
 #include "vmx/nested/insn.h"
 #include "kernel/log.h"
@@ -358,13 +358,11 @@ enum outcome nested_exit(struct vmx_vcpu *v, struct trace_record *record)
 {
     u32 reason = record->cause;
 
-    if (!v->nested || !is_recognized(v))
-        return vmx_inject_ud(v);
-    if (!nested_is_on(v))
-        return reason == VMXON && visible_cr4() & CR4_VMXE ? enter_vmx(v) : vmx_inject_ud(v);
-    if (!is_privileged())
-        return vmx_inject_gp(v);
-    return execute(v, reason);
+    if (LIKELY(nested_is_on(v)))
+        return LIKELY(is_privileged()) ? execute(v, reason) : vmx_inject_gp(v);
+    if (v->nested && is_recognized(v) && reason == VMXON && visible_cr4() & CR4_VMXE)
+        return enter_vmx(v);
+    return vmx_inject_ud(v);
 }
 
 enum outcome nested_refuse_vmcall(struct vmx_vcpu *v)

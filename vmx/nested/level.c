@@ -182,26 +182,36 @@ void level_write_tsc_offset(struct vmx_vcpu *v)
     vmcs_write(TSC_OFFSET, v->base.tsc_offset + inner);
 }
 
+/* "IA-32e mode guest" an exit updates in the CPU as in the inner VMCS. The EPT pointer is that of inner guests without
+ * EPT. */
+static NOINLINE void write_changed_controls(struct vmx_vcpu *v)
+{
+    u32 mode = (u32)get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST;
+
+    v->nested->controls_written = false;
+    v->nested->inner_debug_used = v->debug_used;
+    write_proc_controls(v);
+    write_exceptions(v);
+    vmcs_write(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY] | mode);
+    vmcs_write(EPT_POINTER, ept_pointer(v->base.vm->ept_root));
+    if (vmx_features.has_vpid)
+        vmcs_write(VPID, v->vpid);
+}
+
 void level_write_controls(struct vmx_vcpu *v)
 {
     struct nested *n = v->nested;
-    u32 proc = (u32)get(v, FIELD_PROC_CONTROLS);
+    const u64 *fields = vmcs12_fields(v);
 
-    if (n->controls_written || n->inner_debug_used != v->debug_used) {
-        n->controls_written = false;
-        n->inner_debug_used = v->debug_used;
-        write_proc_controls(v);
-        write_exceptions(v);
-        if (vmx_features.has_vpid)
-            vmcs_write(VPID, v->vpid);
-    }
-    if (proc & PROC_TPR_SHADOW)
+    if (n->controls_written || n->inner_debug_used != v->debug_used)
+        write_changed_controls(v);
+    level_write_tsc_offset(v);
+    if (fields[FIELD_PROC_CONTROLS] & PROC_TPR_SHADOW)
         write_tpr(v);
     if (n->merges_msrs)
         write_msr_bitmap(v);
-    level_write_tsc_offset(v);
-    vmcs_write(EPT_POINTER, vmcs12_proc2(v) & PROC2_EPT ? shadow_pointer(&n->shadow, get(v, FIELD_EPT_POINTER))
-                                                        : ept_pointer(v->base.vm->ept_root));
+    if (vmcs12_proc2(v) & PROC2_EPT)
+        vmcs_write(EPT_POINTER, shadow_pointer(&n->shadow, fields[FIELD_EPT_POINTER]));
 }
 
 /* ---- guest state ---- */
@@ -322,19 +332,19 @@ static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
 /* SDM 3C 26.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs". IA32_DEBUGCTL has no bits here. */
 static void write_msrs(struct vmx_vcpu *v, const struct level_outer *outer)
 {
-    u32 controls = (u32)get(v, FIELD_ENTRY_CONTROLS);
+    const u64 *fields = vmcs12_fields(v);
+    u32 controls = (u32)fields[FIELD_ENTRY_CONTROLS];
     bool long_mode = controls & ENTRY_IA32E_GUEST;
     u64 efer = v->efer;
 
-    if (get(v, FIELD_GUEST_CR0) & CR0_PG)
+    if (fields[FIELD_GUEST_CR0] & CR0_PG)
         efer = (efer & ~EFER_LME) | (long_mode ? EFER_LME : 0);
     if (controls & ENTRY_LOAD_EFER)
-        efer = get(v, FIELD_GUEST_EFER);
+        efer = fields[FIELD_GUEST_EFER];
     v->efer = efer & ~EFER_LMA;
     vmcs_write(GUEST_EFER, v->efer | (long_mode ? EFER_LMA : 0));
-    vmcs_write(ENTRY_CONTROLS, vmx_features.controls.value[VMX_ENTRY] | (long_mode ? ENTRY_IA32E_GUEST : 0));
-    vmcs_write(GUEST_PAT, controls & ENTRY_LOAD_PAT ? get(v, FIELD_GUEST_PAT) : outer->pat);
-    u64 dr7 = controls & ENTRY_LOAD_DEBUG ? get(v, FIELD_GUEST_DR7) : outer->dr7;
+    vmcs_write(GUEST_PAT, controls & ENTRY_LOAD_PAT ? fields[FIELD_GUEST_PAT] : outer->pat);
+    u64 dr7 = controls & ENTRY_LOAD_DEBUG ? fields[FIELD_GUEST_DR7] : outer->dr7;
     vmcs_write(GUEST_DR7, dr7);
     if (dr7 & POINTS_DR7_ENABLES && !v->debug_used)
         vmx_points_begin(v);
@@ -348,8 +358,8 @@ static void write_msrs(struct vmx_vcpu *v, const struct level_outer *outer)
 static void write_activity(struct vmx_vcpu *v)
 {
     enum { HLT = 1 };
-    bool traps = get(v, FIELD_GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID;
-    bool halted = get(v, FIELD_GUEST_ACTIVITY_STATE) == HLT && !traps;
+    bool halted = UNLIKELY(get(v, FIELD_GUEST_ACTIVITY_STATE) == HLT) &&
+                  !(get(v, FIELD_GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID);
     bool by_cpu = halted && v->nested->timer_tsc != UINT64_MAX;
 
     vmcs_write(GUEST_ACTIVITY_STATE, by_cpu ? HLT : 0);
@@ -420,12 +430,9 @@ static void save_rest(struct vmx_vcpu *v)
 
 void level_save_guest(struct vmx_vcpu *v)
 {
-    bool is_dumped = v->base.vm->spec.dump == VM_DUMP_VMCS;
     u64 *fields = v->nested->image.value;
     u64 cr0 = vmcs_read(GUEST_CR0);
 
-    if (fields[FIELD_PROC_CONTROLS] & PROC_TPR_SHADOW)
-        save_tpr(v);
     ALWAYS(SAVE)
     SAVED(SAVE)
     SAVE(GUEST_ACTIVITY_STATE)
@@ -439,9 +446,13 @@ void level_save_guest(struct vmx_vcpu *v)
         u64 blocking = fields[FIELD_GUEST_INTERRUPTIBILITY] & ~(u64)INTERRUPTIBILITY_NMI;
         fields[FIELD_GUEST_INTERRUPTIBILITY] = blocking | (v->nmi_in_service ? INTERRUPTIBILITY_NMI : 0);
     }
-    v->nested->guest_is_stale = !is_dumped;
-    if (is_dumped) /* a report cannot fetch it */
+    v->nested->guest_is_stale = true;
+    if (fields[FIELD_PROC_CONTROLS] & PROC_TPR_SHADOW)
+        save_tpr(v);
+    if (UNLIKELY(v->base.vm->spec.dump == VM_DUMP_VMCS)) { /* a report cannot fetch it */
+        v->nested->guest_is_stale = false;
         save_rest(v);
+    }
 }
 
 void level_fetch_guest(struct vmx_vcpu *v)

@@ -116,6 +116,10 @@ static const struct {
     u8 rule;
 } rows[] = {ROUTES(DEFINE_ROW)};
 
+#define ALWAYS_BIT(reason, name, rule, controls, section)                                                              \
+    | ((reason) < 64 && RULE_##rule == RULE_ALWAYS ? BIT((reason)&63) : 0)
+const u64 route_always_guest = 0 ROUTES(ALWAYS_BIT);
+
 /* SDM 3C 24.9.2 "Information for VM Exits Due to Vectored Events" */
 #define INTERRUPTION_VECTOR(info) ((u8)(info))
 #define INTERRUPTION_TYPE(info)   ((info) >> 8 & 7)
@@ -211,13 +215,12 @@ static bool asks_for_cr(const u64 *fields, const struct route_exit *exit)
 }
 
 /* Each port of the access has a bit; an access that wraps around exits in any case. */
-static bool asks_for_io(const u64 *fields, const struct route_exit *exit, route_read_byte read, void *context)
+static NOINLINE bool is_in_io_bitmaps(const u64 *fields, const struct route_exit *exit, route_read_byte read,
+                                      void *context)
 {
     u32 port = IO_PORT(exit->qualification);
     u32 end = port + IO_BYTES(exit->qualification);
 
-    if (!(proc(fields) & PROC_IO_BITMAPS))
-        return proc(fields) & PROC_UNCONDITIONAL_IO;
     if (end > IO_PORTS)
         return true;
     for (; port < end; port++)
@@ -227,8 +230,8 @@ static bool asks_for_io(const u64 *fields, const struct route_exit *exit, route_
     return false;
 }
 
-static bool asks_for_msr(const u64 *fields, const struct route_exit *exit, u32 bitmap, route_read_byte read,
-                         void *context)
+static NOINLINE bool asks_for_msr(const u64 *fields, const struct route_exit *exit, u32 bitmap, route_read_byte read,
+                                  void *context)
 {
     u32 index = (u32)exit->operand;
 
@@ -257,7 +260,8 @@ static bool asks_for(const u64 *fields, const struct route_exit *exit, route_rea
     case RULE_CR:
         return asks_for_cr(fields, exit);
     case RULE_IO:
-        return asks_for_io(fields, exit, read, context);
+        return proc(fields) & PROC_IO_BITMAPS ? is_in_io_bitmaps(fields, exit, read, context)
+                                              : proc(fields) & PROC_UNCONDITIONAL_IO;
     case RULE_RDMSR:
         return asks_for_msr(fields, exit, 0, read, context);
     case RULE_WRMSR:

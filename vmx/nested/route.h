@@ -17,21 +17,28 @@ enum route {
 
 /* What the exit is, from the information fields of the VMCS in the CPU. */
 struct route_exit {
-    u32 reason;       /* all of the field: bit 31 is a failed entry */
-    u32 interruption; /* reason 0: the interruption information */
-    u32 error_code;   /* reason 0, page fault: its error code */
     u64 qualification;
     /*
      * MOV to a control register: the value, without what the operand size cuts off. RDMSR and WRMSR: ECX. XSAVES and
      * XRSTORS: EDX:EAX & IA32_XSS. Others: not used.
      */
     u64 operand;
+    u32 reason;         /* all of the field: bit 31 is a failed entry */
+    u32 interruption;   /* reason 0: the interruption information */
+    u32 error_code;     /* reason 0, page fault: its error code */
     bool timer_is_ours; /* reason 52: what ran out was Rootlet's time, not that of the inner VMCS */
 };
 
 /* Reads the byte at a physical address of the guest; false if no memory is there: it counts as all ones, as on a bus.
  */
 typedef bool (*route_read_byte)(void *context, u64 physical, u8 *value);
+
+/* The reasons below 64 that are the guest hypervisor's whatever its VMCS has: no need to ask route_exit(). */
+extern const u64 route_always_guest;
+static inline bool route_is_always_guest(u64 reason)
+{
+    return reason < 64 && route_always_guest >> reason & 1;
+}
 
 /*
  * `fields` are those of the inner VMCS by row (FIELD_x), which vmx_check_entry() has let pass. An exit that neither

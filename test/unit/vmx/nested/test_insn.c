@@ -332,14 +332,14 @@ static void test_privilege_and_modes(void **state)
     for (u32 i = 0; i < ARRAY_SIZE(all); i++)
         assert_faults(exit_with(all[i]), VECTOR_GP);
     assert_faults(pointer(VMXON, REGION_VMXON), VECTOR_GP);
+    VMCS_SET(GUEST_SS_ACCESS, 0xc093);
+    assert_succeeds(exit_with(VMXOFF));
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_VM);
-    for (u32 i = 0; i < ARRAY_SIZE(all); i++)
-        assert_faults(exit_with(all[i]), VECTOR_UD);
+    assert_faults(pointer(VMXON, REGION_VMXON), VECTOR_UD);
     VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE);
     set_mode(true);
     VMCS_SET(GUEST_CS_ACCESS, 0xc09b); /* compatibility mode */
-    for (u32 i = 0; i < ARRAY_SIZE(all); i++)
-        assert_faults(exit_with(all[i]), VECTOR_UD);
+    assert_faults(pointer(VMXON, REGION_VMXON), VECTOR_UD);
 }
 
 static void test_pointers(void **state)
