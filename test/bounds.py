@@ -59,6 +59,12 @@ MORE_ATTACKS = (
     ("pauses", "cpus=16"),
 )
 
+# Likewise, on another CPU, which they have to themselves: what runs on this one loses nothing, whatever its weight.
+FAR_ATTACKS = (
+    ("rewinds", "cpus=1"),
+    ("rewinds", "cpus=16"),
+)
+
 # What ends late in its slice with a long report: payload, keys of its line, the reason of its end. On Bochs 2.7.
 ENDS = (
     ("badstate.elf", "", "entry-failure"),

@@ -613,6 +613,9 @@ static ALWAYS_INLINE bool take_turn(struct sched_cpu *cpu)
 
 /* ---- the boot CPU's work ---- */
 
+#define WORK_TICKS      4000u /* for each vCPU of a VM that has work done: the interrupts that say that it rests */
+#define OUTSIDERS_SHARE 50u   /* of the boot CPU's time, one part in so many */
+
 static COLD void do_work(struct sched_cpu *cpu)
 {
     u64 now = cpu_tsc();
@@ -650,9 +653,17 @@ u64 sched_work_clock(void)
     return cpu_tsc() - shared_tsc;
 }
 
-void sched_charge_work(struct vcpu *vcpu, u64 since)
+u64 sched_charge_work(struct vcpu *vcpu, u64 since)
 {
-    sched_charge(vcpu, sched_work_clock() - since, cpu_tsc());
+    const struct vm_spec *spec = &vcpu->vm->spec;
+    u64 now = cpu_tsc(), used = sched_work_clock() - since;
+    u64 others = here()->load;
+
+    sched_charge(vcpu, used, now);
+    if (vcpu->home_cpu == cpu_id() || !others)
+        return now;
+    used += WORK_TICKS * spec->cpus;
+    return now + (may_run_here(vcpu) ? used * others / spec->weight : used * OUTSIDERS_SHARE * vm_running_count());
 }
 
 void sched_request_work(void)

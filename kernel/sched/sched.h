@@ -73,10 +73,13 @@ void sched_request_work(void);
 void sched_share_cpu(void);
 /*
  * From work(), too: what it does for a vCPU that rests for it (sched_hold) is that vCPU's own time. `since` is what
- * sched_work_clock() said when it began; that clock stands still while the CPU is shared.
+ * sched_work_clock() said when it began; that clock stands still while the CPU is shared. Returns the time (TSC) before
+ * which nothing more is to be done for its VM. On the boot CPU itself that is at once, since there the vCPU waits for
+ * its turn. On another CPU it may have nobody to wait for; so its VM gets what its weight would get it on the boot CPU,
+ * and if affinity= keeps it off that one, all such VMs together get a fiftieth.
  */
 u64 sched_work_clock(void);
-void sched_charge_work(struct vcpu *vcpu, u64 since);
+u64 sched_charge_work(struct vcpu *vcpu, u64 since);
 /*
  * A slice is 1 ms while somebody wants that who reads a serial port: a FIFO has 16 bytes, and a guest may hold up its
  * interrupt for a slice (docs/gdb-stub.md). Calls come in pairs, but for who wants it for good.

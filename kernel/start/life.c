@@ -322,6 +322,11 @@ static void force(struct life *life)
     vm_stop(life->vm, VM_STOP_KILLED, "what=\"it did not obey the power button\"");
 }
 
+static u64 earlier(u64 a, u64 b)
+{
+    return a < b ? a : b;
+}
+
 /* One VM that needs it; true: look again, since the list and the time are others now. */
 static bool work_once(u64 now, u64 *next)
 {
@@ -337,28 +342,41 @@ static bool work_once(u64 now, u64 *next)
         }
         if (now >= life->force_tsc)
             force(life);
-        *next = *next < life->restart_tsc ? *next : life->restart_tsc;
-        *next = *next < life->force_tsc ? *next : life->force_tsc;
+        *next = earlier(*next, life->restart_tsc);
+        *next = earlier(*next, life->force_tsc);
     }
     return false;
+}
+
+/* Returns when one that waits has its turn. */
+static u64 grant_wishes(u64 now)
+{
+    u64 next = UINT64_MAX;
+
+    for (struct life *life = lives; life; life = life->next) {
+        if (!life->vm)
+            continue;
+        if (snapshot_serve(life->vm, now) && life->state != LIFE_PAUSED)
+            vm_resume(life->vm);
+        else
+            next = earlier(next, snapshot_due(life->vm, now));
+    }
+    return next;
 }
 
 /* VMs that end as soon as they begin would keep the boot CPU here: its guests get their turns in between, and the
  * monitor after each piece. */
 u64 life_work(u64 now)
 {
-    u64 next, until = now + clock_tsc_from_ns(PIECE_NS);
+    u64 next, until = now + clock_tsc_from_ns(PIECE_NS), wish = grant_wishes(now);
 
-    for (struct life *life = lives; life; life = life->next)
-        if (life->vm && snapshot_serve(life->vm) && life->state != LIFE_PAUSED)
-            vm_resume(life->vm);
     while (work_once(now, &next)) {
         sched_share_cpu();
         now = cpu_tsc();
         if (now >= until)
             return now;
     }
-    return next;
+    return earlier(next, wish);
 }
 
 void life_restart_at_once(void)

@@ -156,6 +156,7 @@ static void save_cpu(struct vcpu *vcpu, struct snapshot *s)
     c->sleep_until_tsc = vcpu->sleep_until_tsc;
     vtimer_save(&vcpu->timers, c->deadlines);
     virt_state_save(vcpu, mechanism_of(s, vcpu->index));
+    memory_pause_between();
 }
 
 static void load_cpu(struct vcpu *vcpu, const struct snapshot *s)
@@ -174,6 +175,7 @@ static void load_cpu(struct vcpu *vcpu, const struct snapshot *s)
     vcpu->timer_ns = VTIMER_NEVER; /* the time that it stands for is looked up anew */
     vcpu->timer_tsc = UINT64_MAX;
     virt_state_load(vcpu, mechanism_of(s, vcpu->index));
+    memory_pause_between(); /* all of its VM rests, or has not started */
 }
 
 static void load_state(struct vm *vm, const struct snapshot *s)
@@ -412,11 +414,18 @@ static bool serve_call(struct vm *vm, u32 wish)
     return error == ROOTLET_OK && wish == VM_WISH_RESTORE;
 }
 
-bool snapshot_serve(struct vm *vm)
+u64 snapshot_due(const struct vm *vm, u64 now_tsc)
+{
+    bool waits = __atomic_load_n(&vm->wish, __ATOMIC_SEQ_CST) != VM_WISH_NONE && now_tsc < vm->wish_due_tsc;
+
+    return waits && !vm_is_stopping(vm) ? vm->wish_due_tsc : UINT64_MAX;
+}
+
+bool snapshot_serve(struct vm *vm, u64 now_tsc)
 {
     u32 wish = __atomic_load_n(&vm->wish, __ATOMIC_SEQ_CST);
 
-    if (LIKELY(wish == VM_WISH_NONE) || vm_is_stopping(vm))
+    if (LIKELY(wish == VM_WISH_NONE) || vm_is_stopping(vm) || now_tsc < vm->wish_due_tsc)
         return false;
     u64 since = sched_work_clock();
     if (!snapshot_settle(vm))
@@ -427,7 +436,7 @@ bool snapshot_serve(struct vm *vm)
     else
         moved = serve_call(vm, wish);
     snapshot_settled(vm, moved);
-    sched_charge_work(vm->vcpus[vm->wisher], since); /* while it still rests */
+    vm->wish_due_tsc = sched_charge_work(vm->vcpus[vm->wisher], since); /* while it still rests */
     __atomic_store_n(&vm->wish, VM_WISH_NONE, __ATOMIC_SEQ_CST);
     return true;
 }

@@ -76,8 +76,13 @@ u64 snapshot_frames(const struct snapshot *snapshot);
 /* From the vCPU's exit: it leaves its guest, and its VM is snapshotted or goes back before it enters again. False:
  * there is no snapshot, or another vCPU has just asked. */
 bool snapshot_request(struct vcpu *vcpu, enum vm_wish wish) MUST_CHECK;
-/* Boot CPU's work, for each VM: does what it wishes, once it rests. True: it has been done, and vm_resume() is due. */
-bool snapshot_serve(struct vm *vm);
+/*
+ * Boot CPU's work, for each VM: does what it wishes, once it rests and has not had more than its share of the CPU.
+ * True: it has been done, and vm_resume() is due.
+ */
+bool snapshot_serve(struct vm *vm, u64 now_tsc);
+/* The time (TSC) when the VM has a wish granted that waits for nothing but its share, or UINT64_MAX. */
+u64 snapshot_due(const struct vm *vm, u64 now_tsc);
 /* The VM has ended, and so goes what it took of itself. */
 void snapshot_forget_own(const struct vm *vm);
 

@@ -351,6 +351,11 @@ static u64 limit_tsc(const struct vm_spec *spec)
     return spec->limit_ms ? clock_tsc_from_ns(spec->limit_ms * 1000000) : UINT64_MAX;
 }
 
+u32 vm_running_count(void)
+{
+    return __atomic_load_n(&sharing, __ATOMIC_RELAXED);
+}
+
 void vm_change(struct vm *vm, const struct vm_spec *spec)
 {
     vm->spec.weight = spec->weight;

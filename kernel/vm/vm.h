@@ -106,8 +106,9 @@ struct vm {
     bool button_pressed;                        /* atomic: press_power_button is due, with it */
     u32 halted_count;                           /* atomic: vCPUs halted for good or never started */
     bool is_copy;                               /* it began as another VM's snapshot */
-    u32 wish;   /* atomic, enum vm_wish: while there is one, nobody lets its vCPUs go but who grants it */
-    u32 wisher; /* index of the vCPU that made the wish */
+    u32 wish;         /* atomic, enum vm_wish: while there is one, nobody lets its vCPUs go but who grants it */
+    u32 wisher;       /* index of the vCPU that made the wish */
+    u64 wish_due_tsc; /* boot CPU: not granted before */
 
     char line[VM_CONSOLE_LINE_BYTES];
     u32 line_length;
@@ -199,6 +200,8 @@ struct vm_setup {
 enum status vm_create(const struct vm_setup *setup, struct vm **out, struct refusal *why) MUST_CHECK;
 /* Sets guest time 0, announces the VM and queues its boot vCPU; of a copy, all that had started. */
 void vm_start(struct vm *vm);
+/* VMs that have started and not ended. */
+COLD u32 vm_running_count(void);
 /* Undoes vm_create(): it has not been started. */
 COLD void vm_discard(struct vm *vm);
 /* Frees the object of a stopped VM. */

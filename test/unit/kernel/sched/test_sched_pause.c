@@ -434,6 +434,78 @@ static void test_who_asked_for_work_pays(void **state)
     assert_true(run_of(1) >= 1350 * MS);
 }
 
+static u64 due_tsc;
+
+/* A millisecond of work for the held vCPU, as soon as it may be. */
+static u64 work_for_one_elsewhere(u64 now_tsc)
+{
+    if (now_tsc < due_tsc)
+        return due_tsc;
+    vm_pause(wisher);
+    if (!vm_is_at_rest(wisher))
+        return UINT64_MAX;
+    u64 since = sched_work_clock();
+    while (sched_work_clock() - since < MS) { /* a kick that waits ends it early */
+        cpu_interrupts_enable();
+        sim_compute(since + MS - sched_work_clock());
+    }
+    sim_notes()[0]++;
+    due_tsc = sched_charge_work(wisher->vcpus[0], since);
+    vm_resume(wisher);
+    return due_tsc;
+}
+
+/* It has CPU 1 to itself, and `beside` vCPUs are on CPU 0. */
+static void work_for_a_vcpu_elsewhere(u64 affinity, u32 beside)
+{
+    struct vm_spec spec = sim_spec();
+
+    due_tsc = MS;
+    sim_begin(2);
+    spec.affinity = 1;
+    for (u32 i = 0; i < beside; i++)
+        sim_add(&spec, spin);
+    spec.affinity = affinity;
+    spec.weight = 50;
+    wisher = sim_add(&spec, spin);
+    sched_set_work(work_for_one_elsewhere);
+    sim_request_work_at(MS);
+    sim_end_at(2000 * MS);
+    sim_run();
+}
+
+static void work_for_an_outsider(void)
+{
+    work_for_a_vcpu_elsewhere(2, 1);
+}
+
+static void work_for_one_of_two_cpus(void)
+{
+    work_for_a_vcpu_elsewhere(3, 1);
+}
+
+static void work_beside_nobody(void)
+{
+    work_for_a_vcpu_elsewhere(2, 0);
+}
+
+/* Who runs on the boot CPU loses a hundredth to two VMs' work; to one that may run there, what its weight is worth. */
+static void test_work_for_another_cpu_has_its_share(void **state)
+{
+    (void)state;
+    r = sim_scenario(work_for_an_outsider);
+    assert_orderly_end(2);
+    assert_in_range(r->notes[0], 10, 20);
+    assert_true(run_of(0) >= 1970 * MS);
+    r = sim_scenario(work_for_one_of_two_cpus);
+    assert_orderly_end(2);
+    assert_in_range(r->notes[0], 500, 667);
+    assert_true(run_of(0) >= 1300 * MS);
+    r = sim_scenario(work_beside_nobody);
+    assert_orderly_end(1);
+    assert_true(r->notes[0] > 1500);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_work_between_guests),
         cmocka_unit_test(test_early_work_shares_its_cpu),
         cmocka_unit_test(test_who_asked_for_work_pays),
+        cmocka_unit_test(test_work_for_another_cpu_has_its_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,10 +30,18 @@
 
 #define SECOND 1000000000ull
 
-bool snapshot_serve(struct vm *vm)
+bool snapshot_serve(struct vm *vm, u64 now_tsc)
 {
     (void)vm;
+    (void)now_tsc;
     return false;
+}
+
+u64 snapshot_due(const struct vm *vm, u64 now_tsc)
+{
+    (void)vm;
+    (void)now_tsc;
+    return UINT64_MAX;
 }
 
 void snapshot_forget_own(const struct vm *vm)

@@ -38,10 +38,18 @@
 #define MODULE_BYTES 64u
 #define MAX_MADE     4u
 
-bool snapshot_serve(struct vm *vm)
+bool snapshot_serve(struct vm *vm, u64 now_tsc)
 {
     (void)vm;
+    (void)now_tsc;
     return false;
+}
+
+u64 snapshot_due(const struct vm *vm, u64 now_tsc)
+{
+    (void)vm;
+    (void)now_tsc;
+    return UINT64_MAX;
 }
 
 void snapshot_forget_own(const struct vm *vm)
