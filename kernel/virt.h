@@ -45,7 +45,7 @@ void virt_memory_clear(struct vm *vm);
 /* Likewise, for single pages: each is at another frame now; at last virt_memory_changed(), which also says that frames
  * that were mapped have been freed. */
 void virt_memory_page_is(struct vm *vm, gpa_t page, hpa_t frame);
-void virt_memory_changed(void);
+void virt_memory_changed(const struct vm *vm);
 /*
  * A vCPU's whole state but its memory, local APIC and timers, into or out of virt_state_bytes() bytes, aligned to 64.
  * The vCPU is detached, and no other CPU has to do with it. Any CPU. virt_vcpu_set_result: what the hypercall returns

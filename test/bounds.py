@@ -63,6 +63,7 @@ MORE_ATTACKS = (
 FAR_ATTACKS = (
     ("rewinds", "cpus=1"),
     ("rewinds", "cpus=16"),
+    ("layers", "cpus=1"),
 )
 
 # What ends late in its slice with a long report: payload, keys of its line, the reason of its end. On Bochs 2.7.

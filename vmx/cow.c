@@ -137,7 +137,7 @@ void virt_memory_page_is(struct vm *vm, gpa_t page, hpa_t frame)
     ept_page_moved(vm->ept_root, page, frame, false);
 }
 
-void virt_memory_changed(void)
+void virt_memory_changed(const struct vm *vm)
 {
-    vmx_invalidate_ept_everywhere(NULL);
+    vmx_invalidate_ept_everywhere(vm);
 }

@@ -257,9 +257,10 @@ static void clear_gigabyte(u64 root, u64 address)
 
     for (u32 i = 0; i < EPT_ENTRIES; i++) {
         if (entries[i] && !(entries[i] & EPT_LARGE))
-            frames_free(hpa(entries[i] & EPT_ADDRESS), 1);
+            frames_free_dirty(hpa(entries[i] & EPT_ADDRESS), 1);
         entries[i] = 0;
     }
+    memory_pause_between();
 }
 
 void ept_clear(u64 root, const struct guest_memory *memory)

@@ -8,6 +8,8 @@
 #define STRING_BYTES   256u
 #define MSR_MTRR_BASE0 0x200u
 #define NOWHERE        0xd0000000u
+#define LAYER_BASE     0x400000u /* mem=16M */
+#define LAYER_PAGES    3000u
 
 static u8 newlines[FLOOD_BYTES];
 static u8 string[STRING_BYTES];
@@ -107,6 +109,27 @@ static void rewinds(u32 self)
     hypercall_exit(0);
 }
 
+/*
+ * Writes thousands of pages after each snapshot: the first time it goes back, and then it takes the next, so that what
+ * the last two have is joined.
+ */
+static void layers(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over()) {
+        struct hypercall call = {ROOTLET_CALL_SNAPSHOT, 0, 0, 0};
+        if (hypercall(&call) != ROOTLET_OK)
+            continue;
+        for (u32 page = 0; page < LAYER_PAGES; page++)
+            *(volatile u32 *)(LAYER_BASE + page * 4096u) = page;
+        if (call.ebx)
+            continue;
+        call.eax = ROOTLET_CALL_RESTORE;
+        hypercall(&call);
+    }
+    hypercall_exit(0);
+}
+
 void hostile_storm(void);
 
 static void storm(u32 self)
@@ -144,6 +167,7 @@ EACH(yields)
 EACH(pauses)
 EACH(copies)
 EACH(rewinds)
+EACH(layers)
 EACH(storm)
 
 const struct attack hostile_exits[] = {
@@ -156,6 +180,7 @@ const struct attack hostile_exits[] = {
     {"pauses",  NULL,          first_pauses,  pauses },
     {"copies",  NULL,          first_copies,  copies },
     {"rewinds", NULL,          first_rewinds, rewinds},
+    {"layers",  NULL,          first_layers,  layers },
     {"storm",   prepare_storm, first_storm,   storm  },
     {NULL,      NULL,          NULL,          NULL   },
 };

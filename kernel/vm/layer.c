@@ -11,6 +11,7 @@
 #include "kernel/lib/string.h"
 
 #define TABLE_ENTRIES 512u
+#define STRETCH       64u /* entries for which the lock is held */
 
 /* Of all layers' trees. Any CPU; order: VM, then this, then frames. A page is copied under it. */
 static struct spinlock lock;
@@ -74,19 +75,7 @@ void layer_hold(struct layer *layer)
     __atomic_fetch_add(&layer->users, 1, __ATOMIC_ACQ_REL);
 }
 
-static void free_spare(struct layer *layer)
-{
-    while (layer->spare) {
-        u64 frame = layer->spare;
-        layer->spare = *table_at(frame);
-        frames_free_dirty(hpa(frame), 1);
-    }
-}
-
-/*
- * Calls `each` for each leaf table: `chunk` is the first address that it has, `table` its frame. Whoever needs the lock
- * takes it for one table, so that no CPU waits for many: nobody else changes this tree, since its VM rests.
- */
+/* Calls `each` for each leaf table: `chunk` is the first address that it has, `table` its frame. */
 static void for_each_table(struct layer *layer, void (*each)(struct layer *layer, u64 chunk, u64 table, void *context),
                            void *context)
 {
@@ -100,40 +89,96 @@ static void for_each_table(struct layer *layer, void (*each)(struct layer *layer
     }
 }
 
-static void free_table(struct layer *layer, u64 chunk, u64 table, void *context)
+/*
+ * Calls `each`, with the lock, for the entries of a leaf table, some at a time: others get their turns in between, and
+ * no CPU waits long for the lock. Nobody else changes this tree, since its VM rests.
+ */
+static void for_each_entry(u64 chunk, u64 table, void (*each)(u64 *entry, u64 address, void *context), void *context)
+{
+    u64 *entries = table_at(table);
+
+    for (u64 i = 0; i < LAYER_CHUNK_PAGES;) {
+        spin_lock(&lock);
+        do {
+            if (entries[i])
+                each(&entries[i], chunk + i * FRAME_BYTES, context);
+        } while (++i % STRETCH);
+        spin_unlock(&lock);
+        memory_pause_between();
+    }
+}
+
+static void free_leaf(u64 table)
 {
     const u64 *entries = table_at(table);
 
-    (void)layer;
-    (void)chunk;
-    (void)context;
     for (u32 i = 0; i < LAYER_CHUNK_PAGES; i++)
         if (entries[i])
             frames_free_dirty(hpa(entries[i]), 1);
-    frames_free(hpa(table), 1);
-    memory_pause_between();
+    frames_free_dirty(hpa(table), 1);
 }
 
-/* No lock is held. */
-static void free_layer(struct layer *layer)
+/* False: there was none. */
+static bool free_next_leaf(struct layer *layer)
 {
-    for_each_table(layer, free_table, NULL);
-    for (u32 i = 0; i < LAYER_ROOTS; i++)
-        if (layer->roots[i])
-            frames_free(hpa(layer->roots[i]), 1);
+    for (u32 i = 0; i < LAYER_ROOTS; i++) {
+        if (!layer->roots[i])
+            continue;
+        u64 *middle = table_at(layer->roots[i]);
+        for (u32 j = 0; j < TABLE_ENTRIES; j++) {
+            if (!middle[j])
+                continue;
+            free_leaf(middle[j]);
+            middle[j] = 0;
+            return true;
+        }
+        frames_free_dirty(hpa(layer->roots[i]), 1);
+        layer->roots[i] = 0;
+    }
+    return false;
+}
+
+static bool free_some_spare(struct layer *layer)
+{
+    for (u32 i = 0; i < LAYER_CHUNK_PAGES && layer->spare; i++) {
+        u64 frame = layer->spare;
+        layer->spare = *table_at(frame);
+        frames_free_dirty(hpa(frame), 1);
+    }
+    return layer->spare;
+}
+
+/* No lock is held. As many pages as a table has, at most. True: all is free. */
+static bool free_piece(struct layer *layer)
+{
+    if (free_next_leaf(layer) || free_some_spare(layer))
+        return false;
     for (u32 i = 0; i < layer->region_count; i++)
         frames_free_dirty(layer->regions[i].frames, layer->regions[i].size_bytes / FRAME_BYTES);
-    free_spare(layer);
     frames_free(virt_to_phys(layer), 1);
+    return true;
+}
+
+bool layer_release_piece(struct layer **at)
+{
+    struct layer *layer = *at;
+
+    if (!layer)
+        return true;
+    if (users_of(layer) && __atomic_sub_fetch(&layer->users, 1, __ATOMIC_ACQ_REL)) { /* 0: it has begun to go */
+        *at = NULL;
+        return true;
+    }
+    struct layer *below = layer->below;
+    if (free_piece(layer))
+        *at = below;
+    return !*at;
 }
 
 void layer_release(struct layer *layer)
 {
-    while (layer && __atomic_sub_fetch(&layer->users, 1, __ATOMIC_ACQ_REL) == 0) {
-        struct layer *below = layer->below;
-        free_layer(layer);
-        layer = below;
-    }
+    while (!layer_release_piece(&layer))
+        memory_pause_between();
 }
 
 const struct layer *layer_base(const struct layer *layer)
@@ -338,34 +383,34 @@ enum status layer_own(struct layer *top, u64 address, hpa_t *frame, bool *moved)
 /* ---- going back ---- */
 
 struct reset {
+    struct layer *layer;
     void (*each)(void *context, u64 address, u64 frame);
     void *context;
 };
 
-static void reset_table(struct layer *layer, u64 chunk, u64 table, void *context)
+static void reset_entry(u64 *entry, u64 address, void *context)
 {
     const struct reset *reset = context;
-    u64 *entries = table_at(table);
+    struct layer *layer = reset->layer;
+    u64 frame = *entry;
     bool own;
 
-    spin_lock(&lock);
-    for (u64 i = 0; i < LAYER_CHUNK_PAGES; i++) {
-        u64 frame = entries[i];
-        if (LIKELY(!frame))
-            continue;
-        u64 address = chunk + i * FRAME_BYTES;
-        entries[i] = 0;
-        *table_at(frame) = layer->spare;
-        layer->spare = frame;
-        layer->pages--;
-        reset->each(reset->context, address, find(layer, address, &own));
-    }
-    spin_unlock(&lock);
+    *entry = 0;
+    *table_at(frame) = layer->spare;
+    layer->spare = frame;
+    layer->pages--;
+    reset->each(reset->context, address, find(layer, address, &own));
+}
+
+static void reset_table(struct layer *layer, u64 chunk, u64 table, void *context)
+{
+    (void)layer;
+    for_each_entry(chunk, table, reset_entry, context);
 }
 
 void layer_reset(struct layer *top, void (*each)(void *context, u64 address, u64 frame), void *context)
 {
-    struct reset reset = {each, context};
+    struct reset reset = {top, each, context};
 
     for_each_table(top, reset_table, &reset);
 }
@@ -373,7 +418,7 @@ void layer_reset(struct layer *top, void (*each)(void *context, u64 address, u64
 /* ---- absorbing ---- */
 
 struct absorption {
-    struct layer *into;
+    struct layer *from, *into;
     bool failed;
 };
 
@@ -387,31 +432,33 @@ static void open_tables(struct layer *layer, u64 chunk, u64 table, void *context
     spin_lock(&lock);
     a->failed = a->failed || !open_entry(a->into, chunk);
     spin_unlock(&lock);
+    memory_pause_between();
+}
+
+static void move_entry(u64 *entry, u64 address, void *context)
+{
+    const struct absorption *a = context;
+    u64 *to = open_entry(a->into, address);
+
+    if (!to || *to) /* what stands above hides it */
+        return;
+    *to = *entry;
+    *entry = 0;
+    a->into->pages++;
+    a->from->pages--;
 }
 
 static void move_table(struct layer *layer, u64 chunk, u64 table, void *context)
 {
-    const struct absorption *a = context;
-    u64 *from = table_at(table);
-
-    spin_lock(&lock);
-    for (u64 i = 0; i < LAYER_CHUNK_PAGES; i++) {
-        u64 *to = from[i] ? open_entry(a->into, chunk + i * FRAME_BYTES) : NULL;
-        if (!to || *to) /* what stands above hides it */
-            continue;
-        *to = from[i];
-        from[i] = 0;
-        a->into->pages++;
-        layer->pages--;
-    }
-    spin_unlock(&lock);
+    (void)layer;
+    for_each_entry(chunk, table, move_entry, context);
 }
 
 /* Whoever looks meanwhile finds each page above or below, and what is below is not freed before nobody gets there. */
 static bool absorb_one(struct layer *layer)
 {
-    struct absorption a = {layer, false};
     struct layer *below = layer->below;
+    struct absorption a = {below, layer, false};
 
     for_each_table(below, open_tables, &a);
     if (a.failed)
@@ -420,7 +467,8 @@ static bool absorb_one(struct layer *layer)
     spin_lock(&lock);
     layer->below = below->below;
     spin_unlock(&lock);
-    free_layer(below);
+    while (!free_piece(below))
+        memory_pause_between();
     return true;
 }
 

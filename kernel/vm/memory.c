@@ -119,11 +119,19 @@ static void release_regions(struct guest_memory *memory)
     memory->region_count = 0;
 }
 
-void guest_memory_release(struct guest_memory *memory)
+bool guest_memory_release_piece(struct guest_memory *memory)
 {
-    layer_release(memory->top);
+    if (!layer_release_piece(&memory->top))
+        return false;
     release_regions(memory);
     memset(memory, 0, sizeof *memory);
+    return true;
+}
+
+void guest_memory_release(struct guest_memory *memory)
+{
+    while (!guest_memory_release_piece(memory))
+        memory_pause_between();
 }
 
 const struct guest_region *guest_memory_find_in(const struct guest_region *regions, u32 count, gpa_t address)

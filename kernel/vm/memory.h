@@ -63,6 +63,8 @@ struct guest_memory_text guest_memory_text(u64 bytes);
 enum status guest_memory_allocate(struct guest_memory *memory, u64 mem_bytes, struct refusal *why) MUST_CHECK;
 /* Zeroes and frees every region, or what nobody else uses of layered memory. Precondition: no EPT maps it any more. */
 void guest_memory_release(struct guest_memory *memory);
+/* Likewise in pieces, each of less than a millisecond. True: all is released; else call it again. */
+bool guest_memory_release_piece(struct guest_memory *memory) MUST_CHECK;
 
 /* All of them, of layered memory, too. */
 COLD const struct guest_region *guest_memory_regions(const struct guest_memory *memory, u32 *count);

@@ -309,7 +309,7 @@ enum status snapshot_restore(struct vm *vm, const struct snapshot *snapshot, str
     if (all)
         virt_memory_clear(vm);
     else
-        virt_memory_changed();
+        virt_memory_changed(vm);
     load_state(vm, s);
     note_use(vm, s);
     for (u32 i = 0; i < vm->spec.cpus; i++)

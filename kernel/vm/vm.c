@@ -777,7 +777,7 @@ static void release(struct vm *vm)
     while (__atomic_load_n(&vm->readers, __ATOMIC_SEQ_CST))
         cpu_pause();
     virt_vm_release(vm);
-    guest_memory_release(&vm->memory);
+    vm->has_ept = false;
 }
 
 /* The VM's end, when all its vCPUs are retired: what it has not printed yet, its screen, what led to it. True: told. */
@@ -785,6 +785,8 @@ static bool end_piece(struct vm *vm)
 {
     u32 step = vm->end_step++;
 
+    if (!vm->has_ept) /* its memory goes */
+        return guest_memory_release_piece(&vm->memory);
     if (step == 0) {
         vm_lock(vm);
         vm_console_flush(vm);
@@ -797,7 +799,7 @@ static bool end_piece(struct vm *vm)
     if (vm->watcher)
         vm->watcher->ended(vm);
     release(vm);
-    return true;
+    return guest_memory_release_piece(&vm->memory);
 }
 
 struct vm_sums vm_sums(const struct vm *vm)

@@ -8,7 +8,7 @@ import pytest
 import bounds
 
 GAP = "build/guests/gap.elf vm={name} mem=4M affinity={cpu} limit=60000 -- ms=2000\n"
-HOSTILE = ("build/guests/hostile.elf vm={vm} mem=4M affinity={cpu} {keys} weight=1 -- attack={name} ms=1800\n")
+HOSTILE = ("build/guests/hostile.elf vm={vm} mem=16M affinity={cpu} {keys} weight=1 -- attack={name} ms=1800\n")
 SHARE = 1 - bounds.ATTACKER_SHARE / 100
 
 

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "kernel/lib/bits.h"
+#include "kernel/lib/string.h"
 #include "kernel/vm/layer.h"
 #include "test/fake/host_memory.h"
 
@@ -409,6 +410,69 @@ static void test_against_a_model(void **state)
         run_model(seed);
 }
 
+#define MANY 2000u
+
+static struct guest_memory *looked_at;
+static u32 pauses, since_pause, most;
+
+/* Nobody holds the lock meanwhile. */
+static void pause_between(void)
+{
+    bool own;
+
+    assert_int_not_equal(layer_find(looked_at->top, MIB(2), &own), 0);
+    pauses++;
+    since_pause = 0;
+}
+
+static void count_page(void *context, u64 address, u64 frame)
+{
+    (void)context;
+    (void)address;
+    (void)frame;
+    most = ++since_pause > most ? since_pause : most;
+}
+
+static void put_many(struct guest_memory *memory)
+{
+    for (u32 page = 0; page < MANY; page++)
+        put(memory, MIB(2) + page * FRAME_BYTES, page);
+}
+
+/* Others get their turn while thousands of pages go back, are joined with others, and are freed. */
+static void test_no_piece_is_long(void **state)
+{
+    struct guest_memory memory;
+    bool all;
+
+    (void)state;
+    begin(&memory, MIB(16));
+    looked_at = &memory;
+    struct layer *first = freeze(&memory);
+    put_many(&memory);
+    memory_set_between(pause_between);
+    pauses = since_pause = most = 0;
+    assert_int_equal(guest_memory_go_back(&memory, first, count_page, NULL, &all), STATUS_OK);
+    assert_true(!all && pauses >= MANY / 64 && most <= 64);
+    memory_set_between(NULL);
+    put_many(&memory);
+    struct layer *second = freeze(&memory);
+    put_many(&memory);
+    struct layer *third = freeze(&memory);
+    memory_set_between(pause_between);
+    layer_release(first);
+    layer_release(second);
+    pauses = 0;
+    layer_absorb(memory.top);
+    assert_true(pauses >= MANY / 64);
+    memory_set_between(NULL);
+    layer_release(third);
+    put_many(&memory);
+    for (u64 before = used(); !guest_memory_release_piece(&memory); before = used())
+        assert_true(before - used() <= LAYER_CHUNK_PAGES + 1);
+    assert_int_equal(used(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_against_a_model),
+        cmocka_unit_test(test_no_piece_is_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
