@@ -111,6 +111,12 @@ void vlapic_written(struct vlapic *v, u32 offset);
 /* Virtual delivery, for a vCPU that does not run: a request waits that TPR and what is in service let through. */
 bool vlapic_is_waiting(const struct vlapic *v);
 
+/* Globally enabled: a message that is sent to it arrives. */
+static inline bool vlapic_is_present(const struct vlapic *v)
+{
+    return v->base & APIC_BASE_EN;
+}
+
 /* Whether the destination of a message, or an IPI of `sender`, is this APIC; false if it is globally disabled. Lowest
  * priority goes to that one of them whose vlapic_priority() is least. */
 bool vlapic_matches(const struct vlapic *v, u32 destination, bool logical);

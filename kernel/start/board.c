@@ -96,7 +96,7 @@ static void interrupt_raised(void *context)
 
 /* ---- between the APICs ---- */
 
-static bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool level)
+static COLD bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool level)
 {
     switch (delivery) {
     case APIC_FIXED:
@@ -139,23 +139,18 @@ static COLD bool send_to_all(struct board *board, const struct board_cpu *sender
     return lowest ? deliver(lowest, APIC_FIXED, m->vector, level) : accepted;
 }
 
-/* To one, or to all. A physical destination is an index: APIC ids are. */
-static COLD bool send_other(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
+/* Most often it is for one, and a physical destination is an index: APIC ids are. */
+static ALWAYS_INLINE bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m,
+                               bool level)
 {
-    if (m->shorthand != VLAPIC_TO_DESTINATION || m->logical || m->destination >= board->vm->spec.cpus)
-        return send_to_all(board, sender, m, level);
-    struct board_cpu *cpu = &board->cpus[m->destination];
-    return vlapic_matches(&cpu->apic, m->destination, false) && deliver(cpu, m->delivery, m->vector, level);
-}
-
-/* Most often it is a vector for one. */
-static bool send(struct board *board, const struct board_cpu *sender, const struct vlapic_ipi *m, bool level)
-{
-    bool single = m->shorthand == VLAPIC_TO_DESTINATION && !m->logical && m->delivery == APIC_FIXED;
+    bool single = m->shorthand == VLAPIC_TO_DESTINATION && !m->logical;
 
     if (UNLIKELY(!single || m->destination >= board->vm->spec.cpus))
-        return send_other(board, sender, m, level);
-    return vlapic_accept(&board->cpus[m->destination].apic, m->vector, level);
+        return send_to_all(board, sender, m, level);
+    struct board_cpu *cpu = &board->cpus[m->destination];
+    if (LIKELY(m->delivery == APIC_FIXED))
+        return vlapic_accept(&cpu->apic, m->vector, level);
+    return vlapic_is_present(&cpu->apic) && deliver(cpu, m->delivery, m->vector, level);
 }
 
 static bool message(void *context, const struct vioapic_message *m)

@@ -378,6 +378,21 @@ static void test_shorthands(void **state)
     assert_pending(0x45, 0x45, 0x44, 0x45);
 }
 
+/* With IA32_APIC_BASE.EN clear a local APIC is not there, neither by its id nor by a shorthand. */
+static void test_signals_to_an_absent_apic(void **state)
+{
+    (void)state;
+    send(0, 2, APIC_NMI << 8);
+    assert_int_equal(told[2].nmis, 1);
+    assert_true(vcpus[2].apic.ops->write_base(vcpus[2].apic.device, APIC_ADDRESS));
+    send(0, 2, APIC_NMI << 8);
+    send(0, 0, TO_OTHERS | APIC_NMI << 8);
+    send(0, 2, APIC_INIT << 8);
+    send(0, 2, APIC_SIPI << 8 | 0x9a);
+    assert_int_equal(told[2].nmis, 1);
+    assert_int_equal(told[2].inits + told[2].sipis, 0);
+}
+
 /* SDM 3A 10.4.7.3 "Local APIC State After an INIT Reset"; a CPU that waits for SIPI takes no INIT. */
 static void test_init_and_sipi(void **state)
 {
@@ -619,6 +634,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_logical_destination, start, stop),
         cmocka_unit_test_setup_teardown(test_lowest_priority, start, stop),
         cmocka_unit_test_setup_teardown(test_shorthands, start, stop),
+        cmocka_unit_test_setup_teardown(test_signals_to_an_absent_apic, start, stop),
         cmocka_unit_test_setup_teardown(test_init_and_sipi, start, stop),
         cmocka_unit_test_setup_teardown(test_posted, start_virtual, stop),
         cmocka_unit_test_setup_teardown(test_edge_through_the_io_apic, start, stop),
