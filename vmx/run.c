@@ -46,7 +46,7 @@ static COLD void record_leave(void)
 }
 
 /* A vCPU in HLT sleeps here while its CPU has nothing else to do. The sleep is no part of the exit. */
-static COLD bool sleep_in_halt(struct vmx_vcpu *v)
+static ALWAYS_INLINE bool sleep_in_halt(struct vmx_vcpu *v)
 {
     record_leave();
     if (!sched_halt(&v->base))

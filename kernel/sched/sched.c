@@ -223,17 +223,17 @@ u64 sched_cap_budget(struct vcpu *vcpu, u64 now)
     return vcpu->period_used_tsc < budget ? budget - vcpu->period_used_tsc : 0;
 }
 
-static ALWAYS_INLINE void update_deadline(struct vcpu *vcpu)
+static ALWAYS_INLINE void update_deadline(const struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     refresh_timer(vcpu);
-    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, here()->next_wake_tsc), vcpu->timer_tsc);
+    vcpu->deadline_tsc = minimum(minimum(vcpu->slice_end_tsc, cpu->next_wake_tsc), vcpu->timer_tsc);
     if (UNLIKELY(needs_host_timer))
         lapic_timer_arm(vcpu->deadline_tsc);
 }
 
 void sched_update_deadline(struct vcpu *vcpu)
 {
-    update_deadline(vcpu);
+    update_deadline(here(), vcpu);
 }
 
 /* Something else than the vCPU's own timers is due: other vCPUs, or the end of the slice. */
@@ -256,7 +256,7 @@ void sched_deadline_reached(struct vcpu *vcpu)
         vm_run_timers(vcpu, now);
     else
         other_deadlines(vcpu, now);
-    update_deadline(vcpu);
+    update_deadline(here(), vcpu);
 }
 
 /* Run time that watchdog= leaves the vCPU, if no sign of life comes. */
@@ -569,7 +569,7 @@ bool sched_halt(struct vcpu *vcpu)
     vcpu->slice_end_tsc = now + sched_slice_tsc;
     if (now >= vcpu->timer_tsc)
         vm_run_timers(vcpu, now);
-    update_deadline(vcpu);
+    update_deadline(cpu, vcpu);
     if (has_work(cpu) || now >= cpu->next_wake_tsc)
         vcpu_request(vcpu, VCPU_REQUEST_RESCHEDULE);
     return true;
