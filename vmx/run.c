@@ -60,8 +60,6 @@ static ALWAYS_INLINE bool sleep_in_halt(struct vmx_vcpu *v)
  * two levels runs.
  */
 
-#define REQUESTS_TO_LEAVE (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT)
-
 /* Does what the vCPU's requests ask for, and returns them. */
 static ALWAYS_INLINE u32 serve_requests(struct vmx_vcpu *v, bool nested)
 {
@@ -79,13 +77,37 @@ static ALWAYS_INLINE u32 serve_requests(struct vmx_vcpu *v, bool nested)
     return requests;
 }
 
-/* The vCPU is in HLT unless an event has ended it: sleeps until one does. False: leave the guest. */
+/* An INIT that came, too, is taken in the next turn, which it then gets. */
+static ALWAYS_INLINE bool must_leave(struct vmx_vcpu *v, u32 requests)
+{
+    if (LIKELY(!(requests & VCPU_REQUEST_RESCHEDULE)))
+        return false;
+    vcpu_request(&v->base, requests & VCPU_REQUEST_INIT);
+    return true;
+}
+
+static ALWAYS_INLINE bool follows_init(const struct vmx_vcpu *v)
+{
+    return UNLIKELY(__atomic_load_n(&v->base.sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS);
+}
+
+/*
+ * The vCPU is in HLT unless an event has ended it, or INIT makes it wait for SIPI: sleeps until it goes on. False:
+ * leave the guest. (The debugger begins anew with a vCPU that was reset, and does so when it is entered from outside.)
+ */
 static ALWAYS_INLINE bool sleep_until_event(struct vmx_vcpu *v, bool nested)
 {
-    while (v->base.halted)
-        if (!sleep_in_halt(v) || serve_requests(v, nested) & REQUESTS_TO_LEAVE)
+    for (;;) {
+        if (follows_init(v)) {
+            if (v->debug)
+                return false;
+            (void)vmx_vcpu_take_sipi(v);
+        }
+        if (!v->base.halted)
+            return true;
+        if (!sleep_in_halt(v) || must_leave(v, serve_requests(v, nested)))
             return false;
-    return true;
+    }
 }
 
 static NOINLINE bool wait_in_halt(struct vmx_vcpu *v)
@@ -103,9 +125,10 @@ static ALWAYS_INLINE bool prepare_as_requested(struct vmx_vcpu *v, enum outcome 
     if (last != OUTCOME_RESUME && v->base.requests_or_windows != VCPU_REQUEST_DEADLINE)
         vmx_event_end_blocking();
     u32 requests = serve_requests(v, nested);
-    if (requests & REQUESTS_TO_LEAVE)
+    if (must_leave(v, requests))
         return false;
-    return LIKELY(!(requests & VCPU_REQUEST_HALT)) || (nested ? sleep_until_event(v, true) : wait_in_halt(v));
+    return LIKELY(!(requests & (VCPU_REQUEST_HALT | VCPU_REQUEST_INIT))) ||
+           (nested ? sleep_until_event(v, true) : wait_in_halt(v));
 }
 
 static NOINLINE bool prepare_with_requests(struct vmx_vcpu *v, enum outcome last)
@@ -269,7 +292,7 @@ void virt_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *v = vmx_vcpu_of(vcpu);
     bool guarded = vmx_features.speculation.acts & SPECULATION_AT_ENTRY_OR_EXIT;
 
-    if (UNLIKELY(__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)) {
+    if (follows_init(v)) {
         if (!vmx_vcpu_take_sipi(v))
             return;
         if (v->debug)

@@ -381,18 +381,18 @@ static void write_guest_state(struct vmx_vcpu *v)
  * or INIT", its column for INIT. CR0.CD and NW stay, and so do the TSC, XCR0, x87, SSE and AVX state and all MSRs but
  * EFER and the segments' bases. What had been translated was by paging that is off now.
  */
-static void write_init_state(struct vmx_vcpu *v, u64 vector)
+static void write_init_state(struct vmx_vcpu *v)
 {
     nested_reset(v);
     u64 kept = vmcs_read(CR0_SHADOW) & (CR0_CD | CR0_NW);
 
+    v->reinject.info = v->exception.info = 0;
+    v->nmi_in_service = false;
     v->start = (struct start_state){.mode = START_REAL16};
     memset(v->gpr, 0, sizeof v->gpr);
     write_guest_state(v);
     vmcs_write(CR0_SHADOW, CR0_ET | kept);
     vmcs_write(GUEST_RFLAGS, RFLAGS_ONE);
-    vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
-    vmcs_write(GUEST_CS_BASE, vector << 12);
     vmcs_write(GUEST_IDTR_LIMIT, 0xffff);
     v->gpr[GPR_RDX] = v->cpuid_leaf1.eax;
     cr2_write(0);
@@ -405,32 +405,48 @@ static void write_init_state(struct vmx_vcpu *v, u64 vector)
 }
 
 /*
- * A vCPU that waited for SIPI: real mode at CS:IP = vector00:0000, as after INIT. SDM 3A 8.4.3 "MP Initialization
- * Protocol Algorithm for MP Systems".
+ * The CPU may have changed the local APIC's registers until the vCPU left its guest: so they are reset here, and not by
+ * whoever sent the INIT. What depends on both is settled now, too, and not when the SIPI is there.
+ */
+static void take_init(struct vmx_vcpu *v)
+{
+    __atomic_fetch_and(&v->base.requests, ~VCPU_REQUEST_INIT, __ATOMIC_SEQ_CST);
+    vmx_load(v);
+    write_init_state(v);
+    vm_apic_reset(&v->base);
+    vmx_event_prepare(v);
+    v->init_taken = true;
+    v->base.fresh = false;
+}
+
+/*
+ * A vCPU that waited for SIPI: real mode at CS:IP = vector00:0000, the rest as after INIT. SDM 3A 8.4.3 "MP
+ * Initialization Protocol Algorithm for MP Systems".
  */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
 {
     struct vcpu *vcpu = &v->base;
     u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
-    u64 vector = sipi - VCPU_HAS_SIPI;
+    bool fresh = vcpu->fresh && sipi < VCPU_HAS_SIPI; /* its VMCS may yet be written from a start state */
 
-    if (sipi < VCPU_HAS_SIPI || /* or INIT comes again */
+    if (!v->init_taken && !fresh && sipi != VCPU_HAS_START) {
+        take_init(v);
+        sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST); /* it may have come meanwhile */
+    }
+    u64 vector = sipi - VCPU_HAS_SIPI;
+    if (sipi < VCPU_HAS_SIPI || /* or INIT comes again: the state is still that of the first one */
         !__atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
         vcpu->halted = vcpu->halted_masked = true;
         return false;
     }
     vcpu->halted = vcpu->halted_masked = false;
     vcpu->sleep_until_tsc = 0;
-    if (sipi == VCPU_HAS_START) { /* its VMCS is written now, from its start state */
-        vmx_load(v);
-        return true;
-    }
-    vcpu->fresh = false;
-    v->reinject.info = v->exception.info = 0;
-    v->nmi_in_service = false;
     vmx_load(v);
-    write_init_state(v, vector);
-    vm_apic_reset(vcpu); /* again: until it left its guest, the CPU may have changed the registers */
+    if (sipi == VCPU_HAS_START) /* its VMCS is written now, from its start state */
+        return true;
+    v->init_taken = false;
+    vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
+    vmcs_write(GUEST_CS_BASE, vector << 12);
     return true;
 }
 

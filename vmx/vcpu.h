@@ -92,6 +92,7 @@ struct vmx_vcpu {
     u8 mcg_status;    /* IA32_MCG_STATUS */
     bool debug_used;  /* there are breakpoints: DR0-DR3 and DR6 are switched with this vCPU */
     bool configured;  /* the VMCS has been written for the first time */
+    bool init_taken;  /* it waits for SIPI, and its state is that after INIT */
     u8 apicv;         /* enum vmx_apicv_mode that its VMCS is in */
     u16 spec_ctrl;    /* the guest's IA32_SPEC_CTRL: its upper bits are reserved */
     u8 xsave_frames;  /* of xsave_area */
@@ -154,7 +155,10 @@ static inline void vmx_vcpu_set_gpr(struct vmx_vcpu *v, unsigned index, u64 valu
 #define PLE_WINDOW_LEAST 4096u
 #define PLE_WINDOW_MOST  65536u
 
-/* INIT has come: makes the vCPU ready to run from its SIPI's vector, or false if none has come yet. */
+/*
+ * INIT has come: the vCPU's state becomes that after INIT, once. Makes it ready to run from its SIPI's vector, or false
+ * if none has come yet: it is halted until then.
+ */
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v);
 
 #endif

@@ -533,7 +533,7 @@ static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
     const struct vm *vm = vcpu->vm;
 
-    return !cpu->ready && !cpu->sharing && !cpu->core && !vcpu->halted_masked && !vcpu->sleep_until_tsc &&
+    return !cpu->ready && !cpu->sharing && !cpu->core && !vcpu->sleep_until_tsc &&
            (vcpu->timer_tsc != UINT64_MAX || vm->spec.cpus > 1) && vm->limit_tsc == UINT64_MAX &&
            !vm->spec.cap_percent && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
@@ -557,7 +557,7 @@ bool sched_halt(struct vcpu *vcpu)
     cpu->halted = true;
     vcpu->wakes++; /* before the sleep: what comes after it delays the interrupt */
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
-    if (vcpu->timer_tsc == UINT64_MAX)
+    if (vcpu->timer_tsc == UINT64_MAX || UNLIKELY(vcpu->halted_masked)) /* nothing of its own may wake it */
         sched_begin_halt(vcpu);
     u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
     if (UNLIKELY(vcpu->halted_counted))

@@ -142,8 +142,8 @@ void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
         sched_announce(vcpu);
 }
 
-/* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
-static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
+/* Whether a blocked vCPU with these requests should run at `now`; fires its timers on the way. */
+static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u32 requests, u64 now)
 {
     if (wants_pause(vcpu)) /* sched_run() pauses it when its turn comes */
         return true;
@@ -163,7 +163,7 @@ static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
     if (sipi != VCPU_RUNS) {
         vcpu->halted = vcpu->halted_masked = true;
-        return sipi >= VCPU_HAS_SIPI;
+        return sipi >= VCPU_HAS_SIPI || requests & VCPU_REQUEST_INIT; /* which resets it before it waits on */
     }
     return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_masked && vm_interrupt_waiting(vcpu));
 }
@@ -211,7 +211,7 @@ static bool limit_reached(struct vcpu *vcpu, u64 now)
 /* One that is due or has news. It stays where it is for a while, or it wakes. */
 static void look_at(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    bool requested = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
+    u32 requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
 
     if (vm_is_stopping(vcpu->vm)) {
         change_wake(cpu, vcpu, UINT64_MAX); /* reap takes it */
@@ -228,11 +228,11 @@ static void look_at(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
         change_wake(cpu, vcpu, turn);
         return;
     }
-    if (requested)
-        __atomic_store_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    if (requests)
+        requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     take_input(vcpu);
     u64 since = cpu_tsc();
-    bool wakes = should_wake(cpu, vcpu, now);
+    bool wakes = should_wake(cpu, vcpu, requests, now);
     charge_look(vcpu, since);
     if (wakes) {
         wake(cpu, vcpu, now);

@@ -106,8 +106,7 @@ static COLD bool deliver(struct board_cpu *cpu, u8 delivery, u8 vector, bool lev
         vm_nmi(cpu->vcpu);
         return true;
     case APIC_INIT:
-        if (vm_init_vcpu(cpu->vcpu))
-            vlapic_handle_init(&cpu->apic);
+        vm_init_vcpu(cpu->vcpu);
         return true;
     case APIC_SIPI:
         vm_sipi(cpu->vcpu, vector);

@@ -550,32 +550,31 @@ void vm_raise_nmi(struct vm *vm)
 }
 
 /* A boot processor that gets INIT starts at the reset vector, that is in firmware, and this PC's firmware resets. */
-bool vm_init_vcpu(struct vcpu *vcpu)
+void vm_init_vcpu(struct vcpu *vcpu)
 {
     trace_event(TRACE_INIT, vcpu, 0);
     if (vcpu->init_blocked) {
         __atomic_store_n(&vcpu->init_waiting, true, __ATOMIC_SEQ_CST);
         sched_notify(vcpu, VCPU_REQUEST_EVENT); /* an inner guest exits for it */
-        return false;
+        return;
     }
     if (vcpu->index == 0) {
         vm_stop(vcpu->vm, VM_STOP_RESET, "what=\"INIT to the boot processor\"");
-        return false;
+        return;
     }
     if (!__atomic_load_n(&vcpu->started, __ATOMIC_SEQ_CST) ||
         __atomic_exchange_n(&vcpu->sipi, VCPU_WAITS_FOR_SIPI, __ATOMIC_SEQ_CST) == VCPU_WAITS_FOR_SIPI)
-        return false;
+        return;
     __atomic_store_n(&vcpu->nmi_waiting, false, __ATOMIC_SEQ_CST); /* nothing stays latched */
     sched_notify(vcpu, VCPU_REQUEST_INIT);
-    return true;
 }
 
 void vm_block_init(struct vcpu *vcpu, bool block)
 {
     vm_lock(vcpu->vm);
     vcpu->init_blocked = block;
-    if (!block && __atomic_exchange_n(&vcpu->init_waiting, false, __ATOMIC_SEQ_CST) && vm_init_vcpu(vcpu))
-        vcpu->apic.ops->reset(vcpu->apic.device);
+    if (!block && __atomic_exchange_n(&vcpu->init_waiting, false, __ATOMIC_SEQ_CST))
+        vm_init_vcpu(vcpu);
     vm_unlock(vcpu->vm);
 }
 

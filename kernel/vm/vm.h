@@ -276,8 +276,7 @@ static inline void vm_unlock(struct vm *vm)
 /* Signals that reach a vCPU from its local APIC; the VM's lock is held. SDM 3A 8.4 "Multiple-Processor (MP)
  * Initialization" */
 void vm_nmi(struct vcpu *vcpu);
-/* False if INIT changes nothing now: the vCPU waits for SIPI already, or blocks INIT. */
-bool vm_init_vcpu(struct vcpu *vcpu);
+void vm_init_vcpu(struct vcpu *vcpu);
 void vm_sipi(struct vcpu *vcpu, u8 vector);
 /* Guest time in ns at which the vCPU's TSC has reached `tsc`, rounded up; 0 if it has passed before the VM started. */
 u64 vm_ns_of_guest_tsc(const struct vcpu *vcpu, u64 tsc);

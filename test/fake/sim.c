@@ -52,8 +52,9 @@ struct guest {
     bool begun, stays; /* what came meanwhile was no exit */
     u64 again;
     u32 posts;
-    u64 signs;    /* of life: its exits */
-    bool pending; /* the timer's interrupt */
+    u64 signs;       /* of life: its exits */
+    bool pending;    /* the timer's interrupt */
+    bool init_taken; /* it waits for SIPI */
     u64 timer_due, pending_since, nmi_since;
     u32 on_cpu;      /* whose thread is in virt_vcpu_run */
     u32 loaded_cpu;  /* where its VMCS is active */
@@ -584,7 +585,26 @@ static bool serve_requests(struct guest *guest, u32 requests)
         take_nmi(guest);
     if ((requests & VCPU_REQUEST_EVENT) || vcpu->halted)
         prepare_posted(guest);
-    return !(requests & (VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT));
+    return !(requests & VCPU_REQUEST_RESCHEDULE);
+}
+
+/* As vmx_vcpu_take_sipi(). */
+static bool take_sipi(struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->base;
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    bool has = sipi >= VCPU_HAS_SIPI &&
+               __atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+
+    guest->result->inits += !guest->init_taken;
+    guest->init_taken = !has;
+    vcpu->halted = vcpu->halted_masked = !has;
+    if (!has)
+        return false;
+    guest->step = 0;
+    guest->begun = false;
+    guest->result->restarts++;
+    return true;
 }
 
 /* As vmx/run.c between two entries; false: leave the guest. */
@@ -595,10 +615,16 @@ static bool prepare(struct guest *guest)
 
     if (!serve_requests(guest, requests))
         return false;
-    while ((requests & VCPU_REQUEST_HALT) && vcpu->halted)
+    if (!(requests & (VCPU_REQUEST_HALT | VCPU_REQUEST_INIT)))
+        return true;
+    for (;;) {
+        if (__atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) != VCPU_RUNS)
+            (void)take_sipi(guest);
+        if (!vcpu->halted)
+            return true;
         if (!sched_halt(vcpu) || !serve_requests(guest, __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST)))
             return false;
-    return true;
+    }
 }
 
 static void next_step(struct guest *guest)
@@ -687,8 +713,11 @@ static void act(struct cpu *self, struct guest *guest)
     case SIM_ARM_OWN:
         vtimer_arm(&vcpu->timers, &vcpu->timers.timers[0], vtimer_now(&vcpu->timers) + step->value);
         break;
+    case SIM_INIT:
+        vm_init_vcpu(vcpu->vm->vcpus[step->value]);
+        break;
     case SIM_RESTART:
-        (void)vm_init_vcpu(vcpu->vm->vcpus[step->value]);
+        vm_init_vcpu(vcpu->vm->vcpus[step->value]);
         vm_sipi(vcpu->vm->vcpus[step->value], 0);
         break;
     case SIM_EXIT:
@@ -707,23 +736,6 @@ static void act(struct cpu *self, struct guest *guest)
             guest->again = UINT64_MAX;
         }
     }
-}
-
-/* As vmx_vcpu_take_sipi(). */
-static bool take_sipi(struct guest *guest)
-{
-    struct vcpu *vcpu = &guest->base;
-    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
-    bool has = sipi >= VCPU_HAS_SIPI &&
-               __atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-
-    vcpu->halted = vcpu->halted_masked = !has;
-    if (!has)
-        return false;
-    guest->step = 0;
-    guest->begun = false;
-    guest->result->restarts++;
-    return true;
 }
 
 void virt_vcpu_run(struct vcpu *vcpu)

@@ -27,6 +27,7 @@ enum sim_act {
     SIM_NMI,     /* to vCPU `value`, which HLT then lets go on */
     SIM_POST,    /* a posted interrupt to vCPU `value`, likewise; 208 in a row have each their own vector */
     SIM_ARM_OWN, /* the timer of its own local APIC fires in `value` ns, to no effect; not vCPU 0 */
+    SIM_INIT,    /* to vCPU `value`, which waits for SIPI then */
     SIM_RESTART, /* INIT and SIPI to vCPU `value`: its script from its first step */
     SIM_EXIT,    /* with status `value` */
     SIM_STOP,    /* vm_stop with reason `value` */
@@ -50,6 +51,7 @@ struct sim_vcpu_result {
     u64 nmis;         /* delivered */
     u64 worst_nmi;    /* the longest wait for one, in ticks, if no other came meanwhile */
     u64 rounds;       /* of the script */
+    u64 inits;        /* taken */
     u64 restarts;     /* by SIPI */
     u64 cpus;         /* bit n: has run on CPU n */
     u64 pauses;       /* times that it came to rest for the debugger */

@@ -5,7 +5,7 @@
  * VMCS", 28.3.3 "Invalidating Cached Translation Information".
  *
  * links: arch/x86/errata.c arch/x86/speculation.c arch/x86/quirks.c kernel/lib/format.c vmx/root.c vmx/features.c
- * links: vmx/vcpu.c vmx/speculation.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/report/caps.c vmx/controls.c
+ * links: vmx/vcpu.c vmx/state.c vmx/speculation.c vmx/tlb.c vmx/ept.c vmx/caps.c vmx/report/caps.c vmx/controls.c
  * links: kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
  * flags: -Itest/fake
@@ -29,6 +29,7 @@
 #include "test/fake/msr.h"
 #include "test/fake/vmcs.h"
 #include "vmx/apicv.h"
+#include "vmx/event.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/exit/msr.h"
 #include "vmx/load.h"
@@ -246,9 +247,24 @@ void vmx_apicv_open_bitmap(u8 *bitmap)
     (void)bitmap;
 }
 
+static u32 apic_resets, events_prepared;
+
 void vm_apic_reset(struct vcpu *vcpu)
 {
     (void)vcpu;
+    apic_resets++;
+}
+
+/* What the reset has left is looked at then: before the SIPI. */
+void vmx_event_prepare(struct vmx_vcpu *v)
+{
+    assert_int_equal(apic_resets, ++events_prepared);
+    assert_int_equal(v->reinject.info | v->exception.info, 0);
+}
+
+void vmx_event_take_back(struct vmx_vcpu *v)
+{
+    (void)v;
 }
 
 /* ---- tests ---- */
@@ -496,6 +512,7 @@ static void test_init_and_sipi(void **state)
     VMCS_SET(GUEST_PAT, 0x0606060606060606);
     VMCS_SET(GUEST_IDTR_LIMIT, 0x3ff);
     instructions[0] = 0;
+    apic_resets = events_prepared = 0;
     v->base.sipi = VCPU_HAS_SIPI + 0x9a;
     assert_true(vmx_vcpu_take_sipi(v));
     assert_int_equal(v->base.sipi, VCPU_RUNS);
@@ -524,6 +541,102 @@ static void test_init_and_sipi(void **state)
     /* Translations that the old CR3 has left. */
     snprintf(flush, sizeof flush, "invvpid-1-%u ", v->vpid);
     assert_instructions(flush);
+    virt_vcpu_detach(&v->base);
+    virt_vcpu_destroy(&v->base);
+}
+
+static void start_signals(struct vmx_vcpu *v)
+{
+    vmx_load(v);
+    apic_resets = events_prepared = 0;
+    VMCS_SET(GUEST_CR3, 0x1000);
+}
+
+/* SDM 3A 8.4.2 "MP Initialization Protocol Requirements and Restrictions": INIT resets, and of a SIPI only CS is. */
+static void test_init_resets_before_the_sipi(void **state)
+{
+    (void)state;
+    make_machine("posted-interrupts,apicv");
+    struct vmx_vcpu *v = make_vcpu();
+
+    start_signals(v);
+    v->exception.info = v->reinject.info = EVENT_VALID;
+    v->base.sipi = VCPU_WAITS_FOR_SIPI;
+    v->base.requests = VCPU_REQUEST_INIT | VCPU_REQUEST_EVENT;
+    assert_false(vmx_vcpu_take_sipi(v));
+    assert_int_equal(v->base.requests, VCPU_REQUEST_EVENT);
+    assert_true(v->base.halted && v->base.halted_masked);
+    assert_int_equal(vmcs_read(GUEST_CR3), 0);
+    assert_int_equal(apic_resets, 1);
+    instructions[0] = 0;
+    for (u32 i = 0; i < 2; i++) { /* whatever wakes it */
+        VMCS_SET(GUEST_CR3, 0x2000);
+        assert_false(vmx_vcpu_take_sipi(v));
+    }
+    v->base.sipi = VCPU_HAS_SIPI + 0x9a;
+    assert_true(vmx_vcpu_take_sipi(v));
+    assert_false(v->base.halted || v->base.halted_masked);
+    assert_int_equal(v->base.sipi, VCPU_RUNS);
+    assert_int_equal(vmcs_read(GUEST_CS_SELECTOR), 0x9a00);
+    assert_int_equal(vmcs_read(GUEST_CS_BASE), 0x9a000);
+    assert_int_equal(vmcs_read(GUEST_CR3), 0x2000);
+    assert_int_equal(apic_resets, 1);
+    assert_instructions("");
+    /* The next INIT resets again. */
+    v->base.sipi = VCPU_WAITS_FOR_SIPI;
+    assert_false(vmx_vcpu_take_sipi(v));
+    assert_int_equal(vmcs_read(GUEST_CR3), 0);
+    assert_int_equal(apic_resets, 2);
+    assert_int_equal(events_prepared, 2);
+    virt_vcpu_detach(&v->base);
+    virt_vcpu_destroy(&v->base);
+}
+
+/* A VM goes back to when the vCPU ran, out of its wait for SIPI: the next INIT finds a vCPU to reset. */
+static void test_init_after_going_back(void **state)
+{
+    static u8 before[8192] ALIGNED(64);
+
+    (void)state;
+    make_machine("posted-interrupts,apicv");
+    struct vmx_vcpu *v = make_vcpu();
+    assert_true(virt_state_bytes() <= sizeof before);
+    start_signals(v);
+    virt_vcpu_detach(&v->base);
+    virt_state_save(&v->base, before);
+    v->base.sipi = VCPU_WAITS_FOR_SIPI;
+    assert_false(vmx_vcpu_take_sipi(v));
+    assert_int_equal(vmcs_read(GUEST_CR3), 0);
+    virt_vcpu_detach(&v->base);
+    virt_state_load(&v->base, before);
+    vmx_load(v);
+    assert_int_equal(vmcs_read(GUEST_CR3), 0x1000);
+    assert_false(vmx_vcpu_take_sipi(v));
+    assert_int_equal(vmcs_read(GUEST_CR3), 0);
+    assert_int_equal(apic_resets, 2);
+    virt_vcpu_detach(&v->base);
+    virt_vcpu_destroy(&v->base);
+}
+
+/* It may yet be started by a hypercall, with a start state of its own. */
+static void test_a_fresh_vcpu_is_not_written_before_its_start(void **state)
+{
+    const struct start_state start = {.mode = START_PROTECTED32, .rip = 0x1234};
+
+    (void)state;
+    make_machine("posted-interrupts,apicv");
+    struct vmx_vcpu *v = make_vcpu();
+    apic_resets = events_prepared = 0;
+    v->base.fresh = true;
+    v->base.sipi = VCPU_WAITS_FOR_SIPI;
+    assert_false(vmx_vcpu_take_sipi(v));
+    assert_false(v->configured);
+    v->base.fresh = false;
+    virt_vcpu_set_start(&v->base, &start);
+    v->base.sipi = VCPU_HAS_START;
+    assert_true(vmx_vcpu_take_sipi(v));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0x1234);
+    assert_int_equal(apic_resets, 0);
     virt_vcpu_detach(&v->base);
     virt_vcpu_destroy(&v->base);
 }
@@ -605,6 +718,9 @@ int main(void)
         cmocka_unit_test_setup(test_who_must_not_run_code_in_large_pages, set_up),
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),
         cmocka_unit_test_setup(test_init_and_sipi, set_up),
+        cmocka_unit_test_setup(test_init_resets_before_the_sipi, set_up),
+        cmocka_unit_test_setup(test_init_after_going_back, set_up),
+        cmocka_unit_test_setup(test_a_fresh_vcpu_is_not_written_before_its_start, set_up),
         cmocka_unit_test_setup(test_freed_memory_is_flushed_on_each_cpu, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

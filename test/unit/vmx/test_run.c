@@ -21,12 +21,14 @@ static enum outcome outcome;
 static u32 entries, stops, notes;
 static bool entry_fails, no_vmcs;
 static jmp_buf entered_again;
+static bool arrives_halted, arrives_debugged;
 
 /* What the test has set for the time of the exit: kept away from the first entry. */
 static struct {
     u64 requests_or_windows;
     struct vmx_event exception;
     bool interrupt;
+    u32 sipi;
 } arrives;
 
 enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
@@ -45,6 +47,8 @@ enum outcome vmx_exit_handle(struct vmx_vcpu *v, struct trace_record *record, u6
 
 const u8 vmx_exit_entry[1], vmx_exit_guarded[1];
 
+static struct vmx_debug debug;
+
 /* The first entry has an exit, the second one ends the run. */
 static bool enter(struct vmx_vcpu *v, const u8 *arrives_at)
 {
@@ -57,6 +61,9 @@ static bool enter(struct vmx_vcpu *v, const u8 *arrives_at)
     bench.v.base.requests_or_windows = arrives.requests_or_windows;
     bench.v.exception = arrives.exception;
     bench.interrupt = arrives.interrupt;
+    bench.v.base.sipi = arrives.sipi;
+    bench.v.base.halted |= arrives_halted;
+    bench.v.debug = arrives_debugged ? &debug : NULL;
     return true;
 }
 
@@ -77,10 +84,17 @@ void vmx_load(struct vmx_vcpu *v)
     assert_ptr_equal(v, &bench.v);
 }
 
+static u32 sipis_looked_for, halts, sipi_in_halt;
+
 bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
 {
-    (void)v;
-    return false;
+    bool has = v->base.sipi == VCPU_HAS_SIPI;
+
+    sipis_looked_for++;
+    v->base.halted = v->base.halted_masked = !has;
+    if (has)
+        v->base.sipi = VCPU_RUNS;
+    return has;
 }
 
 void vmx_debug_begin_anew(struct vmx_vcpu *v)
@@ -104,7 +118,12 @@ void fault_note(struct vmx_vcpu *v)
 bool sched_halt(struct vcpu *vcpu)
 {
     assert_true(vcpu->halted);
-    return false;
+    halts++;
+    if (halts != sipi_in_halt)
+        return halts < sipi_in_halt;
+    vcpu->sipi = VCPU_HAS_SIPI;
+    vcpu->requests = VCPU_REQUEST_EVENT;
+    return true;
 }
 
 void sched_update_deadline(struct vcpu *vcpu)
@@ -137,6 +156,9 @@ static int set_up(void **state)
     bench_start();
     bench.v.base.deadline_tsc = cpu_tsc_low() + 1000000000ull;
     stops = 0;
+    sipis_looked_for = halts = sipi_in_halt = 0;
+    arrives.sipi = VCPU_RUNS;
+    arrives_halted = arrives_debugged = false;
     entry_fails = no_vmcs = false;
     bench.v.base.trace_tag = 3 << 4 | 1;
     VMCS_SET(EXIT_REASON, 10);
@@ -291,6 +313,61 @@ static void test_reschedule_leaves(void **state)
     assert_false(comes_back(OUTCOME_SKIP));
     assert_int_equal(vmcs_read(GUEST_RIP), 0x1002);
     assert_int_equal(trace_last()->action, TRACE_LEFT);
+    assert_int_equal(bench.v.base.requests, 0);
+    bench.v.base.requests = VCPU_REQUEST_RESCHEDULE | VCPU_REQUEST_INIT | VCPU_REQUEST_EVENT;
+    assert_false(comes_back(OUTCOME_SKIP));
+    assert_int_equal(bench.v.base.requests, VCPU_REQUEST_INIT); /* for its next turn */
+}
+
+/* It waits for its SIPI where it is, as in HLT; a CPU that has something else to do leaves it. */
+static void test_init_waits_in_place(void **state)
+{
+    (void)state;
+    bench.v.base.requests = VCPU_REQUEST_INIT;
+    arrives.sipi = VCPU_WAITS_FOR_SIPI;
+    assert_false(comes_back(OUTCOME_SKIP));
+    assert_int_equal(sipis_looked_for, 1);
+    assert_int_equal(halts, 1);
+    assert_true(bench.v.base.halted);
+    assert_int_equal(trace_last()->action, TRACE_LEFT);
+
+    bench.v.base.halted = false;
+    bench.v.base.sipi = VCPU_RUNS;
+    bench.v.base.requests = VCPU_REQUEST_INIT;
+    sipi_in_halt = 4;
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(halts, 4);
+    assert_int_equal(sipis_looked_for, 1 + 4); /* once for each look */
+    assert_false(bench.v.base.halted);
+
+    bench.v.base.requests = VCPU_REQUEST_INIT; /* and the SIPI is there already */
+    arrives.sipi = VCPU_HAS_SIPI;
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(halts, 4);
+}
+
+/* The debugger's part of the registers is begun anew where the vCPU is entered from outside. */
+static void test_init_of_a_debugged_vcpu_leaves(void **state)
+{
+    (void)state;
+    bench.v.base.requests = VCPU_REQUEST_INIT;
+    arrives.sipi = VCPU_HAS_SIPI;
+    arrives_debugged = true;
+    assert_false(comes_back(OUTCOME_SKIP));
+    assert_int_equal(sipis_looked_for + halts, 0);
+}
+
+/* INIT in HLT: what wakes it does not end the HLT, but makes it wait for SIPI. */
+static void test_init_in_hlt(void **state)
+{
+    (void)state;
+    bench.v.base.requests = VCPU_REQUEST_HALT;
+    arrives.sipi = VCPU_RUNS;
+    sipi_in_halt = 1;
+    arrives_halted = true;
+    assert_true(comes_back(OUTCOME_SKIP));
+    assert_int_equal(halts, 1);
+    assert_int_equal(sipis_looked_for, 1);
 }
 
 /* SDM 3C 25.5.1: a timer of 0 expires before the guest's first instruction. */
@@ -370,6 +447,9 @@ int main(void)
         cmocka_unit_test_setup(test_blocking_ends_for_what_waits, set_up),
         cmocka_unit_test_setup(test_an_exception_ends_the_blocking, set_up),
         cmocka_unit_test_setup(test_reschedule_leaves, set_up),
+        cmocka_unit_test_setup(test_init_waits_in_place, set_up),
+        cmocka_unit_test_setup(test_init_of_a_debugged_vcpu_leaves, set_up),
+        cmocka_unit_test_setup(test_init_in_hlt, set_up),
         cmocka_unit_test_setup(test_the_deadline_in_64_bits, set_up),
         cmocka_unit_test_setup(test_failed_entries, set_up),
     };

@@ -176,33 +176,72 @@ static void restarts(void)
     sim_run();
 }
 
+static const struct sim_step spins[] = {
+    {SIM_SPIN, 0}
+};
+static const struct sim_step halts_in_place[] = {
+    {SIM_ARM_OWN, 900 * MS},
+    {SIM_HLT,     0       },
+    {SIM_SPIN,    0       }
+};
+static const struct sim_step blocks[] = {
+    {SIM_HLT,  0},
+    {SIM_SPIN, 0}
+};
+static const struct sim_step halts_for_good[] = {
+    {SIM_RUN,     MS / 2},
+    {SIM_CLI_HLT, 0     }
+};
+static const struct sim_step *const init_targets[] = {spins, halts_in_place, blocks, halts_for_good};
+
 static void test_no_sipi_is_lost(void **state)
 {
-    static const struct sim_step spins[] = {
-        {SIM_SPIN, 0}
-    };
-    static const struct sim_step halts_in_place[] = {
-        {SIM_ARM_OWN, 900 * MS},
-        {SIM_HLT,     0       },
-        {SIM_SPIN,    0       }
-    };
-    static const struct sim_step blocks[] = {
-        {SIM_HLT,  0},
-        {SIM_SPIN, 0}
-    };
-    static const struct sim_step halts_for_good[] = {
-        {SIM_RUN,     MS / 2},
-        {SIM_CLI_HLT, 0     }
-    };
-    static const struct sim_step *const targets[] = {spins, halts_in_place, blocks, halts_for_good};
-
     (void)state;
-    for (u32 i = 0; i < ARRAY_SIZE(targets); i++) {
-        target_steps = targets[i];
+    for (u32 i = 0; i < ARRAY_SIZE(init_targets); i++) {
+        target_steps = init_targets[i];
         r = sim_scenario(restarts);
         assert_orderly_end(1);
         assert_int_equal(r->vms[0].reason, VM_STOP_EXIT);
         assert_int_equal(r->vms[0].vcpus[1].restarts, 75); /* of those that come too fast two are one */
+    }
+}
+
+static void only_init(void)
+{
+    static const struct sim_step boot[] = {
+        {SIM_START, 1     },
+        {SIM_RUN,   5 * MS},
+        {SIM_INIT,  1     },
+        {SIM_INIT,  1     }, /* it waits already */
+        {SIM_RUN,   5 * MS},
+        {SIM_EXIT,  0     }
+    };
+    static const struct sim_step *both[2];
+
+    both[0] = boot;
+    both[1] = target_steps;
+    sim_begin(2);
+    add_vcpus(both, 2);
+    for (u32 i = 0; crowded && i < 2; i++) /* each CPU has somebody else: nobody halts in place */
+        add(spin, 1, BIT(i));
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+/* What INIT resets does not wait for the SIPI, wherever INIT finds the vCPU; and then it no longer runs. */
+static void test_init_is_taken_before_a_sipi(void **state)
+{
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(init_targets); i++) {
+        for (u32 crowd = 0; crowd < 2; crowd++) {
+            target_steps = init_targets[i];
+            crowded = crowd;
+            r = sim_scenario(only_init);
+            assert_int_equal(r->vms[0].reason, VM_STOP_EXIT);
+            assert_int_equal(r->vms[0].vcpus[1].inits, 1);
+            assert_int_equal(r->vms[0].vcpus[1].restarts, 0);
+            assert_true(r->vms[0].vcpus[1].work <= 5 * MS + MS / 10);
+        }
     }
 }
 
@@ -213,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_no_posted_interrupt_is_lost),
         cmocka_unit_test(test_nmi_behind_a_post_is_not_late),
         cmocka_unit_test(test_no_sipi_is_lost),
+        cmocka_unit_test(test_init_is_taken_before_a_sipi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -287,6 +287,35 @@ static void test_halt_for_good(void **state)
     assert_int_equal(r->vms[3].reason, VM_STOP_EXIT);
 }
 
+/* Its own CPU has nothing else to do; its timer would wake the CPU, but not it. */
+static void deaf_in_place(void)
+{
+    static const struct sim_step deaf[] = {
+        {SIM_START,   1       },
+        {SIM_ARM,     900 * MS},
+        {SIM_CLI_HLT, 0       }
+    };
+    static const struct sim_step slow[] = {
+        {SIM_RUN,     30 * MS},
+        {SIM_CLI_HLT, 0      }
+    };
+    static const struct sim_step *const both[] = {deaf, slow};
+
+    sim_begin(2);
+    add_vcpus(both, 2);
+    sim_run();
+}
+
+static void test_halt_for_good_beside_a_timer(void **state)
+{
+    (void)state;
+    r = sim_scenario(deaf_in_place);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].reason, VM_STOP_HALT);
+    assert_int_equal(r->vms[0].vcpus[0].slices, 1);
+    assert_true(r->vms[0].stop_tsc < 60 * MS);
+}
+
 /* vCPU 0 waits with no timer running; vCPU 1 starts the timer and halts for good: the VM lives on. */
 static void halt_ended_by_another(void)
 {
@@ -362,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_which_ends_are_explained),
         cmocka_unit_test(test_long_reports_hold_up_nobody),
         cmocka_unit_test(test_halt_for_good),
+        cmocka_unit_test(test_halt_for_good_beside_a_timer),
         cmocka_unit_test(test_a_timer_ends_being_halted_for_good),
         cmocka_unit_test(test_a_key_may_end_being_halted),
     };
