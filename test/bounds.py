@@ -100,11 +100,12 @@ APIC = (
     ("deadline", "TSC deadline in HLT, CPU idle, to its handler", 620, 3045),
     ("one-shot", "APIC timer one-shot in HLT to its handler", 715, None),
     ("ipi", "IPI to a running vCPU on another CPU to its handler", 620, None),
-    ("nmi", "NMI to a running vCPU on another CPU to its handler", 735, None),
+    ("nmi", "NMI to a running vCPU on another CPU to its handler", 700, None),
     ("ipi-halt", "IPI to a vCPU in HLT on another CPU to its handler", 1200, None),
     ("nmi-halt", "NMI to a vCPU in HLT on another CPU to its handler", 1200, None),
-    ("sipi", "SIPI to a vCPU that waits for it to its first instruction", 2600, None),
-    ("init-sipi", "INIT and SIPI to a running vCPU to its first instruction", 3650, None),
+    ("sipi", "SIPI to a vCPU that waits for it to its first instruction", 1200, None),
+    ("init", "INIT to a running vCPU until it has stopped", 700, None),
+    ("init-sipi", "INIT and SIPI to a running vCPU to its first instruction", 1900, None),
 )
 SOFT_APIC = (
     ("x2-eoi", "EOI in x2APIC mode, apicv off", 205, 1184),

@@ -5,8 +5,8 @@
  *   mmio-eoi, x2-eoi: RDTSC, the EOI of an interrupt in service, RDTSC. x2-tpr: likewise, a write of TPR.
  *   self-ipi: from RDTSC before the write to the first instruction of the handler.
  *   deadline: from the deadline to the handler. ipi: from RDTSC before the write to the handler of the other vCPU,
- * which spins. nmi, init-sipi: likewise; ipi-halt, nmi-halt, sipi: to one in HLT, or that waits for SIPI. one-shot:
- * from RDTSC before the write of the count to the handler, less the count.
+ * which spins. nmi, init-sipi: likewise; ipi-halt, nmi-halt, sipi: to one in HLT, or that waits for SIPI. init: until
+ * it has stopped. one-shot: from RDTSC before the write of the count to the handler, less the count.
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
@@ -41,6 +41,7 @@
 #define SIPI_PAGE      8u
 #define SIPI_CAME      0x8800u /* latency.asm */
 #define SIPI_MAY_HALT  0x8804u
+#define SIPI_STILL     0x8808u
 #define SETTLING_TICKS 20000u
 
 /* latency.asm */
@@ -206,6 +207,17 @@ static u32 measure_init_sipi(void)
     return start_ticks(true);
 }
 
+/* It runs: when it has read the clock for the last time. */
+static u32 measure_init(void)
+{
+    u32 before = (u32)cpu_rdtsc();
+    write_msr(X2_ICR, TO_SECOND | ICR_INIT);
+    pause_ticks(SETTLING_TICKS);
+    u32 ticks = *(volatile u32 *)SIPI_STILL - before;
+    (void)start_ticks(true);
+    return ticks;
+}
+
 static void measure_signals(void)
 {
     measure_run("ipi", measure_ipi);
@@ -218,6 +230,7 @@ static void measure_signals(void)
     measure_run("sipi", measure_sipi);
     (void)start_ticks(true);
     measure_run("init-sipi", measure_init_sipi);
+    measure_run("init", measure_init);
 }
 
 int guest_main(void)

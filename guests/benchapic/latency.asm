@@ -112,7 +112,8 @@ benchapic_nmi_interrupt:
     pop eax
     iretd
 
-; Where SIPI begins, copied to the page that its vector names: the clock goes to 0x8800.
+; Where SIPI begins, copied to the page that its vector names: the clock goes to 0x8800, and to 0x8808 as long as it
+; runs.
 global benchapic_trampoline, benchapic_trampoline_end
 bits 16
 benchapic_trampoline:
@@ -120,6 +121,8 @@ benchapic_trampoline:
     mov [0x8800], eax
     sti
 .wait:
+    rdtsc
+    mov [0x8808], eax
     cmp word [0x8804], 0
     jz .wait
     cli
