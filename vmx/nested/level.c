@@ -76,6 +76,8 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
     (PROC2_DESCRIPTOR_TABLE | PROC2_RDTSCP | PROC2_WBINVD_EXITING | PROC2_UNRESTRICTED_GUEST |                         \
      PROC2_PAUSE_LOOP_EXITING | PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_RDSEED_EXITING | PROC2_XSAVES)
 
+#define DEBUGCTL_BTF BIT(1) /* SDM 3B 17.4.1 "IA32_DEBUGCTL MSR" */
+
 #define VTPR 0x80u /* SDM 3C 29.1.1 "Virtualized APIC Registers" */
 
 static u8 *virtual_tpr(const struct vmx_vcpu *v)
@@ -329,7 +331,7 @@ static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
     vmcs_write(CR4_SHADOW, (get(v, FIELD_CR4_SHADOW) & mask4) | (cr4 & ~mask4));
 }
 
-/* SDM 3C 26.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs". IA32_DEBUGCTL has no bits here. */
+/* SDM 3C 26.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs". Of IA32_DEBUGCTL nothing is kept. */
 static void write_msrs(struct vmx_vcpu *v, const struct level_outer *outer)
 {
     const u64 *fields = vmcs12_fields(v);
@@ -348,6 +350,21 @@ static void write_msrs(struct vmx_vcpu *v, const struct level_outer *outer)
     vmcs_write(GUEST_DR7, dr7);
     if (dr7 & POINTS_DR7_ENABLES && !v->debug_used)
         vmx_points_begin(v);
+}
+
+/*
+ * The guest hypervisor has set BTF, so that its pending debug exceptions have no single step. Here it does nothing
+ * (msr.c), and each instruction traps: with blocking by STI or MOV SS, and in HLT, an entry with TF then wants one. SDM
+ * 3C 26.3.1.5 "Checks on Guest Non-Register State"
+ */
+static COLD void set_step_without_branch(struct vmx_vcpu *v, bool pending)
+{
+    bool wants =
+        get(v, FIELD_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_STI_MOV_SS || get(v, FIELD_GUEST_ACTIVITY_STATE);
+    u64 others = get(v, FIELD_GUEST_PENDING_DEBUG) & ~PENDING_DEBUG_SINGLE_STEP;
+
+    if (wants && get(v, FIELD_GUEST_RFLAGS) & RFLAGS_TF)
+        vmcs12_set(v, FIELD_GUEST_PENDING_DEBUG, others | (pending ? PENDING_DEBUG_SINGLE_STEP : 0));
 }
 
 /*
@@ -385,6 +402,8 @@ void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
     } else if ((get(v, FIELD_GUEST_CR0) ^ outer->cr0_kept) & LEVEL_CR0_KEPT) {
         write_control_registers(v, outer->cr0_kept);
     }
+    if (UNLIKELY(fields[FIELD_GUEST_DEBUGCTL] & DEBUGCTL_BTF))
+        set_step_without_branch(v, true);
     ALWAYS(WRITE)
     write_msrs(v, outer);
     write_activity(v);
@@ -446,6 +465,8 @@ void level_save_guest(struct vmx_vcpu *v)
         u64 blocking = fields[FIELD_GUEST_INTERRUPTIBILITY] & ~(u64)INTERRUPTIBILITY_NMI;
         fields[FIELD_GUEST_INTERRUPTIBILITY] = blocking | (v->nmi_in_service ? INTERRUPTIBILITY_NMI : 0);
     }
+    if (UNLIKELY(fields[FIELD_GUEST_DEBUGCTL] & DEBUGCTL_BTF))
+        set_step_without_branch(v, false);
     v->nested->guest_is_stale = true;
     if (fields[FIELD_PROC_CONTROLS] & PROC_TPR_SHADOW)
         save_tpr(v);

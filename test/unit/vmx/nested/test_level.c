@@ -151,11 +151,48 @@ static void test_debug_controls(void **state)
     assert_int_equal(get(FIELD_GUEST_DEBUGCTL), 0);
 }
 
+/* BTF does nothing, so that a CPU without wants the single step that the guest hypervisor must leave out. */
+static void test_single_steps_on_branches(void **state)
+{
+    enum { BTF = 2, BS = PENDING_DEBUG_SINGLE_STEP };
+    static const struct {
+        u64 debugctl, rflags, blocking, activity;
+        bool saved; /* by "save debug controls" */
+        u64 in_vmcs12, in_cpu, after;
+    } rows[] = {
+        {BTF, RFLAGS_TF, INTERRUPTIBILITY_STI,    ACTIVE, false, 0,  BS,     0 },
+        {BTF, RFLAGS_TF, INTERRUPTIBILITY_MOV_SS, ACTIVE, false, 1,  BS | 1, 1 },
+        {BTF, RFLAGS_TF, INTERRUPTIBILITY_MOV_SS, ACTIVE, true,  0,  BS,     BS},
+        {BTF, RFLAGS_TF, 0,                       HLT,    false, 0,  BS,     BS}, /* which has ended the HLT */
+        {BTF, RFLAGS_TF, 0,                       ACTIVE, false, 0,  0,      0 },
+        {BTF, 0,         INTERRUPTIBILITY_STI,    ACTIVE, false, 0,  0,      0 },
+        {1,   RFLAGS_TF, INTERRUPTIBILITY_STI,    ACTIVE, false, BS, BS,     BS},
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        set(FIELD_GUEST_DEBUGCTL, rows[i].debugctl);
+        set(FIELD_GUEST_RFLAGS, RFLAGS_ONE | rows[i].rflags);
+        set(FIELD_GUEST_INTERRUPTIBILITY, rows[i].blocking);
+        set(FIELD_GUEST_ACTIVITY_STATE, rows[i].activity);
+        set(FIELD_GUEST_PENDING_DEBUG, rows[i].in_vmcs12);
+        set(FIELD_EXIT_CONTROLS, rows[i].saved ? EXIT_SAVE_DEBUG : 0);
+        bench.v.nested->timer_tsc = UINT64_MAX;
+        level_write_guest(&bench.v, &(struct level_outer){.dr7 = 0x400});
+        assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), rows[i].in_cpu);
+        assert_false(bench.v.base.halted);
+        level_save_guest(&bench.v); /* an exit at once */
+        assert_int_equal(get(FIELD_GUEST_PENDING_DEBUG), rows[i].after);
+        assert_int_equal(get(FIELD_GUEST_DEBUGCTL), rows[i].saved ? 0 : rows[i].debugctl);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_activity, set_up),
         cmocka_unit_test_setup(test_debug_controls, set_up),
+        cmocka_unit_test_setup(test_single_steps_on_branches, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
