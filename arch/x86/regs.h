@@ -50,6 +50,10 @@
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
+/* SDM 3B 17.4.1 "IA32_DEBUGCTL MSR": all bits that are not model-specific */
+#define DEBUGCTL_BITS 0xffc3ull
+#define DEBUGCTL_BTF  BIT(1)
+
 /* IA32_MISC_ENABLE. */
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
 #define MISC_ENABLE_FIXED        (BIT(11) | BIT(12)) /* read-only: no BTS, no PEBS */

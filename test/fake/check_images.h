@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "arch/x86/regs.h"
 #include "vmx/check/check.h"
 #include "vmx/controls.h"
 
@@ -131,7 +132,7 @@ static void bench_set_up(struct bench *b, enum bench_base base)
                                       .linear_bits = 48,
                                       .long_mode = true,
                                       .efer_valid = CHECK_EFER_VALID,
-                                      .debugctl_valid = CHECK_DEBUGCTL_VALID,
+                                      .debugctl_valid = DEBUGCTL_BITS,
                                       .perf_global_valid = 0x7000000ff,
                                       .vmfunc = 1,
                                       .vmcs_pointer = 0x4000};

@@ -55,7 +55,7 @@ static const struct {
     F(RTM, "RTM", 1, 0),
     F(STI_BLOCKS_NMI, "whether blocking by STI blocks NMIs on this CPU", 0, 1),
     F(EFER, "IA32_EFER's reserved bits", CHECK_EFER_VALID, CHECK_EFER_VALID),
-    F(DEBUGCTL, "IA32_DEBUGCTL's reserved bits", CHECK_DEBUGCTL_VALID | BIT(2), 0x1c3),
+    F(DEBUGCTL, "IA32_DEBUGCTL's reserved bits", DEBUGCTL_BITS | BIT(2), 0x1c3),
     F(PERF_GLOBAL, "IA32_PERF_GLOBAL_CTRL's reserved bits", 0x0001ffffffffffff, 0),
     F(VMFUNC, "IA32_VMX_VMFUNC", 1, 0),
 };

@@ -31,8 +31,7 @@ struct check_cpu {
     u64 vmcs_pointer;      /* physical address of the current VMCS */
 };
 
-#define CHECK_EFER_VALID     0xd01ull  /* SCE, LME, LMA, NXE */
-#define CHECK_DEBUGCTL_VALID 0xffc3ull /* SDM 3B 17.4.1 "IA32_DEBUGCTL MSR": all that is not model-specific */
+#define CHECK_EFER_VALID 0xd01ull /* SCE, LME, LMA, NXE */
 
 /*
  * Reads `bytes` bytes at a host-physical address; false if it cannot: the checks that need them are skipped, which the

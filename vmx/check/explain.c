@@ -59,7 +59,7 @@ static void read_cpu(struct check_cpu *cpu)
         .sti_blocks_nmi = true, /* perhaps not on this CPU; but an entry has failed, and nothing tells */
         .efer_valid = (extended & BIT(11) ? EFER_SCE : 0) | (extended & BIT(20) ? EFER_NXE : 0) |
                       (extended & BIT(29) ? EFER_LME | EFER_LMA : 0),
-        .debugctl_valid = CHECK_DEBUGCTL_VALID | (leaf7_ecx & BIT(24) ? BIT(2) : 0), /* bus-lock detection */
+        .debugctl_valid = DEBUGCTL_BITS | (leaf7_ecx & BIT(24) ? BIT(2) : 0), /* bus-lock detection */
         .perf_global_valid = perf_global_valid(),
     };
 }

@@ -6,6 +6,7 @@
  */
 #include "vmx/exit/msr.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/regs.h"
 #include "kernel/lib/apic.h"
 #include "kernel/trace/trace.h"
 #include "vmx/event.h"
@@ -421,8 +422,8 @@ static NOINLINE enum outcome write_row(struct vmx_vcpu *v, u32 index, u64 value)
         return write_answered(v, index, value);
     case MSR_ZERO:
         return value ? vmx_inject_gp(v) : OUTCOME_SKIP;
-    default:
-        return OUTCOME_SKIP;
+    default: /* reserved bits are refused here as in a VMCS */
+        return index == MSR_IA32_DEBUGCTL && value & ~DEBUGCTL_BITS ? vmx_inject_gp(v) : OUTCOME_SKIP;
     }
 }
 

@@ -76,8 +76,6 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
     (PROC2_DESCRIPTOR_TABLE | PROC2_RDTSCP | PROC2_WBINVD_EXITING | PROC2_UNRESTRICTED_GUEST |                         \
      PROC2_PAUSE_LOOP_EXITING | PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_RDSEED_EXITING | PROC2_XSAVES)
 
-#define DEBUGCTL_BTF BIT(1) /* SDM 3B 17.4.1 "IA32_DEBUGCTL MSR" */
-
 #define VTPR 0x80u /* SDM 3C 29.1.1 "Virtualized APIC Registers" */
 
 static u8 *virtual_tpr(const struct vmx_vcpu *v)

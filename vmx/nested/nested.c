@@ -116,7 +116,7 @@ enum status nested_create(struct vmx_vcpu *v, u32 *frames)
         .linear_bits = LINEAR_BITS,
         .sti_blocks_nmi = true,
         .efer_valid = EFER_SCE | EFER_LME | EFER_LMA | (vmx_cpuid_has_nx() ? EFER_NXE : 0),
-        .debugctl_valid = CHECK_DEBUGCTL_VALID,
+        .debugctl_valid = DEBUGCTL_BITS,
     };
     n->image.read_memory = read_memory;
     n->image.memory_context = v;

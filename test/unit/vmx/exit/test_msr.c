@@ -423,7 +423,7 @@ static void test_machine_check_architecture(void **state)
 
 static void test_constants_ignore_writes(void **state)
 {
-    static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_DEBUGCTL, MSR_IA32_P5_MC_ADDR,
+    static const u32 constants[] = {MSR_IA32_PLATFORM_ID, MSR_IA32_BIOS_SIGN_ID, MSR_IA32_P5_MC_ADDR,
                                     MSR_IA32_P5_MC_TYPE};
 
     (void)state;
@@ -431,9 +431,24 @@ static void test_constants_ignore_writes(void **state)
     assert_reads(MSR_IA32_P5_MC_TYPE, 0);
     assert_reads(MSR_IA32_PLATFORM_ID, 0);
     assert_reads(MSR_IA32_BIOS_SIGN_ID, 0xffffffff00000000);
-    assert_reads(MSR_IA32_DEBUGCTL, 0);
     for (size_t i = 0; i < ARRAY_SIZE(constants); i++)
         assert_int_equal(wrmsr(constants[i], ~0ull), OUTCOME_SKIP);
+    bench_assert_no_exception();
+    assert_int_equal(fake_msr_write_count(), 0);
+    assert_int_equal(fake_vmcs_write_count(), 0);
+}
+
+/* The same bits as those that a VM entry loads. SDM 3B 17.4.1 "IA32_DEBUGCTL MSR" */
+static void test_debugctl_keeps_nothing(void **state)
+{
+    (void)state;
+    for (unsigned bit = 0; bit < 64; bit++) {
+        bool reserved = bit >= 16 || (bit >= 2 && bit <= 5);
+        assert_int_equal(wrmsr(MSR_IA32_DEBUGCTL, BIT(bit)), reserved ? OUTCOME_RESUME : OUTCOME_SKIP);
+        if (reserved)
+            bench_assert_exception(VECTOR_GP, 0);
+        assert_reads(MSR_IA32_DEBUGCTL, 0);
+    }
     bench_assert_no_exception();
     assert_int_equal(fake_msr_write_count(), 0);
     assert_int_equal(fake_vmcs_write_count(), 0);
@@ -517,6 +532,7 @@ int main(void)
         cmocka_unit_test_setup(test_platform_info_is_read_only, set_up),
         cmocka_unit_test_setup(test_misc_enable, set_up),
         cmocka_unit_test_setup(test_constants_ignore_writes, set_up),
+        cmocka_unit_test_setup(test_debugctl_keeps_nothing, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
