@@ -17,13 +17,15 @@
 #define RING_BYTES      65536u
 #define INPUT_BYTES     4096u /* a pasted text */
 #define NS_A_BYTE       (1000000000ull * SERIAL_BITS_A_BYTE / SERIAL_BAUD)
-#define STALL_POLLS     10000u       /* a read of a UART takes about 1 us; a FIFO takes 1.4 ms */
-#define LAST_POLLS      1000000u     /* the last lines of a run or of a panic may wait longer for who reads them */
-#define INTERRUPT_LOOPS 64u          /* a UART that never runs out of causes must not hold the CPU */
-#define SHOW_BYTES      256u         /* of the ring that the screen takes in at a time */
-#define SHOW_NS         200000ull    /* so long is worked for the screen ... */
-#define SHOW_PAUSE_NS   1000000ull   /* ... and then others get their turn for so long */
-#define SHOW_EVERY_NS   40000000ull  /* a screen that is up to date stays as it is for so long ... */
+#define STALL_POLLS     10000u   /* a read of a UART takes about 1 us; a FIFO takes 1.4 ms */
+#define LAST_POLLS      1000000u /* the last lines of a run or of a panic may wait longer for who reads them */
+#define INTERRUPT_LOOPS 64u      /* a UART that never runs out of causes must not hold the CPU */
+#define REPORT_LEVEL    (3 * RING_BYTES / 4) /* so much may wait when a report goes on; what remains is others' ... */
+#define REPORT_STRETCH  4096u                /* ... and so much less when it goes on after a wait */
+#define SHOW_BYTES      256u                 /* of the ring that the screen takes in at a time */
+#define SHOW_NS         200000ull            /* so long is worked for the screen ... */
+#define SHOW_PAUSE_NS   1000000ull           /* ... and then others get their turn for so long */
+#define SHOW_EVERY_NS   40000000ull          /* a screen that is up to date stays as it is for so long ... */
 #define SHOW_SHARE      100u         /* ... and for so many times what that took, since nobody is charged for it ... */
 #define SHOW_MOST_NS    250000000ull /* ... but no longer than this */
 
@@ -384,6 +386,13 @@ u32 console_waiting(u32 position)
 u64 console_send_time_ns(u32 bytes)
 {
     return bytes * NS_A_BYTE;
+}
+
+u64 console_report_wait_ns(void)
+{
+    u32 waiting = console_waiting(console_position());
+
+    return waiting > REPORT_LEVEL ? console_send_time_ns(waiting - REPORT_LEVEL + REPORT_STRETCH) : 0;
 }
 
 void console_flush(void)

@@ -61,6 +61,11 @@ u32 console_guest_bytes(void);
  */
 #define CONSOLE_ANSWER_BYTES 8192u
 bool console_has_room(void);
+/*
+ * The time in ns that a long report should wait before its next lines; 0: they find room, and leave some for others.
+ * No look at the other CPUs, which may write as well: it is advice.
+ */
+u64 console_report_wait_ns(void);
 /* A position in all that is ever sent (it wraps): that behind the last byte written. */
 u32 console_position(void);
 /* How many bytes before the position still wait; 0 if nobody will send them. A racy look: it is advice. */

@@ -72,6 +72,7 @@ ENDS = (
     ("badstate.elf", "dump=vmcs", "entry-failure"),
     ("triple.elf", "dump=vmcs", "triple-fault"),
     ("triple.elf", "dump=screen", "triple-fault"),
+    ("smp.elf", "cpus=16 dump=vmcs", "exit"),  # more than the console's ring has
 )
 
 # guests/bench, on one vCPU.

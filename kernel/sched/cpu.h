@@ -35,8 +35,9 @@ struct sched_cpu {
     const struct vcpu *examined; /* a blocked one whose timers fire, before the owner asks whether it wakes */
     u64 current_since_tsc;
     u64 min_vruntime;
-    u64 next_wake_tsc; /* the least key of blocked, or work_tsc */
+    u64 next_wake_tsc; /* the least key of blocked, work_tsc or report_tsc */
     u64 work_tsc;      /* owner only: when work is due again; UINT64_MAX: when somebody asks for it */
+    u64 report_tsc;    /* owner only: when `retiring` goes on that waits for the console; UINT64_MAX: none does */
     bool work_due;     /* owner only: the loop is to call sched_set_work()'s function */
     u32 attention;     /* atomic ATTEND_ bits */
     struct core *core; /* smt.c: NULL, or shared with sibling threads */
@@ -171,7 +172,7 @@ void sched_begin_halt(struct vcpu *vcpu);
 void sched_end_halt(struct vcpu *vcpu);
 /* Looks at the blocked vCPUs that are due or have news. */
 void sched_wake_due(struct sched_cpu *cpu, u64 now);
-/* The earliest of the blocked ones and of work_tsc has changed. */
+/* The earliest of the blocked ones, work_tsc and report_tsc has changed. */
 void sched_update_next_wake(struct sched_cpu *cpu);
 /* A vCPU of the CPU's blocked ones is among them no longer. */
 void sched_unblock(struct sched_cpu *cpu, struct vcpu *vcpu);

@@ -12,6 +12,7 @@
 #include "arch/x86/quirks.h"
 #include "arch/x86/smp.h"
 #include "kernel/clock.h"
+#include "kernel/console.h"
 #include "kernel/frames.h"
 #include "kernel/machine_check.h"
 #include "kernel/sched/cpu.h"
@@ -37,21 +38,32 @@ static u64 first_run_tsc; /* atomic */
 
 /*
  * The report of a vCPU and the end of its VM may take tens of milliseconds. What is not done in the time of a piece
- * waits for this CPU's next turn, and the others that want the CPU get their slices in between.
+ * waits for this CPU's next turn, and the others that want the CPU get their slices in between. What would not find
+ * room at the console waits for that, and lets the VMs pass that have nothing to say.
  */
 static void go_on_retiring(struct sched_cpu *cpu)
 {
-    u64 start = cpu_tsc();
+    struct vcpu **at = &cpu->retiring;
+    u64 start = cpu_tsc(), wait_ns = 0;
 
-    while (cpu->retiring) {
-        struct vcpu *next = cpu->retiring->next;
-        if (vm_retire_vcpu(cpu->retiring))
-            cpu->retiring = next;
-        if (cpu->retiring && cpu_tsc() - start >= work_piece_tsc) {
+    while (*at) {
+        struct vcpu *next = (*at)->next;
+        bool reports = vm_has_report((*at)->vm);
+        if (reports && !wait_ns)
+            wait_ns = console_report_wait_ns();
+        if (reports && wait_ns) { /* and so do those behind it, which keep their order */
+            at = &(*at)->next;
+            continue;
+        }
+        if (vm_retire_vcpu(*at))
+            *at = next;
+        if (*at && cpu_tsc() - start >= work_piece_tsc) {
             __atomic_fetch_or(&cpu->attention, ATTEND_REAP, __ATOMIC_SEQ_CST);
-            return;
+            break;
         }
     }
+    cpu->report_tsc = wait_ns ? cpu_tsc() + clock_tsc_from_ns(wait_ns) : UINT64_MAX;
+    sched_update_next_wake(cpu);
 }
 
 static void begin_retiring(struct sched_cpu *cpu, struct vcpu *vcpu)
@@ -733,7 +745,7 @@ void sched_init(void)
     sched_window_shift = 63 - (u32)__builtin_clzll(clock_tsc_from_ns(2000000000));
     busy_tsc = clock_tsc_from_ns(BUSY_NS);
     for (u32 i = 0; i < CPU_MAX; i++)
-        sched_cpus[i].next_wake_tsc = sched_cpus[i].work_tsc = UINT64_MAX;
+        sched_cpus[i].next_wake_tsc = sched_cpus[i].work_tsc = sched_cpus[i].report_tsc = UINT64_MAX;
     irq_set_handler(IRQ_VECTOR_KICK, kick_interrupt);
     irq_set_handler(IRQ_VECTOR_TIMER, timer_interrupt);
     irq_set_handler(IRQ_VECTOR_POSTED, posted_interrupt);

@@ -13,7 +13,9 @@
 
 void sched_update_next_wake(struct sched_cpu *cpu)
 {
-    cpu->next_wake_tsc = cpu->blocked.root ? minimum(cpu->blocked.root->key, cpu->work_tsc) : cpu->work_tsc;
+    u64 next = minimum(cpu->work_tsc, cpu->report_tsc);
+
+    cpu->next_wake_tsc = cpu->blocked.root ? minimum(cpu->blocked.root->key, next) : next;
 }
 
 static void set_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 tsc)
@@ -276,6 +278,11 @@ void sched_wake_due(struct sched_cpu *cpu, u64 now)
         cpu->work_tsc = UINT64_MAX;
         cpu->work_due = true;
         sched_update_next_wake(cpu);
+    }
+    if (UNLIKELY(now >= cpu->report_tsc)) {
+        cpu->report_tsc = UINT64_MAX;
+        sched_update_next_wake(cpu);
+        sched_attend(cpu_id(), ATTEND_REAP);
     }
     look_at_news(cpu, now);
     while (cpu->blocked.root && cpu->blocked.root->key <= now)

@@ -612,6 +612,11 @@ static bool wants_records(const struct vm *vm)
     return wants_report(vm) || (!vm->clean && vm->reason != VM_STOP_EXIT && vm->reason != VM_STOP_KILLED);
 }
 
+bool vm_has_report(const struct vm *vm)
+{
+    return vm->has_ept && (vm->spec.dump == VM_DUMP_SCREEN || wants_report(vm) || !is_clean(vm));
+}
+
 /* True for the first caller, who alone writes the reason. */
 static bool claim_stop(struct vm *vm)
 {

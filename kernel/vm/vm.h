@@ -250,6 +250,8 @@ void vm_begin_retiring(struct vcpu *vcpu);
  * that others run in between. False: it is to be called again. True: the vCPU may be gone already.
  */
 bool vm_retire_vcpu(struct vcpu *vcpu) MUST_CHECK;
+/* The stopping VM has more to print than a line or two, or had. */
+bool vm_has_report(const struct vm *vm);
 /* A vCPU can never run again by itself: with the last one of its VM so, the VM stops with reason=halt. */
 void vm_note_halted_forever(struct vcpu *vcpu);
 /* The VM has gone back to where this vCPU had started: if it has not in this run, it does, with the state it has. */

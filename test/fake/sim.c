@@ -83,7 +83,7 @@ static u32 vm_count, cpu_count = 1;
 static u64 now, end_tsc = UINT64_MAX;
 static bool end_reached, host_timer, posts;
 static u32 report_pieces;
-static u64 report_piece_ticks;
+static u64 report_piece_ticks, console_free_tsc;
 static void (*handlers[256])(void);
 static struct {
     struct vm *vm;
@@ -337,6 +337,11 @@ u64 console_send_time_ns(u32 bytes)
 {
     (void)bytes;
     return 0;
+}
+
+u64 console_report_wait_ns(void)
+{
+    return now < console_free_tsc ? console_free_tsc - now : 0; /* a tick is 1 ns */
 }
 
 void log_event(const char *format, ...)
@@ -873,12 +878,14 @@ struct vm_spec sim_spec(void)
 
 static void ended(struct vm *vm)
 {
-    (void)vm;
-    for (u32 i = 0; i < vm_count; i++)
+    for (u32 i = 0; i < vm_count; i++) {
+        if (vms[i] == vm)
+            result->vms[i].ended_tsc = now;
         if (vms[i]->vcpus_live == 0 && vms[i]->stop_tsc && result->vms[i].stop_tsc == 0) {
             result->vms[i].stop_tsc = vms[i]->stop_tsc;
             result->vms[i].ends++;
         }
+    }
     if (++result->ended_vms == vm_count)
         sched_finish();
 }
@@ -926,6 +933,11 @@ void sim_with_reports(u32 pieces, u64 ticks)
 {
     report_pieces = pieces;
     report_piece_ticks = ticks;
+}
+
+void sim_console_full_until(u64 tsc)
+{
+    console_free_tsc = tsc;
 }
 
 u64 *sim_notes(void)

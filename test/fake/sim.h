@@ -77,6 +77,7 @@ struct sim_result {
         u32 explained; /* how often they were printed */
         bool clean;
         u64 stop_tsc;
+        u64 ended_tsc; /* when all was told */
         char detail[VM_DETAIL_BYTES];
         struct sim_vcpu_result vcpus[VM_MAX_VCPUS];
     } vms[SIM_MAX_VMS];
@@ -111,6 +112,8 @@ void sim_run(void);
 void sim_with_posted_interrupts(void);
 /* After sim_begin: the report of a vCPU has so many pieces, each of which takes so long. */
 void sim_with_reports(u32 pieces, u64 ticks);
+/* Likewise: until then there is no room at the console for reports. */
+void sim_console_full_until(u64 tsc);
 /* After sim_begin: the CPUs have no preemption timer, the APIC timer ends a guest's run. */
 void sim_without_preemption_timer(void);
 

@@ -237,6 +237,12 @@ static void what_waits_and_how_long(void **state)
     assert_int_equal(first - before, 1000);
     assert_int_equal(console_waiting(first), 1000);
     assert_int_equal(console_waiting(console_position()), 1152);
+    assert_int_equal(console_report_wait_ns(), 0);
+    console_write(text, RING * 3 / 4 - 1152);
+    assert_int_equal(console_report_wait_ns(), 0);
+    console_write(text, 1);
+    assert_int_equal(console_report_wait_ns(),
+                     console_send_time_ns(4097));                     /* then there is room for more than a line */
     assert_in_range(console_send_time_ns(1152), 99990000, 100000000); /* 11520 bytes a second */
     drain_and_forget();
     assert_int_equal(console_waiting(first), 0);

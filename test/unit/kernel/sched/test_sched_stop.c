@@ -223,6 +223,36 @@ static void test_long_reports_hold_up_nobody(void **state)
     }
 }
 
+/* One that reports while the console is full, and one that ends a little later and has nothing to say. */
+static void report_to_a_full_console(void)
+{
+    SCRIPT(fault, {SIM_RUN, MS}, {SIM_STOP, VM_STOP_TRIPLE_FAULT});
+    SCRIPT(good, {SIM_RUN, 20 * MS}, {SIM_EXIT, 0});
+
+    sim_begin(1);
+    sim_with_reports(30, 4 * MS / 10);
+    sim_console_full_until(800 * MS);
+    add(fault, 100, ~0ull);
+    add(good, 100, ~0ull);
+    if (with_load)
+        add(spin, 100, ~0ull);
+    sim_end_at(1500 * MS);
+    sim_run();
+}
+
+static void test_a_report_waits_for_the_console(void **state)
+{
+    (void)state;
+    for (u32 load = 0; load < 2; load++) {
+        with_load = load;
+        r = sim_scenario(report_to_a_full_console);
+        assert_orderly_end(2 + load);
+        assert_true(r->vms[1].ended_tsc < 100 * MS);
+        assert_in_range(r->vms[0].ended_tsc, 812 * MS, 900 * MS + load * 300 * MS);
+        assert_true(r->vms[0].vcpus[0].idle_entries < 10);
+    }
+}
+
 /* ---- halted for good ---- */
 
 static void halts(void)
@@ -390,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_exit_status),
         cmocka_unit_test(test_which_ends_are_explained),
         cmocka_unit_test(test_long_reports_hold_up_nobody),
+        cmocka_unit_test(test_a_report_waits_for_the_console),
         cmocka_unit_test(test_halt_for_good),
         cmocka_unit_test(test_halt_for_good_beside_a_timer),
         cmocka_unit_test(test_a_timer_ends_being_halted_for_good),
