@@ -33,7 +33,7 @@ enum { R = 1, W = 2, X = 4, RWX = 7 };
 enum { TRIPLE_FAULT = 2, HLT = 12, IO = 30, TRAP_FLAG = 37, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49 };
 enum { TABLES = 0x10000, EPTP = TABLES | 6 | 3 << 3, PAGE = 0x40000, APIC = 0xfee00000 };
 
-static u32 swaps, emulated;
+static u32 swaps, saves, emulated;
 static enum outcome (*on_exit_handled)(void);
 static enum outcome (*on_emulation)(void);
 
@@ -106,6 +106,7 @@ void level_save_guest(struct vmx_vcpu *v)
 {
     assert_true(v->nested->inside);
     assert_int_equal(debug.put_off, v->debug != NULL);
+    saves++;
 }
 
 void level_fetch_guest(struct vmx_vcpu *v)
@@ -699,11 +700,18 @@ static void test_under_a_debugger(void **state)
     VMCS_SET(EXIT_REASON, 0);
     VMCS_SET(EXIT_INTERRUPTION_INFO, 0x80000603);
     is_debuggers = true;
+    set(FIELD_EXIT_REASON, 4711);
+    saves = 0;
     assert_int_equal(inner_exit(&bench.v, trace_last(), 0), OUTCOME_RESUME);
     assert_true(nested_is_inside(&bench.v));
+    assert_false(debug.put_off);
+    assert_int_equal(get(FIELD_EXIT_REASON), 4711);
+    assert_int_equal(saves, 0);
     is_debuggers = false;
     assert_int_equal(inner_exit(&bench.v, trace_last(), 0), OUTCOME_RESUME);
-    assert_false(nested_is_inside(&bench.v));
+    assert_guest_gets(0, 0, 0);
+    assert_int_equal(get(FIELD_EXIT_INTERRUPTION_INFO), 0x80000603);
+    assert_int_equal(saves, 1); /* level_save_guest() has seen that nothing is the debugger's */
     assert_true(debug.put_off); /* host_load() goes on */
     debug.put_off = false;
 }
