@@ -70,7 +70,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     MUST(launch != v->nested->launched);
     v->nested->launched = true;
     entered++;
-    return host_load(v) ? OUTCOME_RESUME : OUTCOME_STOP;
+    return host_load(v, CR0_ET, 0) ? OUTCOME_RESUME : OUTCOME_STOP;
 }
 
 void level_fetch_guest(struct vmx_vcpu *v)
@@ -148,6 +148,7 @@ static void set_mode(bool is_64)
 {
     write_memory(TABLES, is_64 ? (TABLES + 0x1000) | 3 : 0x83);
     write_memory(TABLES + 0x1000, 0x83);
+    VMCS_SET(ENTRY_CONTROLS, is_64 ? ENTRY_IA32E_GUEST : 0);
     VMCS_SET(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
     VMCS_SET(CR0_SHADOW, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
     VMCS_SET(CR0_MASK, ~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG));
@@ -312,6 +313,8 @@ static void execute(u32 reason)
     bool is_entry = reason == VMLAUNCH || reason == VMRESUME;
     bool enters = is_entry && must_enter(reason == VMLAUNCH);
 
+    if (nested_is_on(&bench.v) && vmcs_read(GUEST_RFLAGS) & RFLAGS_VM)
+        return; /* the CPU has found that it is #UD */
     entered = 0;
     bench.v.exception.info = 0;
     VMCS_SET(EXIT_REASON, reason);
