@@ -173,9 +173,14 @@ static inline bool prepare(struct vmx_vcpu *v, enum outcome last)
     return true;
 }
 
-static NOINLINE bool prepare_nested(struct vmx_vcpu *v, enum outcome last)
+static NOINLINE bool prepare_nested_with_requests(struct vmx_vcpu *v, enum outcome last)
 {
-    if (v->base.requests_or_windows && !prepare_as_requested(v, last, true))
+    return prepare_as_requested(v, last, true);
+}
+
+static inline bool prepare_nested(struct vmx_vcpu *v, enum outcome last)
+{
+    if (v->base.requests_or_windows && !prepare_nested_with_requests(v, last))
         return false;
     if (v->nested->inside)
         shadow_prepare(&v->nested->shadow);

@@ -65,6 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fields[i] = 0;
     for (u32 changes = (u32)take(&in, 1) % 32; changes; changes--)
         fields[take(&in, 1) % CHECK_FIELDS] = take(&in, 8);
+    fields[FIELD_PROC_CONTROLS] |= 2; /* which a VMCS that can be entered has always */
     reads = 0;
     enum route route = route_exit(fields, &exit_, read_byte, &in);
     MUST(route == ROUTE_ROOTLET || route == ROUTE_GUEST || route == ROUTE_EPT);
@@ -72,6 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(exit_.reason < ROWS || route == ROUTE_ROOTLET);
     MUST(exit_.reason != 1 || route == ROUTE_ROOTLET);
     MUST(!is_unconditional(exit_.reason) || route == ROUTE_GUEST);
+    if (exit_.reason < ROWS) {
+        MUST(!route_is_guests(exit_.reason) || route == ROUTE_GUEST);
+        MUST(!route_is_rootlets(fields, exit_.reason) || route == ROUTE_ROOTLET);
+    }
     MUST(route != ROUTE_EPT || exit_.reason == 48 || exit_.reason == 49);
     return 0;
 }

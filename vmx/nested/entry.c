@@ -17,8 +17,14 @@
 
 #define EXIT_ENTRY_FAILED 0x80000000u
 
-/* What is asked before the CPU looks into the VMCS. False: *outcome is how the instruction ends. */
-static bool check_basics(struct vmx_vcpu *v, bool launch, enum outcome *outcome)
+/* What is asked before the CPU looks into the VMCS; false: something is wrong. */
+static bool passes_basics(const struct vmx_vcpu *v, bool launch)
+{
+    return v->nested->current != NESTED_NONE && v->nested->launched != launch &&
+           !(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS);
+}
+
+static COLD enum outcome refuse_by_basics(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
     struct why_refusal how = {.launch = launch};
@@ -26,25 +32,22 @@ static bool check_basics(struct vmx_vcpu *v, bool launch, enum outcome *outcome)
     if (n->current == NESTED_NONE) {
         why_basic(v, &how, "a VMCS must be current: VMPTRLD, and no VMCLEAR of it since", "current-VMCS-pointer",
                   n->current);
-        *outcome = insn_fail_invalid();
-        return false;
+        return insn_fail_invalid();
     }
     if (vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS) {
         how.number = INSN_ENTRY_MOV_SS;
         why_basic(v, &how, "no VM entry in the instruction after MOV SS or POP SS, which blocks events",
                   "blocking-by-MOV-SS", 1);
-    } else if (launch && n->launched) {
+    } else if (launch) {
         how.number = INSN_VMLAUNCH_NOT_CLEAR;
         why_basic(v, &how, "the VMCS that VMLAUNCH enters must be clear, not launched: VMCLEAR first, or VMRESUME",
                   "launch-state", 1);
-    } else if (!launch && !n->launched) {
+    } else {
         how.number = INSN_VMRESUME_NOT_LAUNCHED;
         why_basic(v, &how, "the VMCS that VMRESUME enters must be launched, not clear: VMLAUNCH first", "launch-state",
                   0);
     }
-    if (how.number)
-        *outcome = insn_fail(v, (enum insn_error)how.number);
-    return !how.number;
+    return insn_fail(v, (enum insn_error)how.number);
 }
 
 /* Bit 31 of the reason; other information on the exit stays as it was. SDM 3C 26.7, 24.9.1 "Basic VM-Exit Information"
@@ -82,34 +85,41 @@ static enum outcome refuse_entry(struct vmx_vcpu *v, bool launch, const struct c
 static void settle(struct vmx_vcpu *v, bool long_mode)
 {
     struct check_image *image = &v->nested->image;
-    bool threshold = vmcs12_get(v, FIELD_PROC_CONTROLS) & PROC_TPR_SHADOW && vmcs12_get(v, FIELD_TPR_THRESHOLD);
+    const u64 *fields = image->value;
+    bool threshold = fields[FIELD_PROC_CONTROLS] & PROC_TPR_SHADOW && fields[FIELD_TPR_THRESHOLD];
 
     if (image->cpu.long_mode != long_mode)
         image->settled = 0;
     if (threshold)
         image->settled &= (u8)~CHECK_SETTLED_CONTROLS;
-    bool pae = vmcs12_get(v, FIELD_GUEST_CR4) & CR4_PAE && !(vmcs12_get(v, FIELD_ENTRY_CONTROLS) & ENTRY_IA32E_GUEST);
-    if (vmcs12_get(v, FIELD_VMCS_LINK_POINTER) != ~0ull || pae) /* the VMCS there; page-directory pointers */
+    bool pae = fields[FIELD_GUEST_CR4] & CR4_PAE && !(fields[FIELD_ENTRY_CONTROLS] & ENTRY_IA32E_GUEST);
+    if (fields[FIELD_VMCS_LINK_POINTER] != ~0ull || pae) /* the VMCS there; page-directory pointers */
         image->settled &= (u8)~CHECK_SETTLED_GUEST;
     image->cpu.long_mode = long_mode;
     if (!(image->settled & CHECK_SETTLED_GUEST))
         level_fetch_guest(v);
 }
 
+static NOINLINE enum outcome check_and_enter(struct vmx_vcpu *v, bool launch)
+{
+    struct nested *n = v->nested;
+    struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
+
+    if (result.outcome != CHECK_ENTERS)
+        return refuse_entry(v, launch, &result);
+    n->image.settled = CHECK_SETTLED_ALL;
+    return inner_enter(v, launch);
+}
+
 enum outcome entry_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
-    enum outcome outcome;
 
-    if (!check_basics(v, launch, &outcome))
-        return outcome;
+    if (UNLIKELY(!passes_basics(v, launch)))
+        return refuse_by_basics(v, launch);
     nested_collect(v);
     settle(v, v->efer & EFER_LME); /* in VMX operation paging is on */
-    if (n->image.settled != CHECK_SETTLED_ALL || vmcs12_get(v, FIELD_ENTRY_MSR_LOAD_COUNT)) {
-        struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
-        if (result.outcome != CHECK_ENTERS)
-            return refuse_entry(v, launch, &result);
-    }
-    n->image.settled = CHECK_SETTLED_ALL;
+    if (n->image.settled != CHECK_SETTLED_ALL || vmcs12_get(v, FIELD_ENTRY_MSR_LOAD_COUNT))
+        return check_and_enter(v, launch);
     return inner_enter(v, launch);
 }

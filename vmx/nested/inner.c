@@ -163,6 +163,7 @@ static void look_for_events(struct vmx_vcpu *v)
 enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
+    u64 *fields = n->image.value;
     struct level_outer outer;
 
     if (UNLIKELY(v->debug))
@@ -181,20 +182,20 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     level_write_guest(v, &outer);
     level_write_controls(v);
     forget_translations(v);
-    u32 entry = msrs_load(v, get(v, FIELD_ENTRY_MSR_LOAD_ADDRESS), (u32)get(v, FIELD_ENTRY_MSR_LOAD_COUNT));
+    u32 entry = msrs_load(v, fields[FIELD_ENTRY_MSR_LOAD_ADDRESS], (u32)fields[FIELD_ENTRY_MSR_LOAD_COUNT]);
     if (entry) {
         v->base.halted = false;
         level_swap(v);
         return entry_fail_late(v, ENTRY_FAILED_MSRS, entry);
     }
-    vmcs12_set(v, FIELD_GUEST_CR0, (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | outer.cr0_kept);
+    fields[FIELD_GUEST_CR0] = (fields[FIELD_GUEST_CR0] & ~LEVEL_CR0_KEPT) | outer.cr0_kept;
     take_event(v);
     if (UNLIKELY(v->nmi_in_service) && quirks_have(QUIRK_NMI_BLOCKING))
         vmx_event_follow_nmi(v);
     n->inner_nmis_blocked = blocks_nmis(v);
     v->base.halted_masked =
-        !(get(v, FIELD_GUEST_RFLAGS) & RFLAGS_IF) && !(pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING);
-    if (UNLIKELY(get(v, FIELD_GUEST_PENDING_DEBUG) & PENDING_DEBUG_VALID))
+        !(fields[FIELD_GUEST_RFLAGS] & RFLAGS_IF) && !(fields[FIELD_PIN_CONTROLS] & PIN_EXTERNAL_INTERRUPT_EXITING);
+    if (UNLIKELY(fields[FIELD_GUEST_PENDING_DEBUG] & PENDING_DEBUG_VALID))
         vmx_event_trap_first(v);
     n->by_launch = launch;
     n->untried = true;
@@ -346,31 +347,32 @@ static bool timer_is_ours(const struct vmx_vcpu *v)
     return timer > now && (timer - now) >> vmx_features.timer_shift;
 }
 
-static u64 operand_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
+static NOINLINE u64 cr_operand(struct vmx_vcpu *v, u64 qualification)
 {
-    switch (reason) {
-    case REASON_CR:
-        return vmx_vcpu_gpr(v, (unsigned)bits_field(qualification, 11, 8)) & (guest_is_code64(v) ? ~0ull : UINT32_MAX);
-    case REASON_RDMSR:
-    case REASON_WRMSR:
-        return (u32)v->gpr[GPR_RCX];
-    default:
-        return 0; /* IA32_XSS has no bits: XSAVES and XRSTORS ask for none */
-    }
+    return vmx_vcpu_gpr(v, (unsigned)bits_field(qualification, 11, 8)) & (guest_is_code64(v) ? ~0ull : UINT32_MAX);
 }
 
 static enum route route_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
 {
-    struct route_exit exit = {
-        .reason = (u32)reason,
-        .qualification = qualification,
-        .operand = operand_of(v, reason, qualification),
-        .timer_is_ours = reason == REASON_TIMER && timer_is_ours(v),
-    };
+    struct route_exit exit = {.reason = (u32)reason, .qualification = qualification};
 
-    if (reason == REASON_EXCEPTION) {
+    switch (reason) {
+    case REASON_EXCEPTION:
         exit.interruption = vmcs_read(EXIT_INTERRUPTION_INFO);
         exit.error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
+        break;
+    case REASON_CR:
+        exit.operand = cr_operand(v, qualification);
+        break;
+    case REASON_RDMSR:
+    case REASON_WRMSR:
+        exit.operand = (u32)v->gpr[GPR_RCX];
+        break;
+    case REASON_TIMER:
+        exit.timer_is_ours = timer_is_ours(v);
+        break;
+    default: /* IA32_XSS has no bits: XSAVES and XRSTORS ask for none */
+        break;
     }
     return route_exit(v->nested->image.value, &exit, read_byte, v);
 }
@@ -383,7 +385,7 @@ static enum outcome write_control_register(struct vmx_vcpu *v, struct trace_reco
 {
     bool is_cr0 = (qualification & 15) == 0;
     u64 mask = get(v, is_cr0 ? FIELD_CR0_MASK : FIELD_CR4_MASK);
-    u64 value = operand_of(v, REASON_CR, qualification) & ~mask;
+    u64 value = cr_operand(v, qualification) & ~mask;
     u64 shadow = (is_cr0 ? vmcs_read(CR0_SHADOW) : vmcs_read(CR4_SHADOW)) & mask;
 
     record->detail = qualification;
@@ -398,10 +400,10 @@ static enum outcome write_control_register(struct vmx_vcpu *v, struct trace_reco
     return outcome;
 }
 
-static bool writes_cr0_or_cr4(u64 reason, u64 qualification)
+static bool writes_cr0_or_cr4(u64 qualification)
 {
     u64 number = qualification & 15;
-    return reason == REASON_CR && bits_field(qualification, 5, 4) == 0 && (number == 0 || number == 4);
+    return bits_field(qualification, 5, 4) == 0 && (number == 0 || number == 4);
 }
 
 /*
@@ -427,25 +429,51 @@ static COLD void offset_tsc(struct vmx_vcpu *v)
     v->gpr[GPR_RDX] = tsc >> 32;
 }
 
+/* An inner guest's HLT that its hypervisor does not want. */
+static NOINLINE enum outcome handle_hlt(struct vmx_vcpu *v, struct trace_record *record)
+{
+    enum outcome outcome = vmx_exit_handle(v, record, REASON_HLT);
+
+    if (!v->base.halted)
+        return outcome;
+    if (pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING)
+        v->base.halted_masked = false;
+    if (v->nested->timer_tsc != UINT64_MAX) {
+        v->base.halted = false;
+        vmcs_write(GUEST_ACTIVITY_STATE, HLT);
+    }
+    return outcome;
+}
+
+/* An MSR that may be the TSC. */
+static NOINLINE enum outcome handle_msr(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    enum outcome outcome = vmx_exit_handle(v, record, reason);
+
+    if (reason == REASON_WRMSR)
+        level_write_tsc_offset(v);
+    else if ((u32)v->gpr[GPR_RCX] == MSR_IA32_TSC && outcome == OUTCOME_SKIP)
+        offset_tsc(v);
+    return outcome;
+}
+
 /* An exit that is Rootlet's own affair. The handlers do not know that there are two levels. */
 static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason, u64 qualification)
 {
-    if (writes_cr0_or_cr4(reason, qualification))
-        return write_control_register(v, record, qualification);
-    enum outcome outcome = vmx_exit_handle(v, record, reason);
-    if (reason == REASON_WRMSR) /* it may have been the TSC's */
-        level_write_tsc_offset(v);
-    if (reason == REASON_RDMSR && (u32)v->gpr[GPR_RCX] == MSR_IA32_TSC && outcome == OUTCOME_SKIP)
-        offset_tsc(v);
-    if (reason == REASON_HLT && v->base.halted) {
-        if (pin_controls(v) & PIN_EXTERNAL_INTERRUPT_EXITING)
-            v->base.halted_masked = false;
-        if (v->nested->timer_tsc != UINT64_MAX) {
-            v->base.halted = false;
-            vmcs_write(GUEST_ACTIVITY_STATE, HLT);
-        }
+    switch (reason) {
+    case REASON_CR:
+        if (writes_cr0_or_cr4(qualification))
+            return write_control_register(v, record, qualification);
+        break;
+    case REASON_HLT:
+        return handle_hlt(v, record);
+    case REASON_RDMSR:
+    case REASON_WRMSR:
+        return handle_msr(v, record, reason);
+    default:
+        break;
     }
-    return outcome;
+    return vmx_exit_handle(v, record, reason);
 }
 
 /* How an exit ends that was Rootlet's own affair. */
@@ -557,31 +585,59 @@ static COLD enum outcome refused_by_cpu(struct vmx_vcpu *v)
     return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, qualification);
 }
 
-enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+/* An exit that the guest hypervisor gets as it is. */
+static NOINLINE enum outcome pass_on(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
 {
-    bool untried = v->nested->untried;
     u64 qualification = vmcs_read(EXIT_QUALIFICATION);
-    enum route route = ROUTE_ROOTLET;
 
-    v->nested->exits_at_once = v->nested->untried = false;
-    if (UNLIKELY(reason == REASON_REFUSED) && untried)
-        return refused_by_cpu(v);
-    if (LIKELY(reason < EXIT_REASONS))
-        route = route_is_always_guest(reason) ? ROUTE_GUEST : route_of(v, reason, qualification);
-    if (route == ROUTE_EPT && reason == REASON_EPT_VIOLATION)
-        return handle_ept(v, record, qualification);
-    if (UNLIKELY(v->debug) && reason == REASON_EXCEPTION && route == ROUTE_GUEST &&
-        vmx_debug_exception(v, vmcs_read(EXIT_INTERRUPTION_INFO)))
-        return OUTCOME_RESUME; /* it was the debugger's alone */
-    if (route != ROUTE_GUEST)  /* a misconfiguration is one of Rootlet's own tables */
-        return UNLIKELY(traps(v)) ? handle_and_trap(v, record, reason, qualification)
-                                  : finish(v, handle(v, record, reason, qualification));
     v->exits[reason]++;
     record->detail = qualification;
     if (reason == REASON_NMI_WINDOW)
         v->nmi_in_service = false;
     record_cpu_exit(v, (u32)reason, qualification);
     return leave(v);
+}
+
+static ALWAYS_INLINE enum outcome serve(struct vmx_vcpu *v, struct trace_record *record, u64 reason, u64 qualification)
+{
+    return UNLIKELY(traps(v)) ? handle_and_trap(v, record, reason, qualification)
+                              : finish(v, handle(v, record, reason, qualification));
+}
+
+/* The reason alone does not say whose it is. */
+static NOINLINE enum outcome exit_by_route(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    switch (route_of(v, reason, qualification)) {
+    case ROUTE_GUEST:
+        if (UNLIKELY(v->debug) && reason == REASON_EXCEPTION &&
+            vmx_debug_exception(v, vmcs_read(EXIT_INTERRUPTION_INFO)))
+            return OUTCOME_RESUME; /* it was the debugger's alone */
+        return pass_on(v, record, reason);
+    case ROUTE_EPT:
+        if (reason == REASON_EPT_VIOLATION)
+            return handle_ept(v, record, qualification);
+        break; /* a misconfiguration is one of Rootlet's own tables */
+    case ROUTE_ROOTLET:
+        break;
+    }
+    return serve(v, record, reason, qualification);
+}
+
+enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    struct nested *n = v->nested;
+    bool untried = n->untried;
+
+    n->exits_at_once = n->untried = false;
+    if (UNLIKELY(reason >= EXIT_REASONS))
+        return reason == REASON_REFUSED && untried ? refused_by_cpu(v) : finish(v, vmx_exit_handle(v, record, reason));
+    if (route_is_guests(reason))
+        return pass_on(v, record, reason);
+    if (!route_is_rootlets(n->image.value, reason))
+        return exit_by_route(v, record, reason);
+    return serve(v, record, reason, 0);
 }
 
 /* ---- events ---- */

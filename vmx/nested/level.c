@@ -315,7 +315,7 @@ u64 level_cr4(const struct vmx_vcpu *v)
     return seen_cr4(vmcs12_fields(v));
 }
 
-static void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
+static NOINLINE void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
 {
     u64 fixed = vmx_features.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
     u64 cr0 = (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | cr0_kept, mask0 = get(v, FIELD_CR0_MASK);
@@ -387,19 +387,25 @@ static ALWAYS_INLINE void write_rows(const struct vmx_vcpu *v, const struct same
         vmcs_write_raw(rows[i].encoding, get(v, rows[i].row));
 }
 
+static NOINLINE void write_changed_guest(struct vmx_vcpu *v, u64 cr0_kept)
+{
+    const u64 *fields = vmcs12_fields(v);
+
+    v->nested->guest_written = false;
+    write_rows(v, fetched, ARRAY_SIZE(fetched));
+    SAVED(WRITE)
+    write_rows(v, pdptes, ARRAY_SIZE(pdptes));
+    write_control_registers(v, cr0_kept);
+}
+
 void level_write_guest(struct vmx_vcpu *v, const struct level_outer *outer)
 {
     const u64 *fields = vmcs12_fields(v);
 
-    if (v->nested->guest_written) {
-        v->nested->guest_written = false;
-        write_rows(v, fetched, ARRAY_SIZE(fetched));
-        SAVED(WRITE)
-        write_rows(v, pdptes, ARRAY_SIZE(pdptes));
+    if (v->nested->guest_written)
+        write_changed_guest(v, outer->cr0_kept);
+    else if (UNLIKELY((fields[FIELD_GUEST_CR0] ^ outer->cr0_kept) & LEVEL_CR0_KEPT))
         write_control_registers(v, outer->cr0_kept);
-    } else if ((get(v, FIELD_GUEST_CR0) ^ outer->cr0_kept) & LEVEL_CR0_KEPT) {
-        write_control_registers(v, outer->cr0_kept);
-    }
     if (UNLIKELY(fields[FIELD_GUEST_DEBUGCTL] & DEBUGCTL_BTF))
         set_step_without_branch(v, true);
     ALWAYS(WRITE)

@@ -120,6 +120,16 @@ static const struct {
     | ((reason) < 64 && RULE_##rule == RULE_ALWAYS ? BIT((reason)&63) : 0)
 const u64 route_always_guest = 0 ROUTES(ALWAYS_BIT);
 
+#define NEEDS(rule, controls)                                                                                          \
+    ((rule) == RULE_NEVER   ? 0                                                                                        \
+     : (rule) == RULE_PROC  ? (controls)                                                                               \
+     : (rule) == RULE_PROC2 ? PROC_SECONDARY                                                                           \
+     : (rule) == RULE_IO    ? PROC_UNCONDITIONAL_IO | PROC_IO_BITMAPS                                                  \
+                            : UINT32_MAX)
+#define DEFINE_NEEDS(reason, name, rule, controls, section) [reason] = NEEDS(RULE_##rule, controls),
+const u32 route_needs[] = {ROUTES(DEFINE_NEEDS)};
+_Static_assert(ARRAY_SIZE(rows) == ARRAY_SIZE(route_needs), "all of them");
+
 /* SDM 3C 24.9.2 "Information for VM Exits Due to Vectored Events" */
 #define INTERRUPTION_VECTOR(info) ((u8)(info))
 #define INTERRUPTION_TYPE(info)   ((info) >> 8 & 7)

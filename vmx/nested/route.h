@@ -33,11 +33,20 @@ struct route_exit {
  */
 typedef bool (*route_read_byte)(void *context, u64 physical, u8 *value);
 
-/* The reasons below 64 that are the guest hypervisor's whatever its VMCS has: no need to ask route_exit(). */
+/*
+ * The same, if the reason alone says it: the reasons below 64 that are the guest hypervisor's in any case; and for each
+ * one the primary controls of which one must be set, or it is Rootlet's. All ones: that does not say it, since a few
+ * are set always.
+ */
 extern const u64 route_always_guest;
-static inline bool route_is_always_guest(u64 reason)
+extern const u32 route_needs[65];
+static inline bool route_is_guests(u64 reason)
 {
     return reason < 64 && route_always_guest >> reason & 1;
+}
+static inline bool route_is_rootlets(const u64 *fields, u64 reason)
+{
+    return !(fields[FIELD_PROC_CONTROLS] & route_needs[reason]);
 }
 
 /*

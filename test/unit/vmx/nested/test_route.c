@@ -51,9 +51,19 @@ static int set_up(void **state)
     return 0;
 }
 
+#define ALWAYS_SET BIT(1) /* of the primary controls: SDM 3D A.3.2 */
+
+/* What the reason alone says is never something else. */
 static enum route route(void)
 {
-    return route_exit(fields, &exit_, read_byte, memory);
+    fields[FIELD_PROC_CONTROLS] |= ALWAYS_SET;
+    enum route found = route_exit(fields, &exit_, read_byte, memory);
+
+    if (exit_.reason < ARRAY_SIZE(route_needs)) {
+        assert_true(!route_is_guests(exit_.reason) || found == ROUTE_GUEST);
+        assert_true(!route_is_rootlets(fields, exit_.reason) || found == ROUTE_ROOTLET);
+    }
+    return found;
 }
 
 static enum route route_of(u32 reason)
@@ -481,11 +491,23 @@ static void test_xsaves(void **state)
     }
 }
 
+static void test_what_the_reason_alone_says(void **state)
+{
+    (void)state;
+    fields[FIELD_PROC_CONTROLS] = ALWAYS_SET;
+    assert_true(route_is_guests(10) && !route_is_guests(30) && !route_is_guests(64));
+    assert_true(route_is_rootlets(fields, 1) && route_is_rootlets(fields, 30) && route_is_rootlets(fields, 12));
+    assert_true(!route_is_rootlets(fields, 0) && !route_is_rootlets(fields, 28) && !route_is_rootlets(fields, 48));
+    fields[FIELD_PROC_CONTROLS] = ALWAYS_SET | PROC_IO_BITMAPS | PROC_HLT_EXITING;
+    assert_true(!route_is_rootlets(fields, 30) && !route_is_rootlets(fields, 12) && route_is_rootlets(fields, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_each_row, set_up),
         cmocka_unit_test_setup(test_each_control, set_up),
+        cmocka_unit_test_setup(test_what_the_reason_alone_says, set_up),
         cmocka_unit_test_setup(test_secondary_controls_not_activated, set_up),
         cmocka_unit_test_setup(test_exceptions, set_up),
         cmocka_unit_test_setup(test_events_of_the_machine, set_up),
