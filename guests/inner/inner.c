@@ -354,10 +354,16 @@ void inner_enable_vmx(void)
 
 PROGRAM(stay, "1: jmp 1b")
 
-/* With stay= there is one inner guest, which never exits. */
+/* With stay= there is one inner guest, which never exits. With stay=2 its hypervisor has only written its VMCS. */
 static void run_for_ever(void)
 {
     inner_begin(stay);
+    if (guest_option_number("stay", 1) == 2) {
+        inner_set(GUEST_RIP, 0x4711);
+        print("inner waits\n");
+        for (;;)
+            cpu_pause();
+    }
     print("inner stays\n");
     print("FAIL: exit reason %x\n", inner_go());
 }

@@ -25,6 +25,14 @@ def test_the_inner_vmcs_is_dumped(boot):
         assert [line for line in dumped if f" {field}=0x" in line], area
 
 
+def test_the_dump_has_what_was_written_last(boot):
+    """The CPU has put it into the shadow VMCS, without an exit, and nobody has entered that VMCS since."""
+    run = boot("build/guests/inner.elf vm=inner mem=8M nested=on dump=vmcs limit=100 -- stay=2\n")
+    assert run.reasons() == {"inner": "limit"} and "inner waits" in run.output("inner"), str(run)
+    dumped = [line for line in run.lines if line.startswith("rootlet: vm inner-vmcs name=inner vcpu=0 guest: ")]
+    assert [line for line in dumped if " GUEST_RIP=0x4711" in line], str(run)
+
+
 def test_init_waits_for_vmxoff(boot):
     run = boot("build/guests/apic.elf vm=two mem=8M cpus=2 nested=on -- only=init-vmx\n")
     for mode in ("xapic", "x2apic"):
