@@ -71,10 +71,12 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
 #define PROC_CR8        (PROC_CR8_LOAD_EXITING | PROC_CR8_STORE_EXITING)
 #define PROC_OURS_ONLY  (PROC_TPR_SHADOW | PROC_MSR_BITMAPS | PROC_IO_BITMAPS | PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW)
 #define PROC_NOT_PASSED (PROC_MSR_BITMAPS | PROC_IO_BITMAPS | PROC_SECONDARY)
-/* What an inner guest has only if its hypervisor says so. */
+/* What an inner guest has only if its hypervisor says so; and what exits if either says so: the caches hold other VMs'
+ * data, too. */
 #define PROC2_INNER                                                                                                    \
-    (PROC2_DESCRIPTOR_TABLE | PROC2_RDTSCP | PROC2_WBINVD_EXITING | PROC2_UNRESTRICTED_GUEST |                         \
-     PROC2_PAUSE_LOOP_EXITING | PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_RDSEED_EXITING | PROC2_XSAVES)
+    (PROC2_DESCRIPTOR_TABLE | PROC2_RDTSCP | PROC2_UNRESTRICTED_GUEST | PROC2_PAUSE_LOOP_EXITING |                     \
+     PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_RDSEED_EXITING | PROC2_XSAVES)
+#define PROC2_EITHER PROC2_WBINVD_EXITING
 
 #define VTPR 0x80u /* SDM 3C 29.1.1 "Virtualized APIC Registers" */
 
@@ -154,7 +156,7 @@ static void write_proc_controls(struct vmx_vcpu *v)
     }
     vmcs_write(PROC_CONTROLS, proc | (inner & ~PROC_NOT_PASSED));
     v->base.windows = 0; /* none of Rootlet's is open in it */
-    vmcs_write(PROC2_CONTROLS, (ours->value[VMX_PROC2] & ~PROC2_INNER) | (proc2 & PROC2_INNER));
+    vmcs_write(PROC2_CONTROLS, (ours->value[VMX_PROC2] & ~PROC2_INNER) | (proc2 & (PROC2_INNER | PROC2_EITHER)));
     if (proc2 & PROC2_PAUSE_LOOP_EXITING) {
         vmcs_write(PLE_GAP, (u32)get(v, FIELD_PLE_GAP));
         vmcs_write(PLE_WINDOW, (u32)get(v, FIELD_PLE_WINDOW));
