@@ -18,7 +18,6 @@
 #include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
-#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR0_HELD    (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */
 
 /* Address bits that the CPU does not have: reserved in CR3 and in PDPTEs. SDM 3A 4.1.4. */

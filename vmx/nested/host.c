@@ -16,7 +16,6 @@
 #include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
-#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR0_OURS    (CR0_NE | CR0_ET | CR0_NW | CR0_CD)
 #define DR7_INIT    0x400u
 #define DATA_ACCESS 0xc093u
@@ -35,7 +34,7 @@ bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
 
 static void load_cr0(u64 host, u64 kept)
 {
-    u64 value = (host & CR0_DEFINED & ~LEVEL_CR0_KEPT) | (kept & LEVEL_CR0_KEPT);
+    u64 value = (host & LEVEL_CR0_LOADED) | (kept & LEVEL_CR0_KEPT);
 
     vmcs_write(GUEST_CR0, (value & ~CR0_OURS) | (vmcs_read(GUEST_CR0) & CR0_OURS));
     vmcs_write(CR0_SHADOW, value | CR0_ET);
@@ -148,6 +147,7 @@ bool host_load(struct vmx_vcpu *v, u64 cr0_kept, u32 blocking)
     const u64 *fields = vmcs12_fields(v);
     u32 controls = (u32)fields[FIELD_EXIT_CONTROLS];
     bool long_mode = controls & EXIT_HOST_ADDRESS_SPACE;
+    u32 unused;
 
     if (UNLIKELY(v->debug))
         vmx_debug_put_off(v);
@@ -162,7 +162,7 @@ bool host_load(struct vmx_vcpu *v, u64 cr0_kept, u32 blocking)
         vmx_vcpu_flush_tlb(v);
     if (!long_mode && !load_pdptes(v))
         return false;
-    if (msrs_load(v, fields[FIELD_EXIT_MSR_LOAD_ADDRESS], (u32)fields[FIELD_EXIT_MSR_LOAD_COUNT]))
+    if (msrs_load(v, fields[FIELD_EXIT_MSR_LOAD_ADDRESS], (u32)fields[FIELD_EXIT_MSR_LOAD_COUNT], &unused))
         return host_abort(v, HOST_ABORT_LOADING_MSRS);
     if (UNLIKELY(v->debug))
         vmx_debug_go_on(v);

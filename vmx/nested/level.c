@@ -320,7 +320,7 @@ u64 level_cr4(const struct vmx_vcpu *v)
 static NOINLINE void write_control_registers(struct vmx_vcpu *v, u64 cr0_kept)
 {
     u64 fixed = vmx_features.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
-    u64 cr0 = (get(v, FIELD_GUEST_CR0) & ~LEVEL_CR0_KEPT) | cr0_kept, mask0 = get(v, FIELD_CR0_MASK);
+    u64 cr0 = (get(v, FIELD_GUEST_CR0) & LEVEL_CR0_LOADED) | cr0_kept, mask0 = get(v, FIELD_CR0_MASK);
     u64 cr4 = get(v, FIELD_GUEST_CR4), mask4 = get(v, FIELD_CR4_MASK);
 
     vmcs_write(GUEST_CR0, (cr0 & ~VMX_CR0_OURS) | fixed);

@@ -24,7 +24,8 @@ COLD void level_make(struct vmx_vcpu *v);
  */
 void level_write_controls(struct vmx_vcpu *v);
 /* Of CR0, what neither VM entry nor VM exit changes: SDM 3C 26.3.2.1, 27.5.1; beside reserved bits. */
-#define LEVEL_CR0_KEPT (CR0_ET | CR0_NW | CR0_CD)
+#define LEVEL_CR0_KEPT   (CR0_ET | CR0_NW | CR0_CD)
+#define LEVEL_CR0_LOADED (CR0_DEFINED & ~(u64)LEVEL_CR0_KEPT)
 /* Those of both levels add up. */
 void level_write_tsc_offset(struct vmx_vcpu *v);
 struct level_outer {
