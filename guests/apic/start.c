@@ -84,7 +84,6 @@ static void check_init_running(void)
 }
 
 #define CPUID_VMX     (1u << 5)
-#define CR0_NE        (1u << 5)
 #define CR4_VMXE      (1u << 13)
 #define MSR_VMX_BASIC 0x480u
 

@@ -6,11 +6,8 @@
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
 
-#define CR0_NE (1u << 5)
 #define CR0_WP (1u << 16)
 #define CR0_AM (1u << 18)
-#define CR0_NW (1u << 29)
-#define CR0_CD (1u << 30)
 
 #define MSR_IA32_EFER 0xc0000080u
 #define EFER_SCE      0x001u

@@ -10,8 +10,6 @@
 #define WRITE   2u
 #define LARGE   0x80u
 #define CR0_WP  (1u << 16)
-#define CR0_NW  (1u << 29)
-#define CR0_CD  (1u << 30)
 #define GIB     0x40000000u
 
 #define ERROR_PRESENT 1u

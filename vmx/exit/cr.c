@@ -18,7 +18,7 @@
 #include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
-#define CR0_HELD    (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */
+#define CR0_HELD (CR0_NE | CR0_ET | CR0_NW | CR0_CD) /* what the guest only believes to own */
 
 /* Address bits that the CPU does not have: reserved in CR3 and in PDPTEs. SDM 3A 4.1.4. */
 static u64 reserved_address_bits(void)

@@ -14,6 +14,7 @@
 #include "vmx/nested/level.h"
 #include "vmx/nested/mirror.h"
 #include "vmx/nested/offer.h"
+#include "vmx/nested/vmcs12.h"
 
 #define NESTED_FRAMES ((u32)((sizeof(struct nested) + FRAME_BYTES - 1) / FRAME_BYTES))
 #define ALL_FRAMES    (NESTED_FRAMES + 4) /* two VMCS regions, a virtual-APIC page, an MSR bitmap */
@@ -168,8 +169,11 @@ bool nested_read_msr(const struct vmx_vcpu *v, u32 index, u64 *value)
 bool nested_allows_cr0(const struct vmx_vcpu *v, u64 value)
 {
     const struct vmx_caps *caps = &v->nested->caps;
+    u64 fixed0 = caps->cr0_fixed0;
 
-    return (value & caps->cr0_fixed0) == caps->cr0_fixed0 && !(value & ~caps->cr0_fixed1);
+    if (v->nested->inside && vmcs12_proc2(v) & PROC2_UNRESTRICTED_GUEST)
+        fixed0 &= ~(CR0_PE | CR0_PG);
+    return (value & fixed0) == fixed0 && !(value & ~caps->cr0_fixed1);
 }
 
 bool nested_allows_cr4(const struct vmx_vcpu *v, u64 value)

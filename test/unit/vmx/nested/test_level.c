@@ -173,16 +173,10 @@ static void test_merge_of_primary_controls(void **state)
 
 static void test_merge_of_secondary_controls(void **state)
 {
-    enum { OURS = PROC2_EPT | PROC2_VPID };
-    static const u32 asked[] = {PROC2_DESCRIPTOR_TABLE,
-                                PROC2_RDTSCP,
-                                PROC2_WBINVD_EXITING,
-                                PROC2_UNRESTRICTED_GUEST,
-                                PROC2_RDRAND_EXITING,
-                                PROC2_INVPCID,
-                                PROC2_RDSEED_EXITING,
-                                PROC2_PAUSE_LOOP_EXITING,
-                                PROC2_XSAVES};
+    enum { OURS = PROC2_EPT | PROC2_VPID | PROC2_WBINVD_EXITING };
+    static const u32 asked[] = {PROC2_DESCRIPTOR_TABLE,   PROC2_RDTSCP,  PROC2_UNRESTRICTED_GUEST,
+                                PROC2_RDRAND_EXITING,     PROC2_INVPCID, PROC2_RDSEED_EXITING,
+                                PROC2_PAUSE_LOOP_EXITING, PROC2_XSAVES};
 
     (void)state;
     for (u32 i = 0; i < ARRAY_SIZE(asked); i++) {
@@ -336,6 +330,19 @@ static void test_activity(void **state)
     }
 }
 
+/* ---- CR0 ---- */
+
+/* Reserved bits of CR0 are not loaded. SDM 3C 26.3.2.1 */
+static void test_reserved_bits_of_cr0(void **state)
+{
+    (void)state;
+    set(FIELD_GUEST_CR0, CR0_PE | CR0_NE | CR0_PG | BIT(10) | BIT(17));
+    bench.v.nested->guest_written = true;
+    level_write_guest(&bench.v, &(struct level_outer){.dr7 = 0x400, .cr0_kept = CR0_ET});
+    assert_int_equal(vmcs_read(CR0_SHADOW), CR0_PE | CR0_NE | CR0_PG | CR0_ET);
+    assert_int_equal(level_cr0(&bench.v), CR0_PE | CR0_NE | CR0_PG | CR0_ET);
+}
+
 /* ---- debug controls ---- */
 
 static void test_debug_controls(void **state)
@@ -401,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup(test_merge_of_msr_bitmaps, set_up),
         cmocka_unit_test_setup(test_ept_of_an_inner_guest, set_up),
         cmocka_unit_test_setup(test_activity, set_up),
+        cmocka_unit_test_setup(test_reserved_bits_of_cr0, set_up),
         cmocka_unit_test_setup(test_debug_controls, set_up),
         cmocka_unit_test_setup(test_single_steps_on_branches, set_up),
     };
