@@ -152,7 +152,7 @@ void vmx_event_trap_first(struct vmx_vcpu *v)
  * pushes have RF. VM entry pushes RF as the guest has it. Not for traps, nor for #DB and aborts. SDM 3B 17.3.1.1
  * "Instruction-Breakpoint Exception Condition", 3C 26.5.1.1 "Details of Vectored-Event Injection".
  */
-static void set_resume_flag(const struct vmx_event *event)
+void vmx_event_set_resume_flag(const struct vmx_event *event)
 {
     const u64 others = BIT(VECTOR_DB) | BIT(VECTOR_BP) | BIT(VECTOR_OF) | BIT(VECTOR_DF) | BIT(VECTOR_MC);
 
@@ -175,7 +175,7 @@ static COLD void inject_other(struct vmx_vcpu *v, enum event_kind kind)
         v->exception.info = 0; /* it comes again when its instruction runs again */
         break;
     case EVENT_EXCEPTION:
-        set_resume_flag(&v->exception);
+        vmx_event_set_resume_flag(&v->exception);
         write_event(v, &v->exception);
         v->exception.info = 0;
         break;

@@ -88,6 +88,8 @@ void vmx_event_prepare(struct vmx_vcpu *v);
  * it comes first. An acknowledged interrupt would be lost otherwise.
  */
 void vmx_event_take_back(struct vmx_vcpu *v);
+/* RFLAGS.RF, which an exception of the fault class pushes, is set in the guest for that. */
+void vmx_event_set_resume_flag(const struct vmx_event *event);
 /* QUIRK_NMI_BLOCKING: an NMI is in service that did not come by vmx_event_choose_of(). */
 COLD void vmx_event_follow_nmi(struct vmx_vcpu *v);
 /* After an exit that can interrupt an event's delivery: keeps that event for the next entry. */

@@ -104,7 +104,7 @@ struct vmx_vcpu {
     u64 eoi_exits[4]; /* the vectors whose EOI exits, as in the VMCS */
     u64 efer;         /* as the guest wrote it last, without LMA: guest_efer() */
     u64 xcr0;
-    u64 cr2;
+    u64 cr2; /* while this vCPU runs: what it was before a #PF of ours */
     u64 dr[4];
     u64 dr6;
     u64 msrs[VMX_SWITCHED_MSRS];

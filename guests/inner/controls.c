@@ -320,9 +320,6 @@ static void tpr_shadow(void)
 
 /* ---- CR0, CR4 ---- */
 
-#define CR0_NE  0x20u
-#define CR0_NW  0x20000000u
-#define CR0_CD  0x40000000u
 #define CR4_TSD 0x4u
 
 PROGRAM(store_cr0, "mov %cr0, %rax")
@@ -557,6 +554,38 @@ static void io_bitmaps(void)
     }
 }
 
+/* Faults that a hypervisor may have to raise in the CPU's place: RF is saved as they would push it, and CR2 is not
+ * changed. SDM 3C 27.1, 27.3.3 */
+STEP(no_msr, "rdmsr")
+
+static void raised_faults(void)
+{
+    static u8 no_msr_exits[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+
+    clear_bitmaps();
+    begin_io(insb, 0x80);
+    inner_set(EXCEPTION_BITMAP, 1u << 14);
+    inner_registers.rdi = UNMAPPED;
+    __asm__ volatile("mov %0, %%cr2" : : "r"(0x4711000ull));
+    inner_want_exit(REASON_EXCEPTION, insb, 0);
+    inner_want("address", inner_get(EXIT_QUALIFICATION), UNMAPPED);
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | HARDWARE | WITH_CODE | 14);
+    u64 cr2;
+    __asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
+    inner_want("CR2", cr2, 0x4711000);
+    if (inner_bare) /* Bochs saves RF as it is, and has each MSR */
+        return;
+    inner_want("RF", inner_get(GUEST_RFLAGS) & RFLAGS_RF, RFLAGS_RF);
+    inner_begin(no_msr);
+    inner_add(PROC_CONTROLS, PROC_MSR_BITMAPS);
+    inner_set(MSR_BITMAPS, (u64)no_msr_exits);
+    inner_set(EXCEPTION_BITMAP, 1u << 13);
+    inner_registers.rcx = 0x1fff;
+    inner_want_exit(REASON_EXCEPTION, no_msr, 0);
+    inner_want("interruption information", inner_get(EXIT_INTERRUPTION_INFO), VALID | HARDWARE | WITH_CODE | 13);
+    inner_want("RF", inner_get(GUEST_RFLAGS) & RFLAGS_RF, RFLAGS_RF);
+}
+
 static void string_io(void)
 {
     bool has_info = inner_read_msr(0x480) >> 54 & 1;
@@ -673,8 +702,6 @@ PROGRAM(read_memory, "mov (%rbx), %rdx")
 PROGRAM(write_memory, "mov %rdx, (%rbx)")
 PROGRAM(do_int3, "int3\n\tmov $0x77, %eax")
 
-#define UNMAPPED 0x140000000ull /* behind the 4 GiB that the page tables have */
-
 static void exception_bitmap(void)
 {
     inner_begin(do_ud2);
@@ -776,6 +803,7 @@ void inner_controls(void)
         {"CR4.OSXSAVE",                         osxsave             },
         {"I/O bitmaps",                         io_bitmaps          },
         {"INS and OUTS",                        string_io           },
+        {"faults in the place of the CPU",      raised_faults       },
         {"MSR bitmaps",                         msr_bitmaps         },
         {"MSR bitmaps that change",             msr_bitmaps_change  },
         {"TSC by RDMSR",                        tsc_by_rdmsr        },

@@ -14,7 +14,6 @@
 #define BY_MOV_SS 2u
 #define BY_NMI    8u
 #define HLT       1u
-#define UNMAPPED  0x140000000ull
 
 #define VECTOR 0x38u
 #define SOON   20000u
@@ -426,8 +425,10 @@ static void begin_interrupt(program *start, u64 rflags, u32 activity, u32 exit_c
 /* Bochs takes no interrupt after an entry with RFLAGS.IF 0: there, alone, its exit comes by the preemption timer. */
 static void want_interrupt_masked(void)
 {
-    inner_add(PIN_CONTROLS, PIN_TIMER);
-    inner_set(PREEMPTION_TIMER_VALUE, 1000000);
+    if (inner_bare) {
+        inner_add(PIN_CONTROLS, PIN_TIMER);
+        inner_set(PREEMPTION_TIMER_VALUE, 1000000);
+    }
     u32 reason = inner_go();
     inner_want("exit reason", inner_bare && reason == REASON_TIMER ? REASON_INTERRUPT : reason, REASON_INTERRUPT);
 }

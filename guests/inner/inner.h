@@ -168,6 +168,9 @@ static inline void apic_write(u32 offset, u32 value)
     *(volatile u32 *)(uintptr_t)(APIC + offset) = value;
 }
 
+#define UNMAPPED 0x140000000ull /* behind the 4 GiB that the page tables have */
+
+#define RFLAGS_RF    0x10000u
 #define RFLAGS_TF    0x100u
 #define RFLAGS_IF    0x200u
 #define RFLAGS_FIXED 2u

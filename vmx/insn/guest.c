@@ -121,6 +121,7 @@ static enum guest_access translate(struct vmx_vcpu *v, u64 linear, enum gva_acce
             return GUEST_ACCESS_FAULT;
         return GUEST_ACCESS_OK;
     case GVA_FAULT:
+        v->cr2 = cr2_read();
         cr2_write(linear);
         vmx_inject_exception(v, VECTOR_PF, error);
         return GUEST_ACCESS_FAULT;
