@@ -13,6 +13,7 @@
 #define MSR_SYSENTER_CS    0x174u
 #define MSR_SYSENTER_ESP   0x175u
 #define MSR_PAT            0x277u
+#define MSR_VMX_BASIC      0x480u
 #define MSR_EFER           0xc0000080u
 #define MSR_FS_BASE        0xc0000100u
 #define MSR_GS_BASE        0xc0000101u
@@ -80,6 +81,81 @@ static void msr_areas(void)
     inner_want("what the hypervisor has", inner_read_msr(MSR_KERNEL_GS_BASE), 0x4444);
     inner_set(ENTRY_MSR_LOAD_COUNT, 0);
     inner_want("launch state: VMRESUME", inner_go(), REASON_VMCALL); /* inner_go() does VMLAUNCH still */
+}
+
+/* ---- MSRs that an entry cannot load, and the TSC ---- */
+
+#define MOST 512u           /* of a list */
+#define FAR  0x100000000ull /* in ticks, beside which what passes here is nothing */
+
+/* The TSC is one of those before it, which are loaded: the hypervisor has it then, by RDTSC and by RDMSR. */
+static void unloadable_msrs(void)
+{
+    static struct msr_entry list[MOST + 1] __attribute__((aligned(16)));
+    u64 to = cpu_rdtsc() + FAR;
+
+    for (u32 i = 0; i <= MOST; i++)
+        list[i] = (struct msr_entry){MSR_KERNEL_GS_BASE, 0, i};
+    list[1] = (struct msr_entry){MSR_TSC, 0, to};
+    list[2] = (struct msr_entry){MSR_VMX_BASIC, 0, 0}; /* read-only */
+    inner_begin(nothing);
+    inner_set(ENTRY_MSR_LOAD_ADDRESS, (u64)list);
+    inner_set(ENTRY_MSR_LOAD_COUNT, 3);
+    inner_want("exit reason", inner_go(), 0x80000022);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), 3);
+    u64 tsc = cpu_rdtsc();
+    inner_want("the TSC was loaded", tsc - to < FAR, 1);
+    inner_want("RDMSR of the TSC, after RDTSC", inner_read_msr(MSR_TSC) - tsc < FAR, 1);
+    inner_want("the MSR before it", inner_read_msr(MSR_KERNEL_GS_BASE), 0);
+    if (inner_bare) /* where the list has no end */
+        return;
+    list[1].index = list[2].index = MSR_KERNEL_GS_BASE;
+    inner_set(ENTRY_MSR_LOAD_COUNT, MOST + 1);
+    inner_want("exit reason", inner_go(), 0x80000022);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), MOST + 1);
+    inner_want("the last one that is loaded", inner_read_msr(MSR_KERNEL_GS_BASE), MOST - 1);
+}
+
+PROGRAM(both_tscs, "mov $0x10, %ecx\n\trdmsr\n\tshl $32, %rdx\n\tor %rax, %rdx\n\tmov %rdx, %rsi\n\t"
+                   "rdtsc\n\tshl $32, %rdx\n\tor %rdx, %rax")
+
+/* What the list loads is the CPU's, on top of which the inner guest has its offset. */
+static void loaded_tsc(void)
+{
+    static struct msr_entry list[1] __attribute__((aligned(16)));
+
+    inner_begin(both_tscs);
+    inner_add(PROC_CONTROLS, PROC_TSC_OFFSETTING | PROC_MSR_BITMAPS);
+    inner_set(MSR_BITMAPS, (u64)no_bitmaps);
+    inner_set(TSC_OFFSET, 16 * FAR);
+    inner_set(ENTRY_MSR_LOAD_ADDRESS, (u64)list);
+    inner_set(ENTRY_MSR_LOAD_COUNT, 1);
+    for (u32 i = 0; i < 2; i++) {
+        u64 to = cpu_rdtsc() + FAR;
+        list[0] = (struct msr_entry){MSR_TSC, 0, to};
+        inner_set(GUEST_RIP, (u64)both_tscs);
+        inner_want("exit reason", inner_go(), REASON_VMCALL);
+        inner_want("RDTSC", inner_registers.rax - to - 16 * FAR < FAR, 1);
+        inner_want("RDMSR", inner_registers.rsi - to - 16 * FAR < FAR, 1);
+        inner_want("RDTSC of the hypervisor", cpu_rdtsc() - to < FAR, 1);
+    }
+}
+
+/* Bits of CR0 that are none are not loaded. SDM 3C 26.3.2.1 */
+PROGRAM(read_cr0, "mov %cr0, %rax")
+
+static void reserved_cr0(void)
+{
+    u64 cr0 = cpu_read_cr0();
+
+    if (inner_bare) {
+        inner_leave_out("Bochs loads them");
+        return;
+    }
+    inner_begin(read_cr0);
+    inner_set(GUEST_CR0, cr0 | 1u << 10 | 1u << 17 | 1u << 20);
+    inner_want_call(cr0);
+    inner_want("what is saved", inner_get(GUEST_CR0), cr0);
 }
 
 static void pat(void)
@@ -299,15 +375,18 @@ void inner_state(void)
         const char *name;
         void (*run)(void);
     } scenarios[] = {
-        {"MSR areas",             msr_areas          },
-        {"IA32_PAT",              pat                },
-        {"IA32_EFER",             efer               },
-        {"DR7",                   dr7                },
-        {"debug registers",       debug_registers    },
-        {"IA32_DEBUGCTL",         debugctl           },
-        {"host state",            host_state         },
-        {"two VMCSs",             two_vmcss          },
-        {"a VMCS in page tables", vmcs_in_page_tables},
+        {"MSR areas",                  msr_areas          },
+        {"MSRs that cannot be loaded", unloadable_msrs    },
+        {"the TSC in a list",          loaded_tsc         },
+        {"reserved bits of CR0",       reserved_cr0       },
+        {"IA32_PAT",                   pat                },
+        {"IA32_EFER",                  efer               },
+        {"DR7",                        dr7                },
+        {"debug registers",            debug_registers    },
+        {"IA32_DEBUGCTL",              debugctl           },
+        {"host state",                 host_state         },
+        {"two VMCSs",                  two_vmcss          },
+        {"a VMCS in page tables",      vmcs_in_page_tables},
     };
 
     for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {

@@ -11,7 +11,6 @@
 #define MSR_IA32_FEATURE_CONTROL 0x3au
 #define MSR_IA32_VMX_BASIC       0x480u
 #define MSR_IA32_VMX_CR4_FIXED1  0x489u
-#define CR0_NE                   (1u << 5)
 
 #define PAGE_WORDS 1024u
 static u32 directory[PAGE_WORDS] __attribute__((aligned(4096)));
@@ -249,6 +248,10 @@ static void check_entries(void)
     expect(vmxroot_enter(true) == OK && read_field(VMCS_EXIT_REASON) == (1u << 31 | 34) &&
                read_field(VMCS_EXIT_QUALIFICATION) == 1,
            "an MSR that cannot be loaded is not exit 34");
+    regions[REGION_BAD][0] = MSR_IA32_VMX_BASIC; /* read-only, which only loading it shows */
+    expect(vmxroot_enter(true) == OK && read_field(VMCS_EXIT_REASON) == (1u << 31 | 34), "an MSR that is read-only");
+    refusal("vcpu=0 vmlaunch refused exit=34 rule=\"WRMSR of this value would cause #GP\" "
+            "field=ENTRY_MSR_LOAD_ADDRESS entry=1 value=0x480 sdm=\"3C 26.4 Loading MSRs\"");
     expect_error(vmxroot_enter(false), 5, "a failed VMLAUNCH has launched");
     expect(vmclear(address_of(REGION_VMCS)) == OK && vmxroot_enter(true) == INVALID, "VMLAUNCH without a current VMCS");
     expect(vmread(VMCS_EXIT_REASON, &value) == INVALID, "VMREAD without a current VMCS");

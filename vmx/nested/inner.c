@@ -160,6 +160,51 @@ static void look_for_events(struct vmx_vcpu *v)
         vcpu_request(&v->base, VCPU_REQUEST_EVENT);
 }
 
+/* Of the guest hypervisor's VMCS, what has changed beside it. Blocking by NMI is host_load()'s. */
+static ALWAYS_INLINE void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
+{
+    struct nested *n = v->nested;
+
+    if (!(get(v, FIELD_EXIT_CONTROLS) & EXIT_LOAD_PAT))
+        vmcs_write(GUEST_PAT, pat);
+    vmcs_write(TSC_OFFSET, v->base.tsc_offset);
+    if (v->debug_used != n->debug_used) { /* by MOV DR inside, or by a debugger, which vmx_debug_go_on() serves */
+        u32 proc = vmcs_read(PROC_CONTROLS);
+        vmcs_write(PROC_CONTROLS, v->debug_used ? proc & ~PROC_MOV_DR_EXITING : proc | PROC_MOV_DR_EXITING);
+    }
+    v->nmi_in_service = false;
+    if (quirks_have(QUIRK_NMI_BLOCKING) && nmis_blocked)
+        vmx_event_follow_nmi(v);
+}
+
+/* The page-directory pointers were right when they were checked. */
+static COLD enum outcome fail_for_pdptes(struct vmx_vcpu *v, bool launch)
+{
+    struct why_refusal how = {launch, true, ENTRY_FAILED_GUEST_STATE};
+
+    why_basic(v, &how, "the page-directory-pointer-table entries have changed: another vCPU writes to them",
+              "GUEST_CR3", get(v, FIELD_GUEST_CR3));
+    return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, ENTRY_FAILED_PDPTE);
+}
+
+/* Those before it in the list are loaded, and stay so. */
+static COLD enum outcome fail_for_msr(struct vmx_vcpu *v, bool launch, u32 entry, u32 index)
+{
+    struct nested *n = v->nested;
+    struct why_refusal how = {launch, true, ENTRY_FAILED_MSRS};
+    u64 pat = vmcs_read(GUEST_PAT);
+
+    v->base.halted = false;
+    n->timer_tsc = UINT64_MAX;
+    level_swap(v);
+    refresh_outer(v, pat, n->nmis_blocked);
+    if (entry > MSRS_MOST)
+        why_msr(v, &how, "a list has at most as many entries as IA32_VMX_MISC says: 512", entry, 0);
+    else
+        why_msr(v, &how, "WRMSR of this value would cause #GP", entry, index);
+    return entry_fail_late(v, ENTRY_FAILED_MSRS, entry);
+}
+
 enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
@@ -169,7 +214,7 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     if (UNLIKELY(v->debug))
         vmx_debug_put_off(v);
     if (!read_outer(v, &outer))
-        return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, ENTRY_FAILED_PDPTE);
+        return fail_for_pdptes(v, launch);
     if (UNLIKELY(!n->made))
         level_make(v);
     n->is_mirrored = false;
@@ -182,13 +227,13 @@ enum outcome inner_enter(struct vmx_vcpu *v, bool launch)
     level_write_guest(v, &outer);
     level_write_controls(v);
     forget_translations(v);
-    u32 entry = msrs_load(v, fields[FIELD_ENTRY_MSR_LOAD_ADDRESS], (u32)fields[FIELD_ENTRY_MSR_LOAD_COUNT]);
-    if (entry) {
-        v->base.halted = false;
-        level_swap(v);
-        return entry_fail_late(v, ENTRY_FAILED_MSRS, entry);
-    }
-    fields[FIELD_GUEST_CR0] = (fields[FIELD_GUEST_CR0] & ~LEVEL_CR0_KEPT) | outer.cr0_kept;
+    u32 msrs = (u32)fields[FIELD_ENTRY_MSR_LOAD_COUNT], index;
+    u32 entry = msrs_load(v, fields[FIELD_ENTRY_MSR_LOAD_ADDRESS], msrs, &index);
+    if (entry)
+        return fail_for_msr(v, launch, entry, index);
+    if (UNLIKELY(msrs)) /* one may have been the TSC */
+        level_write_tsc_offset(v);
+    fields[FIELD_GUEST_CR0] = (fields[FIELD_GUEST_CR0] & LEVEL_CR0_LOADED) | outer.cr0_kept;
     take_event(v);
     if (UNLIKELY(v->nmi_in_service) && quirks_have(QUIRK_NMI_BLOCKING))
         vmx_event_follow_nmi(v);
@@ -248,23 +293,6 @@ static void save_timer(struct vmx_vcpu *v)
         vmcs12_set(v, FIELD_PREEMPTION_TIMER_VALUE,
                    n->timer_tsc > now ? (n->timer_tsc - now) >> vmx_features.timer_shift : 0);
     n->timer_tsc = UINT64_MAX;
-}
-
-/* Of the guest hypervisor's VMCS, what has changed beside it. Blocking by NMI is host_load()'s. */
-static ALWAYS_INLINE void refresh_outer(struct vmx_vcpu *v, u64 pat, bool nmis_blocked)
-{
-    struct nested *n = v->nested;
-
-    if (!(get(v, FIELD_EXIT_CONTROLS) & EXIT_LOAD_PAT))
-        vmcs_write(GUEST_PAT, pat);
-    vmcs_write(TSC_OFFSET, v->base.tsc_offset);
-    if (v->debug_used != n->debug_used) { /* by MOV DR inside, or by a debugger, which vmx_debug_go_on() serves */
-        u32 proc = vmcs_read(PROC_CONTROLS);
-        vmcs_write(PROC_CONTROLS, v->debug_used ? proc & ~PROC_MOV_DR_EXITING : proc | PROC_MOV_DR_EXITING);
-    }
-    v->nmi_in_service = false;
-    if (quirks_have(QUIRK_NMI_BLOCKING) && nmis_blocked)
-        vmx_event_follow_nmi(v);
 }
 
 /* With NMI exiting and without virtual NMIs an IRET of the inner guest does not end blocking by NMI, but in the CPU,
@@ -642,11 +670,18 @@ enum outcome inner_exit(struct vmx_vcpu *v, struct trace_record *record, u64 rea
 
 /* ---- events ---- */
 
+/* RFLAGS is saved as the exception would have pushed it, and CR2 is as it was. SDM 3C 27.1 "Architectural State Before
+ * a VM Exit", 27.3.3 "Saving RIP, RSP, and RFLAGS" */
 static enum outcome leave_for_exception(struct vmx_vcpu *v)
 {
     struct vmx_event event = v->exception;
-    u64 qualification = (u8)event.info == VECTOR_PF ? cr2_read() : 0;
+    u64 qualification = 0;
 
+    if ((u8)event.info == VECTOR_PF) {
+        qualification = cr2_read();
+        cr2_write(v->cr2);
+    }
+    vmx_event_set_resume_flag(&event);
     vmcs12_set(v, FIELD_EXIT_INTERRUPTION_ERROR_CODE, event.error_code);
     vmcs12_set(v, FIELD_EXIT_INSTRUCTION_LENGTH, event.length);
     return leave_for(v, REASON_EXCEPTION, qualification, event.info);
@@ -729,6 +764,20 @@ static bool trap_is_due(const struct vmx_vcpu *v)
            !(vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS);
 }
 
+/* What has led into the inner guest stays on record as that; an interrupt that goes in with it has a record of its own.
+ */
+static void deliver_event(struct vmx_vcpu *v, bool nmi, bool interrupt)
+{
+    struct trace_record *record = trace_last();
+    u8 action = record->action;
+
+    vmx_event_choose_of(v, nmi, interrupt);
+    if (action == TRACE_TO_INNER && record->action != action) {
+        record->action = action;
+        trace_event(TRACE_INJECT, &v->base, vmcs_read(ENTRY_INTERRUPTION_INFO));
+    }
+}
+
 /*
  * With external-interrupt exiting an interrupt exits whatever RFLAGS.IF says; with NMI exiting, an NMI. Both come after
  * the event that goes in with this entry, and after a debug trap: then the CPU leaves before the first instruction. SDM
@@ -766,7 +815,7 @@ bool inner_prepare_events(struct vmx_vcpu *v)
     n->exits_at_once = init || (nmi && nmi_exits && !n->inner_nmis_blocked) || (interrupt && interrupt_exits);
     if (n->exits_at_once)
         vcpu_request(&v->base, VCPU_REQUEST_EVENT); /* for then */
-    vmx_event_choose_of(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
+    deliver_event(v, nmi && !nmi_exits, interrupt && !interrupt_exits);
     keep_windows(v);
     return true;
 }

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * See msrs.h. An MSR is loaded as the guest's WRMSR would do it. What lies beyond 512 entries, of which IA32_VMX_MISC
- * tells, fails.
+ * See msrs.h. An MSR is loaded as the guest's WRMSR would do it.
  */
 #include "vmx/nested/msrs.h"
 #include "vmx/exit/msr.h"
-
-#define MOST 512u /* SDM 3D A.6 "Miscellaneous Data": beyond it the CPU may do anything */
 
 struct entry {
     u32 index;
@@ -32,14 +29,16 @@ static bool is_allowed(const struct entry *entry)
            entry->index >> 8 != MSR_IA32_X2APIC_BASE >> 8;
 }
 
-u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count)
+u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count, u32 *index)
 {
-    struct entry entry;
+    struct entry entry = {0, 0, 0};
 
-    for (u32 i = 0; i < count; i++)
-        if (i >= MOST || !read_entry(v, area + 16ull * i, &entry) || !is_allowed(&entry) ||
-            !vmx_msr_set(v, entry.index, entry.value))
+    for (u32 i = 0; i < count; i++) {
+        bool is_read = i < MSRS_MOST && read_entry(v, area + 16ull * i, &entry);
+        *index = entry.index;
+        if (!is_read || !is_allowed(&entry) || !vmx_msr_set(v, entry.index, entry.value))
             return i + 1;
+    }
     return 0;
 }
 
@@ -49,7 +48,8 @@ bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count)
 
     for (u32 i = 0; i < count; i++) {
         u64 at = area + 16ull * i;
-        if (i >= MOST || !read_entry(v, at, &entry) || !is_saved(&entry) || !vmx_msr_get(v, entry.index, &entry.value))
+        if (i >= MSRS_MOST || !read_entry(v, at, &entry) || !is_saved(&entry) ||
+            !vmx_msr_get(v, entry.index, &entry.value))
             return false;
         nested_memory_write(v, at + offsetof(struct entry, value), &entry.value, sizeof entry.value);
     }

@@ -8,11 +8,18 @@
 
 #include "vmx/nested/nested.h"
 
-/* Into the guest whose VMCS is the CPU's. 0, or the number of the entry, counted from 1, that cannot be loaded. */
-COLD u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count);
-static inline u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count)
+#define MSRS_MOST                                                                                                      \
+    512u /* that are loaded or stored; SDM 3D A.6 "Miscellaneous Data": beyond it a CPU may do anything                \
+          */
+
+/*
+ * Into the guest whose VMCS is the CPU's. 0, or the number of the entry, counted from 1, that cannot be loaded: its MSR
+ * is in *index, unless there are too many.
+ */
+COLD u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count, u32 *index);
+static inline u32 msrs_load(struct vmx_vcpu *v, u64 area, u32 count, u32 *index)
 {
-    return count ? msrs_load_some(v, area, count) : 0;
+    return count ? msrs_load_some(v, area, count, index) : 0;
 }
 /* From it. False: an entry cannot be saved, which is a VMX abort. */
 COLD bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count) MUST_CHECK;

@@ -45,8 +45,10 @@ struct why_refusal {
 struct nested_refusal {
     struct why_refusal how;
     u32 broken;       /* so many rules; 0: no entry was refused */
-    const char *rule; /* of SDM 3C 26.1 "Basic VM-Entry Checks", with what it looks at; NULL: those in reports[] */
+    const char *rule; /* one that the checker has not, with what it looks at; NULL: those in reports[] */
+    const char *section;
     const char *field;
+    u32 entry; /* of a list, counted from 1; 0: none */
     u64 value;
     struct check_report reports[NESTED_MOST_RULES];
 };

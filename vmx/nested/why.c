@@ -26,9 +26,12 @@ static void format_basic(const struct vmx_vcpu *v, char *line, size_t size)
 {
     const struct nested_refusal *r = &v->nested->refusal;
     size_t used = begin_line(v, line, size);
+    char entry[16] = "";
 
-    format_text(line + used, size - used, " rule=\"%s\" field=%s value=0x%lx sdm=\"3C %s\"", r->rule, r->field,
-                r->value, r->how.is_exit ? "26.3.1 Checks on the Guest State Area" : "26.1 Basic VM-Entry Checks");
+    if (r->entry)
+        format_text(entry, sizeof entry, " entry=%u", r->entry);
+    format_text(line + used, size - used, " rule=\"%s\" field=%s%s value=0x%lx sdm=\"3C %s\"", r->rule, r->field, entry,
+                r->value, r->section);
 }
 
 static void format_report(const struct vmx_vcpu *v, const struct check_report *report, char *line, size_t size)
@@ -114,19 +117,38 @@ static void keep_report(void *context, const struct check_report *report)
     r->broken++;
 }
 
-void why_rules(struct vmx_vcpu *v, const struct why_refusal *how)
-{
-    vmx_check_entry(&v->nested->image, &v->nested->caps, keep_report, begin(v, how));
-    print(v);
-}
-
-void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *field, u64 value)
+static void keep_rule(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *section,
+                      const char *field, u32 entry, u64 value)
 {
     struct nested_refusal *r = begin(v, how);
 
     r->broken = 1;
     r->rule = rule;
+    r->section = section;
     r->field = field;
+    r->entry = entry;
     r->value = value;
     print(v);
+}
+
+void why_rules(struct vmx_vcpu *v, const struct why_refusal *how)
+{
+    struct nested_refusal *r = begin(v, how);
+
+    vmx_check_entry(&v->nested->image, &v->nested->caps, keep_report, r);
+    if (r->broken)
+        print(v);
+    else
+        why_basic(v, how, "what a rule looks at in memory is right again: another vCPU writes to it", "none", 0);
+}
+
+void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, const char *field, u64 value)
+{
+    keep_rule(v, how, rule, how->is_exit ? "26.3.1 Checks on the Guest State Area" : "26.1 Basic VM-Entry Checks",
+              field, 0, value);
+}
+
+void why_msr(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, u32 entry, u32 index)
+{
+    keep_rule(v, how, rule, "26.4 Loading MSRs", "ENTRY_MSR_LOAD_ADDRESS", entry, index);
 }

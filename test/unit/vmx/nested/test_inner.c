@@ -69,7 +69,7 @@ void level_swap(struct vmx_vcpu *v)
     swaps++;
 }
 
-/* No entry of an inner guest fails here. */
+/* No entry of an inner guest fails in the CPU here. */
 bool vmcs_load(hpa_t region)
 {
     (void)region;
@@ -82,9 +82,20 @@ void why_basic(struct vmx_vcpu *v, const struct why_refusal *how, const char *ru
     abort();
 }
 
+static u32 said_entry, said_index;
+
+void why_msr(struct vmx_vcpu *v, const struct why_refusal *how, const char *rule, u32 entry, u32 index)
+{
+    (void)rule;
+    assert_false(v->nested->inside);
+    assert_true(how->is_exit && how->number == 34);
+    said_entry = entry;
+    said_index = index;
+}
+
 void level_write_tsc_offset(struct vmx_vcpu *v)
 {
-    (void)v;
+    VMCS_SET(TSC_OFFSET, v->base.tsc_offset + vmcs12_get(v, FIELD_TSC_OFFSET));
 }
 
 void level_make(struct vmx_vcpu *v)
@@ -140,10 +151,15 @@ bool host_abort(struct vmx_vcpu *v, enum host_abort indicator)
     abort();
 }
 
-u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count)
+static u32 bad_entry;
+static u64 moved_tsc;
+
+u32 msrs_load_some(struct vmx_vcpu *v, u64 area, u32 count, u32 *index)
 {
-    (void)v, (void)area, (void)count;
-    return 0;
+    (void)area, (void)count;
+    VMCS_SET(TSC_OFFSET, v->base.tsc_offset = moved_tsc); /* as WRMSR of the TSC does */
+    *index = 0x480;
+    return bad_entry;
 }
 
 bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count)
@@ -154,8 +170,9 @@ bool msrs_store_some(struct vmx_vcpu *v, u64 area, u32 count)
 
 enum outcome entry_fail_late(struct vmx_vcpu *v, u32 reason, u32 qualification)
 {
-    (void)v, (void)reason, (void)qualification;
-    abort();
+    vmcs12_set(v, FIELD_EXIT_REASON, reason);
+    vmcs12_set(v, FIELD_EXIT_QUALIFICATION, qualification);
+    return OUTCOME_RESUME;
 }
 
 bool vmx_read_pdptes(const struct vmx_vcpu *v, u64 cr3, u64 pdpte[4])
@@ -741,6 +758,53 @@ static void test_debug_registers_of_both_levels(void **state)
     }
 }
 
+/* ---- the list of MSRs ---- */
+
+/* One of them may be the TSC, which both levels have, the inner guest with its offset. */
+static void test_msrs_of_an_entry(void **state)
+{
+    enum { FAILED_MSRS = 34, OFFSET = 0x1000 };
+
+    (void)state;
+    for (bad_entry = 0; bad_entry <= 3; bad_entry += 3) {
+        level_swap(&bench.v);
+        moved_tsc = 0x471100000000;
+        set(FIELD_ENTRY_MSR_LOAD_COUNT, 3);
+        set(FIELD_TSC_OFFSET, OFFSET);
+        set(FIELD_EXIT_REASON, 0);
+        said_entry = 0;
+        assert_int_equal(inner_enter(&bench.v, false), OUTCOME_RESUME);
+        assert_int_equal(nested_is_inside(&bench.v), !bad_entry);
+        assert_int_equal(vmcs_read(TSC_OFFSET), moved_tsc + (bad_entry ? 0 : OFFSET));
+        assert_int_equal(get(FIELD_EXIT_REASON), bad_entry ? FAILED_MSRS : 0);
+        assert_int_equal(said_entry, bad_entry);
+        if (bad_entry) {
+            assert_int_equal(get(FIELD_EXIT_QUALIFICATION), 3);
+            assert_int_equal(said_index, 0x480);
+        }
+        bench.v.base.tsc_offset = 0;
+    }
+    bad_entry = 0;
+}
+
+/* ---- the flight recorder ---- */
+
+/* Which level runs is told by the record of what led there, also if an interrupt goes in with the entry. */
+static void test_the_level_stays_on_record(void **state)
+{
+    struct trace_record *record = trace_last();
+
+    (void)state;
+    VMCS_SET(GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, 0);
+    record->action = TRACE_TO_INNER;
+    bench.interrupt = true;
+    bench.vector = 0x30;
+    assert_true(inner_prepare_events(&bench.v));
+    assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), EVENT_VALID | EVENT_TYPE_EXTERNAL << 8 | 0x30);
+    assert_int_equal(record->action, TRACE_TO_INNER);
+}
+
 /* It is looked for once; what is no RAM, or no page of it, has none. */
 static void test_pages_of_the_guest(void **state)
 {
@@ -761,6 +825,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_filled, set_up),
+        cmocka_unit_test_setup(test_msrs_of_an_entry, set_up),
+        cmocka_unit_test_setup(test_the_level_stays_on_record, set_up),
         cmocka_unit_test_setup(test_reflected, set_up),
         cmocka_unit_test_setup(test_misconfigured, set_up),
         cmocka_unit_test_setup(test_device, set_up),
