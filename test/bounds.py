@@ -119,7 +119,7 @@ SOFT_APIC = (
 NESTED = (
     ("vmread", "VMREAD of a guest hypervisor", 12, 10),
     ("vmwrite", "VMWRITE of a guest hypervisor", 12, 10),
-    ("cpuid", "CPUID of an inner guest, reflected, and VMRESUME at once", 1445, 18819),
+    ("cpuid", "CPUID of an inner guest, reflected, and VMRESUME at once", 1440, 18819),
     ("in-more", "IN that Rootlet does for an inner guest: more than for an outer one", 55, 924),
     ("rdmsr-more", "RDMSR of an inner guest that nobody wants to see: likewise", 5, 0),
     ("first-touch", "first touch of an inner guest's page with EPT", 1200, 7455),

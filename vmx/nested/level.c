@@ -293,7 +293,8 @@ static const struct same pdptes[] = {
  */
 static u64 seen(u64 cpu, u64 cpu_shadow, u64 kept, u64 inner_mask, u64 ours)
 {
-    return (cpu & ~(inner_mask | ours)) | (kept & inner_mask) | (cpu_shadow & ours & ~inner_mask);
+    u64 owned = cpu ^ ((cpu ^ cpu_shadow) & ours);
+    return owned ^ ((owned ^ kept) & inner_mask);
 }
 
 static ALWAYS_INLINE u64 seen_cr0(const u64 *fields, u64 cpu)
