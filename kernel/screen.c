@@ -46,8 +46,7 @@ static u32 cursor_column(const struct screen *s)
 /* The columns from `from` up to `to` of a row. */
 static void erase(struct screen *s, u32 row, u32 from, u32 to)
 {
-    for (u8 *text = row_text(s, row); from < to; from++)
-        text[from] = ' ';
+    memset(row_text(s, row) + from, ' ', from < to ? to - from : 0);
     s->changed |= (u32)BIT(row);
 }
 
