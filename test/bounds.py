@@ -66,6 +66,15 @@ FAR_ATTACKS = (
     ("layers", "cpus=1"),
 )
 
+# Likewise with their vCPUs on both CPUs, so that what sleeps beside the neighbour is sent to from elsewhere.
+SPLIT_ATTACKS = (
+    ("ipi", "cpus=2"),
+    ("broadcast", "cpus=16"),
+    ("wakes", "cpus=16"),
+    ("nmi", "cpus=16"),
+    ("init", "cpus=16"),
+)
+
 # What ends late in its slice with a long report: payload, keys of its line, the reason of its end. On Bochs 2.7.
 ENDS = (
     ("badstate.elf", "", "entry-failure"),

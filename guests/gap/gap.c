@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A neighbour that watches what others cost it: counts loops for a while and prints how many, the longest time in which
- * it did not run, and the sum of all such times. Options: ms=<n> (3000) to watch.
+ * it did not run, and the sum of all such times. Options: ms=<n> (3000) to watch, say=<n>: prints a line each n ms.
  */
 #include "guests/lib/guest.h"
 #include "guests/lib/interrupts.h"
@@ -22,6 +22,7 @@ int guest_main(void)
     interrupts_init();
     cpu_interrupts_on(); /* none will come; but with interrupts off Bochs holds up the host's, too */
     u64 start = cpu_rdtsc(), last = start;
+    u64 pause = (u64)guest_option_number("say", 0) * khz, next = pause ? start + pause : ~0ull;
 
     while (last - start < span) {
         u64 now = cpu_rdtsc();
@@ -31,6 +32,10 @@ int guest_main(void)
             lost += now - last;
         last = now;
         loops++;
+        if (now >= next) {
+            print("gap goes on\n");
+            next += pause;
+        }
     }
     print("gap worst_us=%u loops=%u lost_us=%u\n", us_of(worst, khz), loops, us_of(lost, khz));
     return 0;

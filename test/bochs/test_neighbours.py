@@ -42,6 +42,20 @@ def test_attacks_from_another_cpu(boot):
     assert gap <= bounds.OTHER_GAP_US, run
 
 
+def test_attacks_from_both_cpus(boot):
+    """What sleeps beside the neighbour is sent to from the other CPU. VMs of a hundredth of its weight, together: the
+    first two lines keep the CPUs' loads alike, so that vCPUs go to both."""
+    lines = [HOSTILE.format(vm=f"split{n}", cpu="0-1", keys=keys.replace("16", "6"), name=name)
+             for n, (name, keys) in enumerate(bounds.SPLIT_ATTACKS)]
+    run = boot(GAP.format(name="same", cpu=0).replace(" --", " weight=10000 --") +
+               "build/guests/ends.elf vm=holder mem=4M affinity=1 weight=10000 limit=2200 -- how=button\n" +
+               "".join(lines).replace("weight=1 ", "weight=20 "), cpus=2)
+    run.check_good_end()
+    gap, _, lost = seen(run, "same")
+    assert lost <= (bounds.ATTACK_LOSS + 1) / 100 * 2_000_000, run
+    assert gap <= bounds.GAP_US, run
+
+
 def test_the_time_of_an_inner_guest_is_its_vms(boot):
     """One that never exits has half the CPU, as any neighbour of the same weight, and ends at its VM's limit."""
     lines = GAP.format(name="same", cpu=0) + GAP.format(name="other", cpu=1)
