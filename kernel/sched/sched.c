@@ -312,6 +312,13 @@ static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 
 #define BUSY_NS 1000000ull /* of a window */
 
+/* A light VM's vCPU is busy with less, but not with so little as one uses that idles. */
+static u64 busy_with(const struct vm *vm)
+{
+    u32 weight = vm->spec.weight > VM_DEFAULT_WEIGHT ? VM_DEFAULT_WEIGHT : vm->spec.weight;
+    return busy_tsc / VM_DEFAULT_WEIGHT * (weight < VM_DEFAULT_WEIGHT / 10 ? VM_DEFAULT_WEIGHT / 10 : weight);
+}
+
 /*
  * A vCPU that has used a millisecond of a window is busy in it and the next one; those that are share their VM's
  * weight. So a VM gets no more by having more vCPUs, and what idles takes nothing from the one that works. Two CPUs
@@ -332,9 +339,10 @@ static COLD void note_use(struct vcpu *vcpu, u64 used, u64 now)
         vcpu->window = window;
         vcpu->window_tsc = 0;
     }
-    bool was_busy = vcpu->window_tsc >= busy_tsc;
+    u64 busy = busy_with(vm);
+    bool was_busy = vcpu->window_tsc >= busy;
     vcpu->window_tsc += used;
-    if (!was_busy && vcpu->window_tsc >= busy_tsc)
+    if (!was_busy && vcpu->window_tsc >= busy)
         __atomic_fetch_add(&vm->busy_vcpus, 1, __ATOMIC_SEQ_CST);
 }
 

@@ -139,6 +139,41 @@ static void test_vcpus_share_the_weight(void **state)
     assert_true(close_to(run_of(1), 5000 * MS, 200));
 }
 
+/* Sixteen that each use little: together they get what their VM's weight gives them, which is 1 of 101. */
+static void many_that_nap(void)
+{
+    SCRIPT(nap, {SIM_RUN, MS / 20}, {SIM_SLEEP, 20 * MS}, {SIM_AGAIN, 0});
+    static struct sim_step boot[16];
+    static const struct sim_step *scripts[16] = {boot};
+    struct vm_spec spec = sim_spec();
+    (void)nap;
+
+    sim_begin(1);
+    for (u32 i = 1; i < 16; i++) {
+        boot[i - 1] = (struct sim_step){SIM_START, i};
+        scripts[i] = nap_steps;
+    }
+    boot[15] = (struct sim_step){SIM_SLEEP, 4000 * MS};
+    spec.cpus = 16;
+    spec.weight = 1;
+    sim_add(&spec, scripts);
+    add(spin, 100, ~0ull);
+    sim_end_at(2000 * MS);
+    sim_run();
+}
+
+static void test_light_vcpus_share_the_weight(void **state)
+{
+    u64 sum = 0;
+
+    (void)state;
+    r = sim_scenario(many_that_nap);
+    assert_orderly_end(2);
+    for (u32 i = 0; i < 16; i++)
+        sum += r->vms[0].vcpus[i].run_tsc;
+    assert_true(sum > 18 * MS && sum < 24 * MS);
+}
+
 /* Two that spin for each other hand the CPU to and fro, and have no more of it for that. */
 static void pause_loops(void)
 {
@@ -396,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_weights_without_preemption_timer),
         cmocka_unit_test(test_ten_weights),
         cmocka_unit_test(test_vcpus_share_the_weight),
+        cmocka_unit_test(test_light_vcpus_share_the_weight),
         cmocka_unit_test(test_pause_loops),
         cmocka_unit_test(test_a_pause_loop_for_another_cpu),
         cmocka_unit_test(test_hundred_vms_on_two_cpus),
