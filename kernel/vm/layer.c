@@ -11,7 +11,7 @@
 #include "kernel/lib/string.h"
 
 #define TABLE_ENTRIES 512u
-#define STRETCH       64u /* entries for which the lock is held */
+#define STRETCH       64u /* pages in a piece of work, and for which the lock is held */
 
 /* Of all layers' trees. Any CPU; order: VM, then this, then frames. A page is copied under it. */
 static struct spinlock lock;
@@ -108,18 +108,26 @@ static void for_each_entry(u64 chunk, u64 table, void (*each)(u64 *entry, u64 ad
     }
 }
 
-static void free_leaf(u64 table)
+/* True: all pages of the leaf table are free, and so is the table. */
+static bool free_leaf_piece(u64 table)
 {
-    const u64 *entries = table_at(table);
+    u64 *entries = table_at(table);
+    u32 freed = 0;
 
-    for (u32 i = 0; i < LAYER_CHUNK_PAGES; i++)
-        if (entries[i])
-            frames_free_dirty(hpa(entries[i]), 1);
+    for (u32 i = 0; i < LAYER_CHUNK_PAGES; i++) {
+        if (!entries[i])
+            continue;
+        if (freed++ == STRETCH)
+            return false;
+        frames_free_dirty(hpa(entries[i]), 1);
+        entries[i] = 0;
+    }
     frames_free_dirty(hpa(table), 1);
+    return true;
 }
 
 /* False: there was none. */
-static bool free_next_leaf(struct layer *layer)
+static bool free_leaves_piece(struct layer *layer)
 {
     for (u32 i = 0; i < LAYER_ROOTS; i++) {
         if (!layer->roots[i])
@@ -128,8 +136,8 @@ static bool free_next_leaf(struct layer *layer)
         for (u32 j = 0; j < TABLE_ENTRIES; j++) {
             if (!middle[j])
                 continue;
-            free_leaf(middle[j]);
-            middle[j] = 0;
+            if (free_leaf_piece(middle[j]))
+                middle[j] = 0;
             return true;
         }
         frames_free_dirty(hpa(layer->roots[i]), 1);
@@ -140,7 +148,7 @@ static bool free_next_leaf(struct layer *layer)
 
 static bool free_some_spare(struct layer *layer)
 {
-    for (u32 i = 0; i < LAYER_CHUNK_PAGES && layer->spare; i++) {
+    for (u32 i = 0; i < STRETCH && layer->spare; i++) {
         u64 frame = layer->spare;
         layer->spare = *table_at(frame);
         frames_free_dirty(hpa(frame), 1);
@@ -148,10 +156,10 @@ static bool free_some_spare(struct layer *layer)
     return layer->spare;
 }
 
-/* No lock is held. As many pages as a table has, at most. True: all is free. */
+/* No lock is held. Some pages, and a table at most. True: all is free. */
 static bool free_piece(struct layer *layer)
 {
-    if (free_next_leaf(layer) || free_some_spare(layer))
+    if (free_leaves_piece(layer) || free_some_spare(layer))
         return false;
     for (u32 i = 0; i < layer->region_count; i++)
         frames_free_dirty(layer->regions[i].frames, layer->regions[i].size_bytes / FRAME_BYTES);

@@ -38,7 +38,7 @@ void layer_drop_base(struct layer *base);
 void layer_hold(struct layer *layer);
 /* The last user frees the layer and what it has, and lets the one below go. */
 void layer_release(struct layer *layer);
-/* Likewise in pieces, of some 500 pages: *layer is what there is to release yet. True: nothing; else call it again. */
+/* Likewise in pieces, of 64 pages: *layer is what there is to release yet. True: nothing; else call it again. */
 bool layer_release_piece(struct layer **layer) MUST_CHECK;
 /* The regions of the lowest layer. */
 const struct layer *layer_base(const struct layer *layer);
