@@ -8,9 +8,8 @@
 
 #include "vmx/nested/nested.h"
 
-#define MSRS_MOST                                                                                                      \
-    512u /* that are loaded or stored; SDM 3D A.6 "Miscellaneous Data": beyond it a CPU may do anything                \
-          */
+/* So many are loaded or stored. SDM 3D A.6 "Miscellaneous Data": beyond it a CPU may do anything. */
+#define MSRS_MOST 512u
 
 /*
  * Into the guest whose VMCS is the CPU's. 0, or the number of the entry, counted from 1, that cannot be loaded: its MSR
