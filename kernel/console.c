@@ -23,12 +23,12 @@
 #define REPORT_LEVEL    (3 * RING_BYTES / 4) /* so much may wait when a report goes on; what remains is others' ... */
 #define REPORT_STRETCH  4096u                /* ... and so much less when it goes on after a wait */
 #define SHOW_BYTES      256u                 /* of the ring that the screen takes in at a time */
-#define SKIP_LOOK_BYTES 1024u                /* for so short a text that many lines of it scroll away unseen */
+#define SKIP_LOOK_BYTES 4096u                /* for so short a text that many lines of it scroll away unseen */
 #define SHOW_NS         200000ull            /* so long is worked for the screen ... */
 #define SHOW_PAUSE_NS   1000000ull           /* ... and then others get their turn for so long */
 #define SHOW_EVERY_NS   40000000ull          /* a screen that is up to date stays as it is for so long ... */
 #define SHOW_SHARE      200u         /* ... and for so many times what that took, since nobody is charged for it ... */
-#define SHOW_MOST_NS    250000000ull /* ... but no longer than this */
+#define SHOW_MOST_NS    500000000ull /* ... but no longer than this */
 
 static struct spinlock lock;
 static bool present, settled;
@@ -200,7 +200,8 @@ u64 console_show(u64 now)
     if (now < show_next_tsc)
         return show_next_tsc;
     spin_lock(&lock);
-    skip_unseen();
+    if (!show_spent_tsc) /* the first piece */
+        skip_unseen();
     spin_unlock(&lock);
     for (u64 until = now + clock_tsc_from_ns(SHOW_NS); more && now < until; now = cpu_tsc()) {
         spin_lock(&lock);
