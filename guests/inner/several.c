@@ -210,11 +210,12 @@ static bool goes_on_counting(void)
     return counter >= before + 1000;
 }
 
-static bool exits_by_init(u32 count)
+static bool exits_by_init(u32 count, bool last)
 {
     *inside = 0;
     if (!await("the other inner guest runs", inside, 1))
         return false;
+    enough = last; /* while it cannot look */
     send(OTHER, ICR_INIT);
     bool came = await("exits of the other inner guest", &reasons, count);
     inner_want("exit reason", reason, REASON_INIT);
@@ -231,8 +232,7 @@ static void inits(void)
     *inside = 0;
     job = exits_and_counts;
     for (u32 i = 1; i <= 3; i++) { /* no exit by INIT leaves one behind */
-        enough = i == 3;
-        if (!exits_by_init(first + i))
+        if (!exits_by_init(first + i, i == 3))
             return;
     }
     if (!goes_on_counting())
