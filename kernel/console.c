@@ -132,14 +132,26 @@ static void take_in(u32 most)
         screen_put(&screen, ring[screen_tail++ % RING_BYTES]);
 }
 
-/* Of many short lines the last ones are all that will be seen: twice the rows, since the first ones scroll nothing. */
+/* The escape sequence behind `at`, which is before the end of the ring, erases a row and moves nothing: ESC [ K. */
+static bool only_erases(u32 at)
+{
+    return line.out_head - at >= 3 && ring[(at + 1) % RING_BYTES] == '[' && ring[(at + 2) % RING_BYTES] == 'K';
+}
+
+/*
+ * Of many short lines the last ones are all that will be seen: twice the rows, since the first ones scroll nothing. Not
+ * if the cursor goes elsewhere. The first newline stays: it ends an escape sequence that has begun before.
+ */
 static void skip_unseen(void)
 {
     u32 lines = 0, unread = line.out_head - screen_tail;
 
-    for (u32 back = 0; back < unread && back < SKIP_LOOK_BYTES; back++) {
+    for (u32 back = 1; back <= unread && back <= SKIP_LOOK_BYTES; back++) {
         u32 at = line.out_head - back;
-        if (ring[(at - 1) % RING_BYTES] != '\n' || ++lines <= 2 * SCREEN_ROWS)
+        u8 byte = ring[at % RING_BYTES];
+        if (byte == '\x1b' && !only_erases(at))
+            return;
+        if (byte != '\n' || ++lines <= 2 * SCREEN_ROWS)
             continue;
         screen_tail = at;
         return;

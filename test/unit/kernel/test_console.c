@@ -570,6 +570,38 @@ static void the_screen_is_drawn_by_work(void **state)
     assert_true(screen_ends_with("last"));
 }
 
+static void show_to_the_end(void)
+{
+    fake_cpu.tsc += 1000000000;
+    while (console_show(fake_cpu.tsc) != UINT64_MAX)
+        fake_cpu.tsc += 1000000;
+}
+
+/* What many short lines scroll away need not be drawn; but these scroll nothing. */
+static void lines_that_scroll_nothing_are_shown(void **state)
+{
+    (void)state;
+    console_add_screen(draw);
+    console_set_show(note);
+    write_text("\x1b[2Jbefore");
+    show_to_the_end();
+    write_text("\x1b[1;1Htop     ");
+    for (u32 n = 0; n < 3 * SCREEN_ROWS; n++)
+        write_text("\x1b[5;1Hx\n");
+    write_text("end\n");
+    show_to_the_end();
+    assert_memory_equal(page[0], "top", 3);
+    assert_memory_equal(page[4], "x ", 2);
+    assert_memory_equal(page[5], "end", 3);
+    for (u32 n = 0; n < 3 * SCREEN_ROWS; n++)
+        write_text("\r\x1b[Ky\n");
+    show_to_the_end();
+    assert_true(screen_ends_with("y|y|y"));
+    assert_memory_equal(page[0], "y ", 2);
+    console_set_show(NULL);
+    memset(page, ' ', sizeof page);
+}
+
 static void the_screen_needs_no_uart(void **state)
 {
     static char text[3 * RING + 1];
@@ -678,6 +710,7 @@ int main(void)
         T(a_port_found_later_gets_all),
         T(the_screen_shows_what_was_and_is_written),
         T(the_screen_is_drawn_by_work),
+        T(lines_that_scroll_nothing_are_shown),
         T(the_screen_needs_no_uart),
         T(keys_type),
         T(the_screen_goes_on_beside_a_dead_transmitter),
