@@ -572,7 +572,8 @@ void vm_init_vcpu(struct vcpu *vcpu)
 void vm_block_init(struct vcpu *vcpu, bool block)
 {
     vm_lock(vcpu->vm);
-    vcpu->init_blocked = block;
+    /* An INIT that came just before VMXON is taken yet, and ends VMX operation. */
+    vcpu->init_blocked = block && __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST) == VCPU_RUNS;
     if (!block && __atomic_exchange_n(&vcpu->init_waiting, false, __ATOMIC_SEQ_CST))
         vm_init_vcpu(vcpu);
     vm_unlock(vcpu->vm);
