@@ -196,6 +196,7 @@ static COLD enum outcome fail_for_msr(struct vmx_vcpu *v, bool launch, u32 entry
 
     v->base.halted = false;
     n->timer_tsc = UINT64_MAX;
+    n->guest_written = true; /* those of its VMCS are to be loaded again */
     level_swap(v);
     refresh_outer(v, pat, n->nmis_blocked);
     if (entry > MSRS_MOST)
