@@ -338,12 +338,13 @@ static COLD void note_use(struct vcpu *vcpu, u64 used, u64 now)
     if (vcpu->window != window) {
         vcpu->window = window;
         vcpu->window_tsc = 0;
+        vcpu->is_busy = false;
     }
-    u64 busy = busy_with(vm);
-    bool was_busy = vcpu->window_tsc >= busy;
     vcpu->window_tsc += used;
-    if (!was_busy && vcpu->window_tsc >= busy)
-        __atomic_fetch_add(&vm->busy_vcpus, 1, __ATOMIC_SEQ_CST);
+    if (vcpu->is_busy || vcpu->window_tsc < busy_with(vm))
+        return;
+    vcpu->is_busy = true;
+    __atomic_fetch_add(&vm->busy_vcpus, 1, __ATOMIC_SEQ_CST);
 }
 
 void sched_charge(struct vcpu *vcpu, u64 used, u64 now)

@@ -89,6 +89,7 @@ struct vcpu {
     u64 period_used_tsc;
     u64 window;     /* which one `window_tsc` is of: note_use() in sched.c */
     u64 window_tsc; /* run time in it */
+    bool is_busy;   /* it counts among its VM's busy vCPUs in that window */
     bool throttled;
     u8 pause;          /* atomic, enum vcpu_pause: the debugger's wish; any CPU sets it, the home CPU obeys */
     bool held;         /* atomic, likewise: its VM is paused as a whole */
