@@ -195,7 +195,7 @@ void virt_state_load(struct vcpu *vcpu, const void *state)
     vcpu->windows = s->windows;
     v->debug_used = s->debug_used;
     v->nmi_in_service = s->nmi_in_service;
-    v->init_taken = false; /* if it waits for SIPI, it is reset once more */
+    v->base.init_taken = false; /* if it waits for SIPI, it is reset once more */
     v->mcg_status = s->mcg_status;
     v->cpuid_direct = s->cpuid_direct;
     v->spec_ctrl = s->spec_ctrl;

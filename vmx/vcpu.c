@@ -415,7 +415,7 @@ static void take_init(struct vmx_vcpu *v)
     write_init_state(v);
     vm_apic_reset(&v->base);
     vmx_event_prepare(v);
-    v->init_taken = true;
+    v->base.init_taken = true;
     v->base.fresh = false;
 }
 
@@ -428,8 +428,9 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     struct vcpu *vcpu = &v->base;
     u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
     bool fresh = vcpu->fresh && sipi < VCPU_HAS_SIPI; /* its VMCS may yet be written from a start state */
+    bool is_taken = vcpu->init_taken && !v->debug;    /* a debugger may have changed what it left */
 
-    if (!v->init_taken && !fresh && sipi != VCPU_HAS_START) {
+    if (!is_taken && !fresh && sipi != VCPU_HAS_START) {
         take_init(v);
         sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST); /* it may have come meanwhile */
     }
@@ -444,7 +445,7 @@ bool vmx_vcpu_take_sipi(struct vmx_vcpu *v)
     vmx_load(v);
     if (sipi == VCPU_HAS_START) /* its VMCS is written now, from its start state */
         return true;
-    v->init_taken = false;
+    vcpu->init_taken = false;
     vmcs_write(GUEST_CS_SELECTOR, (u16)(vector << 8));
     vmcs_write(GUEST_CS_BASE, vector << 12);
     return true;

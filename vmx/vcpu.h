@@ -92,7 +92,6 @@ struct vmx_vcpu {
     u8 mcg_status;    /* IA32_MCG_STATUS */
     bool debug_used;  /* there are breakpoints: DR0-DR3 and DR6 are switched with this vCPU */
     bool configured;  /* the VMCS has been written for the first time */
-    bool init_taken;  /* it waits for SIPI, and its state is that after INIT */
     u8 apicv;         /* enum vmx_apicv_mode that its VMCS is in */
     u16 spec_ctrl;    /* the guest's IA32_SPEC_CTRL: its upper bits are reserved */
     u8 xsave_frames;  /* of xsave_area */

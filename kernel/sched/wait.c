@@ -144,8 +144,17 @@ void sched_block(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
         sched_announce(vcpu);
 }
 
-/* Whether a blocked vCPU with these requests should run at `now`; fires its timers on the way. */
-static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u32 requests, u64 now)
+/* One that waits for SIPI runs when it is there, or to take the INIT that has made it wait. */
+static bool is_to_start(struct vcpu *vcpu, u32 sipi)
+{
+    vcpu->sleep_until_tsc = 0;
+    vcpu->waits_for_console = false;
+    vcpu->halted = vcpu->halted_masked = true;
+    return sipi >= VCPU_HAS_SIPI || !(vcpu->fresh || vcpu->init_taken);
+}
+
+/* Whether a blocked vCPU should run at `now`; fires its timers on the way. */
+static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     if (wants_pause(vcpu)) /* sched_run() pauses it when its turn comes */
         return true;
@@ -156,16 +165,14 @@ static bool should_wake(struct sched_cpu *cpu, struct vcpu *vcpu, u32 requests, 
         vm_run_timers(vcpu, now);
         cpu->examined = NULL;
     }
+    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
+    if (UNLIKELY(sipi != VCPU_RUNS))
+        return is_to_start(vcpu, sipi);
     if (vcpu->sleep_until_tsc) {
         if (now < vcpu->sleep_until_tsc && !(vcpu->waits_for_console && event_waiting(vcpu)))
             return false;
         vcpu->sleep_until_tsc = 0;
         vcpu->waits_for_console = false;
-    }
-    u32 sipi = __atomic_load_n(&vcpu->sipi, __ATOMIC_SEQ_CST);
-    if (sipi != VCPU_RUNS) {
-        vcpu->halted = vcpu->halted_masked = true;
-        return sipi >= VCPU_HAS_SIPI || requests & VCPU_REQUEST_INIT; /* which resets it before it waits on */
     }
     return !vcpu->halted || vcpu->nmi_waiting || (!vcpu->halted_masked && vm_interrupt_waiting(vcpu));
 }
@@ -213,8 +220,6 @@ static bool limit_reached(struct vcpu *vcpu, u64 now)
 /* One that is due or has news. It stays where it is for a while, or it wakes. */
 static void look_at(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    u32 requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
-
     if (vm_is_stopping(vcpu->vm)) {
         change_wake(cpu, vcpu, UINT64_MAX); /* reap takes it */
         return;
@@ -230,11 +235,11 @@ static void look_at(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
         change_wake(cpu, vcpu, turn);
         return;
     }
-    if (requests)
-        requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST))
+        __atomic_store_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     take_input(vcpu);
     u64 since = cpu_tsc();
-    bool wakes = should_wake(cpu, vcpu, requests, now);
+    bool wakes = should_wake(cpu, vcpu, now);
     charge_look(vcpu, since);
     if (wakes) {
         wake(cpu, vcpu, now);

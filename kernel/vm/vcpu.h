@@ -66,6 +66,7 @@ struct vcpu {
     u64 timer_ns;      /* the earliest of `timers` when it was last looked at... */
     u64 timer_tsc;     /* ... and as a host TSC value */
 
+    bool init_taken;     /* it waits for SIPI, and its state is that after INIT */
     bool fresh;          /* started, but its VM went back to before that: as if it had not been */
     bool halted;         /* in HLT: an interrupt makes it ready */
     bool halted_masked;  /* in HLT with interrupts off: only an NMI ends it */

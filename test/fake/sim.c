@@ -52,9 +52,8 @@ struct guest {
     bool begun, stays; /* what came meanwhile was no exit */
     u64 again;
     u32 posts;
-    u64 signs;       /* of life: its exits */
-    bool pending;    /* the timer's interrupt */
-    bool init_taken; /* it waits for SIPI */
+    u64 signs;    /* of life: its exits */
+    bool pending; /* the timer's interrupt */
     u64 timer_due, pending_since, nmi_since;
     u32 on_cpu;      /* whose thread is in virt_vcpu_run */
     u32 loaded_cpu;  /* where its VMCS is active */
@@ -601,8 +600,8 @@ static bool take_sipi(struct guest *guest)
     bool has = sipi >= VCPU_HAS_SIPI &&
                __atomic_compare_exchange_n(&vcpu->sipi, &sipi, VCPU_RUNS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 
-    guest->result->inits += !guest->init_taken;
-    guest->init_taken = !has;
+    guest->result->inits += !vcpu->init_taken;
+    vcpu->init_taken = !has;
     vcpu->halted = vcpu->halted_masked = !has;
     if (!has)
         return false;

@@ -192,7 +192,13 @@ static const struct sim_step halts_for_good[] = {
     {SIM_RUN,     MS / 2},
     {SIM_CLI_HLT, 0     }
 };
-static const struct sim_step *const init_targets[] = {spins, halts_in_place, blocks, halts_for_good};
+static const struct sim_step sleeps[] = {
+    {SIM_RUN,   MS / 2   },
+    {SIM_SLEEP, 1000 * MS},
+    {SIM_RUN,   MS       },
+    {SIM_EXIT,  0        }
+};
+static const struct sim_step *const init_targets[] = {spins, halts_in_place, blocks, halts_for_good, sleeps};
 
 static void test_no_sipi_is_lost(void **state)
 {
