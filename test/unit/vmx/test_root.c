@@ -34,6 +34,7 @@
 #include "vmx/exit/msr.h"
 #include "vmx/load.h"
 #include "vmx/nested/nested.h"
+#include "vmx/report/debug.h"
 #include "vmx/tlb.h"
 
 /* ---- the CPUs ---- */
@@ -592,6 +593,31 @@ static void test_init_resets_before_the_sipi(void **state)
     virt_vcpu_destroy(&v->base);
 }
 
+/* What somebody writes by GDB while it waits for SIPI is gone then: docs/gdb-stub.md. */
+static void test_a_debugger_is_forgotten_by_the_sipi(void **state)
+{
+    static struct vmx_debug debug;
+
+    (void)state;
+    make_machine("posted-interrupts,apicv");
+    struct vmx_vcpu *v = make_vcpu();
+    start_signals(v);
+    v->debug = &debug;
+    v->base.sipi = VCPU_WAITS_FOR_SIPI;
+    assert_false(vmx_vcpu_take_sipi(v));
+    VMCS_SET(GUEST_RIP, 0x1234);
+    VMCS_SET(GUEST_DR7, 0x4ff);
+    v->dr[0] = v->gpr[GPR_RAX] = 0x5678;
+    v->base.sipi = VCPU_HAS_SIPI + 0x9a;
+    assert_true(vmx_vcpu_take_sipi(v));
+    assert_int_equal(vmcs_read(GUEST_RIP), 0);
+    assert_int_equal(vmcs_read(GUEST_DR7), 0x400);
+    assert_int_equal(v->dr[0] | v->gpr[GPR_RAX], 0);
+    v->debug = NULL;
+    virt_vcpu_detach(&v->base);
+    virt_vcpu_destroy(&v->base);
+}
+
 /* A VM goes back to when the vCPU ran, out of its wait for SIPI: the next INIT finds a vCPU to reset. */
 static void test_init_after_going_back(void **state)
 {
@@ -719,6 +745,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_region_is_cleared_before_it_is_loaded, set_up),
         cmocka_unit_test_setup(test_init_and_sipi, set_up),
         cmocka_unit_test_setup(test_init_resets_before_the_sipi, set_up),
+        cmocka_unit_test_setup(test_a_debugger_is_forgotten_by_the_sipi, set_up),
         cmocka_unit_test_setup(test_init_after_going_back, set_up),
         cmocka_unit_test_setup(test_a_fresh_vcpu_is_not_written_before_its_start, set_up),
         cmocka_unit_test_setup(test_freed_memory_is_flushed_on_each_cpu, set_up),
