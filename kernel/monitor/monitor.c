@@ -321,11 +321,19 @@ void monitor_hand_over(struct vm *vm)
     input();
 }
 
+/* Its end has been told: what the monitor says comes behind that. */
+static bool has_ended(const struct vm *vm)
+{
+    const struct life *life = life_find(vm->spec.name);
+
+    return !life || life->vm != vm || life->state == LIFE_STOPPED || life->state == LIFE_RESTARTING;
+}
+
 bool monitor_comes_back(void)
 {
     const struct vm *vm = terminal_owner();
 
-    if (monitor.front == FRONT_HANDED_OVER && vm && !vm_is_stopping(vm))
+    if (monitor.front == FRONT_HANDED_OVER && vm && !has_ended(vm))
         return false;
     monitor.front = FRONT_OPEN;
     terminal_give(monitor.input, true);

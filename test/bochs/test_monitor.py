@@ -8,7 +8,7 @@ import pytest
 import session
 
 SPIN = "build/guests/spinner.elf vm=spin mem=4M limit=600000\n"
-TIMER = "build/guests/timer.elf vm=timer mem=4M -- ticks=100000\n"
+TIMER = "build/guests/timer.elf vm=timer mem=4M -- ticks=10000000\n"
 HELLO = "build/guests/hello.elf vm=hello mem=8M -- words\n"
 ECHO = "build/guests/echo.elf vm=echo mem=4M -- wait=600000\n"
 pytestmark = pytest.mark.engines
