@@ -230,6 +230,7 @@ static void inits(void)
     }
     u32 first = reasons;
     *inside = 0;
+    enough = false;
     job = exits_and_counts;
     for (u32 i = 1; i <= 3; i++) { /* no exit by INIT leaves one behind */
         if (!exits_by_init(first + i, i == 3))
