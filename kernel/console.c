@@ -211,10 +211,11 @@ u64 console_show(u64 now)
         return UINT64_MAX;
     if (now < show_next_tsc)
         return show_next_tsc;
-    spin_lock(&lock);
-    if (!show_spent_tsc) /* the first piece */
+    if (!show_spent_tsc) { /* the first piece */
+        spin_lock(&lock);
         skip_unseen();
-    spin_unlock(&lock);
+        spin_unlock(&lock);
+    }
     for (u64 until = now + clock_tsc_from_ns(SHOW_NS); more && now < until; now = cpu_tsc()) {
         spin_lock(&lock);
         take_in(SHOW_BYTES);
