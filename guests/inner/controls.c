@@ -785,10 +785,7 @@ static void monitor_trap_flag(void)
 
 void inner_controls(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } scenarios[] = {
+    static const struct inner_row scenarios[] = {
         {"controls that enable an instruction", controls_that_enable},
         {"XSETBV",                              xsetbv              },
         {"TSC offset",                          tsc_offset          },
@@ -817,9 +814,5 @@ void inner_controls(void)
         try_control(&controls[i]);
         inner_scenario_end();
     }
-    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
-        inner_scenario(scenarios[i].name);
-        scenarios[i].run();
-        inner_scenario_end();
-    }
+    inner_run(scenarios, ARRAY_LENGTH(scenarios), NULL);
 }

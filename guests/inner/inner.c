@@ -76,6 +76,18 @@ void inner_leave_out(const char *why)
     print("inner: %s left out: %s\n", scenario, why);
 }
 
+void inner_run(const struct inner_row *rows, u32 count, const char *missing)
+{
+    for (u32 i = 0; i < count; i++) {
+        inner_scenario(rows[i].name);
+        if (missing)
+            inner_leave_out(missing);
+        else
+            rows[i].run();
+        inner_scenario_end();
+    }
+}
+
 void inner_want(const char *what, u64 seen, u64 wanted)
 {
     if (seen == wanted)

@@ -228,6 +228,12 @@ void inner_write_msr(u32 index, u64 value);
 
 void inner_scenario(const char *name);
 void inner_scenario_end(void);
+struct inner_row {
+    const char *name;
+    void (*run)(void);
+};
+/* One after the other; `missing`, unless NULL, is why all of them are left out. */
+void inner_run(const struct inner_row *rows, u32 count, const char *missing);
 /* What is missing for the scenario that has begun. */
 void inner_leave_out(const char *why);
 void inner_want(const char *what, u64 seen, u64 wanted);

@@ -278,10 +278,7 @@ static void calls_of_rings(void)
 
 void inner_life(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } scenarios[] = {
+    static const struct inner_row scenarios[] = {
         {"clear and launched",           clear_and_launched},
         {"VMXOFF and VMXON",             off_and_on        },
         {"two VMCSs by turns",           by_turns          },
@@ -290,9 +287,5 @@ void inner_life(void)
         {"VMCALL in each ring",          calls_of_rings    },
     };
 
-    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
-        inner_scenario(scenarios[i].name);
-        scenarios[i].run();
-        inner_scenario_end();
-    }
+    inner_run(scenarios, ARRAY_LENGTH(scenarios), NULL);
 }

@@ -473,10 +473,7 @@ u32 inner_first_touch(void)
 
 void inner_memory(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } scenarios[] = {
+    static const struct inner_row scenarios[] = {
         {"EPT: map and unmap",                           map_and_unmap      },
         {"EPT: rights",                                  rights             },
         {"EPT: execute-only pages",                      execute_only       },
@@ -492,14 +489,7 @@ void inner_memory(void)
         {"PAE paging",                                   pae                },
         {"VPIDs",                                        vpids              },
     };
-    bool has_ept = inner_can(PROC2_CONTROLS, PROC2_EPT);
+    const char *missing = inner_can(PROC2_CONTROLS, PROC2_EPT) ? NULL : "the CPU has no EPT";
 
-    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
-        inner_scenario(scenarios[i].name);
-        if (has_ept)
-            scenarios[i].run();
-        else
-            inner_leave_out("the CPU has no EPT");
-        inner_scenario_end();
-    }
+    inner_run(scenarios, ARRAY_LENGTH(scenarios), missing);
 }

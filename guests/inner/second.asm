@@ -15,36 +15,28 @@ section .text
 bits 16
 inner_trampoline: ; copied to TRAMPOLINE
     cli
+    cld
     xor ax, ax
     mov ds, ax
     o32 lgdt [TRAMPOLINE + .pointer - inner_trampoline]
-    mov eax, cr0
-    or al, 1
-    mov cr0, eax
-    jmp dword 0x08:protected
-align 8
-.gdt:
-    dq 0
-    dq 0x00cf9b000000ffff
-    dq 0x00cf93000000ffff
+    LONG_MODE 0
+    jmp dword CODE64:in_long_mode
+align 4
 .pointer:
-    dw .pointer - .gdt - 1
-    dd TRAMPOLINE + .gdt - inner_trampoline
+    dw GDT_LIMIT
+    dd lab_gdt
 inner_trampoline_end:
 
 bits 32
-protected:
-    mov eax, 0x10
-    mov ds, eax
 inner_second:
     cld
-    LONG_MODE 0
     lgdt [pointer]
-    jmp CODE64:.long
+    LONG_MODE 0
+    jmp CODE64:in_long_mode
 
 bits 64
 default rel
-.long:
+in_long_mode:
     mov eax, DATA
     mov ss, eax
     mov ds, eax

@@ -397,22 +397,12 @@ static void shared_ept(void)
 
 void inner_several(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } scenarios[] = {
+    static const struct inner_row scenarios[] = {
         {"another vCPU's interrupts and NMIs", interrupts_and_nmis},
         {"a VMCS goes to another vCPU",        vmcs_moves         },
         {"an EPT of two vCPUs",                shared_ept         },
         {"another vCPU's INITs",               inits              },
     };
 
-    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
-        inner_scenario(scenarios[i].name);
-        if (have_other())
-            scenarios[i].run();
-        else
-            inner_leave_out("there is one vCPU only");
-        inner_scenario_end();
-    }
+    inner_run(scenarios, ARRAY_LENGTH(scenarios), have_other() ? NULL : "there is one vCPU only");
 }

@@ -371,10 +371,7 @@ static void vmcs_in_page_tables(void)
 
 void inner_state(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } scenarios[] = {
+    static const struct inner_row scenarios[] = {
         {"MSR areas",                  msr_areas          },
         {"MSRs that cannot be loaded", unloadable_msrs    },
         {"the TSC in a list",          loaded_tsc         },
@@ -389,9 +386,5 @@ void inner_state(void)
         {"a VMCS in page tables",      vmcs_in_page_tables},
     };
 
-    for (u32 i = 0; i < ARRAY_LENGTH(scenarios); i++) {
-        inner_scenario(scenarios[i].name);
-        scenarios[i].run();
-        inner_scenario_end();
-    }
+    inner_run(scenarios, ARRAY_LENGTH(scenarios), NULL);
 }

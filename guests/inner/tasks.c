@@ -141,10 +141,10 @@ static void by_events(void)
 
 void inner_tasks(void)
 {
-    inner_scenario("task switches by instructions");
-    by_instructions();
-    inner_scenario_end();
-    inner_scenario("task switches by events");
-    by_events();
-    inner_scenario_end();
+    static const struct inner_row scenarios[] = {
+        {"task switches by instructions", by_instructions},
+        {"task switches by events",       by_events      },
+    };
+
+    inner_run(scenarios, ARRAY_LENGTH(scenarios), NULL);
 }
