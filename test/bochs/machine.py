@@ -13,6 +13,7 @@ import pytest
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TREE, "tools"))
 import engine  # noqa: E402
+LIMIT_SECONDS = 600  # only for what hangs: how long a boot takes depends on what else the host does
 PAIR = re.compile(r'([A-Za-z0-9_.-]+)=("[^"]*"|\S*)')
 
 
@@ -141,8 +142,8 @@ def run_tool(tool, vms, arguments, options=""):
         return Run(result.returncode, result.stderr.strip(), *texts)
 
 
-def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, features="", limit=100, check=True,
-               kernel=None, com2=None, threads=1):
+def boot_bochs(vms, options="", cpus=1, model="corei7_skylake_x", memory=256, features="", limit=LIMIT_SECONDS,
+               check=True, kernel=None, com2=None, threads=1):
     """com2: a file for what comes out of the second serial port; threads: so many CPUs in a row are siblings."""
     arguments = ["--cpus", cpus, "--model", model, "--memory", memory, "--time-limit", limit]
     arguments += ["--features", features] if features else []
@@ -167,7 +168,7 @@ def boot_by_grub(files, commands, arguments, tool="run-bochs"):
         return run_tool(tool, iso, arguments)
 
 
-def boot_bare(guest, model="corei7_skylake_x", limit=120, cpus=1):
+def boot_bare(guest, model="corei7_skylake_x", limit=LIMIT_SECONDS, cpus=1):
     """A multiboot guest on the bare CPU, booted by GRUB. It powers the machine off if it ends with status 0; else the
     machine comes up again until the limit."""
     return boot_by_grub({"guest.elf": guest}, ["multiboot /boot/guest.elf"],
@@ -193,7 +194,7 @@ def boot_bare_kvm(guest, words, limit=1800):
                         ["--engine", engine_name(), "--memory", 128, "--time-limit", limit], "run-kvm")
 
 
-def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=60, check=True, kernel=None, qemu=""):
+def boot_qemu(vms, options="", cpus=1, memory=256, uefi=False, limit=LIMIT_SECONDS, check=True, kernel=None, qemu=""):
     """qemu: more words for QEMU's command line."""
     arguments = ["--tcg", "--cpus", cpus, "--memory", memory, "--time-limit", limit]
     arguments += ["--uefi"] if uefi else []

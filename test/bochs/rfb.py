@@ -11,7 +11,7 @@ import time
 NAMED = {"Return": 0xFF0D, "BackSpace": 0xFF08, "Left": 0xFF51, "Up": 0xFF52, "Right": 0xFF53, "Home": 0xFF50,
          "End": 0xFF57, "Delete": 0xFFFF, "Control": 0xFFE3, "Shift": 0xFFE1, "Tab": 0xFF09}
 LISTENS = re.compile(r"listening for connections on port (\d+)")
-START_SECONDS = 60
+START_SECONDS = 300  # a busy host
 
 
 def descendants(pid):

@@ -7,7 +7,7 @@ import pexpect
 
 import machine
 
-ANSWER_SECONDS = 120  # a busy host
+ANSWER_SECONDS = 300  # a busy host
 KEY = "\x1d"  # Ctrl-]
 CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 END = r"rootlet: (ok|error: [^\r\n]*)\r*\n"
@@ -41,7 +41,7 @@ class Answer:
 class Session:
     """with Session(VM lines, options) as s: the monitor is open at the beginning if the options have monitor=start."""
 
-    def __init__(self, vms, options="", cpus=1, memory=256, limit=300):
+    def __init__(self, vms, options="", cpus=1, memory=256, limit=1800):
         self.folder = tempfile.TemporaryDirectory(prefix="rootlet-test.")
         path = f"{self.folder.name}/test.vms"
         machine.need(vms)

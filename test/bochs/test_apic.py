@@ -62,22 +62,22 @@ def check_apic(run, names):
 @pytest.mark.engine_fault
 def test_all_vcpu_counts(boot):
     """By the CPU, with posted interrupts where it has them."""
-    check_apic(boot(BY_THE_CPU, cpus=2, limit=300), ("one", "two", "four"))
+    check_apic(boot(BY_THE_CPU, cpus=2), ("one", "two", "four"))
 
 
 @pytest.mark.engine_fault
 def test_without_posted_interrupts(boot):
-    check_apic(boot(f"{PAIR} apicv=on{NO_HALT}\n", "vmx.disable=posted-interrupts", cpus=2, limit=300), ("two",))
+    check_apic(boot(f"{PAIR} apicv=on{NO_HALT}\n", "vmx.disable=posted-interrupts", cpus=2), ("two",))
 
 
 def test_without_apicv(boot):
-    check_apic(boot(BY_SOFTWARE, "vmx.disable=apicv", cpus=2, limit=300), ("one", "two", "four"))
+    check_apic(boot(BY_SOFTWARE, "vmx.disable=apicv", cpus=2), ("one", "two", "four"))
 
 
 @pytest.mark.parametrize("model", vms.MODELS[1:])
 def test_model(boot, model):
     """As it comes: `apicv=on` would be refused where the CPU cannot do it."""
-    check_apic(boot(PAIR + "\n", cpus=2, model=model, limit=300), ("two",))
+    check_apic(boot(PAIR + "\n", cpus=2, model=model), ("two",))
 
 
 def exits_of_eois(boot, key):
@@ -106,7 +106,7 @@ def test_self_ipi_ends_hlt(boot):
     Six VMs share the CPU, so external interrupts come at all times. An interrupt that such a one let in before STI
     would be missed by the HLT behind it, which would sleep for ever (Bochs's virtual-interrupt delivery does that).
     """
-    run = boot(SELF_IPIS, limit=200)
+    run = boot(SELF_IPIS)
     run.check_good_end()
     assert set(run.reasons().values()) == {"exit"}, str(run)
 
@@ -114,7 +114,7 @@ def test_self_ipi_ends_hlt(boot):
 def test_hostile(boot):
     """Each ends as it should and takes nobody along; the run fails for the VMs that were reset, and for nothing
     else."""
-    run = boot(HOSTILE + VICTIMS, cpus=2, limit=240)
+    run = boot(HOSTILE + VICTIMS, cpus=2)
     run.check_fail_end()
     reasons = run.reasons()
     assert {name: reasons.get(name) for name in REASONS} == REASONS, str(run)

@@ -16,7 +16,7 @@ HOSTILE = ("triple.elf", "badstate.elf", "outside.elf", "ports.elf", "msrs.elf",
 # With two CPUs a run on Bochs 3.0 sometimes does not end (docs/running.md, quirk exception-rip).
 @pytest.fixture(scope="module", params=(1, pytest.param(2, marks=pytest.mark.engine_fault)))
 def contained(boot, request):
-    return boot(CONTAINMENT, cpus=request.param, memory=512, limit=200)
+    return boot(CONTAINMENT, cpus=request.param, memory=512)
 
 
 def test_ends_in_good_order(contained):
@@ -71,7 +71,7 @@ def test_faults_are_explained_while_a_neighbour_exits(boot):
     """The reports wait for each other, and the neighbour's exits fill the flight recorder in the meantime."""
     names = [f"ownpt{i}" for i in range(4)]
     lines = [f"build/guests/ownpt.elf vm={name} mem=4M dump=vmcs" for name in names]
-    run = boot("\n".join([*lines, "build/guests/ports.elf vm=ports mem=4M\n"]), limit=100, check=False)
+    run = boot("\n".join([*lines, "build/guests/ports.elf vm=ports mem=4M\n"]), check=False)
     assert {fault["name"]: fault["first"] for fault in run.events("vm fault")} == dict.fromkeys(names, "#PF"), str(run)
 
 

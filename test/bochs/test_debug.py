@@ -17,7 +17,7 @@ HELLO = "build/guests/hello.elf vm=hello mem=8M\n"
 class Debugger:
     def __init__(self, vms):
         command = ["-s", "do-debug", f"VMS={vms}", "CPUS=1", "MEMORY=256", "GUEST=build/guests/hello.elf"]
-        self.child = pexpect.spawn("make", command, cwd=machine.TREE, encoding="utf-8", timeout=120,
+        self.child = pexpect.spawn("make", command, cwd=machine.TREE, encoding="utf-8", timeout=600,
                                    dimensions=(50, 200))
         self.child.expect(PROMPT)
         self.start = self.child.before

@@ -15,8 +15,7 @@ def sectors(boot):
     return boot(
         "build/guests/bios.bin vm=bios mem=2M kind=flat16 limit=10000\n"
         f"{PAYLOADS}/mbr.bin vm=mbr mem=1M kind=flat16 limit=10000 dump=screen\n"
-        f"{PAYLOADS}/boot.img vm=grub mem=1M limit=10000 stealth=on\n",
-        limit=200)
+        f"{PAYLOADS}/boot.img vm=grub mem=1M limit=10000 stealth=on\n")
 
 
 @pytest.mark.engines
@@ -59,8 +58,7 @@ def test_grubs_boot_sector(sectors):
     ("memdisk", r"boot protocol 2\.03; needed: .* only has a real-mode entry, and wants a PC's BIOS"),
 ])
 def test_refused(boot, name, words):
-    run = boot(f"{PAYLOADS}/ipxe.lkrn vm=ipxe.lkrn mem=32M\n{PAYLOADS}/memdisk vm=memdisk mem=32M\n", check=False,
-               limit=100)
+    run = boot(f"{PAYLOADS}/ipxe.lkrn vm=ipxe.lkrn mem=32M\n{PAYLOADS}/memdisk vm=memdisk mem=32M\n", check=False)
     machine.need(f"{PAYLOADS}/{name}")
     why = run.event("vm refused", name=name)["why"]
     assert re.search(words, why), why
@@ -71,7 +69,7 @@ def test_a_kernel_that_knows_the_mp_table_alone(boot):
     """It starts its processors, and takes timer and I/O APIC interrupts where it wants them, also as one processor."""
     cpus = {"one": 1, "two": 2, "sixteen": 16, "stealth": 4}
     run = boot("".join(f"build/guests/mpkernel.elf vm={name} mem=4M cpus={n} limit=60000 "
-                       f"{'stealth=on' if name == 'stealth' else ''}\n" for name, n in cpus.items()), cpus=2, limit=300)
+                       f"{'stealth=on' if name == 'stealth' else ''}\n" for name, n in cpus.items()), cpus=2)
     run.check_good_end()
     for name, n in cpus.items():
         assert run.output(name) == [f"mpkernel ok cpus={n} pit_pin=2 pit_cpu={n - 1} uart_pin=4"], str(run)

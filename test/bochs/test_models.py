@@ -21,7 +21,7 @@ def check(run, cpus):
 @pytest.mark.parametrize("cpus", (1, *(pytest.param(n, marks=pytest.mark.engine_fault) for n in (2, 4))))
 @pytest.mark.parametrize("model", vms.MODELS)
 def test_model(boot, model, cpus):
-    check(boot(vms.SMALL, model=model, cpus=cpus, limit=240), cpus)
+    check(boot(vms.SMALL, model=model, cpus=cpus), cpus)
 
 
 @pytest.mark.parametrize("feature", vms.optional_features())
@@ -36,7 +36,7 @@ def test_without_any(boot):
 
 def test_a_timer_that_counts_wrongly_is_not_used(boot):
     """Intel's errata name the CPU of this model (its signature is 0x20652)."""
-    run = boot(vms.SMALL, model="corei5_arrandale_m520", cpus=2, limit=240)
+    run = boot(vms.SMALL, model="corei5_arrandale_m520", cpus=2)
     check(run, 2)
     assert "signature=0x20652" in str(run) and "preemption-timer=0" in str(run)
 

@@ -22,7 +22,7 @@ HELLO = "build/guests/hello.elf vm=hello mem=8M\n"
     ],
 )
 def test_host_exception(boot, kind, cpus, words):
-    run = boot(HELLO, f"test={kind}", cpus=cpus, limit=60)
+    run = boot(HELLO, f"test={kind}", cpus=cpus)
     assert run.status == 1 and "panicked" in run.verdict, str(run)
     panic = [line for line in run.host_lines if line.startswith("panic")]
     assert len(panic) == 1 and re.search(words, panic[0] + " "), str(run)
@@ -36,7 +36,7 @@ def test_host_exception(boot, kind, cpus, words):
 
 def test_panic_tells_what_the_cpus_did_before(boot):
     """The last records of all CPUs and VMs, oldest first, after the backtrace."""
-    run = boot(HELLO, "test=panic-at-end", cpus=2, limit=60)
+    run = boot(HELLO, "test=panic-at-end", cpus=2)
     assert run.status == 1 and "panicked" in run.verdict, str(run)
     records = [line for line in run.host_lines if line.startswith("last ")]
     assert 8 <= len(records) <= 32, str(run)
@@ -56,7 +56,7 @@ def symbolize(run, *arguments):
 
 def test_backtrace_has_lines_of_the_source(boot):
     """The runner resolves a panic's backtrace by itself, inlined functions included; tools/symbolize says the same."""
-    run = boot(HELLO, "test=ud", limit=60)
+    run = boot(HELLO, "test=ud")
     result = symbolize(run)
     assert result.returncode == 0, result.stderr
     with open(os.path.join(machine.TREE, "arch/x86/traps.c"), encoding="utf-8") as file:
@@ -70,7 +70,7 @@ def test_backtrace_has_lines_of_the_source(boot):
 
 def test_wrong_kernel_is_said(boot, tmp_path):
     """Another file than the one that ran gives no wrong lines."""
-    run = boot(HELLO, "test=ud", limit=60)
+    run = boot(HELLO, "test=ud")
     source = tmp_path / "other.c"
     source.write_text("void kernel_main(void) {} void boot_entry_linked(void) {} void _start(void) {}\n")
     subprocess.run(["gcc", "-nostdlib", "-static", "-o", str(tmp_path / "other"), str(source)], check=True)
@@ -85,7 +85,7 @@ def test_wrong_kernel_is_said(boot, tmp_path):
 def test_stopped_guest_is_named(boot):
     """The report of a triple fault has the guest's function and its callers, by name and by line."""
     run = boot("build/guests/triple.elf vm=three mem=8M\nbuild/guests/long64.elf vm=long mem=8M dump=regs\n"
-               "build/guests/bootsector.bin vm=real mem=2M dump=regs\n", limit=60)
+               "build/guests/bootsector.bin vm=real mem=2M dump=regs\n")
     names = [re.sub(r"\+0x.*", "", frame["function"]) for frame in run.events("vm frame", name="three")]
     assert names[:4] == ["fall", "step_over_the_edge", "guest_main", "guest_start"], str(run)
     rip = next(regs for regs in run.events("vm regs", name="three") if "rip" in regs)

@@ -73,7 +73,7 @@ def test_gnumach_runs_a_task(boot, tmp_path):
     subprocess.run(["nasm", "-f", "elf32", source, "-o", tmp_path / "task.o"], check=True)
     subprocess.run(["ld", "-m", "elf_i386", "-o", tmp_path / "task.elf", tmp_path / "task.o"], check=True)
     run = boot(f"{PAYLOADS}/gnumach32.elf vm=mach mem=64M limit=16000 -- console=com0\n"
-               f"{tmp_path}/task.elf vm=mach role=module -- task.elf $(task-create) $(task-resume)\n", limit=300)
+               f"{tmp_path}/task.elf vm=mach role=module -- task.elf $(task-create) $(task-resume)\n")
     run.check_good_end()
     output = "\n".join(run.output("mach"))
     assert re.search(r"GNU Mach 1\.8", output), output
@@ -190,7 +190,7 @@ def refusals(boot, tmp_path_factory):
         f"build/guests/hello.elf vm=nonote mem=8M kind=pvh\n"
         f"build/guests/hello.elf vm=notlinux mem=8M\n{PAYLOADS}/initrd.gz vm=notlinux role=initrd\n"
         f"build/guests/hello.elf vm=fine mem=8M\n",
-        memory=512, check=False, limit=300,
+        memory=512, check=False,
     )
 
 

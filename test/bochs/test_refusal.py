@@ -17,7 +17,7 @@ HELLO = "build/guests/hello.elf vm=hello mem=8M\n"
     ],
 )
 def test_model_lacks(boot, model, lacks):
-    check(boot(HELLO, model=model, limit=40), lacks)
+    check(boot(HELLO, model=model), lacks)
 
 
 def check(run, lacks):

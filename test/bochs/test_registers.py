@@ -26,13 +26,13 @@ def check(run):
 
 @pytest.mark.parametrize("model", vms.MODELS)
 def test_nothing_of_another_vm(boot, model):
-    check(boot(VMS, model=model, limit=300))
+    check(boot(VMS, model=model))
 
 
 def test_without_msr_bitmaps(boot):
-    check(boot(VMS, "vmx.disable=msr-bitmap", limit=300))
+    check(boot(VMS, "vmx.disable=msr-bitmap"))
 
 
 def test_on_two_cpus(boot):
     """They move, and are loaded by another CPU than the one that saved them."""
-    check(boot(VMS.replace(" affinity=0", ""), cpus=2, limit=300))
+    check(boot(VMS.replace(" affinity=0", ""), cpus=2))

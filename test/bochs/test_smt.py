@@ -38,7 +38,7 @@ def overlaps(first, second):
 @pytest.mark.parametrize("options", ("", "smt=core mitigations=off"))
 def test_core(boot, options):
     """The default where the CPU does not deny all attacks by a sibling thread, as no model of Bochs 2.7 does."""
-    run = boot(VMS, "trace=serial " + options, cpus=2, threads=2, limit=300)
+    run = boot(VMS, "trace=serial " + options, cpus=2, threads=2)
     run.check_good_end()
     assert run.event("smt") == {"policy": "core", "thread-bits": "1", "siblings": "1"}
     spans = [guest_spans(run, cpu) for cpu in range(2)]
@@ -52,14 +52,14 @@ def test_core(boot, options):
 @pytest.mark.parametrize("options", ("smt=share", "mitigations=off"))
 def test_share(boot, options):
     """There the same look finds what it looks for."""
-    run = boot(VMS, "trace=serial " + options, cpus=2, threads=2, limit=300)
+    run = boot(VMS, "trace=serial " + options, cpus=2, threads=2)
     run.check_good_end()
     assert run.event("smt")["policy"] == "share"
     assert overlaps(*(guest_spans(run, cpu) for cpu in range(2)))
 
 
 def test_siblings_of_two_cores(boot):
-    run = boot(VMS, "trace=serial", cpus=4, threads=2, limit=300)
+    run = boot(VMS, "trace=serial", cpus=4, threads=2)
     run.check_good_end()
     assert run.event("smt")["siblings"] == "2"
     spans = [guest_spans(run, cpu) for cpu in range(4)]
@@ -74,7 +74,7 @@ def test_off(boot):
 
 
 def test_without_siblings(boot):
-    run = boot(VMS, "trace=serial", cpus=2, limit=300)
+    run = boot(VMS, "trace=serial", cpus=2)
     run.check_good_end()
     assert run.event("smt") == {"policy": "core", "thread-bits": "0", "siblings": "0"}
     assert overlaps(*(guest_spans(run, cpu) for cpu in range(2)))

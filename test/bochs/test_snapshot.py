@@ -22,7 +22,7 @@ def rewound(boot):
         "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=8\n"
         "build/guests/rewind.elf vm=three mem=4M cpus=3 -- restores=4 pages=200\n"
         "build/guests/hello.elf vm=neighbour mem=8M\n",
-        cpus=2, limit=200)
+        cpus=2)
 
 
 def test_all_is_as_it_was(rewound):
@@ -45,7 +45,7 @@ def test_at_a_hypercall(boot):
                "build/guests/rewind.elf vm=two mem=4M cpus=2 snapshot-at=0x5eed -- restores=20 mark=24301\n"
                "build/guests/rewind.elf vm=own mem=4M snapshot-at=clock -- restores=3\n"
                "build/guests/hello.elf vm=again mem=4M snapshot-at=console-write restart=always restarts=1\n",
-               "test=restart-at-once", cpus=2, limit=100)
+               "test=restart-at-once", cpus=2)
     run.check_good_end()
     for name, restores in ("one", 20), ("two", 20), ("own", 3):
         assert any(line.startswith(f"rewind ok restores={restores} ") for line in run.output(name)), str(run)
@@ -58,7 +58,7 @@ def test_at_a_hypercall(boot):
 
 def test_what_a_restore_costs(boot):
     """The last hundred cost as much as the first; make soak does ten times as many."""
-    first, _ = vms.check_restores(boot(vms.restores(1000), limit=100), 1000)
+    first, _ = vms.check_restores(boot(vms.restores(1000)), 1000)
     assert first < bounds.RESTORE_TICKS
 
 
@@ -67,9 +67,9 @@ def test_on_each_way_of_the_cpu(boot):
     lines = "build/guests/rewind.elf vm=one mem=4M -- restores=3\n" \
             "build/guests/rewind.elf vm=two mem=4M cpus=2 -- restores=3\n"
     for options in "vmx.disable=ept-2m,vpid", "vmx.disable=preemption-timer":
-        run = boot(lines, options, cpus=2, limit=100)
+        run = boot(lines, options, cpus=2)
         run.check_good_end()
-    run = boot(lines.replace("mem=4M", "mem=4M apicv=on"), cpus=1, limit=100)
+    run = boot(lines.replace("mem=4M", "mem=4M apicv=on"), cpus=1)
     run.check_good_end()
 
 

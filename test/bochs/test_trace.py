@@ -652,7 +652,7 @@ build/guests/smp.elf   vm=smp mem=4M cpus=2 affinity=1 -- turns=400
 
 @pytest.fixture(scope="module")
 def recorded(boot):
-    run = boot(RECORDED, "trace=serial", cpus=2, limit=200)
+    run = boot(RECORDED, "trace=serial", cpus=2)
     run.check_good_end()
     return run
 
