@@ -18,8 +18,8 @@ SCRIPTS = os.path.join(machine.TREE, "test", "bochs", "gdb")
 COMPUTE = "build/guests/compute.elf vm=sum mem=4M -- seed=1 ms=60\n"
 GDB = ["gdb", "-nx", "-q", "-ex", "set pagination off", "-ex", "set style enabled off", "-ex", "set confirm off"]
 # A machine in Bochs answers late, and on a busy host later.
-GDB += ["-ex", "set remotetimeout 60", "-ex", "set tcp connect-timeout 60"]
-LIMIT_SECONDS = 120
+GDB += ["-ex", "set remotetimeout 60", "-ex", "set tcp connect-timeout 300"]
+LIMIT_SECONDS = 600
 
 
 def free_port():
@@ -46,12 +46,12 @@ class Debugged:
 
     def connect(self):
         """A socket instead of GDB."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             try:
-                return socket.create_connection(("localhost", self.port), timeout=60)
+                return socket.create_connection(("localhost", self.port), timeout=LIMIT_SECONDS)
             except ConnectionRefusedError:
-                assert time.monotonic() < deadline
+                assert time.monotonic() < deadline and not self.future.done()
                 time.sleep(0.2)
 
     def command(self, symbols):
@@ -182,7 +182,7 @@ def test_ctrl_c_and_kill_while_another_vm_runs_to_its_end():
     text = "build/guests/spinner.elf vm=spin mem=4M limit=600000\nbuild/guests/timer.elf vm=timer mem=4M -- ticks=30\n"
     with Debugged(text, "gdb=spin,nowait") as debugged:
         gdb = pexpect.spawn(debugged.command("spinner.elf")[0], debugged.command("spinner.elf")[1:], cwd=machine.TREE,
-                            timeout=60, encoding="utf-8")
+                            timeout=LIMIT_SECONDS, encoding="utf-8")
         prompt = r"\(gdb\) "
         gdb.expect("Remote debugging using.*" + prompt)
         counts = []
@@ -227,7 +227,6 @@ def test_detach_and_attach_again():
     """What the first debugger leaves behind, a breakpoint too, is gone, and the VM runs until the second comes."""
     with Debugged("build/guests/spinner.elf vm=spin mem=4M limit=600000\n", "gdb=spin") as debugged:
         with debugged.connect() as line:
-            line.settimeout(60)
             assert ask(line, b"qSupported:swbreak+").startswith(b"PacketSize=800;")
             assert ask(line, b"QStartNoAckMode") == b"OK"
             first = ask(line, b"p8")
@@ -281,14 +280,16 @@ def test_wild_packets_do_no_harm(seed):
             line.setblocking(True)
             # Whatever state it is in now: a Ctrl-C stops it, a kill ends it.
             line.settimeout(5)
-            for _ in range(12):
-                line.sendall(b"\x03" + frame(b"?") + frame(b"k"))
+            for _ in range(LIMIT_SECONDS // 5):
                 try:
+                    line.sendall(b"\x03" + frame(b"?") + frame(b"k"))
                     while line.recv(65536):
                         pass
                     break
                 except TimeoutError:  # bytes that came while a VM's memory was being cleared are lost
                     continue
+                except ConnectionError:  # the machine is off, and has not read all of it
+                    break
     assert debugged.run.reasons() == {"spin": "killed", "sum": "exit"}, str(debugged.run)
     vms.check_guest(debugged.run, "sum", "compute.elf")
     debugged.run.check_fail_end()
