@@ -46,7 +46,7 @@ def test_keys_at_the_monitor():
 def test_keys_for_a_vm():
     """Beside the serial port: both type for whoever has the terminal."""
     with session.Session(ECHO, "console.input=echo monitor.key=^T") as machine:
-        machine.expect("vm start name=echo")
+        machine.expect(r"sixteen characters at a time\s+")  # now it listens
         with rfb.Keyboard(machine.child.pid) as keys:
             machine.send("a")
             machine.expect("a")

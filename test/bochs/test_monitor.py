@@ -11,6 +11,7 @@ SPIN = "build/guests/spinner.elf vm=spin mem=4M limit=600000\n"
 TIMER = "build/guests/timer.elf vm=timer mem=4M -- ticks=10000000\n"
 HELLO = "build/guests/hello.elf vm=hello mem=8M -- words\n"
 ECHO = "build/guests/echo.elf vm=echo mem=4M -- wait=600000\n"
+LISTENS = "sixteen characters at a time"  # says that guest when it takes what is typed
 pytestmark = pytest.mark.engines
 
 
@@ -172,23 +173,24 @@ def test_leave_and_key_close_it(shared):
 
 
 def test_what_guests_print_stands_above_the_line():
-    with session.Session(SPIN + "build/guests/timer.elf vm=timer mem=4M -- ticks=1000\n", "monitor=start") as s:
+    with session.Session(SPIN + "build/guests/gap.elf vm=gap mem=4M -- ms=600000 say=200\n", "monitor=start") as s:
         s.expect("rootlet> ")
         s.send("li")
-        s.expect(r"\[timer\] timer periodic[^\n]*\n\rrootlet> li\x1b\[K")
+        s.expect(r"\[gap\] gap goes on[^\n]*\n\rrootlet> li\x1b\[K")
         s.send("st\r")
         s.expect("vm name=spin")
         s.expect(session.END)
         s.ok("kill spin")
         s.send("\x15")
+        s.ok("kill gap")
         run = s.end()
-        assert run.reasons() == {"spin": "killed", "timer": "halt"}, str(run)
+        assert run.reasons() == {"spin": "killed", "gap": "killed"}, str(run)
 
 
 def test_console_of_a_guest():
     """The guest gets what is typed, as it is; meanwhile it is not halted for good; and the key brings the monitor."""
     with session.Session(SPIN + ECHO, "monitor=start") as s:
-        s.expect("rootlet> ")
+        s.expect(LISTENS + ".*rootlet> ")
         s.send("console echo\r")
         s.send("abc")
         s.expect("abc")
@@ -214,11 +216,12 @@ def test_another_key_and_none():
         s.ok("kill spin")
         s.ok("list")
         s.ok("poweroff -t 100")
-    with session.Session("build/guests/timer.elf vm=timer mem=4M -- ticks=500\n", "monitor=off") as s:
-        s.expect("vm start")
-        s.send(session.KEY + "list\r")
+    with session.Session(ECHO, "monitor=off console.input=echo") as s:
+        s.expect(LISTENS)
+        s.send(session.KEY + "list\r\x04")
         run = s.end()
         run.check_good_end()
+        assert "echo ok received=7" in "\n".join(run.lines), str(run)  # all of it
         assert not [line for line in run.host_lines if line.startswith("monitor")]
 
 
