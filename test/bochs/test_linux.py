@@ -12,7 +12,7 @@ import machine
 
 KERNEL, STANDARD, INITRD = (f"build/payloads/{name}" for name in ("vmlinuz-cloud", "vmlinuz", "initrd.gz"))
 BOOT_SECONDS = 900  # on a machine that does other things too
-ANSWER_SECONDS = 120
+ANSWER_SECONDS = 300
 # Said at any level, these mean that the virtual PC's clocks, interrupt controllers or CPUs are not what they should be.
 BAD_WORDS = re.compile(
     r"unstable|watchdog: Marking|timekeeping watchdog|XSAVE consistency|APIC error|APIC calibration|MP-BIOS bug"
@@ -134,8 +134,8 @@ def test_shell_takes_a_pasted_text(shell):
 def test_shell_wakes_an_idle_machine(shell):
     """After seconds with nothing to run on any CPU, only the serial port's interrupt can bring the key in; Ctrl-C ends
     a sleep."""
-    shell.sendline("sleep 1000")
-    shell.expect("sleep 1000")
+    shell.sendline("sleep 1000000")  # an idle machine's time runs faster than the host's
+    shell.expect("sleep 1000000")
     with pytest.raises(pexpect.TIMEOUT):
         shell.expect(SHELL_PROMPT, timeout=5)
     shell.send("\x03")
