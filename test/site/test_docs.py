@@ -95,25 +95,25 @@ def test_nothing_is_loaded_from_outside():
             assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", file.read()), path
 
 
-def hits(page, words):
-    """The pages that the search box finds."""
+def search(page, words):
+    """What the box finds is another list after each letter: look at it in one go, and wait for what shall be there."""
     page.open("docs/index.html")
     page.one(".md-search__input").click()
     page.one(".md-search__input").send_keys(words)
-    page.wait(lambda: page.all(".md-search-result__item a"))
-    return [urllib.parse.urlsplit(link.get_attribute("href")).path.split("/")[-1]
-            for link in page.all(".md-search-result__item a")]
 
 
 @pytest.mark.parametrize("words, where", [("flight recorder", "trace.html"), ("BLOCKING_STI", "entry-rules.html"),
                                           ("ROOTLET_CALL_YIELD", "guest-abi.html")])
 def test_search_works_from_a_file(page, words, where):
-    assert where in hits(page, words)
+    search(page, words)
+    page.wait(lambda: where in page.js("""[...document.querySelectorAll(".md-search-result__item a")]
+        .map((link) => new URL(link.href).pathname.split("/").pop())"""))
 
 
 def test_search_result_leads_to_the_page(page):
-    hits(page, "memory types")
-    page.one(".md-search-result__item a").click()
+    search(page, "memory types")
+    page.wait(lambda: page.js("""((link) => { link?.click(); return link !== null; })(
+        document.querySelector(".md-search-result__item a"))"""))
     page.wait(lambda: "index.html" not in page.current_url)
     assert page.one("article h1").text
 
