@@ -25,7 +25,7 @@ FAILED = "rootlet: failed "
 IN_WORDS = {"status": "status", "function": "in", "caller": "called from"}
 PAIR = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 # A machine that said its last word and does not power off has failed; no need to wait for the time limit.
-POWER_OFF_GRACE_SECONDS = 10
+POWER_OFF_GRACE_SECONDS = 30
 POLL_SECONDS = 0.02
 QUIT_KEY = b"\x1c"  # Ctrl-\: Ctrl-] is the monitor's
 
@@ -64,7 +64,7 @@ class CutShort(Exception):
 class Terminal(Serial):
     """Connects the emulator's serial port, a pseudo-terminal, with this terminal (or whatever stdin and stdout are)."""
 
-    grace_seconds = 60  # the monitor may have been told to reboot: firmware and GRUB say nothing for a while
+    grace_seconds = 300  # the monitor may have been told to reboot: firmware and GRUB say nothing for a while
 
     def __init__(self, path):
         super().__init__(path, True)
