@@ -175,20 +175,20 @@ def boot_bare(guest, model="corei7_skylake_x", limit=LIMIT_SECONDS, cpus=1):
                         ["--model", model, "--cpus", cpus, "--time-limit", limit])
 
 
-def boot_bare_linux(kernel, initrd, words, cpus=1, memory=256, limit=900):
+def boot_bare_linux(kernel, initrd, words, cpus=1, memory=256, limit=1800):
     """Linux on the bare machine, booted by GRUB."""
     return boot_by_grub({"vmlinuz": kernel, "initrd": initrd}, [f"linux /boot/vmlinuz {words}", "initrd /boot/initrd"],
                         ["--cpus", cpus, "--memory", memory, "--time-limit", limit])
 
 
-def boot_kvm(vms, engine_name, options="", cpus=2, memory=512, uefi=False, limit=1800):
+def boot_kvm(vms, engine_name, options="", cpus=2, memory=512, uefi=False, limit=3600):
     """In QEMU with KVM, in Linux, in Bochs: minutes. The log begins with how often KVM had to act."""
     arguments = ["--engine", engine_name, "--cpus", cpus, "--memory", memory, "--time-limit", limit]
     arguments += ["--uefi"] if uefi else []
     return run_tool("run-kvm", vms, arguments, options)
 
 
-def boot_bare_kvm(guest, words, limit=1800):
+def boot_bare_kvm(guest, words, limit=3600):
     """A multiboot guest, by GRUB and without Rootlet, on KVM as boot_kvm() has it."""
     return boot_by_grub({"guest.elf": guest}, [f"multiboot /boot/guest.elf {words}"],
                         ["--engine", engine_name(), "--memory", 128, "--time-limit", limit], "run-kvm")

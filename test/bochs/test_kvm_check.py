@@ -7,7 +7,7 @@ import pytest
 import machine
 
 KERNEL, INITRD = "build/kvm/stack/vmlinuz", "build/guests/linux/kvm.gz"
-BOOT_SECONDS = 900
+BOOT_SECONDS = 1800
 # The kernel warns so of a timer interrupt that came late, as in an emulator it may; that is no fault of KVM.
 LATE_TIMER = "hrtimer: interrupt took"
 # What Linux needs on bare Bochs: tools/kvm_stack.py says why.

@@ -121,7 +121,7 @@ def test_many_runs_cost_the_same_and_lose_nothing(boot):
 def test_a_kernel_that_panics_is_started_again(boot):
     """Linux without a root file system resets its PC; the second run sees fresh memory and devices."""
     kernel = "build/payloads/vmlinuz-cloud vm=lin mem=128M cpus=2 restart=on-failure restarts=1 "
-    run = boot(kernel + "-- console=ttyS0 panic=-1 cryptomgr.notests\n", cpus=2, memory=512, limit=900)
+    run = boot(kernel + "-- console=ttyS0 panic=-1 cryptomgr.notests\n", cpus=2, memory=512, limit=1800)
     assert [stop["reason"] for stop in run.events("vm stop", name="lin")] == ["reset", "reset"], str(run)
     panics = [line for line in run.output("lin") if "Kernel panic - not syncing: VFS" in line]
     assert len(panics) == 2, str(run)

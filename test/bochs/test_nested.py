@@ -67,7 +67,7 @@ def test_it_says_why(boot):
 def test_rootlet_in_rootlet(boot):
     """The demo, a level deeper: what each guest prints and how its VM ends is the same."""
     lines = subprocess.run(["tools/nest-vms", "guests/demo.vms"], check=True, capture_output=True, text=True).stdout
-    run = boot(lines, cpus=2, memory=384, limit=600)
+    run = boot(lines, cpus=2, memory=384, limit=1800)
     run.check_good_end()
     assert run.reasons() == {"rootlet": "poweroff"}, str(run)
     inner = machine.Run(0, "", "\n".join(run.output("rootlet")), "")

@@ -23,7 +23,7 @@ def alone(boot):
         f"{PAYLOADS}/gnumach.elf vm=mach mem=64M limit=3000 -- console=com0\n"
         f"{PAYLOADS}/multiboot-kernel vm=example mem=16M dump=screen -- some words\n"
     )
-    return boot("".join(line for line in lines.splitlines(True) if not machine.missing(line.split()[0])), limit=600)
+    return boot("".join(line for line in lines.splitlines(True) if not machine.missing(line.split()[0])), limit=1800)
 
 
 def serial_text(run, name):
@@ -106,7 +106,7 @@ def test_xen_with_linux_in_dom0(boot, tmp_path_factory):
         f"{PAYLOADS}/xen.elf vm=xen mem=420M cpus=2 limit=400000 "
         "-- xen console=com1 com1=115200,8n1,0x3f8,0 loglvl=all noreboot dom0_mem=256M dom0_max_vcpus=1\n"
         f"{vmlinux} vm=xen role=module -- vmlinux console=hvc0 earlyprintk=xen panic=1 cryptomgr.notests\n"
-        f"{PAYLOADS}/initrd.gz vm=xen role=module\n", cpus=2, memory=768, limit=2400)
+        f"{PAYLOADS}/initrd.gz vm=xen role=module\n", cpus=2, memory=768, limit=3600)
     run.check_good_end()
     assert run.event("vm start", name="xen")["kind"] == "multiboot2"
     output = "\n".join(run.output("xen"))
@@ -137,7 +137,7 @@ def together(boot, tmp_path_factory):
         linux("cloud", 2, 128, words="busy") + linux("standard", 2, 160, vmlinux, keys="kind=pvh", words="busy") + SMALL
         + f"{PAYLOADS}/memtest86+x64.bin vm=memtest mem=64M limit=10000 dump=screen -- console=ttyS0\n"
         + f"{PAYLOADS}/invaders.exec vm=invaders mem=8M limit=6000 dump=screen\n",
-        cpus=2, memory=768, limit=1500,
+        cpus=2, memory=768, limit=3600,
     )
 
 
