@@ -127,6 +127,12 @@ SOFT_APIC = (
     ("one-shot", "APIC timer one-shot in HLT to its handler, apicv off", 720, None),
     ("ipi", "IPI to a running vCPU on another CPU to its handler, apicv off", 635, None),
 )
+# limit= and cap= are kept where the vCPU sleeps, and change none of it.
+LIMITED_APIC = (
+    ("ipi-halt", "IPI to a vCPU in HLT on another CPU to its handler, limit=60000", 1200, None),
+    ("nmi-halt", "NMI to a vCPU in HLT on another CPU to its handler, limit=60000", 1200, None),
+    ("sipi", "SIPI to a vCPU that waits for it to its first instruction, limit=60000", 1200, None),
+)
 # guests/inner, a guest hypervisor, by its lines "inner: ticks"; KVM's by tools/bench --only nested --kvm.
 NESTED = (
     ("vmread", "VMREAD of a guest hypervisor", 12, 10),

@@ -128,6 +128,13 @@ static inline u64 limit_left_tsc(const struct vcpu *vcpu)
     return used < limit ? limit - used : 0;
 }
 
+/* When that is up for one that sleeps from `since_tsc` on. */
+static inline u64 limit_end_tsc(const struct vcpu *vcpu, u64 since_tsc)
+{
+    u64 left = limit_left_tsc(vcpu);
+    return left == UINT64_MAX ? UINT64_MAX : since_tsc + left;
+}
+
 static ALWAYS_INLINE bool debugger_wants_pause(const struct vcpu *vcpu)
 {
     u8 pause = __atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);

@@ -235,6 +235,13 @@ u64 sched_cap_budget(struct vcpu *vcpu, u64 now)
     return vcpu->period_used_tsc < budget ? budget - vcpu->period_used_tsc : 0;
 }
 
+/* What limit= and cap= leave it from `now` on. */
+static ALWAYS_INLINE u64 allowance(struct vcpu *vcpu, u64 now)
+{
+    u64 budget = LIKELY(!vcpu->vm->spec.cap_percent) ? UINT64_MAX : sched_cap_budget(vcpu, now);
+    return minimum(limit_left_tsc(vcpu), budget);
+}
+
 static ALWAYS_INLINE void update_deadline(const struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     refresh_timer(vcpu);
@@ -371,7 +378,7 @@ static void run(struct sched_cpu *cpu, struct vcpu *vcpu)
         slice = cpu->handed_until_tsc > start ? minimum(slice, cpu->handed_until_tsc - start) : 1;
         cpu->handed_until_tsc = 0;
     }
-    u64 budget = minimum(minimum(slice, limit_left_tsc(vcpu)), sched_cap_budget(vcpu, start));
+    u64 budget = minimum(slice, allowance(vcpu, start));
     bool watched = UNLIKELY(vcpu->vm->watchdog_tsc);
 
     if (budget == 0 && limit_left_tsc(vcpu)) {
@@ -555,8 +562,7 @@ static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
     const struct vm *vm = vcpu->vm;
 
     return !cpu->ready && !cpu->sharing && !cpu->core && !vcpu->sleep_until_tsc &&
-           (vcpu->timer_tsc != UINT64_MAX || vm->spec.cpus > 1) && vm->limit_tsc == UINT64_MAX &&
-           !vm->spec.cap_percent && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
+           (vcpu->timer_tsc != UINT64_MAX || vm->spec.cpus > 1) && !__atomic_load_n(&vcpu->pause, __ATOMIC_SEQ_CST);
 }
 
 /*
@@ -573,6 +579,9 @@ bool sched_halt(struct vcpu *vcpu)
     if (!can_halt_here(cpu, vcpu))
         return false;
     charge(cpu, vcpu, start);
+    u64 slice = minimum(sched_slice_tsc, allowance(vcpu, start)), limit_end = limit_end_tsc(vcpu, start);
+    if (slice == 0)
+        return false;
     if (vcpu->vruntime > cpu->min_vruntime)
         cpu->min_vruntime = vcpu->vruntime;
     cpu->halted = true;
@@ -580,14 +589,14 @@ bool sched_halt(struct vcpu *vcpu)
     trace_event(TRACE_LEAVE, vcpu, TRACE_LEAVE_BLOCKED);
     if (vcpu->timer_tsc == UINT64_MAX || UNLIKELY(vcpu->halted_masked)) /* nothing of its own may wake it */
         sched_begin_halt(vcpu);
-    u64 now = sleep_until(cpu, minimum(vcpu->timer_tsc, cpu->next_wake_tsc), &vcpu->requests);
+    u64 now = sleep_until(cpu, minimum(minimum(vcpu->timer_tsc, cpu->next_wake_tsc), limit_end), &vcpu->requests);
     if (UNLIKELY(vcpu->halted_counted))
         sched_end_halt(vcpu);
     cpu->halted = false;
-    trace_event(TRACE_WAKE, vcpu, 0);
-    vcpu->slept_tsc += now - start;
+    vcpu->slept_tsc += now - cpu->current_since_tsc;
     cpu->current_since_tsc = now;
-    vcpu->slice_end_tsc = now + sched_slice_tsc;
+    vcpu->slice_end_tsc = minimum(now + slice, limit_end);
+    trace_event(TRACE_WAKE, vcpu, 0);
     if (now >= vcpu->timer_tsc)
         vm_run_timers(vcpu, now);
     update_deadline(cpu, vcpu);

@@ -76,15 +76,12 @@ static u64 not_before_its_turn(const struct sched_cpu *cpu, struct vcpu *vcpu, u
 static u64 wake_time(const struct vcpu *vcpu, u64 now)
 {
     u64 wake = vcpu->timer_tsc;
-    u64 left = limit_left_tsc(vcpu);
 
     if (vcpu->throttled) /* until its next period; its limit does not go on meanwhile */
         return now;
     if (vcpu->sleep_until_tsc)
         wake = minimum(wake, vcpu->sleep_until_tsc);
-    if (left != UINT64_MAX)
-        wake = minimum(wake, vcpu->block_tsc + left);
-    return wake;
+    return minimum(wake, limit_end_tsc(vcpu, vcpu->block_tsc));
 }
 
 static bool event_waiting(const struct vcpu *vcpu)
@@ -213,8 +210,7 @@ static void wake(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 
 static bool limit_reached(struct vcpu *vcpu, u64 now)
 {
-    u64 left = limit_left_tsc(vcpu);
-    return left != UINT64_MAX && !vcpu->throttled && now - vcpu->block_tsc >= left;
+    return !vcpu->throttled && now >= limit_end_tsc(vcpu, vcpu->block_tsc);
 }
 
 /* One that is due or has news. It stays where it is for a while, or it wakes. */

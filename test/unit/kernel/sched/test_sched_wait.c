@@ -166,6 +166,48 @@ static void test_halts_in_place_without_preemption_timer(void **state)
     assert_true(r->sleeps[0] > 950);
 }
 
+/* Alone on its CPU, with limit= and cap=: it sleeps in place, too, and both hold to the tick of its next wake-up. */
+static u32 cap_wanted;
+
+static void halts_in_place_with_limits(void)
+{
+    SCRIPT(half_busy, {SIM_RUN, MS}, {SIM_ARM, MS}, {SIM_HLT, 0}, {SIM_AGAIN, 0});
+    SCRIPT(long_timer, {SIM_ARM, 900 * MS}, {SIM_HLT, 0}, {SIM_EXIT, 0});
+    struct vm_spec spec = sim_spec();
+
+    sim_begin(1);
+    spec.limit_ms = 300;
+    spec.cap_percent = cap_wanted;
+    sim_add(&spec, cap_wanted ? half_busy : long_timer);
+    sim_end_at(1000 * MS);
+    sim_run();
+}
+
+static void test_limit_ends_who_halts_in_place(void **state)
+{
+    const struct sim_vcpu_result *vcpu;
+
+    (void)state;
+    cap_wanted = 0;
+    r = sim_scenario(halts_in_place_with_limits);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].reason, VM_STOP_LIMIT);
+    vcpu = &r->vms[0].vcpus[0];
+    assert_int_equal(vcpu->slices, 1);
+    assert_true(close_to(vcpu->run_tsc + vcpu->slept_tsc, 300 * MS, 1));
+
+    /* 50 % of a CPU with cap=20: 20 ms of each 100 ms, and then it waits for its next period. */
+    cap_wanted = 20;
+    r = sim_scenario(halts_in_place_with_limits);
+    assert_orderly_end(1);
+    assert_int_equal(r->vms[0].reason, VM_STOP_LIMIT);
+    vcpu = &r->vms[0].vcpus[0];
+    assert_true(close_to(vcpu->run_tsc + vcpu->slept_tsc, 300 * MS, 1));
+    u64 periods = r->vms[0].stop_tsc / (100 * MS);
+    assert_in_range(vcpu->run_tsc, periods * 20 * MS, (periods + 1) * 20 * MS);
+    assert_in_range(vcpu->slices, periods, periods + 2);
+}
+
 /* Long after it has begun to halt in place, others come to its CPU: a sleeper, and one that spins from then on. */
 static void company_for_one_that_halts(void)
 {
@@ -340,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_timer_of_a_blocked_vcpu_moves),
         cmocka_unit_test(test_halts_in_place_when_alone),
         cmocka_unit_test(test_halts_in_place_without_preemption_timer),
+        cmocka_unit_test(test_limit_ends_who_halts_in_place),
         cmocka_unit_test(test_halting_in_place_holds_nobody_up),
         cmocka_unit_test(test_a_newcomer_does_not_starve_one_that_halted),
         cmocka_unit_test(test_no_request_is_lost_while_one_halts),
