@@ -322,8 +322,11 @@ static void after_run(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 /* A light VM's vCPU is busy with less, but not with so little as one uses that idles. */
 static u64 busy_with(const struct vm *vm)
 {
-    u32 weight = vm->spec.weight > VM_DEFAULT_WEIGHT ? VM_DEFAULT_WEIGHT : vm->spec.weight;
-    return busy_tsc / VM_DEFAULT_WEIGHT * (weight < VM_DEFAULT_WEIGHT / 10 ? VM_DEFAULT_WEIGHT / 10 : weight);
+    u64 weight = minimum(vm->spec.weight, VM_DEFAULT_WEIGHT);
+
+    if (weight < VM_DEFAULT_WEIGHT / 10)
+        weight = VM_DEFAULT_WEIGHT / 10;
+    return busy_tsc / VM_DEFAULT_WEIGHT * weight;
 }
 
 /*
