@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The frame allocator. A free extent's descriptor stands in its own first frame, reached through the direct map; the
- * list is sorted by address and neighbours are merged, so a double free is an overlap and cannot hide. An allocation
- * takes the high end of the smallest extent that fits: small ones use up the small pieces, large aligned ones find the
- * big pieces whole, and what lies below 1 MiB goes last. Any CPU; one lock (order: frames, then console).
+ * The frame allocator. A free extent's descriptor stands in its own first frame, reached through the direct map. The
+ * extents are a tree by address, and neighbours are merged, so a double free is an overlap and cannot hide. The tree is
+ * a treap: who is above whom is the hash of the address, so that it is as deep as the logarithm of its size whatever
+ * guests make free, and the lock is never held for long. A single frame is the high end of the smallest extent; more
+ * are in the lowest extent where they fit; and what lies below 1 MiB goes last. So small requests use up the small
+ * pieces, and large aligned ones find the big pieces whole. Any CPU; one lock (order: frames, then console).
  */
 #include "kernel/frames.h"
 #include "arch/x86/paging.h"
@@ -19,7 +21,8 @@
 
 struct extent {
     u64 frames;
-    u64 next; /* physical address of the next extent, or NO_EXTENT */
+    u64 low, high;   /* subtrees, of lower and of higher addresses: the physical address of their top, or NO_EXTENT */
+    u64 most, least; /* frames of the largest and of the smallest extent of this subtree */
 };
 
 /* What frames_add gave: a frame outside of it is a foreign one. Ascending additions that touch share an entry. */
@@ -29,8 +32,8 @@ struct owned {
 };
 
 static struct spinlock lock;
-static u64 first_extent = NO_EXTENT;
-static u64 first_dirty = NO_EXTENT; /* extents that are free but for being zeroed, in no order */
+static u64 root = NO_EXTENT;
+static u64 first_dirty = NO_EXTENT; /* extents that are free but for being zeroed, a list by `high` in no order */
 static u64 free_frames, dirty_frames;
 static struct owned owned[MAX_OWNED];
 static u32 owned_count;
@@ -54,59 +57,139 @@ static bool place_in(u64 base, u64 count, u64 align_frames, u64 *place)
     return *place >= base;
 }
 
-static void set_link(u64 previous, u64 next)
+/* Whoever has more is above. Neighbours' are as different as any (the finalizer of MurmurHash3). */
+static u64 priority_of(u64 base)
 {
-    if (previous == NO_EXTENT)
-        first_extent = next;
-    else
-        extent_at(previous)->next = next;
+    u64 hash = base / FRAME_BYTES;
+
+    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdull;
+    hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ull;
+    return hash ^ hash >> 33;
 }
 
-/* Takes [place, place + count frames) out of the extent at `base`, whose predecessor in the list is `previous`. */
-static void carve(u64 previous, u64 base, u64 place, u64 count)
+/* The top of a subtree has other subtrees below it now. */
+static COLD u64 updated(u64 base)
 {
-    u64 end = extent_end(base);
-    u64 next = extent_at(base)->next;
-    u64 rest = place + count * FRAME_BYTES;
+    struct extent *e = extent_at(base);
 
-    if (rest < end) {
-        *extent_at(rest) = (struct extent){(end - rest) / FRAME_BYTES, next};
-        next = rest;
+    e->most = e->least = e->frames;
+    for (int i = 0; i < 2; i++) {
+        u64 below = i ? e->high : e->low;
+        if (below == NO_EXTENT)
+            continue;
+        if (extent_at(below)->most > e->most)
+            e->most = extent_at(below)->most;
+        if (extent_at(below)->least < e->least)
+            e->least = extent_at(below)->least;
     }
-    if (place > base) {
-        *extent_at(base) = (struct extent){(place - base) / FRAME_BYTES, next};
-        next = base;
+    return base;
+}
+
+static COLD u64 make_extent(u64 base, u64 end)
+{
+    *extent_at(base) = (struct extent){(end - base) / FRAME_BYTES, NO_EXTENT, NO_EXTENT, 0, 0};
+    return updated(base);
+}
+
+/* One tree of two, of which all of `high` is behind all of `low`. */
+static COLD u64 join(u64 low, u64 high)
+{
+    if (low == NO_EXTENT || high == NO_EXTENT)
+        return low == NO_EXTENT ? high : low;
+    if (priority_of(low) > priority_of(high)) {
+        extent_at(low)->high = join(extent_at(low)->high, high);
+        return updated(low);
     }
-    set_link(previous, next);
+    extent_at(high)->low = join(low, extent_at(high)->low);
+    return updated(high);
+}
+
+/* Takes a tree apart: what begins before `address` and what does not. */
+static COLD void split(u64 tree, u64 address, u64 *low, u64 *high)
+{
+    if (tree == NO_EXTENT) {
+        *low = *high = NO_EXTENT;
+    } else if (tree < address) {
+        split(extent_at(tree)->high, address, &extent_at(tree)->high, high);
+        *low = updated(tree);
+    } else {
+        split(extent_at(tree)->low, address, low, &extent_at(tree)->low);
+        *high = updated(tree);
+    }
+}
+
+static u64 first_of(u64 tree)
+{
+    while (tree != NO_EXTENT && extent_at(tree)->low != NO_EXTENT)
+        tree = extent_at(tree)->low;
+    return tree;
+}
+
+static u64 last_of(u64 tree)
+{
+    while (tree != NO_EXTENT && extent_at(tree)->high != NO_EXTENT)
+        tree = extent_at(tree)->high;
+    return tree;
+}
+
+static u64 smallest_of(u64 tree)
+{
+    while (tree != NO_EXTENT && extent_at(tree)->frames != extent_at(tree)->least) {
+        u64 low = extent_at(tree)->low;
+        bool is_low = low != NO_EXTENT && extent_at(low)->least == extent_at(tree)->least;
+        tree = is_low ? low : extent_at(tree)->high;
+    }
+    return tree;
+}
+
+/* Looks at more than one path only if large extents are not aligned. */
+static COLD u64 first_fit(u64 tree, u64 count, u64 align_frames)
+{
+    u64 place;
+
+    if (tree == NO_EXTENT || extent_at(tree)->most < count)
+        return NO_EXTENT;
+    u64 found = first_fit(extent_at(tree)->low, count, align_frames);
+    if (found != NO_EXTENT)
+        return found;
+    if (place_in(tree, count, align_frames, &place))
+        return tree;
+    return first_fit(extent_at(tree)->high, count, align_frames);
+}
+
+static u64 best_of(u64 tree, u64 count, u64 align_frames)
+{
+    return count == 1 && align_frames == 1 ? smallest_of(tree) : first_fit(tree, count, align_frames);
+}
+
+/* Takes [place, place + count frames) out of the extent at `base`. */
+static COLD void carve(u64 base, u64 place, u64 count)
+{
+    u64 end = extent_end(base), rest = place + count * FRAME_BYTES;
+    u64 low, high, alone;
+
+    split(root, base, &low, &high);
+    split(high, base + FRAME_BYTES, &alone, &high);
+    if (place > base)
+        low = join(low, make_extent(base, place));
+    if (rest < end)
+        high = join(make_extent(rest, end), high);
+    root = join(low, high);
     free_frames -= count;
 }
 
-/* Smaller is better; extents below 1 MiB are worse than any other. */
-static u64 cost_of(u64 base)
+static COLD bool take_best(u64 count, u64 align_frames, u64 *place)
 {
-    return extent_at(base)->frames + (base < LOW_MEMORY_END ? BIT(62) : 0);
-}
+    u64 low, high;
 
-static bool take_best(u64 count, u64 align_frames, u64 *out)
-{
-    u64 best_cost = ~0ull;
-    u64 best = 0, best_previous = 0, best_place = 0;
-    u64 previous = NO_EXTENT;
-
-    for (u64 base = first_extent; base != NO_EXTENT; base = extent_at(base)->next) {
-        u64 place;
-        if (cost_of(base) < best_cost && place_in(base, count, align_frames, &place)) {
-            best_cost = cost_of(base);
-            best = base;
-            best_previous = previous;
-            best_place = place;
-        }
-        previous = base;
-    }
-    if (best_cost == ~0ull)
+    split(root, LOW_MEMORY_END, &low, &high);
+    u64 base = best_of(high, count, align_frames);
+    if (base == NO_EXTENT)
+        base = best_of(low, count, align_frames);
+    root = join(low, high);
+    if (base == NO_EXTENT || !place_in(base, count, align_frames, place))
         return false;
-    carve(best_previous, best, best_place, count);
-    *out = best_place;
+    carve(base, *place, count);
     return true;
 }
 
@@ -139,10 +222,10 @@ enum status frames_allocate(u64 count, u64 align_frames, hpa_t *out)
 enum status frames_allocate_below(hpa_t limit, hpa_t *out)
 {
     spin_lock(&lock);
-    u64 base = first_extent;
+    u64 base = first_of(root);
     bool found = base != NO_EXTENT && base + FRAME_BYTES <= limit.raw;
     if (found)
-        carve(NO_EXTENT, base, base, 1);
+        carve(base, base, 1);
     spin_unlock(&lock);
     if (!found)
         return STATUS_NO_MEMORY;
@@ -159,31 +242,28 @@ static bool is_owned(u64 base, u64 end)
     return false;
 }
 
-/* Puts [base, end) into the list and merges it with its neighbours. False if any frame of it is free already. */
-static bool insert(u64 base, u64 end)
+/* Puts [base, end) into the tree and merges it with its neighbours. False if any frame of it is free already. */
+static COLD bool insert(u64 base, u64 end)
 {
-    u64 previous = NO_EXTENT;
-    u64 next = first_extent;
+    u64 low, high, alone;
 
-    while (next != NO_EXTENT && next < base) {
-        previous = next;
-        next = extent_at(next)->next;
-    }
-    if ((previous != NO_EXTENT && extent_end(previous) > base) || (next != NO_EXTENT && next < end))
+    split(root, base, &low, &high);
+    u64 previous = last_of(low), next = first_of(high);
+    if ((previous != NO_EXTENT && extent_end(previous) > base) || (next != NO_EXTENT && next < end)) {
+        root = join(low, high);
         return false;
+    }
     free_frames += (end - base) / FRAME_BYTES;
-    if (next != NO_EXTENT && next == end) {
-        struct extent *merged = extent_at(next);
+    if (next == end) {
+        split(high, end + FRAME_BYTES, &alone, &high);
         end = extent_end(next);
-        next = merged->next;
-        *merged = (struct extent){0, 0}; /* no descriptor stays inside an extent */
+        *extent_at(next) = (struct extent){0}; /* no descriptor stays inside an extent */
     }
     if (previous != NO_EXTENT && extent_end(previous) == base) {
-        *extent_at(previous) = (struct extent){(end - previous) / FRAME_BYTES, next};
-        return true;
+        split(low, previous, &low, &alone);
+        base = previous;
     }
-    *extent_at(base) = (struct extent){(end - base) / FRAME_BYTES, next};
-    set_link(previous, base);
+    root = join(join(low, make_extent(base, end)), high);
     return true;
 }
 
@@ -210,7 +290,7 @@ void frames_free_dirty(hpa_t base, u64 count)
     spin_lock(&lock);
     bool ours = is_owned(base.raw, end);
     if (ours) {
-        *extent_at(base.raw) = (struct extent){count, first_dirty};
+        *extent_at(base.raw) = (struct extent){.frames = count, .high = first_dirty};
         first_dirty = base.raw;
         dirty_frames += count;
     }
@@ -232,7 +312,7 @@ static u64 take_dirty(u64 *count)
     extent->frames -= *count;
     base += extent->frames * FRAME_BYTES;
     if (!extent->frames)
-        first_dirty = extent->next;
+        first_dirty = extent->high;
     dirty_frames -= *count;
     return base;
 }
@@ -275,18 +355,21 @@ u64 frames_free_count(void)
     return __atomic_load_n(&free_frames, __ATOMIC_RELAXED) + __atomic_load_n(&dirty_frames, __ATOMIC_RELAXED);
 }
 
+static COLD u64 largest_of(u64 tree, u64 alignment, u64 largest)
+{
+    if (tree == NO_EXTENT || extent_at(tree)->most <= largest)
+        return largest;
+    u64 start = bits_align_up(tree, alignment), end = extent_end(tree);
+    if (start < end && (end - start) / FRAME_BYTES > largest)
+        largest = (end - start) / FRAME_BYTES;
+    largest = largest_of(extent_at(tree)->low, alignment, largest);
+    return largest_of(extent_at(tree)->high, alignment, largest);
+}
+
 u64 frames_largest(u64 align_frames)
 {
-    u64 largest = 0;
-    u64 alignment = align_frames * FRAME_BYTES;
-
     spin_lock(&lock);
-    for (u64 base = first_extent; base != NO_EXTENT; base = extent_at(base)->next) {
-        u64 start = bits_align_up(base, alignment);
-        u64 end = extent_end(base);
-        if (start < end && (end - start) / FRAME_BYTES > largest)
-            largest = (end - start) / FRAME_BYTES;
-    }
+    u64 largest = largest_of(root, align_frames * FRAME_BYTES, 0);
     spin_unlock(&lock);
     return largest;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The frame allocator: all free host-physical memory as a list of free extents, kept sorted by address and merged.
- * One lock; any CPU, interrupts off or on. Never used on the exit path.
+ * The frame allocator: all free host-physical memory as free extents in a tree by address, merged. Each call takes
+ * time for the logarithm of their number. One lock; any CPU, interrupts off or on. Never used on the exit path.
  */
 #ifndef ROOTLET_KERNEL_FRAMES_H
 #define ROOTLET_KERNEL_FRAMES_H

@@ -22,8 +22,11 @@ static u8 *memory;
 static jmp_buf panicked;
 static bool panic_expected;
 
+static u32 looks;
+
 void *phys_to_virt(hpa_t address)
 {
+    looks++;
     assert_true(address.raw < MEMORY_BYTES);
     return memory + address.raw;
 }
@@ -285,6 +288,45 @@ static void test_agrees_with_a_bitmap_over_random_operations(void **state)
     assert_int_equal(frames_largest(1), STRESS_FRAMES);
 }
 
+#define HOLES_FRAMES 24000u
+#define MOST_LOOKS   1500u /* some 8 on each of 30 levels of the tree, in up to 6 walks; a list has thousands */
+
+static u32 most_looks;
+
+#define COUNT_LOOKS(call)                                                                                              \
+    do {                                                                                                               \
+        looks = 0;                                                                                                     \
+        call;                                                                                                          \
+        most_looks = looks > most_looks ? looks : most_looks;                                                          \
+    } while (0)
+
+/* Guests choose which frames become free, and others wait for the lock meanwhile: whatever the pattern, it is short. */
+static void test_is_quick_with_thousands_of_extents(void **state)
+{
+    static const u32 strides[] = {2, 3, 5, 8, 64, 89, 610};
+    hpa_t out;
+
+    (void)state;
+    frames_add(hpa(MIB(2)), HOLES_FRAMES);
+    for (size_t i = 0; i < ARRAY_SIZE(strides); i++) {
+        u64 base = allocate(HOLES_FRAMES, 1);
+        for (u32 first = 0; first + 1 < strides[i]; first++)
+            for (u32 k = first; k < HOLES_FRAMES; k += strides[i])
+                COUNT_LOOKS(frames_free(hpa(base + k * FRAME_BYTES), 1));
+        assert_int_equal(frames_largest(1), strides[i] - 1);
+        for (u32 k = 0; k < 30; k++)
+            COUNT_LOOKS(assert_int_equal(frames_allocate_dirty(1 + k % (strides[i] - 1), 1, &out), STATUS_OK));
+        COUNT_LOOKS(assert_int_equal(frames_allocate_dirty(strides[i], 1, &out), STATUS_NO_MEMORY));
+        COUNT_LOOKS(frames_largest(1));
+        while (frames_allocate_dirty(1, 1, &out) == STATUS_OK) {
+        }
+        frames_free_dirty(hpa(base), HOLES_FRAMES);
+        while (frames_clean_piece()) {
+        }
+    }
+    assert_in_range(most_looks, 10, MOST_LOOKS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +338,7 @@ int main(void)
         cmocka_unit_test_teardown(test_low_memory_goes_last_but_on_request, drain),
         cmocka_unit_test_teardown(test_panics_on_double_and_foreign_frees, drain),
         cmocka_unit_test_teardown(test_agrees_with_a_bitmap_over_random_operations, drain),
+        cmocka_unit_test_teardown(test_is_quick_with_thousands_of_extents, drain),
     };
     return cmocka_run_group_tests(tests, make_memory, free_memory);
 }
