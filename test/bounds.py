@@ -67,7 +67,7 @@ FAR_ATTACKS = (
 )
 
 # These by tools/bench alone: with the others they would be more than what one may take.
-MORE_FAR_ATTACKS = (("flood", "cpus=1"),)
+MORE_FAR_ATTACKS = (("flood", "cpus=1"), ("holes", "cpus=1"))
 
 # Likewise with their vCPUs on both CPUs, so that what sleeps beside the neighbour is sent to from elsewhere.
 SPLIT_ATTACKS = (

@@ -130,6 +130,23 @@ static void layers(u32 self)
     hypercall_exit(0);
 }
 
+/*
+ * Of what a snapshot keeps, each second page is written again behind it: where the two are joined, their frames become
+ * free one by one.
+ */
+static void holes(u32 self)
+{
+    (void)self;
+    while (!hostile_is_over())
+        for (u32 step = 1; step <= 2; step++) {
+            struct hypercall call = {ROOTLET_CALL_SNAPSHOT, 0, 0, 0};
+            hypercall(&call);
+            for (u32 page = 0; page < LAYER_PAGES && !hostile_is_over(); page += step)
+                *(volatile u32 *)(LAYER_BASE + page * 4096u) = page;
+        }
+    hypercall_exit(0);
+}
+
 void hostile_storm(void);
 
 static void storm(u32 self)
@@ -168,6 +185,7 @@ EACH(pauses)
 EACH(copies)
 EACH(rewinds)
 EACH(layers)
+EACH(holes)
 EACH(storm)
 
 const struct attack hostile_exits[] = {
@@ -181,6 +199,7 @@ const struct attack hostile_exits[] = {
     {"copies",  NULL,          first_copies,  copies },
     {"rewinds", NULL,          first_rewinds, rewinds},
     {"layers",  NULL,          first_layers,  layers },
+    {"holes",   NULL,          first_holes,   holes  },
     {"storm",   prepare_storm, first_storm,   storm  },
     {NULL,      NULL,          NULL,          NULL   },
 };
