@@ -5,14 +5,16 @@
 #  * libs: -lfoo
 # and -Itest/fake if those sources shall see test/fake/arch/x86/*.h instead of the real headers:
 #  * flags: -Itest/fake
+# A source is compiled once for each set of flags, to build/test/SET/path/a.o or, with the fuzzers' compiler, to
+# build/fuzz/SET/path/a.o; the programs only link.
 
 UNIT_C     := $(wildcard $(addprefix test/unit/,test_*.c */test_*.c */*/test_*.c))
 UNIT_TESTS := $(patsubst %.c,build/test/%,$(notdir $(UNIT_C)))
 FUZZERS    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
-HOST_HEADERS := $(wildcard arch/x86/*.h boot/*.h kernel/*.h kernel/*/*.h vmx/*.h vmx/*/*.h drivers/*/*.h tools/*/*.h \
-	guests/include/* test/fake/*.h test/fake/arch/x86/*.h)
 HOST_CFLAGS := -std=gnu11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-	-DROOTLET_HOST_TEST -I.
+	-DROOTLET_HOST_TEST -I. -MMD -MP
+# What NASM makes does not say that its stack need not be executable.
+HOST_LDFLAGS := -fsanitize=address,undefined -Wl,-z,noexecstack
 HOST_CC    ?= gcc
 FUZZ_CC    ?= clang
 
@@ -22,12 +24,15 @@ FUZZ_CC    ?= clang
 build/test/rules.mk: test/rules $(UNIT_C) $(wildcard test/fuzz/fuzz_*.c)
 	@mkdir -p $(@D)
 	@! command -v python3 >/dev/null || { test/rules $(filter %.c,$^) >$@.new && mv $@.new $@; }
+# An empty recipe, so that make does not look for a way to make each of them.
+$(HOST_DEPENDENCIES): ;
+-include $(HOST_DEPENDENCIES)
 
-build/test/test_guest_acpi: build/kernel/vm/dsdt.aml
+# It contains the DSDT.
+build/test/plain/test/unit/kernel/vm/test_guest_acpi.o: build/kernel/vm/dsdt.aml
 
 # The one test of assembly code that the kernel has.
 build/test/test_entry: build/vmx/entry.asm.o
-build/test/test_entry: HOST_CFLAGS += build/vmx/entry.asm.o -Wl,-z,noexecstack
 
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(FUZZERS)
