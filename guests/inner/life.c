@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The life of a VMCS: current or not, clear or launched, across VMXOFF and VMXON; two that are used by turns; and how
- * INVEPT, INVVPID and VMFUNC fail. SDM 3C 24.1 "Overview", 24.11.3 "Initializing a VMCS", 30.3 "VMX Instructions", 30.4
- * "VM Instruction Error Numbers".
+ * The life of a VMCS: current or not, clear or launched, across VMXOFF and VMXON; two that are used by turns; shadow
+ * VMCSs; and how INVEPT, INVVPID and VMFUNC fail. SDM 3C 24.1 "Overview", 24.10 "VMCS Types: Ordinary and Shadow",
+ * 24.11.3 "Initializing a VMCS", 30.3 "VMX Instructions", 30.4 "VM Instruction Error Numbers".
  */
 #include "guests/inner/inner.h"
 
@@ -179,6 +179,203 @@ static void by_turns(void)
     inner_want("VMCLEAR of the other one", vmx_vmclear((u64)&other), DONE);
 }
 
+static void set_ring(u32 ring)
+{
+    for (u32 i = 0; i < 6; i++) {
+        inner_set(GUEST_ES_SELECTOR + 2 * i, (i == 1 ? SELECTOR_CODE : SELECTOR_DATA) | ring);
+        inner_set(GUEST_ES_ACCESS + 2 * i, inner_get(GUEST_ES_ACCESS + 2 * i) | ring << 5);
+    }
+}
+
+/* ---- shadow VMCSs ---- */
+
+#define SHADOW_VMCS (1u << 31)
+#define SHADOW_RSP  0x4714000u
+#define SHADOW_TSC  0x1234567887654321ull
+#define WHOLE       (1ull << 63) /* beyond an encoding's 15 bits */
+
+static struct region shadow;
+static u8 bitmaps[2][PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+
+/* False, and VMPTRLD fails: the CPU has none. Else there is one with some fields, and no bit is set in the bitmaps. */
+static bool make_shadow(void)
+{
+    bool can = inner_can(PROC2_CONTROLS, PROC2_VMCS_SHADOWING);
+
+    inner_begin(nothing);
+    shadow.revision = ((u32)inner_read_msr(0x480) & 0x7fffffff) | SHADOW_VMCS;
+    inner_want("VMCLEAR of a shadow VMCS", vmx_vmclear((u64)&shadow), DONE);
+    inner_want("VMPTRLD of a shadow VMCS", vmx_vmptrld((u64)&shadow), can ? DONE : 11);
+    if (!can) {
+        inner_leave_out("the CPU has it not");
+        return false;
+    }
+    inner_set(GUEST_RSP, SHADOW_RSP);
+    inner_set(TSC_OFFSET, SHADOW_TSC);
+    for (u32 i = 0; i < sizeof bitmaps; i++)
+        (&bitmaps[0][0])[i] = 0;
+    return true;
+}
+
+static void shadow_in_root_operation(void)
+{
+    if (!make_shadow())
+        return;
+    inner_want("the pointer", current(), (u64)&shadow);
+    if (inner_bare) { /* Bochs sets ZF */
+        inner_want("VMLAUNCH fails", lab_enter(&inner_registers, LAUNCH) != 0, 1);
+    } else {
+        inner_want("VMLAUNCH", lab_enter(&inner_registers, LAUNCH), 1);
+        inner_want("VMLAUNCH behind MOV SS", lab_enter(&inner_registers, LAUNCH_BEHIND_MOV_SS), 1);
+        inner_want("VMRESUME", lab_enter(&inner_registers, RESUME), 1);
+    }
+    inner_begin(nothing);
+    inner_want("VMLAUNCH of an ordinary one", enter(LAUNCH), REASON_VMCALL);
+    inner_want("VMPTRLD", vmx_vmptrld((u64)&shadow), DONE);
+    inner_want("a field", inner_get(GUEST_RSP), SHADOW_RSP);
+    inner_want("VMCLEAR", vmx_vmclear((u64)&shadow), DONE);
+    want_no_vmcs();
+    shadow.revision ^= 1;
+    inner_want("VMPTRLD with another revision", vmx_vmptrld((u64)&shadow), INVALID);
+}
+
+/* RDX has the encoding; RAX or memory the field, RCX the flags. */
+#define WITH_FLAGS(name, text) PROGRAM(name, text "\n\tpushfq\n\tpopq %rcx")
+WITH_FLAGS(reads, "vmread %rdx, %rax")
+WITH_FLAGS(reads_memory, "vmread %rdx, 8(%rbx)\n\tmov 8(%rbx), %rax")
+WITH_FLAGS(writes, "vmwrite %rsi, %rdx")
+WITH_FLAGS(writes_memory, "vmwrite 8(%rbx), %rdx")
+
+#define FLAG_CF   1u
+#define FLAG_ZF   0x40u
+#define ALL_FLAGS 0x8d5u
+
+static void begin_linked(program *start, u64 encoding)
+{
+    inner_begin(start);
+    inner_add(PROC2_CONTROLS, PROC2_VMCS_SHADOWING);
+    inner_set(VMREAD_BITMAP, (u64)bitmaps[0]);
+    inner_set(VMWRITE_BITMAP, (u64)bitmaps[1]);
+    inner_set(VMCS_LINK_POINTER, (u64)&shadow);
+    inner_registers.rdx = encoding;
+    inner_registers.rax = 0x77;
+}
+
+static void want_linked(program *start, u64 encoding, u64 rax, u32 flags)
+{
+    begin_linked(start, encoding);
+    inner_want_call(rax);
+    inner_want("flags", inner_registers.rcx & ALL_FLAGS, flags);
+}
+
+static u64 field_of_shadow(u32 field)
+{
+    inner_want("VMPTRLD", vmx_vmptrld((u64)&shadow), DONE);
+    u64 value = inner_get(field);
+    inner_want("VMCLEAR", vmx_vmclear((u64)&shadow), DONE);
+    return value;
+}
+
+static void fields_of_shadow(void)
+{
+    static u64 *const cell = (u64 *)&inner_page[8];
+
+    if (!make_shadow())
+        return;
+    inner_want("VMCLEAR", vmx_vmclear((u64)&shadow), DONE);
+    want_linked(reads, GUEST_RSP, SHADOW_RSP, 0);
+    want_linked(reads_memory, TSC_OFFSET, SHADOW_TSC, 0);
+    want_linked(reads, TSC_OFFSET + 1, SHADOW_TSC >> 32, 0);
+    begin_linked(writes, GUEST_RSP);
+    inner_registers.rsi = 0x4715000;
+    inner_want_call(0x77);
+    inner_want("RSP of the VMCS that was entered", inner_get(GUEST_RSP), (u64)lab_inner_stack);
+    inner_want("RSP of the shadow VMCS", field_of_shadow(GUEST_RSP), 0x4715000);
+    *cell = 0x1111111122222222;
+    want_linked(writes_memory, TSC_OFFSET + 1, 0x77, 0);
+    inner_want("the TSC offset", field_of_shadow(TSC_OFFSET), 0x22222222ull << 32 | (u32)SHADOW_TSC);
+    want_linked(reads, 0x6bfe, 0x77, FLAG_ZF);
+    inner_want("the error of a field that is none", inner_get(INSTRUCTION_ERROR), 12);
+    bool writable = inner_read_msr(0x485) >> 29 & 1;
+    want_linked(writes, EXIT_REASON, 0x77, writable ? 0 : FLAG_ZF);
+    if (!writable)
+        inner_want("the error of a read-only field", inner_get(INSTRUCTION_ERROR), 13);
+    begin_linked(reads, GUEST_RSP);
+    inner_set(VMCS_LINK_POINTER, ~0ull);
+    inner_want_call(0x77);
+    inner_want("flags without a link", inner_registers.rcx & ALL_FLAGS, FLAG_CF);
+    begin_linked(reads_memory, GUEST_RSP);
+    inner_registers.rbx = UNMAPPED;
+    inner_want_call(TRAPPED(14));
+    inner_want("error code", inner_trap.error, 2);
+}
+
+/* SDM 3C 25.1.3: a bit of the bitmap, or of the encoding beyond the 15 that have one. Then comes the CPL. */
+static void exits_of_shadow(void)
+{
+    static const struct {
+        program *start;
+        u64 encoding;
+        u32 bitmap, bit; /* that is set */
+        u32 reason;
+    } rows[] = {
+        {reads,         GUEST_RSP,              0, GUEST_RSP,     REASON_VMREAD },
+        {reads,         GUEST_RSP,              0, GUEST_RSP + 1, REASON_VMCALL },
+        {reads,         GUEST_RSP,              1, GUEST_RSP,     REASON_VMCALL },
+        {reads_memory,  GUEST_RSP,              0, GUEST_RSP,     REASON_VMREAD },
+        {writes,        GUEST_RSP,              1, GUEST_RSP,     REASON_VMWRITE},
+        {writes,        GUEST_RSP,              0, GUEST_RSP,     REASON_VMCALL },
+        {writes_memory, 0x7fff,                 1, 0x7fff,        REASON_VMWRITE},
+        {reads,         0x7fff,                 0, 0x7ffe,        REASON_VMCALL },
+        {reads,         0x8000 | GUEST_RSP,     0, 0,             REASON_VMREAD },
+        {writes,        1ull << 32 | GUEST_RSP, 0, 0,             REASON_VMWRITE},
+        {writes,        WHOLE,                  0, 1,             REASON_VMWRITE},
+    };
+
+    if (!make_shadow())
+        return;
+    inner_want("VMCLEAR", vmx_vmclear((u64)&shadow), DONE);
+    for (u32 i = 0; i < ARRAY_LENGTH(rows); i++) {
+        u8 *byte = &bitmaps[rows[i].bitmap][rows[i].bit / 8];
+        *byte = (u8)(1u << rows[i].bit % 8);
+        for (u32 ring = 0; ring < 4; ring += 3) {
+            begin_linked(rows[i].start, rows[i].encoding);
+            set_ring(ring);
+            inner_set(EXCEPTION_BITMAP, 1u << 13);
+            if (rows[i].reason != REASON_VMCALL)
+                inner_want_exit(rows[i].reason, rows[i].start, 0);
+            else if (ring)
+                inner_want_exit(REASON_EXCEPTION, rows[i].start, 0);
+            else
+                inner_want("exit reason", inner_go(), REASON_VMCALL);
+        }
+        *byte = 0;
+    }
+}
+
+/* SDM 3C 26.3.1.5 "Checks on Guest Non-Register State", 26.2.1.1 "VM-Execution Control Fields" */
+static void links_that_are_refused(void)
+{
+    enum { REFUSED = 0x80000021, LINK = 4 };
+
+    if (!make_shadow())
+        return;
+    inner_want("VMCLEAR", vmx_vmclear((u64)&shadow), DONE);
+    begin_linked(nothing, 0);
+    inner_drop(PROC2_CONTROLS, PROC2_VMCS_SHADOWING);
+    inner_want("an entry without VMCS shadowing", inner_go(), REFUSED);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), LINK);
+    begin_linked(nothing, 0);
+    shadow.revision ^= SHADOW_VMCS;
+    inner_want("an entry that links an ordinary VMCS", inner_go(), REFUSED);
+    inner_want("qualification", inner_get(EXIT_QUALIFICATION), LINK);
+    shadow.revision ^= SHADOW_VMCS;
+    inner_want_exit(REASON_VMCALL, nothing, 0);
+    begin_linked(nothing, 0);
+    inner_set(VMWRITE_BITMAP, (u64)bitmaps + 8);
+    inner_want("an entry with a bitmap that is not aligned", inner_go(), NOT_ENTERED | 7);
+}
+
 /* ---- what fails ---- */
 
 #define MSR_EPT_VPID 0x48cu
@@ -256,10 +453,7 @@ PROGRAM(vmread_at_3, "vmread %rax, %rdx")
 static void at_ring(program *start, u32 ring)
 {
     inner_begin(start);
-    for (u32 i = 0; i < 6; i++) {
-        inner_set(GUEST_ES_SELECTOR + 2 * i, (i == 1 ? SELECTOR_CODE : SELECTOR_DATA) | ring);
-        inner_set(GUEST_ES_ACCESS + 2 * i, inner_get(GUEST_ES_ACCESS + 2 * i) | ring << 5);
-    }
+    set_ring(ring);
 }
 
 static void calls_of_rings(void)
@@ -279,12 +473,16 @@ static void calls_of_rings(void)
 void inner_life(void)
 {
     static const struct inner_row scenarios[] = {
-        {"clear and launched",           clear_and_launched},
-        {"VMXOFF and VMXON",             off_and_on        },
-        {"two VMCSs by turns",           by_turns          },
-        {"INVEPT and INVVPID that fail", invalidations     },
-        {"VMFUNC",                       vm_functions      },
-        {"VMCALL in each ring",          calls_of_rings    },
+        {"clear and launched",                    clear_and_launched      },
+        {"VMXOFF and VMXON",                      off_and_on              },
+        {"two VMCSs by turns",                    by_turns                },
+        {"a shadow VMCS in root operation",       shadow_in_root_operation},
+        {"fields of a shadow VMCS",               fields_of_shadow        },
+        {"VMREADs that exit with VMCS shadowing", exits_of_shadow         },
+        {"links that are refused",                links_that_are_refused  },
+        {"INVEPT and INVVPID that fail",          invalidations           },
+        {"VMFUNC",                                vm_functions            },
+        {"VMCALL in each ring",                   calls_of_rings          },
     };
 
     inner_run(scenarios, ARRAY_LENGTH(scenarios), NULL);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A hostile hypervisor. It makes VMCSs at random, and enters them; all that they point to, and the regions themselves,
- * lies in memory to which its second vCPU writes at the same time, as do its inner guests: VMCSs, bitmaps, MSR lists,
- * the virtual-APIC page, EPT tables. It only keeps its own head above water: its inner guests have EPT, which never
- * leads to its own code and data, and the preemption timer, and its host state is right. Each entry must end as the
- * SDM has it. wild=N VMCSs, seed=N.
+ * lies in memory to which its second vCPU writes at the same time, as do its inner guests: VMCSs, shadow VMCSs,
+ * bitmaps, MSR lists, the virtual-APIC page, EPT tables. It only keeps its own head above water: its inner guests have
+ * EPT, which never leads to its own code and data, and the preemption timer, and its host state is right. Each entry
+ * must end as the SDM has it. wild=N VMCSs, seed=N.
  */
 #include "guests/inner/inner.h"
 
@@ -15,7 +15,8 @@
 #define TORN         0xa00000ull /* and all that the second vCPU writes to */
 #define TORN_PAGES   32u
 #define PAGE(number) (TORN + 4096ull * (number))
-enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAGE, TABLES = 16, TABLE_COUNT = 8 };
+enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAGE, SHADOW, BITMAP };
+enum { TABLES = 16, TABLE_COUNT = 8 };
 
 #define EPT_ALL       0x37u /* read, write and execute; write-back */
 #define EPT_LARGE     0x80u
@@ -25,8 +26,9 @@ enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAG
 #define MSR_FS_BASE   0xc0000100u
 #define MSR_GS_KERNEL 0xc0000102u
 
-#define VTPR   0x80u
-#define VMXONS 50u /* after each VMCS */
+#define VTPR        0x80u
+#define SHADOW_VMCS 0x80000000u /* beside a revision identifier */
+#define VMXONS      50u         /* after each VMCS */
 
 static volatile u32 revision;
 
@@ -174,6 +176,12 @@ static void make_code(u64 *state, u8 *at)
         "\x0f\x09",                 /* wbinvd */
         "\xff\xe3",                 /* jmp *%rbx */
         "\xff\xd6",                 /* call *%rsi */
+        "\x66\xba\x1e\x68",         /* mov, of the guest's RIP, to %dx */
+        "\x66\xba\x02\x44",         /* mov, of the exit reason, to %dx */
+        "\x0f\x78\xd0",             /* vmread %rdx, %rax */
+        "\x0f\x78\x13",             /* vmread %rdx, (%rbx) */
+        "\x0f\x79\xd0",             /* vmwrite %rax, %rdx */
+        "\x0f\x79\x16",             /* vmwrite (%rsi), %rdx */
     };
 
     for (u32 i = 0; i < 16; i++)
@@ -245,6 +253,12 @@ static void fill(u64 *state)
     inner_set(TPR_THRESHOLD, below(state, 2) ? 0 : below(state, 16));
     if (!below(state, 8))
         inner_set(VMCS_LINK_POINTER, PAGE(REGIONS + below(state, REGION_COUNT)));
+    if (below(state, 2) && inner_can(PROC2_CONTROLS, PROC2_VMCS_SHADOWING)) {
+        inner_add(PROC2_CONTROLS, PROC2_VMCS_SHADOWING | PROC2_EPT);
+        inner_set(VMCS_LINK_POINTER, below(state, 8) ? PAGE(SHADOW) : ~0ull);
+        inner_set(VMREAD_BITMAP, below(state, 8) ? PAGE(BITMAP) : address(state));
+        inner_set(VMWRITE_BITMAP, PAGE(BITMAP));
+    }
     u32 controls = (u32)next(state) & (PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_TPR_SHADOW);
     if (inner_can(PROC_CONTROLS, controls))
         inner_add(PROC_CONTROLS, controls);
@@ -264,6 +278,7 @@ static void mend(u64 *state)
     table[1024 + (TORN >> 21)] = below(state, 2) ? TORN | EPT_ALL | EPT_LARGE : PAGE(TABLES + 3) | 7;
     for (u32 i = 0; i < TORN_PAGES; i++)
         table[1536 + i] = PAGE(i) | EPT_ALL;
+    *(volatile u32 *)PAGE(SHADOW) = revision | SHADOW_VMCS;
     for (u32 i = 0; i < 16; i += 2) {
         list[i] = MSR_GS_KERNEL;
         list[i + 1] = below(state, 2);
@@ -293,9 +308,14 @@ static void enter(u64 *state)
     inner_registers.rsi = address(state) + below(state, 4096);
     inner_registers.rdi = address(state) + below(state, 4096);
     u32 failed = lab_enter(&inner_registers, below(state, 8) ? how : LAUNCH);
+    if (failed == 1) {
+        expect(inner_can(PROC2_CONTROLS, PROC2_VMCS_SHADOWING), "VMfailInvalid with a current VMCS");
+        refused++; /* it is a shadow VMCS */
+        return;
+    }
     if (failed) {
         u64 error = 0;
-        expect(failed == 2 && vmx_read(INSTRUCTION_ERROR, &error) == DONE, "VMfailInvalid with a current VMCS");
+        expect(vmx_read(INSTRUCTION_ERROR, &error) == DONE, "VMREAD fails with a current VMCS");
         expect(error == 4 || error == 5 || error == 7 || error == 8, "another error than 4, 5, 7 and 8");
         how = error == 4 ? RESUME : error == 5 ? LAUNCH : how;
         refused++;
@@ -336,7 +356,7 @@ static void one_vmcs(u64 *state)
 {
     volatile u32 *region = (volatile u32 *)PAGE(REGIONS + below(state, REGION_COUNT));
 
-    region[0] = revision;
+    region[0] = revision | (below(state, 16) ? 0 : SHADOW_VMCS);
     if (below(state, 8))
         expect(vmx_vmclear((u64)region) == DONE, "VMCLEAR failed");
     u32 answer = vmx_vmptrld((u64)region);

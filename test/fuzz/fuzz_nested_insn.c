@@ -202,7 +202,7 @@ static void make_machine(void)
     vmx_cpuid_init_vcpu(&bench.v);
     set_mode(false);
     for (u32 i = 0; i < 4; i++)
-        write_memory(REGIONS + i * 0x1000, NESTED_REVISION);
+        write_memory(REGIONS + i * 0x1000, NESTED_REVISION | (i == 3 ? NESTED_SHADOW_VMCS : 0));
     stopped = false;
 }
 
@@ -216,7 +216,7 @@ static void have_good_vmcs(bool is_64)
 
     n->vmxon = REGIONS;
     n->current = REGIONS + 0x1000;
-    n->launched = false;
+    n->launched = n->is_shadow = false;
     memset(value, 0, sizeof n->image.value);
     n->image.settled = 0;
     for (u32 g = 0; g < VMX_GROUPS; g++)
@@ -297,7 +297,7 @@ static bool must_enter(bool launch)
 
     if (!(vmcs_read(GUEST_CR0) & CR0_PE) || vmcs_read(GUEST_RFLAGS) & RFLAGS_VM ||
         (efer & EFER_LMA && !guest_is_code64(&bench.v)) || vmcs_read(GUEST_SS_ACCESS) & SEGMENT_DPL ||
-        n->vmxon == NESTED_NONE || n->current == NESTED_NONE ||
+        n->vmxon == NESTED_NONE || n->current == NESTED_NONE || n->is_shadow ||
         vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS || launch == n->launched)
         return false;
     whole = n->image;
@@ -426,17 +426,47 @@ static void change_machine(struct input *in)
     }
 }
 
+/* By VMCS shadowing: nothing of the VMCS that runs the inner guest changes but the error's number. */
+static void access_linked(struct input *in)
+{
+    static struct check_image before;
+    struct nested *n = bench.v.nested;
+
+    if (n->vmxon == NESTED_NONE || n->current == NESTED_NONE)
+        return;
+    n->image.value[FIELD_VMCS_LINK_POINTER] = take(in, 1) & 7 ? REGIONS + 0x3000 : take_value(in) | 0xfff;
+    before = n->image;
+    n->inside = true;
+    bench.v.exception.info = 0;
+    bench_records[0].cause = take(in, 1) & 1 ? VMREAD : VMWRITE;
+    enum outcome outcome = nested_exit(&bench.v, &bench_records[0]);
+    n->inside = false;
+    MUST((outcome == OUTCOME_STOP) == stopped);
+    MUST(outcome != OUTCOME_SKIP || !bench.v.exception.info);
+    before.value[FIELD_INSTRUCTION_ERROR] = n->image.value[FIELD_INSTRUCTION_ERROR];
+    MUST(!memcmp(&before, &n->image, sizeof before));
+    check_state();
+}
+
 static void step(struct input *in)
 {
     static const u8 instructions[] = {VMCLEAR, VMLAUNCH, VMPTRLD, VMPTRST, VMREAD, VMRESUME, VMWRITE,
                                       VMXOFF,  VMXON,    INVEPT,  INVVPID, VMXON,  VMPTRLD,  VMLAUNCH};
 
-    switch (take(in, 1) % 9) {
+    u32 what = (u32)take(in, 1);
+
+    switch (what < 240 ? what % 9 : 9) {
     case 0:
         have_good_vmcs(take(in, 1) & 1);
         break;
     case 8:
         make_list(in);
+        break;
+    case 9:
+        bench.v.gpr[GPR_RAX] = take_value(in);
+        bench.v.gpr[GPR_RBX] = take_value(in);
+        set_operand(in, take_value(in));
+        access_linked(in);
         break;
     case 1:
         set_mode(take(in, 1) & 1);

@@ -30,7 +30,8 @@ static bool read_byte(void *context, u64 physical, u8 *value)
     struct input *in = context;
 
     MUST(is_in(physical, FIELD_IO_BITMAP_A) || is_in(physical, FIELD_IO_BITMAP_B) ||
-         is_in(physical, FIELD_MSR_BITMAPS));
+         is_in(physical, FIELD_MSR_BITMAPS) || is_in(physical, FIELD_VMREAD_BITMAP) ||
+         is_in(physical, FIELD_VMWRITE_BITMAP));
     reads++;
     *value = (u8)take(in, 1);
     return !(take(in, 1) & 1);
@@ -38,7 +39,7 @@ static bool read_byte(void *context, u64 physical, u8 *value)
 
 static bool is_unconditional(u32 reason)
 {
-    static const u8 always[] = {2, 9, 10, 11, 13, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 50, 53, 55};
+    static const u8 always[] = {2, 9, 10, 11, 13, 18, 19, 20, 21, 22, 24, 26, 27, 50, 53, 55};
 
     for (size_t i = 0; i < sizeof always; i++)
         if (always[i] == reason)
@@ -77,6 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(!route_is_guests(exit_.reason) || route == ROUTE_GUEST);
         MUST(!route_is_rootlets(fields, exit_.reason) || route == ROUTE_ROOTLET);
     }
+    if ((exit_.reason == 23 || exit_.reason == 25) && exit_.operand >> 15)
+        MUST(route == ROUTE_GUEST && !reads);
     MUST(route != ROUTE_EPT || exit_.reason == 48 || exit_.reason == 49);
     return 0;
 }

@@ -34,6 +34,11 @@ static COLD enum outcome refuse_by_basics(struct vmx_vcpu *v, bool launch)
                   n->current);
         return insn_fail_invalid();
     }
+    if (n->is_shadow) {
+        why_basic(v, &how, "the current VMCS must be an ordinary one, bit 31 of whose revision identifier is 0",
+                  "current-VMCS-pointer", n->current);
+        return insn_fail_invalid();
+    }
     if (vmcs_read(GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_MOV_SS) {
         how.number = INSN_ENTRY_MOV_SS;
         why_basic(v, &how, "no VM entry in the instruction after MOV SS or POP SS, which blocks events",
@@ -103,8 +108,10 @@ static void settle(struct vmx_vcpu *v, bool long_mode)
 static NOINLINE enum outcome check_and_enter(struct vmx_vcpu *v, bool launch)
 {
     struct nested *n = v->nested;
-    struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
 
+    if (n->is_shadow) /* of which nothing is ever settled */
+        return refuse_by_basics(v, launch);
+    struct check_result result = vmx_check_entry(&n->image, &n->caps, NULL, NULL);
     if (result.outcome != CHECK_ENTERS)
         return refuse_entry(v, launch, &result);
     n->image.settled = CHECK_SETTLED_ALL;

@@ -19,6 +19,7 @@
 #include "vmx/nested/host.h"
 #include "vmx/nested/level.h"
 #include "vmx/nested/msrs.h"
+#include "vmx/nested/operand.h"
 #include "vmx/nested/route.h"
 #include "vmx/nested/vmcs12.h"
 #include "vmx/nested/why.h"
@@ -34,6 +35,8 @@ enum {
     REASON_INTERRUPT_WINDOW = 7,
     REASON_NMI_WINDOW = 8,
     REASON_HLT = 12,
+    REASON_VMREAD = 23,
+    REASON_VMWRITE = 25,
     REASON_CR = 28,
     REASON_RDMSR = 31,
     REASON_WRMSR = 32,
@@ -393,6 +396,10 @@ static enum route route_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
     case REASON_CR:
         exit.operand = cr_operand(v, qualification);
         break;
+    case REASON_VMREAD:
+    case REASON_VMWRITE:
+        exit.operand = operand_second(v);
+        break;
     case REASON_RDMSR:
     case REASON_WRMSR:
         exit.operand = (u32)v->gpr[GPR_RCX];
@@ -499,6 +506,10 @@ static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record
     case REASON_RDMSR:
     case REASON_WRMSR:
         return handle_msr(v, record, reason);
+    case REASON_VMREAD: /* by VMCS shadowing; not the quick way of those of the guest */
+    case REASON_VMWRITE:
+        v->exits[reason]++;
+        return nested_exit(v, record);
     default:
         break;
     }

@@ -53,11 +53,6 @@ static enum outcome give_up(struct vmx_vcpu *v, enum guest_access access)
     return OUTCOME_STOP;
 }
 
-static u8 operand_bytes(const struct vmx_vcpu *v)
-{
-    return guest_is_code64(v) ? 8 : 4;
-}
-
 /* ---- VMX operation ---- */
 
 /*
@@ -156,6 +151,14 @@ static enum outcome vmclear(struct vmx_vcpu *v)
     return insn_succeed();
 }
 
+/* Bit 31 tells a shadow VMCS. SDM 3C 24.10 "VMCS Types: Ordinary and Shadow" */
+static bool is_revision(const struct vmx_vcpu *v, u32 revision)
+{
+    bool knows_shadows = v->nested->caps.group[VMX_PROC2].may_be_one & PROC2_VMCS_SHADOWING;
+
+    return (knows_shadows ? revision & ~NESTED_SHADOW_VMCS : revision) == NESTED_REVISION;
+}
+
 static enum outcome vmptrld(struct vmx_vcpu *v)
 {
     enum outcome outcome;
@@ -163,7 +166,7 @@ static enum outcome vmptrld(struct vmx_vcpu *v)
 
     if (!take_vmcs(v, INSN_VMPTRLD_ADDRESS, INSN_VMPTRLD_VMXON, &region, &outcome))
         return outcome;
-    if (vmcs12_revision(v, region) != NESTED_REVISION) /* VMCS shadowing, which knows bit 31, is not offered */
+    if (!is_revision(v, vmcs12_revision(v, region)))
         return insn_fail(v, INSN_VMPTRLD_REVISION);
     if (region != v->nested->current) {
         unload(v);
@@ -180,35 +183,59 @@ static enum outcome vmptrst(struct vmx_vcpu *v)
     return access == GUEST_ACCESS_OK ? insn_succeed() : give_up(v, access);
 }
 
-/* The encoding is in a register of the operand size. */
-static u64 encoding_operand(const struct vmx_vcpu *v)
+/*
+ * VMREAD and VMWRITE of the guest with an operand in memory, those with a register being access_field()'s; and all of
+ * an inner guest's that do not exit, which act on the shadow VMCS that its VMCS links to.
+ */
+static bool has_accessible_vmcs(const struct vmx_vcpu *v)
 {
-    return vmx_vcpu_gpr(v, operand_second_register()) & bits_mask_of_bytes(operand_bytes(v));
+    const struct nested *n = v->nested;
+    return (n->inside ? vmcs12_get(v, FIELD_VMCS_LINK_POINTER) : n->current) != NESTED_NONE;
 }
 
-/* VMREAD and VMWRITE with an operand in memory; those with a register do not come here: access_field(). */
+static enum guest_access put_operand(struct vmx_vcpu *v, u64 value)
+{
+    u32 info = vmcs_read(EXIT_INSTRUCTION_INFO);
+
+    value &= bits_mask_of_bytes(operand_bytes(v));
+    if (!(info & OPERAND_IS_REGISTER))
+        return operand_write(v, operand_bytes(v), value);
+    vmx_vcpu_set_gpr(v, OPERAND_REGISTER(info), value);
+    return GUEST_ACCESS_OK;
+}
+
+static enum guest_access take_operand(struct vmx_vcpu *v, u64 *value)
+{
+    u32 info = vmcs_read(EXIT_INSTRUCTION_INFO);
+
+    if (!(info & OPERAND_IS_REGISTER))
+        return operand_read(v, 0, operand_bytes(v), value);
+    *value = vmx_vcpu_gpr(v, OPERAND_REGISTER(info)) & bits_mask_of_bytes(operand_bytes(v));
+    return GUEST_ACCESS_OK;
+}
+
 static enum outcome vmread(struct vmx_vcpu *v)
 {
-    u64 encoding = encoding_operand(v);
+    u64 encoding = operand_second(v);
 
-    if (v->nested->current == NESTED_NONE)
+    if (!has_accessible_vmcs(v))
         return insn_fail_invalid();
     u32 row = vmcs12_row(v, encoding);
     if (row == VMCS12_NO_ROW)
         return insn_fail(v, INSN_NO_COMPONENT);
-    u64 value = vmcs12_read(v, row, encoding) & bits_mask_of_bytes(operand_bytes(v));
-    enum guest_access access = operand_write(v, operand_bytes(v), value);
+    u64 value = v->nested->inside ? vmcs12_read_linked(v, row, encoding) : vmcs12_read(v, row, encoding);
+    enum guest_access access = put_operand(v, value);
     return access == GUEST_ACCESS_OK ? insn_succeed() : give_up(v, access);
 }
 
 static enum outcome vmwrite(struct vmx_vcpu *v)
 {
-    u64 encoding = encoding_operand(v);
+    u64 encoding = operand_second(v);
     u64 value = 0;
 
-    if (v->nested->current == NESTED_NONE)
+    if (!has_accessible_vmcs(v))
         return insn_fail_invalid();
-    enum guest_access access = operand_read(v, 0, operand_bytes(v), &value);
+    enum guest_access access = take_operand(v, &value);
     if (access != GUEST_ACCESS_OK)
         return give_up(v, access);
     u32 row = vmcs12_row(v, encoding);
@@ -216,7 +243,10 @@ static enum outcome vmwrite(struct vmx_vcpu *v)
         return insn_fail(v, INSN_NO_COMPONENT);
     if ((encoding >> 10 & 3) == VMCS_ACCESS_CODE_ro) /* IA32_VMX_MISC[29] is 0 */
         return insn_fail(v, INSN_READ_ONLY);
-    vmcs12_write(v, row, encoding, value);
+    if (v->nested->inside)
+        vmcs12_write_linked(v, row, encoding, value);
+    else
+        vmcs12_write(v, row, encoding, value);
     return insn_succeed();
 }
 
@@ -227,7 +257,7 @@ enum { INVVPID_ADDRESS, INVVPID_CONTEXT, INVVPID_ALL, INVVPID_NOT_GLOBAL };
 /* A type that IA32_VMX_EPT_VPID_CAP has, counted from its first bit; and the descriptor. */
 static enum guest_access read_invalidation(struct vmx_vcpu *v, u64 types, u64 *type, u64 descriptor[2])
 {
-    *type = vmx_vcpu_gpr(v, operand_second_register()) & bits_mask_of_bytes(operand_bytes(v));
+    *type = operand_second(v);
     if (*type > 3 || !(types >> *type & 1)) {
         *type = ~0ull;
         return GUEST_ACCESS_OK;

@@ -58,6 +58,7 @@ struct nested {
     u64 vmxon;               /* the VMXON pointer; NESTED_NONE: not in VMX operation */
     u64 current;             /* the current-VMCS pointer, or NESTED_NONE */
     bool launched;           /* its launch state */
+    bool is_shadow;          /* it is a shadow VMCS, which cannot be entered */
     u8 exists[CHECK_FIELDS]; /* by row: the guest's CPU has the field */
     struct vmx_caps caps;    /* what its capability MSRs say */
     struct shadow shadow;    /* the tables for its inner guests */

@@ -49,6 +49,7 @@
     O(VMX_PROC2, PROC2_PAUSE_LOOP_EXITING, CPU, "spinning inner vCPUs")                                                \
     O(VMX_PROC2, PROC2_RDRAND_EXITING, CPU, "an intercept, passed on")                                                 \
     O(VMX_PROC2, PROC2_INVPCID, CPUID_INVPCID, "the inner guest may use what the guest has")                           \
+    O(VMX_PROC2, PROC2_VMCS_SHADOWING, CPU, "its guests' VMREADs and VMWRITEs end in Rootlet")                         \
     O(VMX_PROC2, PROC2_RDSEED_EXITING, CPU, "an intercept, passed on")                                                 \
     O(VMX_PROC2, PROC2_XSAVES, CPUID_XSAVES, "the inner guest may use what the guest has")                             \
     O(VMX_EXIT, EXIT_SAVE_DEBUG, CPU, "DR7 and IA32_DEBUGCTL of the inner guest")                                      \
@@ -65,7 +66,8 @@
     O(VMX_ENTRY, ENTRY_LOAD_EFER, CPU, "an EFER at each level")
 
 /* The VMCS revision identifier that a guest hypervisor finds and must write: the inner VMCS has a format of its own. */
-#define NESTED_REVISION 0x526f6f74u
+#define NESTED_REVISION    0x526f6f74u
+#define NESTED_SHADOW_VMCS 0x80000000u /* and this beside it in a shadow VMCS */
 
 /* What an offer needs to know of the guest. */
 struct nested_guest {

@@ -13,9 +13,14 @@
 #define INFO_BASE(info)         ((info) >> 23 & 15)
 #define INFO_NO_BASE            BIT(27)
 
-u32 operand_second_register(void)
+u8 operand_bytes(const struct vmx_vcpu *v)
 {
-    return OPERAND_SECOND(vmcs_read(EXIT_INSTRUCTION_INFO));
+    return guest_is_code64(v) ? 8 : 4;
+}
+
+u64 operand_second(const struct vmx_vcpu *v)
+{
+    return vmx_vcpu_gpr(v, OPERAND_SECOND(vmcs_read(EXIT_INSTRUCTION_INFO))) & bits_mask_of_bytes(operand_bytes(v));
 }
 
 /* The qualification is the displacement, with RIP added where the address is relative to it. */

@@ -13,8 +13,9 @@
 #define OPERAND_REGISTER(info) ((info) >> 3 & 15)
 #define OPERAND_SECOND(info)   ((info) >> 28 & 15)
 
-/* The register operand of VMREAD, VMWRITE, INVEPT and INVVPID. */
-u32 operand_second_register(void);
+/* The operand size of VMREAD, VMWRITE, INVEPT and INVVPID, and what is in their register operand. */
+u8 operand_bytes(const struct vmx_vcpu *v);
+u64 operand_second(const struct vmx_vcpu *v);
 /* The operand in memory, or the part of it from `offset` on, as the guest accesses it: not GUEST_ACCESS_OK after a
  * fault. At most 8 bytes. */
 enum guest_access operand_read(struct vmx_vcpu *v, u64 offset, u8 bytes, u64 *value) MUST_CHECK;

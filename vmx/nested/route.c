@@ -23,6 +23,8 @@ enum rule {
     RULE_IO,
     RULE_RDMSR,
     RULE_WRMSR,
+    RULE_VMREAD,
+    RULE_VMWRITE,
     RULE_PAUSE,
     RULE_EPT,
     RULE_RDTSCP,
@@ -70,9 +72,9 @@ enum rule {
     R(20, vmlaunch, ALWAYS, 0, "25.1.2")                                                                               \
     R(21, vmptrld, ALWAYS, 0, "25.1.2")                                                                                \
     R(22, vmptrst, ALWAYS, 0, "25.1.2")                                                                                \
-    R(23, vmread, ALWAYS, 0, "25.1.3")                                                                                 \
+    R(23, vmread, VMREAD, 0, "25.1.3")                                                                                 \
     R(24, vmresume, ALWAYS, 0, "25.1.2")                                                                               \
-    R(25, vmwrite, ALWAYS, 0, "25.1.3")                                                                                \
+    R(25, vmwrite, VMWRITE, 0, "25.1.3")                                                                               \
     R(26, vmxoff, ALWAYS, 0, "25.1.2")                                                                                 \
     R(27, vmxon, ALWAYS, 0, "25.1.2")                                                                                  \
     R(28, cr_access, CR, 0, "25.1.3")                                                                                  \
@@ -253,6 +255,14 @@ static NOINLINE bool asks_for_msr(const u64 *fields, const struct route_exit *ex
            bit_of(fields[FIELD_MSR_BITMAPS] + bitmap, index, read, context);
 }
 
+/* SDM 3C 24.6.15 "VMCS Shadowing Bitmap Addresses": a bit for each encoding of 15 bits; others exit. */
+static bool asks_for_field(const u64 *fields, const struct route_exit *exit, u64 bitmap, route_read_byte read,
+                           void *context)
+{
+    return !(proc2(fields) & PROC2_VMCS_SHADOWING) || exit->operand >> 15 ||
+           bit_of(bitmap, (u32)exit->operand, read, context);
+}
+
 static bool asks_for(const u64 *fields, const struct route_exit *exit, route_read_byte read, void *context)
 {
     u32 controls = rows[exit->reason].controls;
@@ -276,6 +286,10 @@ static bool asks_for(const u64 *fields, const struct route_exit *exit, route_rea
         return asks_for_msr(fields, exit, 0, read, context);
     case RULE_WRMSR:
         return asks_for_msr(fields, exit, BITMAP_WRITES, read, context);
+    case RULE_VMREAD:
+        return asks_for_field(fields, exit, fields[FIELD_VMREAD_BITMAP], read, context);
+    case RULE_VMWRITE:
+        return asks_for_field(fields, exit, fields[FIELD_VMWRITE_BITMAP], read, context);
     case RULE_PAUSE:
         return proc(fields) & PROC_PAUSE_EXITING || proc2(fields) & PROC2_PAUSE_LOOP_EXITING;
     case RULE_RDTSCP:

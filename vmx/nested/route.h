@@ -19,8 +19,8 @@ enum route {
 struct route_exit {
     u64 qualification;
     /*
-     * MOV to a control register: the value, without what the operand size cuts off. RDMSR and WRMSR: ECX. XSAVES and
-     * XRSTORS: EDX:EAX & IA32_XSS. Others: not used.
+     * MOV to a control register: the value, without what the operand size cuts off. RDMSR and WRMSR: ECX. VMREAD
+     * and VMWRITE: the encoding. XSAVES and XRSTORS: EDX:EAX & IA32_XSS. Others: not used.
      */
     u64 operand;
     u32 reason;         /* all of the field: bit 31 is a failed entry */

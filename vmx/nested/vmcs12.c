@@ -8,6 +8,7 @@
 #include "kernel/lib/string.h"
 #include "vmx/event.h"
 #include "vmx/nested/level.h"
+#include "vmx/nested/offer.h"
 
 #define ACCESS_HIGH 1u /* bit 0 of an encoding: the upper half of a 64-bit field */
 
@@ -56,6 +57,7 @@ void vmcs12_load(struct vmx_vcpu *v, u64 region)
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         n->image.value[row] = n->exists[row] ? copy.value[row] & width_mask(row) : 0;
     n->launched = copy.launched == 1;
+    n->is_shadow = copy.revision & NESTED_SHADOW_VMCS;
     n->image.settled = 0;
     n->guest_is_stale = false;
     n->guest_written = n->controls_written = true;
@@ -219,4 +221,28 @@ void vmcs12_write(struct vmx_vcpu *v, u32 row, u64 encoding, u64 value)
     else if (row != FIELD_HOST_RSP) /* which no rule looks at */
         v->nested->image.settled &= (u8)~CHECK_SETTLED_HOST;
     vmcs12_set(v, row, value);
+}
+
+/* ---- the VMCS that the link pointer names, which is not current ---- */
+
+static u64 linked_field(const struct vmx_vcpu *v, u32 row)
+{
+    return vmcs12_get(v, FIELD_VMCS_LINK_POINTER) + offsetof(struct region, value) + row * sizeof(u64);
+}
+
+u64 vmcs12_read_linked(const struct vmx_vcpu *v, u32 row, u64 encoding)
+{
+    u64 value;
+
+    nested_memory_read(v, linked_field(v, row), &value, sizeof value);
+    value &= width_mask(row);
+    return encoding & ACCESS_HIGH ? value >> 32 : value;
+}
+
+void vmcs12_write_linked(const struct vmx_vcpu *v, u32 row, u64 encoding, u64 value)
+{
+    if (encoding & ACCESS_HIGH)
+        value = (value << 32) | (u32)vmcs12_read_linked(v, row, 0);
+    value &= mask_of(encoding);
+    nested_memory_write(v, linked_field(v, row), &value, sizeof value);
 }

@@ -28,6 +28,9 @@ void vmcs12_abort(const struct vmx_vcpu *v, u32 indicator);
 u32 vmcs12_row(const struct vmx_vcpu *v, u64 encoding);
 u64 vmcs12_read(struct vmx_vcpu *v, u32 row, u64 encoding);
 void vmcs12_write(struct vmx_vcpu *v, u32 row, u64 encoding, u64 value);
+/* The same in the region that the current VMCS's link pointer names. */
+u64 vmcs12_read_linked(const struct vmx_vcpu *v, u32 row, u64 encoding);
+void vmcs12_write_linked(const struct vmx_vcpu *v, u32 row, u64 encoding, u64 value);
 
 /* The fields of the current VMCS by their rows. vmcs_write() between two uses does not make the compiler look for them
  * anew, as it does with vmcs12_get(). */

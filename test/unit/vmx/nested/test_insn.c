@@ -462,6 +462,117 @@ static void test_fields(void **state)
     assert_int_equal(read_memory64(OPERAND), 0x123456789abcdef0);
 }
 
+/* ---- VMCS shadowing: SDM 3C 24.10, 30.3 ---- */
+
+/* In root operation a shadow VMCS is read and written as any, but not entered; without the control it is none. */
+static void test_shadow_vmcs_in_root_operation(void **state)
+{
+    (void)state;
+    have_vmcs();
+    set_revision(REGION_OTHER, NESTED_REVISION | BIT(31));
+    assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
+    bench.v.gpr[GPR_RAX] = 0x4711;
+    assert_succeeds(registers(VMWRITE, ENCODING_GUEST_RSP));
+    assert_error(registers(VMWRITE, ENCODING_EXIT_REASON), 13);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS); /* is looked at later */
+    assert_invalid(exit_with(VMRESUME));
+    VMCS_SET(GUEST_INTERRUPTIBILITY, 0);
+    assert_invalid(exit_with(VMLAUNCH));
+    assert_int_equal(log_count, 2);
+    for (u32 i = 0; i < log_count; i++)
+        assert_non_null(strstr(logged[i], "refused error=none rule=\"the current VMCS must be an ordinary one"));
+    assert_int_equal(entered, 0);
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(exit_with(VMRESUME), 5);
+    assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
+    bench.v.gpr[GPR_RAX] = 0;
+    assert_succeeds(registers(VMREAD, ENCODING_GUEST_RSP));
+    assert_int_equal(bench.v.gpr[GPR_RAX], 0x4711);
+    assert_succeeds(pointer(VMCLEAR, REGION_OTHER));
+    set_revision(REGION_OTHER, (NESTED_REVISION ^ 1) | BIT(31));
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_error(pointer(VMPTRLD, REGION_OTHER), 11);
+    set_revision(REGION_OTHER, NESTED_REVISION | BIT(31));
+    bench.v.nested->caps.group[VMX_PROC2].may_be_one &= ~PROC2_VMCS_SHADOWING;
+    assert_error(pointer(VMPTRLD, REGION_OTHER), 11);
+}
+
+/* As inner.c does it for VMREADs and VMWRITEs of the inner guest that its hypervisor's bitmaps pass. */
+static enum outcome inside(u32 reason, u64 encoding)
+{
+    bench.v.gpr[GPR_RBX] = encoding;
+    trace_last()->cause = (u8)reason;
+    return nested_exit(&bench.v, trace_last());
+}
+
+static void link_other(void)
+{
+    have_vmcs();
+    assert_succeeds(pointer(VMCLEAR, REGION_OTHER));
+    vmcs12_set(&bench.v, FIELD_VMCS_LINK_POINTER, REGION_OTHER);
+    vmcs12_set(&bench.v, FIELD_GUEST_RSP, 0x1111);
+    vmcs12_set(&bench.v, FIELD_TSC_OFFSET, 0x1111);
+    vmcs12_set(&bench.v, FIELD_INSTRUCTION_ERROR, 0);
+    bench.v.nested->inside = true;
+    VMCS_SET(EXIT_INSTRUCTION_INFO, 1u << 10 | (u32)GPR_RAX << 3 | (u32)GPR_RBX << 28);
+}
+
+static void test_fields_of_the_linked_vmcs(void **state)
+{
+    (void)state;
+    link_other();
+    bench.v.gpr[GPR_RAX] = 0x123456789;
+    assert_succeeds(inside(VMWRITE, ENCODING_GUEST_RSP));
+    assert_succeeds(inside(VMWRITE, ENCODING_TSC_OFFSET));
+    assert_succeeds(inside(VMWRITE, ENCODING_TSC_OFFSET + 1));
+    assert_succeeds(inside(VMWRITE, ENCODING_GUEST_CS_SELECTOR));
+    bench.v.gpr[GPR_RAX] = ~0ull;
+    assert_succeeds(inside(VMREAD, ENCODING_GUEST_CS_SELECTOR));
+    assert_int_equal(bench.v.gpr[GPR_RAX], 0x6789);
+    assert_succeeds(inside(VMREAD, ENCODING_TSC_OFFSET + 1));
+    assert_int_equal(bench.v.gpr[GPR_RAX], 0x23456789);
+    assert_error(inside(VMREAD, ENCODING_GUEST_RIP + 1), 12); /* the number is in the current VMCS */
+    assert_error(inside(VMWRITE, ENCODING_EPTP_LIST_ADDRESS), 12);
+    assert_error(inside(VMWRITE, ENCODING_EXIT_REASON), 13);
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_32) | (u32)GPR_RBX << 28);
+    VMCS_SET(EXIT_QUALIFICATION, OPERAND);
+    assert_succeeds(inside(VMREAD, ENCODING_GUEST_RSP));
+    assert_int_equal(read_memory64(OPERAND) & UINT32_MAX, 0x23456789);
+    assert_succeeds(inside(VMWRITE, ENCODING_GUEST_RIP));
+    VMCS_SET(EXIT_QUALIFICATION, MIB(4)); /* not mapped */
+    assert_int_equal(inside(VMREAD, ENCODING_GUEST_RSP), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 2);
+    assert_int_equal(inside(VMWRITE, 0x6bfe), OUTCOME_RESUME);
+    bench_assert_exception(VECTOR_PF, 0);
+    assert_int_equal(vmcs12_get(&bench.v, FIELD_GUEST_RSP), 0x1111); /* the current one is another */
+    assert_int_equal(vmcs12_get(&bench.v, FIELD_TSC_OFFSET), 0x1111);
+    bench.v.nested->inside = false;
+    assert_succeeds(pointer(VMPTRLD, REGION_OTHER));
+    assert_int_equal(vmcs12_get(&bench.v, FIELD_GUEST_RSP), 0x23456789);
+    assert_int_equal(vmcs12_get(&bench.v, FIELD_GUEST_RIP), 0x23456789);
+    assert_int_equal(vmcs12_get(&bench.v, FIELD_TSC_OFFSET), 0x2345678923456789);
+    assert_int_equal(vmcs12_get(&bench.v, FIELD_INSTRUCTION_ERROR), 0);
+}
+
+static void test_faults_at_the_linked_vmcs(void **state)
+{
+    (void)state;
+    link_other();
+    VMCS_SET(GUEST_SS_ACCESS, 0xc0f3);
+    assert_faults(inside(VMREAD, ENCODING_GUEST_RSP), VECTOR_GP);
+    assert_faults(inside(VMWRITE, 0x6bfe), VECTOR_GP);
+    VMCS_SET(GUEST_SS_ACCESS, 0xc093);
+    vmcs12_set(&bench.v, FIELD_VMCS_LINK_POINTER, ~0ull);
+    assert_invalid(inside(VMREAD, 0x6bfe));
+    assert_invalid(inside(VMWRITE, ENCODING_EXIT_REASON));
+    vmcs12_set(&bench.v, FIELD_VMCS_LINK_POINTER,
+               0xfee00000); /* its memory has gone: no field is wider than it may be */
+    assert_succeeds(inside(VMWRITE, ENCODING_GUEST_CS_SELECTOR));
+    assert_succeeds(inside(VMREAD, ENCODING_GUEST_CS_SELECTOR));
+    assert_int_equal(bench.v.gpr[GPR_RAX], 0xffff);
+    bench.v.nested->inside = false;
+}
+
 static void test_the_region_keeps_what_was_written(void **state)
 {
     (void)state;
@@ -1038,6 +1149,9 @@ int main(void)
         cmocka_unit_test_setup(test_order_of_faults, set_up),
         cmocka_unit_test_setup(test_effective_address, set_up),
         cmocka_unit_test_setup(test_fields, set_up),
+        cmocka_unit_test_setup(test_shadow_vmcs_in_root_operation, set_up),
+        cmocka_unit_test_setup(test_fields_of_the_linked_vmcs, set_up),
+        cmocka_unit_test_setup(test_faults_at_the_linked_vmcs, set_up),
         cmocka_unit_test_setup(test_the_region_keeps_what_was_written, set_up),
         cmocka_unit_test_setup(test_launch_state, set_up),
         cmocka_unit_test_setup(test_wild_region, set_up),

@@ -48,8 +48,9 @@ static void test_skylake(void **state)
     assert_int_equal(msr(MSR_IA32_VMX_TRUE_PINBASED_CTLS), 0x0000007f00000016);
     assert_int_equal(msr(MSR_IA32_VMX_PROCBASED_CTLS), 0xf7f9fffe0401e172);
     assert_int_equal(msr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS), 0xf7f9fffe04006172);
-    /* EPT, descriptor tables, RDTSCP, VPID, WBINVD, unrestricted, PAUSE loops, RDRAND, INVPCID, RDSEED, XSAVES */
-    assert_int_equal(msr(MSR_IA32_VMX_PROCBASED_CTLS2), 0x00111cee00000000);
+    /* EPT, descriptor tables, RDTSCP, VPID, WBINVD, unrestricted, PAUSE loops, RDRAND, INVPCID, VMCS
+     * shadowing, RDSEED, XSAVES */
+    assert_int_equal(msr(MSR_IA32_VMX_PROCBASED_CTLS2), 0x00115cee00000000);
     /* no IA32_PERF_GLOBAL_CTRL: bit 12 of the exit controls, 13 of the entry controls; no SMM: bits 10 and 11 */
     assert_int_equal(msr(MSR_IA32_VMX_EXIT_CTLS), 0x007fefff00036dff);
     assert_int_equal(msr(MSR_IA32_VMX_TRUE_EXIT_CTLS), 0x007fefff00036dfb);
@@ -101,7 +102,7 @@ static void test_only_what_the_table_names(void **state)
     nested_offer(&machine, &whole, &offered);
     assert_int_equal(offered.group[VMX_PIN].may_be_one, 0x7f);
     assert_int_equal(offered.group[VMX_PROC].may_be_one, 0xfff9fffe);
-    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00111cee);
+    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00115cee);
     assert_int_equal(offered.group[VMX_EXIT].may_be_one, 0x007fefff);
     assert_int_equal(offered.group[VMX_ENTRY].may_be_one, 0xd3ff);
     assert_int_equal(offered.misc, 0x4004007f);
@@ -143,16 +144,16 @@ static void test_needs(void **state)
 
     (void)state;
     nested_offer(&machine, &bare, &offered);
-    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00111cee & ~PROC2_RDTSCP & ~PROC2_INVPCID & ~PROC2_XSAVES);
+    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00115cee & ~PROC2_RDTSCP & ~PROC2_INVPCID & ~PROC2_XSAVES);
     assert_int_equal(offered.cr4_fixed1, 0x27ff);
     machine.ept_vpid &= ~EPT_CAP_INVVPID_ALL;
     nested_offer(&machine, &whole, &offered);
-    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00111cee & ~PROC2_VPID);
+    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00115cee & ~PROC2_VPID);
     assert_int_equal(offered.ept_vpid, 0x06334141);
     machine.group[VMX_PROC2].may_be_one &= ~PROC2_EPT;
     nested_offer(&machine, &whole, &offered);
     assert_int_equal(offered.group[VMX_PROC2].may_be_one,
-                     0x00111cee & ~PROC2_VPID & ~PROC2_EPT & ~PROC2_UNRESTRICTED_GUEST);
+                     0x00115cee & ~PROC2_VPID & ~PROC2_EPT & ~PROC2_UNRESTRICTED_GUEST);
     assert_int_equal(offered.ept_vpid, 0);
 }
 

@@ -379,6 +379,46 @@ static void test_lmsw(void **state)
     }
 }
 
+static enum route field(u32 reason, u64 encoding)
+{
+    exit_.operand = encoding;
+    return route_of(reason);
+}
+
+/* A bit for each encoding of 15 bits, in the bitmap of the access; else as without VMCS shadowing. SDM 3C 25.1.3 */
+static void test_vmread_and_vmwrite(void **state)
+{
+    enum { READ = 23, WRITE = 25 };
+
+    (void)state;
+    fields[FIELD_VMREAD_BITMAP] = IO_A;
+    fields[FIELD_VMWRITE_BITMAP] = IO_B;
+    fields[FIELD_PROC2_CONTROLS] = PROC2_VMCS_SHADOWING;
+    assert_int_equal(field(READ, 0x681e), ROUTE_GUEST); /* the secondary controls are not activated */
+    fields[FIELD_PROC_CONTROLS] = PROC_SECONDARY;
+    for (u32 bit = 15; bit < 64; bit++) {
+        assert_int_equal(field(READ, BIT(bit) | 0x681e), ROUTE_GUEST);
+        assert_int_equal(field(WRITE, BIT(bit)), ROUTE_GUEST);
+    }
+    for (u32 encoding = 0; encoding < 0x8000; encoding += 7) {
+        assert_int_equal(field(READ, encoding), ROUTE_ROOTLET);
+        memory[IO_A + encoding / 8] = (u8)BIT(encoding % 8);
+        assert_int_equal(field(READ, encoding), ROUTE_GUEST);
+        assert_int_equal(field(READ, encoding ^ 1), ROUTE_ROOTLET);
+        assert_int_equal(field(WRITE, encoding), ROUTE_ROOTLET);
+        memory[IO_A + encoding / 8] = 0;
+        memory[IO_B + encoding / 8] = (u8)~BIT(encoding % 8);
+        assert_int_equal(field(WRITE, encoding), ROUTE_ROOTLET);
+        assert_int_equal(field(WRITE, encoding ^ 1), ROUTE_GUEST);
+        assert_int_equal(field(READ, encoding), ROUTE_ROOTLET);
+        memory[IO_B + encoding / 8] = 0;
+    }
+    fields[FIELD_VMWRITE_BITMAP] = MEMORY; /* where nothing is */
+    assert_int_equal(field(WRITE, 0), ROUTE_GUEST);
+    fields[FIELD_PROC2_CONTROLS] = ~(u64)PROC2_VMCS_SHADOWING;
+    assert_int_equal(field(READ, 0), ROUTE_GUEST);
+}
+
 static enum route io(u32 port, u32 bytes)
 {
     exit_.qualification = (u64)port << 16 | (bytes - 1);
@@ -517,6 +557,7 @@ int main(void)
         cmocka_unit_test_setup(test_cr8, set_up),
         cmocka_unit_test_setup(test_clts, set_up),
         cmocka_unit_test_setup(test_lmsw, set_up),
+        cmocka_unit_test_setup(test_vmread_and_vmwrite, set_up),
         cmocka_unit_test_setup(test_io, set_up),
         cmocka_unit_test_setup(test_msrs, set_up),
         cmocka_unit_test_setup(test_bitmaps_that_point_nowhere, set_up),
