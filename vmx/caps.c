@@ -66,6 +66,7 @@ void vmx_caps_take(const struct vmx_caps_raw *raw, struct vmx_caps *caps)
         .cr4_fixed0 = get(raw, MSR_IA32_VMX_CR4_FIXED0),
         .cr4_fixed1 = get(raw, MSR_IA32_VMX_CR4_FIXED1),
         .ept_vpid = get(raw, MSR_IA32_VMX_EPT_VPID_CAP),
+        .vmfunc = get(raw, MSR_IA32_VMX_VMFUNC),
         .feature_control = raw->feature_control,
     };
     caps->group[VMX_PIN] = allowed(raw, has_true ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS);

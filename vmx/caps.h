@@ -30,6 +30,7 @@ struct vmx_caps {
     u64 cr0_fixed0, cr0_fixed1;
     u64 cr4_fixed0, cr4_fixed1;
     u64 ept_vpid;
+    u64 vmfunc; /* 0 where the MSR does not exist */
     u64 feature_control;
     struct vmx_allowed group[VMX_GROUPS];
 };

@@ -35,6 +35,7 @@ static const struct vmx_caps bench_skylake = {
     .cr4_fixed0 = 0x2000,
     .cr4_fixed1 = 0x003727ff,
     .ept_vpid = 0x00000f0106334141,
+    .vmfunc = 1,
     .group = {{0x16, 0x7f}, {0x04006172, 0xf7f9fffe}, {0, 0x02177fff}, {0x00036dfb, 0x007fffff}, {0x000011fb, 0xffff}},
 };
 
@@ -134,7 +135,6 @@ static void bench_set_up(struct bench *b, enum bench_base base)
                                       .efer_valid = CHECK_EFER_VALID,
                                       .debugctl_valid = DEBUGCTL_BITS,
                                       .perf_global_valid = 0x7000000ff,
-                                      .vmfunc = 1,
                                       .vmcs_pointer = 0x4000};
     b->image.read_memory = bench_read;
     b->image.memory_context = b;

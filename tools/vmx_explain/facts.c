@@ -86,7 +86,8 @@ void facts_apply(const u64 value[FACTS], struct vmx_caps *caps, struct check_cpu
                               .cr0_fixed1 = value[FACT_CR0_FIXED1],
                               .cr4_fixed0 = value[FACT_CR4_FIXED0],
                               .cr4_fixed1 = value[FACT_CR4_FIXED1],
-                              .ept_vpid = value[FACT_EPT_VPID]};
+                              .ept_vpid = value[FACT_EPT_VPID],
+                              .vmfunc = value[FACT_VMFUNC]};
     for (u32 g = 0; g < VMX_GROUPS; g++)
         caps->group[g] =
             (struct vmx_allowed){.must_be_one = (u32)value[FACT_MUST + g], .may_be_one = (u32)value[FACT_MAY + g]};
@@ -99,7 +100,6 @@ void facts_apply(const u64 value[FACTS], struct vmx_caps *caps, struct check_cpu
     cpu->efer_valid = value[FACT_EFER];
     cpu->debugctl_valid = value[FACT_DEBUGCTL];
     cpu->perf_global_valid = value[FACT_PERF_GLOBAL];
-    cpu->vmfunc = value[FACT_VMFUNC];
 }
 
 /* ---- MSRs ---- */

@@ -27,7 +27,6 @@ struct check_cpu {
     u64 efer_valid;        /* bits of IA32_EFER that are not reserved */
     u64 debugctl_valid;    /* bits of IA32_DEBUGCTL that are not reserved */
     u64 perf_global_valid; /* bits of IA32_PERF_GLOBAL_CTRL that are not reserved */
-    u64 vmfunc;            /* IA32_VMX_VMFUNC, 0 where it does not exist */
     u64 vmcs_pointer;      /* physical address of the current VMCS */
 };
 

@@ -123,7 +123,7 @@ static void check_ept(struct check *c)
 
     if (c->proc2 & PROC2_VPID)
         check_that(c, CHECK_AT(VPID_ZERO, FIELD_VPID), check_get(c, FIELD_VPID) != 0);
-    check_bits(c, CHECK_AT(VMFUNC_RESERVED, FIELD_VM_FUNCTION_CONTROLS), functions & ~c->image->cpu.vmfunc);
+    check_bits(c, CHECK_AT(VMFUNC_RESERVED, FIELD_VM_FUNCTION_CONTROLS), functions & ~c->caps->vmfunc);
     if (functions & VMFUNC_EPTP_SWITCHING)
         check_page(c, FIELD_EPTP_LIST_ADDRESS, VMX_PROC2, PROC2_VMFUNC);
     if (c->proc2 & PROC2_EPT) {

@@ -64,13 +64,12 @@ static void read_cpu(struct check_cpu *cpu)
     };
 }
 
-static u64 read_caps(struct vmx_caps *to)
+static void read_caps(struct vmx_caps *to)
 {
     struct vmx_caps_raw raw;
 
     vmx_caps_read(&raw);
     vmx_caps_take(&raw, to);
-    return raw.value[MSR_IA32_VMX_VMFUNC - MSR_IA32_VMX_BASIC];
 }
 
 /* Fields that do not exist are left alone: a VMREAD that fails would change the VM-instruction error. */
@@ -83,11 +82,9 @@ static u64 read_field(u32 row, const struct vmx_caps *exist)
 
 void explain_read(const struct vmx_vcpu *v, struct check_image *to, struct vmx_caps *to_caps)
 {
-    u64 vmfunc = read_caps(to_caps);
-
+    read_caps(to_caps);
     read_cpu(&to->cpu);
     to->cpu.vmcs_pointer = v->vmcs.raw;
-    to->cpu.vmfunc = vmfunc;
     to->read_memory = read_memory;
     to->memory_context = NULL;
     for (u32 row = 0; row < CHECK_FIELDS; row++)

@@ -362,7 +362,7 @@ static void test_facts_of_the_cpu(void **state)
     assert_false(image.cpu.in_smm);
     assert_int_equal(image.cpu.efer_valid, 0x501);
     assert_int_equal(image.cpu.perf_global_valid, 0x70000000full);
-    assert_int_equal(image.cpu.vmfunc, 1);
+    assert_int_equal(caps.vmfunc, 1);
     assert_int_equal(image.cpu.vmcs_pointer, VMCS_ADDRESS);
     assert_int_equal(caps.basic, bench_skylake.basic);
 }
