@@ -274,12 +274,12 @@ static void large_pages(void)
     inner_want_call(3);
 }
 
-/* Each EPT pointer has mappings of its own. */
-static void two_pointers(void)
+/* A second EPT, which has other memory at this address. */
+static void begin_two_pointers(program *start)
 {
     static table gib, directory;
 
-    begin_anew(read_page, 0, OTHER + 0x40);
+    begin_anew(start, 0, OTHER + 0x40);
     *at(OTHER + 0x40) = 1;
     *at(AREA + 0x40) = 2;
     gib[0] = (u64)directory | ALL;
@@ -287,11 +287,111 @@ static void two_pointers(void)
         directory[i] = ept_directory[0][i];
     directory[OTHER >> 21] = page_entry(AREA, ALL) | LARGE;
     ept_top2[0] = (u64)gib | ALL;
+}
+
+/* Each EPT pointer has mappings of its own. */
+static void two_pointers(void)
+{
+    begin_two_pointers(read_page);
     for (u32 i = 0; i < 6; i++) {
         inner_set(EPT_POINTER, (u64)(i & 1 ? ept_top2 : ept_top) | EPTP_WALK_4);
         inner_set(GUEST_RIP, (u64)read_page);
         inner_want_call(1 + i % 2);
     }
+}
+
+/* ---- EPTP switching: SDM 3C 25.5.5 "VM Functions" ---- */
+
+#define MSR_VMFUNC 0x491u
+
+PROGRAM(call_function, "vmfunc\n\tmov (%rbx), %rax")
+
+static table eptp_list;
+
+/* Entries 5 and 511 are EPTPs. */
+static bool begin_switching(void)
+{
+    if (!inner_can(PROC2_CONTROLS, PROC2_VMFUNC) || !(inner_read_msr(MSR_VMFUNC) & 1)) {
+        inner_leave_out("the CPU has it not");
+        return false;
+    }
+    begin_two_pointers(call_function);
+    inner_add(PROC2_CONTROLS, PROC2_VMFUNC);
+    inner_set(VM_FUNCTION_CONTROLS, 1);
+    inner_set(EPTP_LIST_ADDRESS, (u64)eptp_list);
+    eptp_list[5] = (u64)ept_top2 | EPTP_WALK_4;
+    eptp_list[511] = (u64)ept_top | EPTP_WALK_4;
+    return true;
+}
+
+static void eptp_switching(void)
+{
+    if (!begin_switching())
+        return;
+    for (u32 i = 0; i < 6; i++) {
+        u32 entry = i & 1 ? 511 : 5;
+        inner_set(GUEST_RIP, (u64)call_function);
+        inner_registers.rax = 0;
+        inner_registers.rcx = entry;
+        inner_want_call(i & 1 ? 1 : 2);
+        inner_want("the EPT pointer", inner_get(EPT_POINTER), eptp_list[entry]);
+        inner_set(GUEST_RIP, (u64)read_page); /* and so it stays */
+        inner_want_call(i & 1 ? 1 : 2);
+    }
+}
+
+static void functions_that_exit(void)
+{
+    static const struct {
+        u64 function, entry, value;
+        u32 reason;
+    } rows[] = {
+        {0,          6,              0,                        REASON_VMFUNC}, /* no walk of 4 levels */
+        {0,          6,              EPTP_WALK_4 | 1,          REASON_VMFUNC}, /* a reserved memory type */
+        {0,          6,              EPTP_WALK_4 | 1u << 11,   REASON_VMFUNC},
+        {0,          6,              EPTP_WALK_4 | 1ull << 60, REASON_VMFUNC}, /* wider than an address */
+        {0,          512,            0,                        REASON_VMFUNC},
+        {0,          0x80000005,     0,                        REASON_VMFUNC},
+        {1,          5,              0,                        REASON_VMFUNC}, /* not enabled */
+        {63,         5,              0,                        REASON_VMFUNC},
+        {64,         5,              0,                        0            }, /* #UD */
+        {0x80000000, 5,              0,                        0            },
+        {1ull << 32, 1ull << 32 | 5, 0,                        REASON_VMCALL}, /* EAX and ECX count */
+    };
+
+    if (!begin_switching())
+        return;
+    u64 before = inner_get(EPT_POINTER);
+    for (u32 i = 0; i < ARRAY_LENGTH(rows); i++) {
+        eptp_list[6] = rows[i].value;
+        inner_set(GUEST_RIP, (u64)call_function);
+        inner_registers.rax = rows[i].function;
+        inner_registers.rcx = rows[i].entry;
+        if (rows[i].reason == REASON_VMFUNC) {
+            inner_want_exit(REASON_VMFUNC, call_function, 0);
+            inner_want("qualification", inner_get(EXIT_QUALIFICATION), 0);
+            inner_want("instruction length", inner_get(EXIT_INSTRUCTION_LENGTH), 3);
+        } else if (rows[i].reason == REASON_VMCALL) {
+            inner_want_call(2);
+            inner_set(EPT_POINTER, before);
+        } else {
+            inner_want_call(TRAPPED(6));
+        }
+        inner_want("the EPT pointer", inner_get(EPT_POINTER), before);
+    }
+    inner_set(VM_FUNCTION_CONTROLS, 0);
+    inner_set(GUEST_RIP, (u64)call_function);
+    inner_registers.rax = 0;
+    inner_registers.rcx = 5;
+    inner_want_exit(REASON_VMFUNC, call_function, 0);
+    inner_set(VM_FUNCTION_CONTROLS, 2);
+    inner_want("an entry with a function that is none", inner_go(), NOT_ENTERED | 7);
+    inner_set(VM_FUNCTION_CONTROLS, 1);
+    inner_set(EPTP_LIST_ADDRESS, (u64)eptp_list + 8);
+    inner_want("an entry with a list that is not aligned", inner_go(), NOT_ENTERED | 7);
+    inner_set(EPTP_LIST_ADDRESS, (u64)eptp_list);
+    inner_drop(PROC2_CONTROLS, PROC2_EPT);
+    inner_want("an entry without EPT", inner_go(), NOT_ENTERED | 7);
 }
 
 /* The interrupt table is where the EPT has no page. */
@@ -482,6 +582,8 @@ void inner_memory(void)
         {"EPT: the inner guest's tables",                tables_of_the_guest},
         {"EPT: large pages",                             large_pages        },
         {"EPT: two pointers",                            two_pointers       },
+        {"EPTP switching",                               eptp_switching     },
+        {"VM functions that exit",                       functions_that_exit},
         {"EPT: a violation in the middle of a delivery", delivery           },
         {"EPT: a device",                                device             },
         {"real mode",                                    real               },

@@ -300,6 +300,7 @@ static inline void bench_start(void)
         vmx_features.caps.group[reason] = (struct vmx_allowed){(u32)value, (u32)(value >> 32)};
     }
     vmx_features.caps.ept_vpid = fake_msr_get(MSR_IA32_VMX_EPT_VPID_CAP);
+    vmx_features.caps.vmfunc = fake_msr_get(MSR_IA32_VMX_VMFUNC);
     vmx_features.caps.cr0_fixed0 = 0x80000021;
     vmx_features.caps.cr0_fixed1 = 0xffffffff;
     vmx_features.caps.cr4_fixed0 = CR4_VMXE;

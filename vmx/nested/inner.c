@@ -17,6 +17,7 @@
 #include "vmx/insn/guest.h"
 #include "vmx/nested/entry.h"
 #include "vmx/nested/host.h"
+#include "vmx/nested/insn.h"
 #include "vmx/nested/level.h"
 #include "vmx/nested/msrs.h"
 #include "vmx/nested/operand.h"
@@ -45,6 +46,7 @@ enum {
     REASON_EPT_VIOLATION = 48,
     REASON_EPT_MISCONFIGURATION = 49,
     REASON_TIMER = 52,
+    REASON_VMFUNC = 59,
     REASON_REFUSED = 0x80000021, /* bit 31: the entry failed, by invalid guest state */
 };
 
@@ -404,6 +406,9 @@ static enum route route_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
     case REASON_WRMSR:
         exit.operand = (u32)v->gpr[GPR_RCX];
         break;
+    case REASON_VMFUNC:
+        exit.operand = v->gpr[GPR_RCX] << 32 | (u32)v->gpr[GPR_RAX];
+        break;
     case REASON_TIMER:
         exit.timer_is_ours = timer_is_ours(v);
         break;
@@ -493,6 +498,36 @@ static NOINLINE enum outcome handle_msr(struct vmx_vcpu *v, struct trace_record 
     return outcome;
 }
 
+/* An exit that the guest hypervisor gets as it is. */
+static NOINLINE enum outcome pass_on(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
+{
+    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
+
+    v->exits[reason]++;
+    record->detail = qualification;
+    if (reason == REASON_NMI_WINDOW)
+        v->nmi_in_service = false;
+    record_cpu_exit(v, (u32)reason, qualification);
+    return leave(v);
+}
+
+/*
+ * The EPTs in the CPU are Rootlet's, so that it is Rootlet who switches. As for the CPU, translations are by the EPT:
+ * none need be forgotten. SDM 3C 25.5.5.3 "EPTP Switching"
+ */
+static NOINLINE enum outcome switch_ept(struct vmx_vcpu *v, struct trace_record *record)
+{
+    u64 eptp;
+
+    nested_memory_read(v, get(v, FIELD_EPTP_LIST_ADDRESS) + sizeof eptp * (u32)v->gpr[GPR_RCX], &eptp, sizeof eptp);
+    if (!insn_is_eptp(v, eptp))
+        return pass_on(v, record, REASON_VMFUNC);
+    v->exits[REASON_VMFUNC]++;
+    vmcs12_set(v, FIELD_EPT_POINTER, eptp);
+    vmcs_write(EPT_POINTER, shadow_pointer(&v->nested->shadow, eptp));
+    return OUTCOME_SKIP;
+}
+
 /* An exit that is Rootlet's own affair. The handlers do not know that there are two levels. */
 static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record *record, u64 reason, u64 qualification)
 {
@@ -510,6 +545,8 @@ static ALWAYS_INLINE enum outcome handle(struct vmx_vcpu *v, struct trace_record
     case REASON_VMWRITE:
         v->exits[reason]++;
         return nested_exit(v, record);
+    case REASON_VMFUNC:
+        return switch_ept(v, record);
     default:
         break;
     }
@@ -623,19 +660,6 @@ static COLD enum outcome refused_by_cpu(struct vmx_vcpu *v)
     why_basic(v, &how, "this CPU refuses the guest state, which breaks no rule of the SDM", "EXIT_QUALIFICATION",
               qualification);
     return entry_fail_late(v, ENTRY_FAILED_GUEST_STATE, qualification);
-}
-
-/* An exit that the guest hypervisor gets as it is. */
-static NOINLINE enum outcome pass_on(struct vmx_vcpu *v, struct trace_record *record, u64 reason)
-{
-    u64 qualification = vmcs_read(EXIT_QUALIFICATION);
-
-    v->exits[reason]++;
-    record->detail = qualification;
-    if (reason == REASON_NMI_WINDOW)
-        v->nmi_in_service = false;
-    record_cpu_exit(v, (u32)reason, qualification);
-    return leave(v);
 }
 
 static ALWAYS_INLINE enum outcome serve(struct vmx_vcpu *v, struct trace_record *record, u64 reason, u64 qualification)

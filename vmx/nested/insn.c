@@ -266,8 +266,7 @@ static enum guest_access read_invalidation(struct vmx_vcpu *v, u64 types, u64 *t
     return access == GUEST_ACCESS_OK ? operand_read(v, 8, 8, &descriptor[1]) : access;
 }
 
-/* SDM 3C 26.2.1.1 "VM-Execution Control Fields": an EPTP with which an entry would fail. */
-static bool is_eptp(const struct vmx_vcpu *v, u64 eptp)
+bool insn_is_eptp(const struct vmx_vcpu *v, u64 eptp)
 {
     u64 caps = v->nested->caps.ept_vpid;
     u64 type = eptp & 7;
@@ -287,7 +286,7 @@ static enum outcome invept(struct vmx_vcpu *v)
     enum guest_access access = read_invalidation(v, types & 6, &type, descriptor);
     if (access != GUEST_ACCESS_OK)
         return give_up(v, access);
-    if (type == ~0ull || (type == VMX_SINGLE_CONTEXT && !is_eptp(v, descriptor[0])))
+    if (type == ~0ull || (type == VMX_SINGLE_CONTEXT && !insn_is_eptp(v, descriptor[0])))
         return insn_fail(v, INSN_INVALIDATE);
     if (type == VMX_SINGLE_CONTEXT)
         shadow_forget(&v->nested->shadow, descriptor[0]);

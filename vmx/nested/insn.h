@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How a VMX instruction of the guest ends. SDM 3C 30.2 "Conventions".
+ * How a VMX instruction of the guest ends, and what is one of its operands. SDM 3C 30.2 "Conventions".
  */
 #ifndef ROOTLET_VMX_NESTED_INSN_H
 #define ROOTLET_VMX_NESTED_INSN_H
@@ -25,6 +25,9 @@ enum insn_error {
     INSN_ENTRY_MOV_SS = 26,
     INSN_INVALIDATE = 28,
 };
+
+/* SDM 3C 26.2.1.1 "VM-Execution Control Fields": an EPTP with which an entry would not fail. */
+bool insn_is_eptp(const struct vmx_vcpu *v, u64 eptp);
 
 enum outcome insn_succeed(void);
 enum outcome insn_fail_invalid(void);

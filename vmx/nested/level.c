@@ -75,7 +75,7 @@ static u64 get(const struct vmx_vcpu *v, enum check_field row)
  * data, too. */
 #define PROC2_INNER                                                                                                    \
     (PROC2_DESCRIPTOR_TABLE | PROC2_RDTSCP | PROC2_UNRESTRICTED_GUEST | PROC2_PAUSE_LOOP_EXITING |                     \
-     PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_RDSEED_EXITING | PROC2_XSAVES)
+     PROC2_RDRAND_EXITING | PROC2_INVPCID | PROC2_VMFUNC | PROC2_RDSEED_EXITING | PROC2_XSAVES)
 #define PROC2_EITHER PROC2_WBINVD_EXITING
 
 #define VTPR 0x80u /* SDM 3C 29.1.1 "Virtualized APIC Registers" */
@@ -161,6 +161,8 @@ static void write_proc_controls(struct vmx_vcpu *v)
         vmcs_write(PLE_GAP, (u32)get(v, FIELD_PLE_GAP));
         vmcs_write(PLE_WINDOW, (u32)get(v, FIELD_PLE_WINDOW));
     }
+    if (proc2 & PROC2_VMFUNC) /* each function exits: the EPTs in the CPU are Rootlet's */
+        vmcs_write(VM_FUNCTION_CONTROLS, 0);
     if (proc2 & PROC2_XSAVES)
         vmcs_write(XSS_EXITING_BITMAP, get(v, FIELD_XSS_EXITING_BITMAP));
 }

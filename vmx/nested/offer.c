@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * See offer.h. SDM 3D A.1 "Basic VMX Information" to A.10 "VPID and EPT Capabilities".
+ * See offer.h. SDM 3D A.1 "Basic VMX Information" to A.11 "VM Functions".
  */
 #include "vmx/nested/offer.h"
 #include "vmx/check/check.h"
@@ -32,9 +32,10 @@
 #define EPT_OFFERED                                                                                                    \
     (BIT(0) | EPT_CAP_WALK_4 | BIT(8) | EPT_CAP_WRITE_BACK | EPT_CAP_2M | EPT_CAP_1G | EPT_CAP_INVEPT | BIT(21) |      \
      EPT_CAP_INVEPT_ONE | EPT_CAP_INVEPT_ALL)
-#define VPID_OFFERED (EPT_CAP_INVVPID | BIT(40) | EPT_CAP_INVVPID_ONE | EPT_CAP_INVVPID_ALL | BIT(43))
+#define VMFUNC_OFFERED BIT(0) /* EPTP switching: SDM 3D A.11 "VM Functions" */
+#define VPID_OFFERED   (EPT_CAP_INVVPID | BIT(40) | EPT_CAP_INVVPID_ONE | EPT_CAP_INVVPID_ALL | BIT(43))
 
-enum need { NEED_CPU, NEED_EPT, NEED_INVVPID, NEED_CPUID_RDTSCP, NEED_CPUID_INVPCID, NEED_CPUID_XSAVES };
+enum need { NEED_CPU, NEED_EPT, NEED_INVVPID, NEED_VMFUNC, NEED_CPUID_RDTSCP, NEED_CPUID_INVPCID, NEED_CPUID_XSAVES };
 
 #define DEFINE_ROW(group, control, need, why) {control, group, NEED_##need},
 static const struct {
@@ -48,6 +49,8 @@ static bool is_met(enum need need, const struct vmx_caps *machine, const struct 
     switch (need) {
     case NEED_EPT:
         return machine->group[VMX_PROC2].may_be_one & PROC2_EPT;
+    case NEED_VMFUNC:
+        return machine->group[VMX_PROC2].may_be_one & PROC2_EPT && machine->vmfunc & VMFUNC_OFFERED;
     case NEED_INVVPID:
         return vmx_caps_has_invvpid(machine);
     case NEED_CPUID_RDTSCP:
@@ -94,6 +97,8 @@ void nested_offer(const struct vmx_caps *machine, const struct nested_guest *gue
         offered->ept_vpid |= machine->ept_vpid & EPT_OFFERED;
     if (offered->group[VMX_PROC2].may_be_one & PROC2_VPID)
         offered->ept_vpid |= machine->ept_vpid & VPID_OFFERED;
+    if (offered->group[VMX_PROC2].may_be_one & PROC2_VMFUNC)
+        offered->vmfunc = machine->vmfunc & VMFUNC_OFFERED;
 }
 
 /* As the TRUE MSR has it. */
@@ -181,7 +186,10 @@ bool nested_offer_msr(const struct vmx_caps *offered, u32 index, u64 *value)
     case MSR_IA32_VMX_TRUE_ENTRY_CTLS:
         *value = allowed(offered, VMX_ENTRY);
         return has_true;
+    case MSR_IA32_VMX_VMFUNC:
+        *value = offered->vmfunc;
+        return proc2->may_be_one & PROC2_VMFUNC;
     default:
-        return false; /* VMFUNC and what came later is not offered */
+        return false; /* what came later is not offered */
     }
 }

@@ -11,8 +11,9 @@
 
 /*
  * O(group, control, need, why). A control is offered if the machine can set it and `need` is met, which is one of:
- * CPU nothing more; EPT the guest is offered EPT; INVVPID the machine has INVVPID of all contexts; CPUID_x the guest's
- * CPUID has feature x. docs/nested.md has the same rows; the lint compares them.
+ * CPU nothing more; EPT the guest is offered EPT; INVVPID the machine has INVVPID of all contexts; VMFUNC the guest is
+ * offered EPT, and the machine has EPTP switching; CPUID_x the guest's CPUID has feature x. docs/nested.md has the same
+ * rows; the lint compares them.
  */
 #define NESTED_OFFER(O)                                                                                                \
     O(VMX_PIN, PIN_EXTERNAL_INTERRUPT_EXITING, CPU, "a hypervisor must get its interrupts back")                       \
@@ -49,6 +50,7 @@
     O(VMX_PROC2, PROC2_PAUSE_LOOP_EXITING, CPU, "spinning inner vCPUs")                                                \
     O(VMX_PROC2, PROC2_RDRAND_EXITING, CPU, "an intercept, passed on")                                                 \
     O(VMX_PROC2, PROC2_INVPCID, CPUID_INVPCID, "the inner guest may use what the guest has")                           \
+    O(VMX_PROC2, PROC2_VMFUNC, VMFUNC, "its guests switch EPTs without an exit of theirs")                             \
     O(VMX_PROC2, PROC2_VMCS_SHADOWING, CPU, "its guests' VMREADs and VMWRITEs end in Rootlet")                         \
     O(VMX_PROC2, PROC2_RDSEED_EXITING, CPU, "an intercept, passed on")                                                 \
     O(VMX_PROC2, PROC2_XSAVES, CPUID_XSAVES, "the inner guest may use what the guest has")                             \

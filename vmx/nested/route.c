@@ -25,6 +25,7 @@ enum rule {
     RULE_WRMSR,
     RULE_VMREAD,
     RULE_VMWRITE,
+    RULE_VMFUNC,
     RULE_PAUSE,
     RULE_EPT,
     RULE_RDTSCP,
@@ -105,7 +106,7 @@ enum rule {
     R(56, apic_write, PROC2, PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS, "29.4.3.3")                              \
     R(57, rdrand, PROC2, PROC2_RDRAND_EXITING, "25.1.3")                                                               \
     R(58, invpcid, INVPCID, 0, "25.1.3")                                                                               \
-    R(59, vmfunc, PROC2, PROC2_VMFUNC, "25.5.5.2")                                                                     \
+    R(59, vmfunc, VMFUNC, 0, "25.5.5.2")                                                                               \
     R(60, encls, PROC2, PROC2_ENCLS, "25.1.3")                                                                         \
     R(61, rdseed, PROC2, PROC2_RDSEED_EXITING, "25.1.3")                                                               \
     R(62, page_modification_log_full, NEVER, 0, "28.2.5")                                                              \
@@ -263,6 +264,13 @@ static bool asks_for_field(const u64 *fields, const struct route_exit *exit, u64
            bit_of(bitmap, (u32)exit->operand, read, context);
 }
 
+/* SDM 3C 25.5.5.3 "EPTP Switching" is function 0. What the list has there is for Rootlet to see. */
+static bool asks_for_function(const u64 *fields, const struct route_exit *exit)
+{
+    bool switches = fields[FIELD_VM_FUNCTION_CONTROLS] & 1 && !(u32)exit->operand;
+    return proc2(fields) & PROC2_VMFUNC && !(switches && exit->operand >> 32 < ROUTE_EPTP_LIST);
+}
+
 static bool asks_for(const u64 *fields, const struct route_exit *exit, route_read_byte read, void *context)
 {
     u32 controls = rows[exit->reason].controls;
@@ -290,6 +298,8 @@ static bool asks_for(const u64 *fields, const struct route_exit *exit, route_rea
         return asks_for_field(fields, exit, fields[FIELD_VMREAD_BITMAP], read, context);
     case RULE_VMWRITE:
         return asks_for_field(fields, exit, fields[FIELD_VMWRITE_BITMAP], read, context);
+    case RULE_VMFUNC:
+        return asks_for_function(fields, exit);
     case RULE_PAUSE:
         return proc(fields) & PROC_PAUSE_EXITING || proc2(fields) & PROC2_PAUSE_LOOP_EXITING;
     case RULE_RDTSCP:

@@ -15,12 +15,14 @@ enum route {
     ROUTE_EPT,     /* that depends on the tables of the guest hypervisor's EPT */
 };
 
+#define ROUTE_EPTP_LIST 512u /* so many entries has that of the EPTP-switching function */
+
 /* What the exit is, from the information fields of the VMCS in the CPU. */
 struct route_exit {
     u64 qualification;
     /*
      * MOV to a control register: the value, without what the operand size cuts off. RDMSR and WRMSR: ECX. VMREAD
-     * and VMWRITE: the encoding. XSAVES and XRSTORS: EDX:EAX & IA32_XSS. Others: not used.
+     * and VMWRITE: the encoding. VMFUNC: EAX, and ECX above. XSAVES and XRSTORS: EDX:EAX & IA32_XSS. Others: not used.
      */
     u64 operand;
     u32 reason;         /* all of the field: bit 31 is a failed entry */

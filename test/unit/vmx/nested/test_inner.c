@@ -498,6 +498,40 @@ static void test_vmread_of_an_inner_guest(void **state)
     assert_guest_gets(TRAP_FLAG, 0, 0);
 }
 
+/* ---- EPTP switching: SDM 3C 25.5.5.3 ---- */
+
+static void test_eptp_switching(void **state)
+{
+    enum { VMFUNC = 59, LIST = 0x50000, OTHER_EPTP = 0x60000 | 6 | 3 << 3 | 1 << 6 };
+    static const u64 bad[] = {0, OTHER_EPTP | 1, OTHER_EPTP | BIT(11), OTHER_EPTP | BIT(46), OTHER_EPTP ^ 1 << 3};
+
+    (void)state;
+    set(FIELD_PROC2_CONTROLS, PROC2_EPT | PROC2_VMFUNC);
+    set(FIELD_VM_FUNCTION_CONTROLS, 1);
+    set(FIELD_EPTP_LIST_ADDRESS, LIST);
+    put(LIST + 511 * 8, OTHER_EPTP);
+    bench.v.gpr[GPR_RAX] = 1ull << 32; /* EAX counts, and ECX */
+    bench.v.gpr[GPR_RCX] = 1ull << 32 | 511;
+    VMCS_SET(EPT_POINTER, 0);
+    assert_int_equal(inner_exit(&bench.v, trace_last(), VMFUNC), OUTCOME_SKIP);
+    assert_true(nested_is_inside(&bench.v));
+    assert_int_equal(bench.v.exits[VMFUNC], 1);
+    assert_int_equal(get(FIELD_EPT_POINTER), OTHER_EPTP);
+    assert_int_equal(vmcs_read(EPT_POINTER), shadow_pointer(&bench.v.nested->shadow, OTHER_EPTP));
+    assert_int_not_equal(vmcs_read(EPT_POINTER), shadow_pointer(&bench.v.nested->shadow, EPTP));
+    for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+        put(LIST, bad[i]);
+        bench.v.gpr[GPR_RCX] = 0;
+        assert_int_equal(inner_exit(&bench.v, trace_last(), VMFUNC), OUTCOME_RESUME);
+        assert_guest_gets(VMFUNC, 0, 0);
+        assert_int_equal(get(FIELD_EPT_POINTER), OTHER_EPTP);
+        level_swap(&bench.v);
+    }
+    set(FIELD_EPTP_LIST_ADDRESS, 0xfee00000); /* where no memory is: all ones */
+    assert_int_equal(inner_exit(&bench.v, trace_last(), VMFUNC), OUTCOME_RESUME);
+    assert_guest_gets(VMFUNC, 0, 0);
+}
+
 /* ---- the monitor trap flag: SDM 3C 25.5.2 ---- */
 
 static enum outcome is_done(void)
@@ -891,6 +925,7 @@ int main(void)
         cmocka_unit_test_setup(test_emulation_meets_a_violation, set_up),
         cmocka_unit_test_setup(test_without_ept, set_up),
         cmocka_unit_test_setup(test_vmread_of_an_inner_guest, set_up),
+        cmocka_unit_test_setup(test_eptp_switching, set_up),
         cmocka_unit_test_setup(test_trap_behind_what_is_emulated, set_up),
         cmocka_unit_test_setup(test_trap_behind_an_iteration, set_up),
         cmocka_unit_test_setup(test_trap_behind_hlt, set_up),

@@ -448,7 +448,7 @@ static void test_fields(void **state)
     assert_error(registers(VMREAD, ENCODING_GUEST_RIP + 1), 12);
     assert_error(registers(VMREAD, 0x6bfe), 12);
     assert_error(registers(VMREAD, 0x8000 | ENCODING_GUEST_RIP), 12);
-    assert_error(registers(VMREAD, ENCODING_EPTP_LIST_ADDRESS), 12); /* VM functions are not offered */
+    assert_error(registers(VMREAD, ENCODING_TSC_MULTIPLIER), 12); /* TSC scaling is not offered */
     assert_error(registers(VMWRITE, ENCODING_EXIT_REASON), 13);
     set_mode(true);
     assert_error(registers(VMREAD, BIT(32) | ENCODING_GUEST_RIP), 12);
@@ -532,7 +532,7 @@ static void test_fields_of_the_linked_vmcs(void **state)
     assert_succeeds(inside(VMREAD, ENCODING_TSC_OFFSET + 1));
     assert_int_equal(bench.v.gpr[GPR_RAX], 0x23456789);
     assert_error(inside(VMREAD, ENCODING_GUEST_RIP + 1), 12); /* the number is in the current VMCS */
-    assert_error(inside(VMWRITE, ENCODING_EPTP_LIST_ADDRESS), 12);
+    assert_error(inside(VMWRITE, ENCODING_TSC_MULTIPLIER), 12);
     assert_error(inside(VMWRITE, ENCODING_EXIT_REASON), 13);
     VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_32) | (u32)GPR_RBX << 28);
     VMCS_SET(EXIT_QUALIFICATION, OPERAND);
@@ -1111,7 +1111,9 @@ static void test_msrs(void **state)
     assert_int_equal(value, FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE);
     assert_true(nested_read_msr(&bench.v, MSR_IA32_VMX_CR4_FIXED0, &value));
     assert_int_equal(value, CR4_VMXE);
-    assert_false(nested_read_msr(&bench.v, MSR_IA32_VMX_VMFUNC, &value));
+    assert_true(nested_read_msr(&bench.v, MSR_IA32_VMX_VMFUNC, &value));
+    assert_int_equal(value, bench.v.nested->caps.vmfunc);
+    assert_false(nested_read_msr(&bench.v, MSR_IA32_VMX_EXIT_CTLS2, &value));
     bench.v.nested = NULL;
     assert_false(nested_read_msr(&bench.v, MSR_IA32_VMX_BASIC, &value));
 }

@@ -176,10 +176,12 @@ static void test_merge_of_secondary_controls(void **state)
     enum { OURS = PROC2_EPT | PROC2_VPID | PROC2_WBINVD_EXITING };
     static const u32 asked[] = {PROC2_DESCRIPTOR_TABLE,   PROC2_RDTSCP,  PROC2_UNRESTRICTED_GUEST,
                                 PROC2_RDRAND_EXITING,     PROC2_INVPCID, PROC2_RDSEED_EXITING,
-                                PROC2_PAUSE_LOOP_EXITING, PROC2_XSAVES};
+                                PROC2_PAUSE_LOOP_EXITING, PROC2_XSAVES,  PROC2_VMFUNC};
 
     (void)state;
     for (u32 i = 0; i < ARRAY_SIZE(asked); i++) {
+        VMCS_SET(VM_FUNCTION_CONTROLS, 1);
+        set(FIELD_VM_FUNCTION_CONTROLS, 1);
         set(FIELD_PLE_GAP, 11);
         set(FIELD_PLE_WINDOW, 12);
         set(FIELD_XSS_EXITING_BITMAP, 13);
@@ -187,9 +189,11 @@ static void test_merge_of_secondary_controls(void **state)
         assert_int_equal(vmcs_read(PROC2_CONTROLS) & (asked[i] | OURS), asked[i] | OURS);
         write_controls(PROC_SECONDARY, ~asked[i] & ~(u32)PROC2_EPT); /* no other control brings it */
         assert_int_equal(vmcs_read(PROC2_CONTROLS) & (asked[i] | OURS), OURS);
-        write_controls(0, asked[i]); /* not activated */
+        assert_false(vmcs_read(PROC2_CONTROLS) & PROC2_VMCS_SHADOWING); /* Rootlet does it */
+        write_controls(0, asked[i]);                                    /* not activated */
         assert_int_equal(vmcs_read(PROC2_CONTROLS) & (asked[i] | OURS), OURS);
     }
+    assert_int_equal(vmcs_read(VM_FUNCTION_CONTROLS), 0); /* all exit */
     assert_int_equal(vmcs_read(PLE_GAP), 11);
     assert_int_equal(vmcs_read(PLE_WINDOW), 12);
     assert_int_equal(vmcs_read(XSS_EXITING_BITMAP), 13);

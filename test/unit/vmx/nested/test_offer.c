@@ -50,7 +50,7 @@ static void test_skylake(void **state)
     assert_int_equal(msr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS), 0xf7f9fffe04006172);
     /* EPT, descriptor tables, RDTSCP, VPID, WBINVD, unrestricted, PAUSE loops, RDRAND, INVPCID, VMCS
      * shadowing, RDSEED, XSAVES */
-    assert_int_equal(msr(MSR_IA32_VMX_PROCBASED_CTLS2), 0x00115cee00000000);
+    assert_int_equal(msr(MSR_IA32_VMX_PROCBASED_CTLS2), 0x00117cee00000000);
     /* no IA32_PERF_GLOBAL_CTRL: bit 12 of the exit controls, 13 of the entry controls; no SMM: bits 10 and 11 */
     assert_int_equal(msr(MSR_IA32_VMX_EXIT_CTLS), 0x007fefff00036dff);
     assert_int_equal(msr(MSR_IA32_VMX_TRUE_EXIT_CTLS), 0x007fefff00036dfb);
@@ -66,12 +66,15 @@ static void test_skylake(void **state)
     assert_int_equal(msr(MSR_IA32_VMX_VMCS_ENUM), 0x2e);
 }
 
-/* No other MSR of the range exists, VMFUNC among them, which this machine has. */
+/* No other MSR of the range exists; without EPTP switching VMFUNC neither. */
 static void test_what_does_not_exist(void **state)
 {
     u64 value;
 
     (void)state;
+    assert_int_equal(msr(MSR_IA32_VMX_VMFUNC), 1);
+    machine.vmfunc = ~1ull;
+    nested_offer(&machine, &whole, &offered);
     assert_false(nested_offer_msr(&offered, MSR_IA32_VMX_VMFUNC, &value));
     assert_false(nested_offer_msr(&offered, MSR_IA32_VMX_PROCBASED_CTLS3, &value));
     assert_false(nested_offer_msr(&offered, MSR_IA32_VMX_EXIT_CTLS2, &value));
@@ -96,17 +99,18 @@ static void test_only_what_the_table_names(void **state)
     for (u32 g = 0; g < VMX_GROUPS; g++)
         machine.group[g].may_be_one = 0xffffffff;
     machine.misc = ~0ull;
-    machine.ept_vpid = ~0ull;
+    machine.ept_vpid = machine.vmfunc = ~0ull;
     machine.basic = ~0ull;
     machine.cr4_fixed1 = ~0ull;
     nested_offer(&machine, &whole, &offered);
     assert_int_equal(offered.group[VMX_PIN].may_be_one, 0x7f);
     assert_int_equal(offered.group[VMX_PROC].may_be_one, 0xfff9fffe);
-    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00115cee);
+    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00117cee);
     assert_int_equal(offered.group[VMX_EXIT].may_be_one, 0x007fefff);
     assert_int_equal(offered.group[VMX_ENTRY].may_be_one, 0xd3ff);
     assert_int_equal(offered.misc, 0x4004007f);
     assert_int_equal(offered.ept_vpid, 0x00000f0106334141);
+    assert_int_equal(offered.vmfunc, 1);
     assert_int_equal(offered.basic, 0x01d81000526f6f74);
     assert_int_equal(offered.cr4_fixed1, whole.cr4 | CR4_VMXE);
 }
@@ -144,17 +148,18 @@ static void test_needs(void **state)
 
     (void)state;
     nested_offer(&machine, &bare, &offered);
-    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00115cee & ~PROC2_RDTSCP & ~PROC2_INVPCID & ~PROC2_XSAVES);
+    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00117cee & ~PROC2_RDTSCP & ~PROC2_INVPCID & ~PROC2_XSAVES);
     assert_int_equal(offered.cr4_fixed1, 0x27ff);
     machine.ept_vpid &= ~EPT_CAP_INVVPID_ALL;
     nested_offer(&machine, &whole, &offered);
-    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00115cee & ~PROC2_VPID);
+    assert_int_equal(offered.group[VMX_PROC2].may_be_one, 0x00117cee & ~PROC2_VPID);
     assert_int_equal(offered.ept_vpid, 0x06334141);
     machine.group[VMX_PROC2].may_be_one &= ~PROC2_EPT;
     nested_offer(&machine, &whole, &offered);
     assert_int_equal(offered.group[VMX_PROC2].may_be_one,
-                     0x00115cee & ~PROC2_VPID & ~PROC2_EPT & ~PROC2_UNRESTRICTED_GUEST);
+                     0x00117cee & ~PROC2_VPID & ~PROC2_EPT & ~PROC2_UNRESTRICTED_GUEST & ~PROC2_VMFUNC);
     assert_int_equal(offered.ept_vpid, 0);
+    assert_int_equal(offered.vmfunc, 0);
 }
 
 static void test_cr3_targets(void **state)

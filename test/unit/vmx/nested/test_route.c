@@ -419,6 +419,22 @@ static void test_vmread_and_vmwrite(void **state)
     assert_int_equal(field(READ, 0), ROUTE_GUEST);
 }
 
+/* Function 0, if it is enabled, of an entry that the list has. */
+static void test_vmfunc(void **state)
+{
+    (void)state;
+    fields[FIELD_PROC_CONTROLS] = PROC_SECONDARY;
+    fields[FIELD_PROC2_CONTROLS] = PROC2_VMFUNC;
+    assert_int_equal(field(59, 0), ROUTE_GUEST);
+    fields[FIELD_VM_FUNCTION_CONTROLS] = 1;
+    assert_int_equal(field(59, 0), ROUTE_ROOTLET);
+    assert_int_equal(field(59, 511ull << 32), ROUTE_ROOTLET);
+    assert_int_equal(field(59, 512ull << 32), ROUTE_GUEST);
+    assert_int_equal(field(59, BIT(63)), ROUTE_GUEST);
+    assert_int_equal(field(59, 1), ROUTE_GUEST);
+    assert_int_equal(field(59, 63), ROUTE_GUEST);
+}
+
 static enum route io(u32 port, u32 bytes)
 {
     exit_.qualification = (u64)port << 16 | (bytes - 1);
@@ -558,6 +574,7 @@ int main(void)
         cmocka_unit_test_setup(test_clts, set_up),
         cmocka_unit_test_setup(test_lmsw, set_up),
         cmocka_unit_test_setup(test_vmread_and_vmwrite, set_up),
+        cmocka_unit_test_setup(test_vmfunc, set_up),
         cmocka_unit_test_setup(test_io, set_up),
         cmocka_unit_test_setup(test_msrs, set_up),
         cmocka_unit_test_setup(test_bitmaps_that_point_nowhere, set_up),
