@@ -139,6 +139,7 @@ enum ept_fetch ept_allow_fetch(u64 root, u64 copy, gpa_t address)
     }
 }
 
+/* A layered VM of some GiB has thousands of tables: they are handed over at once, and cleaned piece by piece. */
 static void release_table(u64 table, unsigned level)
 {
     for (unsigned i = 0; level > 1 && i < EPT_ENTRIES; i++) {
@@ -146,7 +147,7 @@ static void release_table(u64 table, unsigned level)
         if ((entry & EPT_ADDRESS) && !(entry & EPT_LARGE))
             release_table(entry & EPT_ADDRESS, level - 1);
     }
-    frames_free(hpa(table), 1);
+    frames_free_dirty(hpa(table), 1);
 }
 
 void ept_release(u64 root)
