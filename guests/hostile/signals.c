@@ -167,7 +167,7 @@ static void place_sleeper(void)
         ((volatile u8 *)(SLEEPER_PAGE << 12))[i] = code[i];
 }
 
-/* Each wakes the next one and sleeps. */
+/* Each wakes the next one and sleeps, with interrupts off in between: one taken there would not end the sleep. */
 static void chain(u32 self)
 {
     u32 next = (self + 1) % hostile_vcpus();
@@ -177,6 +177,7 @@ static void chain(u32 self)
         apic_write(APIC_ICR_HIGH, next << 24);
         apic_write(APIC_ICR_LOW, ICR_ASSERT | VECTOR_TAKEN);
         cpu_wait_for_interrupt();
+        cpu_interrupts_off();
     }
     hypercall_exit(0);
 }
