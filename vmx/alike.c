@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Whether a CPU is like the boot CPU in all that is used of it. A vCPU may run on any CPU, with controls that were
- * resolved once and a CPUID that was built once. What is not used may differ. Runs on the CPU in question, before it
- * enters VMX operation. SDM 3C 31.5.1 "Algorithms for Determining VMX Capabilities".
+ * resolved once and a CPUID that was built once, and a guest hypervisor with any control that it was offered by the
+ * boot CPU. What is not used may differ. Runs on the CPU in question, before it enters VMX operation. SDM 3C 31.5.1
+ * "Algorithms for Determining VMX Capabilities".
  */
 #include "vmx/alike.h"
 #include "arch/x86/cpu.h"
@@ -10,6 +11,7 @@
 #include "kernel/virt.h"
 #include "vmx/exit/cpuid.h"
 #include "vmx/features.h"
+#include "vmx/nested/offer.h"
 #include "vmx/speculation.h"
 
 static const char *name_of(enum vmx_group group, u32 bits)
@@ -29,7 +31,7 @@ static enum status check_group(const struct vmx_caps *used, const struct vmx_con
     size_t count;
     const struct vmx_control_row *rows = vmx_control_rows(&count);
     u32 on = controls->value[group];
-    u32 wanted = on;
+    u32 wanted = on | (nested_offer_controls(group) & used->group[group].may_be_one);
 
     for (size_t i = 0; i < count; i++)
         if (rows[i].group == group && vmx_controls_are_switched(used, &rows[i]))

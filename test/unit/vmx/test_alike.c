@@ -3,7 +3,8 @@
  * CPUs that are not quite the boot CPU: what is used and lacks, or is insisted on, is named; what is not used may
  * differ. SDM 3C 31.5.1 "Algorithms for Determining VMX Capabilities".
  *
- * links: vmx/alike.c vmx/caps.c vmx/exit/cpuid.c vmx/exit/cr.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c
+ * links: vmx/alike.c vmx/nested/offer.c vmx/check/fields.c vmx/check/text.c vmx/caps.c vmx/exit/cpuid.c
+ * links: vmx/exit/cr.c vmx/event.c vmx/points.c vmx/apicv.c vmx/controls.c
  * links: vmx/speculation.c arch/x86/speculation.c arch/x86/errata.c arch/x86/xsave.c kernel/lib/format.c
  * links: kernel/vm/memory.c kernel/vm/layer.c test/fake/vmcs.c test/fake/msr.c test/fake/cpu.c test/fake/host_memory.c
  *
@@ -14,6 +15,7 @@
 #include "test/fake/host_memory.h"
 #include "vmx/alike.h"
 #include "vmx/exit/cpuid.h"
+#include "vmx/nested/offer.h"
 #include "vmx/report/debug.h"
 #include "vmx/speculation.h"
 
@@ -89,7 +91,7 @@ static void test_the_same(void **state)
     assert_alike();
 }
 
-/* Each control that is on, or is turned on at run time, one by one; and each that is not. */
+/* Each control that is on, is turned on at run time or is offered to guests, one by one; and each that is not. */
 static void test_each_control(void **state)
 {
     static const u32 msrs[] = {MSR_IA32_VMX_TRUE_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
@@ -104,10 +106,12 @@ static void test_each_control(void **state)
         bool on = vmx_features.controls.value[rows[i].group] & rows[i].bit;
         bool at_run_time = rows[i].need == VMX_REQUIRED_AVAILABLE ||
                            (rows[i].need == VMX_SWITCHED && rows[i].group != VMX_PIN); /* no posted interrupts here */
+        u32 has = vmx_features.caps.group[rows[i].group].may_be_one;
+        bool offered = nested_offer_controls(rows[i].group) & has & rows[i].bit;
         if (rows[i].bit == PROC_SECONDARY && rows[i].group == VMX_PROC)
             continue; /* without it there are no secondary ones, so the first of those is named, too */
         change_msr(msr, (u64)rows[i].bit << 32, 0);
-        if (on || at_run_time) {
+        if (on || at_run_time || offered) {
             assert_refused(rows[i].name);
             assert_non_null(strstr(why.text, "it lacks"));
             refused++;
@@ -124,7 +128,7 @@ static void test_each_control(void **state)
             assert_non_null(strstr(why.text, "it insists on"));
         }
     }
-    assert_true(refused > 30 && allowed > 10);
+    assert_true(refused > 40 && allowed > 5);
 }
 
 /* What vmx.disable= has taken away nobody misses. */
