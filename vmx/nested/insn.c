@@ -166,11 +166,12 @@ static enum outcome vmptrld(struct vmx_vcpu *v)
 
     if (!take_vmcs(v, INSN_VMPTRLD_ADDRESS, INSN_VMPTRLD_VMXON, &region, &outcome))
         return outcome;
-    if (!is_revision(v, vmcs12_revision(v, region)))
+    u32 revision = vmcs12_revision(v, region);
+    if (!is_revision(v, revision))
         return insn_fail(v, INSN_VMPTRLD_REVISION);
     if (region != v->nested->current) {
         unload(v);
-        vmcs12_load(v, region);
+        vmcs12_load(v, region, revision & NESTED_SHADOW_VMCS);
         mirror_open(v);
     }
     return insn_succeed();

@@ -48,7 +48,7 @@ static u64 width_mask(u32 row)
     return bits == 64 ? ~0ull : BIT(bits) - 1;
 }
 
-void vmcs12_load(struct vmx_vcpu *v, u64 region)
+void vmcs12_load(struct vmx_vcpu *v, u64 region, bool is_shadow)
 {
     struct nested *n = v->nested;
     struct region copy;
@@ -57,7 +57,7 @@ void vmcs12_load(struct vmx_vcpu *v, u64 region)
     for (u32 row = 0; row < CHECK_FIELDS; row++)
         n->image.value[row] = n->exists[row] ? copy.value[row] & width_mask(row) : 0;
     n->launched = copy.launched == 1;
-    n->is_shadow = copy.revision & NESTED_SHADOW_VMCS;
+    n->is_shadow = is_shadow;
     n->image.settled = 0;
     n->guest_is_stale = false;
     n->guest_written = n->controls_written = true;

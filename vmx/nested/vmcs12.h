@@ -13,8 +13,11 @@
 u32 vmcs12_revision(const struct vmx_vcpu *v, u64 region);
 /* Whether `region` can be that of a VMCS or of VMXON: aligned, and within the physical-address width. */
 bool vmcs12_is_address(const struct vmx_vcpu *v, u64 region);
-/* The region becomes the current VMCS: its fields are read. Its predecessor's have been written back. */
-void vmcs12_load(struct vmx_vcpu *v, u64 region);
+/*
+ * The region becomes the current VMCS: its fields are read. Its predecessor's have been written back. is_shadow: by the
+ * revision that the caller has judged; another vCPU may write another one meanwhile.
+ */
+void vmcs12_load(struct vmx_vcpu *v, u64 region, bool is_shadow);
 /* The current VMCS, if there is one, is written back, and none is current. */
 void vmcs12_unload(struct vmx_vcpu *v);
 /* VMCLEAR of any region but the current one: its launch state becomes clear. */
