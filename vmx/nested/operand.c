@@ -4,6 +4,7 @@
  */
 #include "vmx/nested/operand.h"
 #include "kernel/lib/bits.h"
+#include "vmx/points.h"
 
 #define INFO_SCALE(info)        bits_field(info, 1, 0)
 #define INFO_ADDRESS_SIZE(info) ((info) >> 7 & 7) /* 0: 16 bits, 1: 32, 2: 64 */
@@ -50,13 +51,22 @@ static enum guest_access locate(struct vmx_vcpu *v, u64 offset, u8 bytes, enum g
     return guest_operand(v, (enum decode_segment)segment, address, bytes, access, out);
 }
 
+/* Breakpoints on the operand. */
+static void note(struct vmx_vcpu *v, const struct guest_operand *where, u8 bytes, bool write)
+{
+    if (UNLIKELY(v->debug_used))
+        vmx_points_note(v, where->linear, bytes, write);
+}
+
 enum guest_access operand_read(struct vmx_vcpu *v, u64 offset, u8 bytes, u64 *value)
 {
     struct guest_operand where;
     enum guest_access access = locate(v, offset, bytes, GVA_READ, &where);
 
-    if (access == GUEST_ACCESS_OK)
-        *value = guest_operand_read(v, &where);
+    if (access != GUEST_ACCESS_OK)
+        return access;
+    *value = guest_operand_read(v, &where);
+    note(v, &where, bytes, false);
     return access;
 }
 
@@ -65,7 +75,9 @@ enum guest_access operand_write(struct vmx_vcpu *v, u8 bytes, u64 value)
     struct guest_operand where;
     enum guest_access access = locate(v, 0, bytes, GVA_WRITE, &where);
 
-    if (access == GUEST_ACCESS_OK)
-        guest_operand_write(v, &where, value);
+    if (access != GUEST_ACCESS_OK)
+        return access;
+    guest_operand_write(v, &where, value);
+    note(v, &where, bytes, true);
     return access;
 }

@@ -5,6 +5,7 @@
  * "EPT-Induced VM Exits", 27.2.1 "Basic VM-Exit Information", table 27-7 for the qualification.
  *
  * links: vmx/nested/inner.c vmx/nested/insn.c vmx/nested/operand.c vmx/nested/route.c vmx/nested/nested.c
+ * links: vmx/points.c
  * vmx/nested/vmcs12.c vmx/nested/mirror.c vmx/nested/shadow.c vmx/nested/offer.c vmx/insn/guest.c vmx/insn/gva.c
  * vmx/insn/guest_physical.c vmx/event.c vmx/apicv.c vmx/caps.c vmx/controls.c vmx/exit/cpuid.c vmx/check/fields.c
  * vmx/check/text.c vmx/speculation.c arch/x86/xsave.c arch/x86/speculation.c kernel/lib/format.c kernel/vm/memory.c
