@@ -20,8 +20,13 @@
 
 #define RESULT_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
+/*
+ * The instruction has ended what STI or MOV SS before it block: an entry or an exit may be next, and tell. SDM 3A 6.8.3
+ * "Masking Exceptions and Interrupts When Switching Stacks"
+ */
 static enum outcome finish(u64 flags)
 {
+    vmx_event_end_blocking();
     vmcs_write(GUEST_RFLAGS, (vmcs_read(GUEST_RFLAGS) & ~RESULT_FLAGS) | flags);
     return OUTCOME_SKIP;
 }
