@@ -457,6 +457,7 @@ static enum outcome leave_for_ept(struct vmx_vcpu *v)
 
     vmcs12_set(v, FIELD_GUEST_PHYSICAL_ADDRESS, n->owed_physical);
     return leave_for(v, n->owed_reason, n->owed_qualification, 0);
+    vmcs_write(GUEST_RFLAGS, vmcs_read(GUEST_RFLAGS) | RFLAGS_RF); /* SDM 3C 27.3.3 "Saving RIP, RSP, and RFLAGS" */
 }
 
 /* RDMSR of the TSC counts both offsets, as RDTSC does; the handler knows the guest hypervisor's. SDM 3C 25.3 "Changes
