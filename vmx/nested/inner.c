@@ -400,7 +400,8 @@ static enum route route_of(struct vmx_vcpu *v, u64 reason, u64 qualification)
         break;
     case REASON_VMREAD:
     case REASON_VMWRITE:
-        exit.operand = operand_second(v);
+        if (vmcs12_proc2(v) & PROC2_VMCS_SHADOWING)
+            exit.operand = operand_second(v);
         break;
     case REASON_RDMSR:
     case REASON_WRMSR:
