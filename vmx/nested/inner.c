@@ -457,8 +457,8 @@ static enum outcome leave_for_ept(struct vmx_vcpu *v)
     struct nested *n = v->nested;
 
     vmcs12_set(v, FIELD_GUEST_PHYSICAL_ADDRESS, n->owed_physical);
-    return leave_for(v, n->owed_reason, n->owed_qualification, 0);
     vmcs_write(GUEST_RFLAGS, vmcs_read(GUEST_RFLAGS) | RFLAGS_RF); /* SDM 3C 27.3.3 "Saving RIP, RSP, and RFLAGS" */
+    return leave_for(v, n->owed_reason, n->owed_qualification, 0);
 }
 
 /* RDMSR of the TSC counts both offsets, as RDTSC does; the handler knows the guest hypervisor's. SDM 3C 25.3 "Changes
@@ -514,8 +514,8 @@ static NOINLINE enum outcome pass_on(struct vmx_vcpu *v, struct trace_record *re
 }
 
 /*
- * The EPTs in the CPU are Rootlet's, so that it is Rootlet who switches. As for the CPU, translations are by the EPT:
- * none need be forgotten. SDM 3C 25.5.5.3 "EPTP Switching"
+ * The EPTs in the CPU are Rootlet's, so that it is Rootlet who switches. Translations are by VPID and EPT, and those
+ * with a VPID need not be forgotten. Those without one are, as at each entry. SDM 3C 25.5.5.3 "EPTP Switching"
  */
 static NOINLINE enum outcome switch_ept(struct vmx_vcpu *v, struct trace_record *record)
 {
@@ -527,6 +527,9 @@ static NOINLINE enum outcome switch_ept(struct vmx_vcpu *v, struct trace_record 
     v->exits[REASON_VMFUNC]++;
     vmcs12_set(v, FIELD_EPT_POINTER, eptp);
     vmcs_write(EPT_POINTER, shadow_pointer(&v->nested->shadow, eptp));
+    if (!(vmcs12_proc2(v) & PROC2_VPID))
+        vmx_vcpu_flush_tlb(v);
+    vmx_event_end_blocking();
     return OUTCOME_SKIP;
 }
 

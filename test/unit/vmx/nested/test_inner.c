@@ -422,8 +422,10 @@ static void test_an_access_of_ours(void **state)
     map(5, PAGE | R | 6 << 3);
     assert_int_equal(run_exit(peek_page_5), OUTCOME_SKIP); /* nobody hears of that */
     assert_true(nested_is_inside(&bench.v));
+    VMCS_SET(GUEST_RFLAGS, 2);
     assert_int_equal(run_exit(write_page_5), OUTCOME_RESUME);
     assert_guest_gets(EPT_VIOLATION, W | R << 3, 0x5008);
+    assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_RF | 2); /* SDM 3C 27.3.3: the instruction comes again */
     assert_int_equal(get(FIELD_IDT_VECTORING_INFO), 0);
     assert_null(bench.v.inner_physical);
 }
@@ -514,9 +516,16 @@ static void test_eptp_switching(void **state)
     bench.v.gpr[GPR_RAX] = 1ull << 32; /* EAX counts, and ECX */
     bench.v.gpr[GPR_RCX] = 1ull << 32 | 511;
     VMCS_SET(EPT_POINTER, 0);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS);
+    bench.flushes = 0;
     assert_int_equal(inner_exit(&bench.v, trace_last(), VMFUNC), OUTCOME_SKIP);
     assert_true(nested_is_inside(&bench.v));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
     assert_int_equal(bench.v.exits[VMFUNC], 1);
+    assert_int_equal(bench.flushes, 1); /* without a VPID of its own translations are forgotten */
+    set(FIELD_PROC2_CONTROLS, PROC2_EPT | PROC2_VMFUNC | PROC2_VPID);
+    assert_int_equal(inner_exit(&bench.v, trace_last(), VMFUNC), OUTCOME_SKIP);
+    assert_int_equal(bench.flushes, 1);
     assert_int_equal(get(FIELD_EPT_POINTER), OTHER_EPTP);
     assert_int_equal(vmcs_read(EPT_POINTER), shadow_pointer(&bench.v.nested->shadow, OTHER_EPTP));
     assert_int_not_equal(vmcs_read(EPT_POINTER), shadow_pointer(&bench.v.nested->shadow, EPTP));

@@ -497,6 +497,42 @@ static void test_shadow_vmcs_in_root_operation(void **state)
     assert_error(pointer(VMPTRLD, REGION_OTHER), 11);
 }
 
+/* What is done with a shadow VMCS goes by the revision that was judged. */
+static void test_the_revision_is_read_once(void **state)
+{
+    (void)state;
+    have_vmcs();
+    set_revision(REGION_OTHER, NESTED_REVISION | BIT(31));
+    vmcs12_load(&bench.v, REGION_OTHER, false); /* it was an ordinary one a moment ago */
+    assert_false(bench.v.nested->is_shadow);
+}
+
+/* SDM 3A 6.8.3, 3B 17.2.5: as for any instruction. */
+static void test_blocking_and_breakpoints(void **state)
+{
+    (void)state;
+    have_vmcs();
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS);
+    assert_succeeds(registers(VMREAD, ENCODING_GUEST_RSP));
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_STI);
+    assert_error(registers(VMREAD, 0x6bfe), 12);
+    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+    bench.v.debug_used = true;
+    fake_cpu.dr0 = OPERAND;
+    fake_cpu.dr1 = OPERAND + 4;
+    VMCS_SET(GUEST_DR7, 0x400 | 1 << 0 | 1 << 2 | 0xdull << 16 | 0xfull << 20); /* writes, and reads or writes */
+    assert_succeeds(pointer(VMPTRLD, REGION_VMCS));
+    assert_int_equal(bench.v.points_met, 2);
+    bench.v.points_met = 0;
+    VMCS_SET(EXIT_INSTRUCTION_INFO, INFO_MEMORY(SIZE_32) | (u32)GPR_RBX << 28);
+    bench.v.gpr[GPR_RBX] = ENCODING_GUEST_RSP;
+    assert_succeeds(exit_with(VMREAD));
+    assert_int_equal(bench.v.points_met, 1);
+    bench.v.points_met = 0;
+    bench.v.debug_used = false;
+}
+
 /* As inner.c does it for VMREADs and VMWRITEs of the inner guest that its hypervisor's bitmaps pass. */
 static enum outcome inside(u32 reason, u64 encoding)
 {
@@ -1152,6 +1188,8 @@ int main(void)
         cmocka_unit_test_setup(test_effective_address, set_up),
         cmocka_unit_test_setup(test_fields, set_up),
         cmocka_unit_test_setup(test_shadow_vmcs_in_root_operation, set_up),
+        cmocka_unit_test_setup(test_the_revision_is_read_once, set_up),
+        cmocka_unit_test_setup(test_blocking_and_breakpoints, set_up),
         cmocka_unit_test_setup(test_fields_of_the_linked_vmcs, set_up),
         cmocka_unit_test_setup(test_faults_at_the_linked_vmcs, set_up),
         cmocka_unit_test_setup(test_the_region_keeps_what_was_written, set_up),

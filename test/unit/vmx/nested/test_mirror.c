@@ -94,7 +94,7 @@ static int set_up(void **state)
 /* VMPTRLD and VMCLEAR. */
 static void load(void)
 {
-    vmcs12_load(&vcpu, REGION);
+    vmcs12_load(&vcpu, REGION, false);
     mirror_open(&vcpu);
 }
 
