@@ -2,10 +2,11 @@
 /*
  * The frame allocator. A free extent's descriptor stands in its own first frame, reached through the direct map. The
  * extents are a tree by address, and neighbours are merged, so a double free is an overlap and cannot hide. The tree is
- * a treap: who is above whom is the hash of the address, so that it is as deep as the logarithm of its size whatever
- * guests make free, and the lock is never held for long. A single frame is the high end of the smallest extent; more
- * are in the lowest extent where they fit; and what lies below 1 MiB goes last. So small requests use up the small
- * pieces, and large aligned ones find the big pieces whole. Any CPU; one lock (order: frames, then console).
+ * a treap: who is above whom is a hash of the address and of a key that no guest can know, so that it is as deep as the
+ * logarithm of its size whatever guests make free. The lock is never held for long then, and the recursion is short. A
+ * single frame is the high end of the smallest extent, so that the small pieces are used up and the big ones stay
+ * whole; more are in the lowest extent where they fit; and what lies below 1 MiB goes last. Any CPU; one lock (order:
+ * frames, then console).
  */
 #include "kernel/frames.h"
 #include "arch/x86/paging.h"
@@ -35,6 +36,7 @@ static struct spinlock lock;
 static u64 root = NO_EXTENT;
 static u64 first_dirty = NO_EXTENT; /* extents that are free but for being zeroed, a list by `high` in no order */
 static u64 free_frames, dirty_frames;
+static u64 key;
 static struct owned owned[MAX_OWNED];
 static u32 owned_count;
 
@@ -60,7 +62,7 @@ static bool place_in(u64 base, u64 count, u64 align_frames, u64 *place)
 /* Whoever has more is above. Neighbours' are as different as any (the finalizer of MurmurHash3). */
 static u64 priority_of(u64 base)
 {
-    u64 hash = base / FRAME_BYTES;
+    u64 hash = base / FRAME_BYTES ^ key;
 
     hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdull;
     hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ull;
@@ -333,6 +335,12 @@ bool frames_clean_piece(void)
     return true;
 }
 
+void frames_init(u64 secret)
+{
+    CHECK(root == NO_EXTENT);
+    key = secret;
+}
+
 void frames_add(hpa_t base, u64 count)
 {
     u64 end = base.raw + count * FRAME_BYTES;
@@ -355,15 +363,18 @@ u64 frames_free_count(void)
     return __atomic_load_n(&free_frames, __ATOMIC_RELAXED) + __atomic_load_n(&dirty_frames, __ATOMIC_RELAXED);
 }
 
+/* The larger subtree first: what is in the other one then hardly ever matters. */
 static COLD u64 largest_of(u64 tree, u64 alignment, u64 largest)
 {
     if (tree == NO_EXTENT || extent_at(tree)->most <= largest)
         return largest;
+    u64 low = extent_at(tree)->low, high = extent_at(tree)->high;
+    bool high_first = low == NO_EXTENT || (high != NO_EXTENT && extent_at(high)->most > extent_at(low)->most);
+    largest = largest_of(high_first ? high : low, alignment, largest);
     u64 start = bits_align_up(tree, alignment), end = extent_end(tree);
     if (start < end && (end - start) / FRAME_BYTES > largest)
         largest = (end - start) / FRAME_BYTES;
-    largest = largest_of(extent_at(tree)->low, alignment, largest);
-    return largest_of(extent_at(tree)->high, alignment, largest);
+    return largest_of(high_first ? low : high, alignment, largest);
 }
 
 u64 frames_largest(u64 align_frames)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The frame allocator: all free host-physical memory as free extents in a tree by address, merged. Each call takes
- * time for the logarithm of their number. One lock; any CPU, interrupts off or on. Never used on the exit path.
+ * The frame allocator: all free host-physical memory as free extents in a tree by address, merged. Most calls take time
+ * for the logarithm of their number; aligned ones may look at each extent that is large enough. One lock; any CPU,
+ * interrupts off or on. Never used on the exit path.
  */
 #ifndef ROOTLET_KERNEL_FRAMES_H
 #define ROOTLET_KERNEL_FRAMES_H
@@ -9,6 +10,11 @@
 #include "kernel/lib/addr.h"
 #include "kernel/lib/status.h"
 
+/*
+ * Before all others. secret: what guests cannot guess; else one that knows where its memory lies could make a tree that
+ * is as deep as long.
+ */
+void frames_init(u64 secret);
 /* Gives [base, base+count frames) to the allocator. Precondition: mapped in the direct map, used by nobody. */
 void frames_add(hpa_t base, u64 count);
 /*

@@ -30,6 +30,14 @@ static inline u64 cpu_tsc(void)
     return high << 32 | low;
 }
 
+/* False: the CPU has none just now. Precondition: CPUID.1:ECX[30]. SDM 2B "RDRAND-Read Random Number" */
+static inline bool cpu_rdrand(u64 *random)
+{
+    bool ok;
+    asm volatile("rdrand %0" : "=r"(*random), "=@ccc"(ok));
+    return ok;
+}
+
 /* After all loads before it. SDM 2B "RDTSC-Read Time-Stamp Counter" */
 static inline u64 cpu_tsc_ordered(void)
 {

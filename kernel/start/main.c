@@ -90,6 +90,17 @@ static void add_free_memory(u32 info_physical, u64 info_bytes, struct memory_pas
     CHECK(boot_memory_collect(&boot_info, &keep, give_frames, &pass) == STATUS_OK);
 }
 
+/* Of a CPU without RDRAND the time at which it has come here must do. Ten tries are enough: SDM 1 7.3.17.1 "RDRAND". */
+static u64 unpredictable(void)
+{
+    u64 random = 0;
+
+    if (cpu_cpuid(1, 0).ecx & BIT(30))
+        for (u32 tries = 0; tries < 10 && !cpu_rdrand(&random); tries++)
+            continue;
+    return random ^ cpu_tsc();
+}
+
 static bool zeroed_frame(hpa_t *out)
 {
     return frames_allocate(1, 1, out) == STATUS_OK;
@@ -101,6 +112,7 @@ static void init_memory(u32 info_physical, u64 info_bytes)
     static struct boot_ranges mapped;
     static struct paging_range ranges[BOOT_MEMORY_MAX_RANGES];
 
+    frames_init(unpredictable());
     add_free_memory(info_physical, info_bytes, (struct memory_pass){0, GIB(4)});
     boot_memory_regions(&boot_info, BOOT_REGION_RAM, &mapped);
     for (u32 i = 0; i < mapped.count; i++) {

@@ -327,6 +327,65 @@ static void test_is_quick_with_thousands_of_extents(void **state)
     assert_in_range(most_looks, 10, MOST_LOOKS);
 }
 
+/* What a guest that knows its frames would make free: as many as it can whose priorities rise by address with no key.
+ */
+static u64 known_priority(u64 frame)
+{
+    frame = (frame ^ frame >> 33) * 0xff51afd7ed558ccdull;
+    frame = (frame ^ frame >> 33) * 0xc4ceb9fe1a85ec53ull;
+    return frame ^ frame >> 33;
+}
+
+/* The longest rising chain among each second frame; *length: of chain[]. */
+static void find_chain(u64 base, u64 *chain, u32 *length)
+{
+    static u32 best[HOLES_FRAMES], before[HOLES_FRAMES];
+    u32 count = 0;
+
+    for (u32 k = 0; k < HOLES_FRAMES; k += 2) {
+        u64 own = known_priority(base / FRAME_BYTES + k);
+        u32 at = 0;
+        while (at < count && known_priority(base / FRAME_BYTES + best[at]) < own)
+            at++;
+        before[k] = at ? best[at - 1] : 0;
+        best[at] = k;
+        count += at == count;
+    }
+    *length = count;
+    for (u32 k = best[count - 1]; count; k = before[k])
+        chain[--count] = base + k * FRAME_BYTES;
+}
+
+static void test_a_guest_that_knows_its_frames_makes_no_chain(void **state)
+{
+    static u64 chain[HOLES_FRAMES];
+    u32 length;
+
+    (void)state;
+    frames_init(0x123456789abcdef);
+    most_looks = 0;
+    frames_add(hpa(MIB(2)), HOLES_FRAMES);
+    find_chain(allocate(HOLES_FRAMES, 1), chain, &length);
+    assert_true(length > 150);
+    while (length--) /* each below all before it */
+        COUNT_LOOKS(frames_free(hpa(chain[length]), 1));
+    assert_in_range(most_looks, 10, MOST_LOOKS);
+}
+
+/* Nothing in thousands of small extents is aligned; the large one is found at once. */
+static void test_the_largest_is_found_at_once(void **state)
+{
+    (void)state;
+    frames_add(hpa(MIB(2)), HOLES_FRAMES);
+    u64 base = allocate(HOLES_FRAMES, 1);
+    for (u32 k = 1; k < HOLES_FRAMES - 2048; k += 2)
+        frames_free(hpa(base + k * FRAME_BYTES), 1);
+    frames_free(hpa(base + (HOLES_FRAMES - 2000) * FRAME_BYTES), 2000);
+    most_looks = 0;
+    COUNT_LOOKS(assert_in_range(frames_largest(512), 2000 - 511, 2000));
+    assert_in_range(most_looks, 3, MOST_LOOKS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +398,8 @@ int main(void)
         cmocka_unit_test_teardown(test_panics_on_double_and_foreign_frees, drain),
         cmocka_unit_test_teardown(test_agrees_with_a_bitmap_over_random_operations, drain),
         cmocka_unit_test_teardown(test_is_quick_with_thousands_of_extents, drain),
+        cmocka_unit_test_teardown(test_a_guest_that_knows_its_frames_makes_no_chain, drain),
+        cmocka_unit_test_teardown(test_the_largest_is_found_at_once, drain),
     };
     return cmocka_run_group_tests(tests, make_memory, free_memory);
 }
