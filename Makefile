@@ -63,7 +63,7 @@ help:
 	@echo "make unit      the host tests only; make lint: the lint only; make fuzz: each fuzzer for" \
 		"FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make soak      10,000 runs of a VM and 10,000 restores, 1,000,000 entries of random VMCSs by a guest" \
-		"hypervisor (an hour and a half), then the containment demo for SOAK_MINUTES=$(SOAK_MINUTES)"
+		"hypervisor, then the containment demo for SOAK_MINUTES=$(SOAK_MINUTES)"
 	@echo "ENGINE=bochs2, bochs3 or a path, to any of them: the Bochs of Debian 12 or 13, fetched if need be," \
 		"instead of the system's"
 	@echo "make compile_commands.json  each source's flags, for clangd"

@@ -557,8 +557,8 @@ static void idle(struct sched_cpu *cpu)
 }
 
 /*
- * Only its own timer, another vCPU of its VM or an event will wake it, and nothing else is to be done or watched here
- * meanwhile.
+ * Only its own timer or limit, another vCPU of its VM or an event will wake it, and nothing else is to be done or
+ * watched here meanwhile.
  */
 static bool can_halt_here(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
