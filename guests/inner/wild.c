@@ -2,9 +2,9 @@
 /*
  * A hostile hypervisor. It makes VMCSs at random, and enters them; all that they point to, and the regions themselves,
  * lies in memory to which its second vCPU writes at the same time, as do its inner guests: VMCSs, shadow VMCSs,
- * bitmaps, MSR lists, the virtual-APIC page, EPT tables. It only keeps its own head above water: its inner guests have
- * EPT, which never leads to its own code and data, and the preemption timer, and its host state is right. Each entry
- * must end as the SDM has it. wild=N VMCSs, seed=N.
+ * bitmaps, MSR lists, the virtual-APIC page, EPT tables, EPTPs. It only keeps its own head above water: its inner
+ * guests have EPT, which never leads to its own code and data, and the preemption timer, and its host state is right.
+ * Each entry must end as the SDM has it. wild=N VMCSs, seed=N.
  */
 #include "guests/inner/inner.h"
 
@@ -15,13 +15,13 @@
 #define TORN         0xa00000ull /* and all that the second vCPU writes to */
 #define TORN_PAGES   32u
 #define PAGE(number) (TORN + 4096ull * (number))
-enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAGE, SHADOW, BITMAP };
+enum { REGIONS = 0, REGION_COUNT = 4, IO_A, IO_B, MSR_BITMAP, MSR_LIST, APIC_PAGE, SHADOW, BITMAP, EPTPS };
 enum { TABLES = 16, TABLE_COUNT = 8 };
 
 #define EPT_ALL       0x37u /* read, write and execute; write-back */
 #define EPT_LARGE     0x80u
 #define EPTP_WALK_4   (3u << 3 | 6u)
-#define TIMER_TICKS   2000u
+#define TIMER_TICKS   30000u /* some of it for the first touch of each page */
 #define FAILED        0x80000000u
 #define MSR_FS_BASE   0xc0000100u
 #define MSR_GS_KERNEL 0xc0000102u
@@ -103,6 +103,9 @@ static void tear(u64 *state)
     case 4:
         *(volatile u8 *)(PAGE(APIC_PAGE) + VTPR) = (u8)next(state);
         break;
+    case 5:
+        ((volatile u64 *)PAGE(EPTPS))[below(state, TABLE_COUNT)] = address(state) | EPTP_WALK_4;
+        break;
     default:
         *entry = table_entry(state);
     }
@@ -112,8 +115,11 @@ static void tear_for_ever(void)
 {
     u64 state = guest_option_number("seed", 1) + 1;
 
-    for (;;)
+    for (;;) {
         tear(&state);
+        for (u32 pause = below(&state, 1000); pause; pause--)
+            cpu_pause();
+    }
 }
 
 static void start_second(void)
@@ -182,6 +188,9 @@ static void make_code(u64 *state, u8 *at)
         "\x0f\x78\x13",             /* vmread %rdx, (%rbx) */
         "\x0f\x79\xd0",             /* vmwrite %rax, %rdx */
         "\x0f\x79\x16",             /* vmwrite (%rsi), %rdx */
+        "\x31\xc0\x31\xc9",         /* xor %eax, %eax; xor %ecx, %ecx */
+        "\xb1\x07",                 /* mov $7, %cl */
+        "\x0f\x01\xd4",             /* vmfunc */
     };
 
     for (u32 i = 0; i < 16; i++)
@@ -233,6 +242,8 @@ static void set_bounds(u64 *state)
     inner_set(EXIT_MSR_STORE_COUNT, 0);
     inner_set(EXIT_MSR_LOAD_COUNT, 0);
     u64 table = below(state, 8) ? PAGE(TABLES + below(state, TABLE_COUNT)) : address(state);
+    if (below(state, 4))
+        table = PAGE(TABLES); /* what mend() has put in order */
     inner_set(EPT_POINTER, table | EPTP_WALK_4 | (below(state, 2) ? 0x40 : 0));
 }
 
@@ -259,6 +270,11 @@ static void fill(u64 *state)
         inner_set(VMREAD_BITMAP, below(state, 8) ? PAGE(BITMAP) : address(state));
         inner_set(VMWRITE_BITMAP, PAGE(BITMAP));
     }
+    if (below(state, 2) && inner_can(PROC2_CONTROLS, PROC2_VMFUNC)) {
+        inner_add(PROC2_CONTROLS, PROC2_VMFUNC | PROC2_EPT);
+        inner_set(VM_FUNCTION_CONTROLS, 1);
+        inner_set(EPTP_LIST_ADDRESS, below(state, 8) ? PAGE(EPTPS) : address(state));
+    }
     u32 controls = (u32)next(state) & (PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_TPR_SHADOW);
     if (inner_can(PROC_CONTROLS, controls))
         inner_add(PROC_CONTROLS, controls);
@@ -271,6 +287,7 @@ static void mend(u64 *state)
 {
     volatile u64 *list = (volatile u64 *)PAGE(MSR_LIST);
     volatile u64 *table = (volatile u64 *)PAGE(TABLES);
+    volatile u64 *eptps = (volatile u64 *)PAGE(EPTPS);
 
     table[0] = PAGE(TABLES + 1) | 7;
     table[512] = PAGE(TABLES + 2) | 7;
@@ -278,6 +295,8 @@ static void mend(u64 *state)
     table[1024 + (TORN >> 21)] = below(state, 2) ? TORN | EPT_ALL | EPT_LARGE : PAGE(TABLES + 3) | 7;
     for (u32 i = 0; i < TORN_PAGES; i++)
         table[1536 + i] = PAGE(i) | EPT_ALL;
+    for (u32 i = 0; i < TABLE_COUNT; i++)
+        eptps[i] = PAGE(TABLES + i) | EPTP_WALK_4;
     *(volatile u32 *)PAGE(SHADOW) = revision | SHADOW_VMCS;
     for (u32 i = 0; i < 16; i += 2) {
         list[i] = MSR_GS_KERNEL;
@@ -368,11 +387,11 @@ static void one_vmcs(u64 *state)
     how = LAUNCH;
     if (below(state, 8))
         fill(state); /* otherwise it is what the region holds */
-    if (below(state, 2))
-        mend(state);
     for (u32 i = 1 + below(state, 4); i; i--) {
         change_fields(state);
         set_bounds(state);
+        if (below(state, 4))
+            mend(state);
         enter(state);
         if (!below(state, 4))
             (void)vmx_invept(2);
