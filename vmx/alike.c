@@ -14,6 +14,8 @@
 #include "vmx/nested/offer.h"
 #include "vmx/speculation.h"
 
+#define MISC_TIMER_RATE 0x1full /* a number */
+
 static const char *name_of(enum vmx_group group, u32 bits)
 {
     size_t count;
@@ -25,13 +27,14 @@ static const char *name_of(enum vmx_group group, u32 bits)
     return "without a name";
 }
 
-static enum status check_group(const struct vmx_caps *used, const struct vmx_controls *controls,
-                               const struct vmx_caps *theirs, enum vmx_group group, struct refusal *why)
+static enum status check_group(const struct vmx_caps *used, const struct vmx_caps *offered,
+                               const struct vmx_controls *controls, const struct vmx_caps *theirs, enum vmx_group group,
+                               struct refusal *why)
 {
     size_t count;
     const struct vmx_control_row *rows = vmx_control_rows(&count);
     u32 on = controls->value[group];
-    u32 wanted = on | (nested_offer_controls(group) & used->group[group].may_be_one);
+    u32 wanted = on | offered->group[group].may_be_one;
 
     for (size_t i = 0; i < count; i++)
         if (rows[i].group == group && vmx_controls_are_switched(used, &rows[i]))
@@ -50,21 +53,30 @@ static enum status check_group(const struct vmx_caps *used, const struct vmx_con
 enum status vmx_caps_check_alike(const struct vmx_caps *used, const struct vmx_controls *controls,
                                  const struct vmx_caps *theirs, u64 used_cr4, struct refusal *why)
 {
+    static const struct nested_guest any_guest = {~0ull, true, true, true};
+    struct vmx_caps offered, theirs_offered;
     u64 ept = EPT_CAP_WALK_4 | EPT_CAP_WRITE_BACK | EPT_CAP_2M | EPT_CAP_1G | EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL;
 
+    nested_offer(used, &any_guest, &offered);
+    nested_offer(theirs, &any_guest, &theirs_offered);
     for (unsigned group = 0; group < VMX_GROUPS; group++)
-        if (check_group(used, controls, theirs, (enum vmx_group)group, why) != STATUS_OK)
+        if (check_group(used, &offered, controls, theirs, (enum vmx_group)group, why) != STATUS_OK)
             return STATUS_UNSUPPORTED;
     /* SDM 3D A.1 "Basic VMX Information": a VMCS of one revision is not another's. */
     if (vmx_caps_revision(used) != vmx_caps_revision(theirs))
         return refuse(why, STATUS_UNSUPPORTED, "its VMCS revision is 0x%x", vmx_caps_revision(theirs));
     if (controls->value[VMX_PROC2] & PROC2_VPID)
         ept |= EPT_CAP_INVVPID | EPT_CAP_INVVPID_ONE | EPT_CAP_INVVPID_ALL;
-    if (used->ept_vpid & ept & ~theirs->ept_vpid)
-        return refuse(why, STATUS_UNSUPPORTED, "it lacks EPT or VPID capabilities 0x%lx",
-                      used->ept_vpid & ept & ~theirs->ept_vpid);
+    ept = ((used->ept_vpid & ept) | offered.ept_vpid) & ~theirs->ept_vpid;
+    if (ept)
+        return refuse(why, STATUS_UNSUPPORTED, "it lacks EPT or VPID capabilities 0x%lx", ept);
     if (controls->value[VMX_PIN] & PIN_PREEMPTION_TIMER && vmx_caps_timer_shift(used) != vmx_caps_timer_shift(theirs))
         return refuse(why, STATUS_UNSUPPORTED, "its VMX-preemption timer counts at another rate");
+    u64 misc = offered.misc & ~theirs_offered.misc & ~MISC_TIMER_RATE;
+    u64 basic = offered.basic & ~theirs_offered.basic;
+    if (misc || basic)
+        return refuse(why, STATUS_UNSUPPORTED, "it lacks bits 0x%lx of IA32_VMX_MISC and 0x%lx of IA32_VMX_BASIC", misc,
+                      basic);
     if (vmx_controls_have_shadowing(used) && !vmx_controls_have_shadowing(theirs))
         return refuse(why, STATUS_UNSUPPORTED, "its VMWRITE cannot write exit information");
     if (theirs->cr0_fixed0 & ~used->cr0_fixed0 || used->cr0_fixed1 & ~theirs->cr0_fixed1 ||

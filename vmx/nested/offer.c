@@ -44,15 +44,6 @@ static const struct {
     u8 need;
 } rows[] = {NESTED_OFFER(DEFINE_ROW)};
 
-u32 nested_offer_controls(enum vmx_group group)
-{
-    u32 controls = 0;
-
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        controls |= rows[i].group == group ? rows[i].bit : 0;
-    return controls;
-}
-
 static bool is_met(enum need need, const struct vmx_caps *machine, const struct nested_guest *guest)
 {
     switch (need) {

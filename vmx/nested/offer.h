@@ -71,9 +71,6 @@
 #define NESTED_REVISION    0x526f6f74u
 #define NESTED_SHADOW_VMCS 0x80000000u /* and this beside it in a shadow VMCS */
 
-/* All controls of the group that may be offered to a guest. */
-COLD u32 nested_offer_controls(enum vmx_group group);
-
 /* What an offer needs to know of the guest. */
 struct nested_guest {
     u64 cr4;                                  /* bits of CR4 that it may set, without VMXE: vmx_caps_guest_cr4() */

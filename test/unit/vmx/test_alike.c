@@ -99,15 +99,16 @@ static void test_each_control(void **state)
     size_t count;
     const struct vmx_control_row *rows = vmx_control_rows(&count);
     u32 refused = 0, allowed = 0;
+    struct vmx_caps caps;
 
+    nested_offer(&vmx_features.caps, &(struct nested_guest){~0ull, true, true, true}, &caps);
     for (size_t i = 0; i < count; i++) {
         u32 msr = msrs[rows[i].group];
         set_up(state);
         bool on = vmx_features.controls.value[rows[i].group] & rows[i].bit;
         bool at_run_time = rows[i].need == VMX_REQUIRED_AVAILABLE ||
                            (rows[i].need == VMX_SWITCHED && rows[i].group != VMX_PIN); /* no posted interrupts here */
-        u32 has = vmx_features.caps.group[rows[i].group].may_be_one;
-        bool offered = nested_offer_controls(rows[i].group) & has & rows[i].bit;
+        bool offered = caps.group[rows[i].group].may_be_one & rows[i].bit;
         if (rows[i].bit == PROC_SECONDARY && rows[i].group == VMX_PROC)
             continue; /* without it there are no secondary ones, so the first of those is named, too */
         change_msr(msr, (u64)rows[i].bit << 32, 0);
@@ -157,8 +158,13 @@ static void test_other_capabilities(void **state)
         {MSR_IA32_VMX_BASIC,        0,                   4,       "its VMCS revision is 0x2f"           },
         {MSR_IA32_VMX_EPT_VPID_CAP, EPT_CAP_1G,          0,       "0x20000"                             },
         {MSR_IA32_VMX_EPT_VPID_CAP, EPT_CAP_INVVPID_ONE, 0,       "0x20000000000"                       },
-        {MSR_IA32_VMX_EPT_VPID_CAP, BIT(0),              0,       NULL                                  }, /* execute-only */
-        {MSR_IA32_VMX_EPT_VPID_CAP, BIT(21),             0,       NULL                                  }, /* accessed and dirty flags */
+        {MSR_IA32_VMX_EPT_VPID_CAP, BIT(0),              0,       "capabilities 0x1"                    }, /* execute-only */
+        {MSR_IA32_VMX_EPT_VPID_CAP, BIT(21),             0,       "0x200000"                            }, /* accessed and dirty flags */
+        {MSR_IA32_VMX_EPT_VPID_CAP, EPT_CAP_INVEPT_ONE,  0,       "0x2000000"                           },
+        {MSR_IA32_VMX_EPT_VPID_CAP, BIT(7),              0,       NULL                                  }, /* walks of five levels */
+        {MSR_IA32_VMX_MISC,         BIT(6),              0,       "it lacks bits 0x40 of IA32_VMX_MISC" }, /* HLT as an activity state */
+        {MSR_IA32_VMX_MISC,         BIT(30),             0,       "0x40000000"                          }, /* injection with length 0 */
+        {MSR_IA32_VMX_BASIC,        BIT(54),             0,       "0x40000000000000 of IA32_VMX_BASIC"  },
         {MSR_IA32_VMX_MISC,         0,                   5,       "counts at another rate"              },
         {MSR_IA32_VMX_MISC,         0x600000,            0,       NULL                                  },
         {MSR_IA32_VMX_MISC,         BIT(29),             0,       "cannot write exit information"       },
