@@ -380,7 +380,8 @@ static COLD u64 largest_of(u64 tree, u64 alignment, u64 largest)
 u64 frames_largest(u64 align_frames)
 {
     spin_lock(&lock);
-    u64 largest = largest_of(root, align_frames * FRAME_BYTES, 0);
+    u64 least = align_frames - 1; /* what is smaller than the alignment is not looked for */
+    u64 largest = largest_of(root, align_frames * FRAME_BYTES, least);
     spin_unlock(&lock);
-    return largest;
+    return largest > least ? largest : 0;
 }

@@ -40,7 +40,7 @@ void frames_free_dirty(hpa_t base, u64 count);
 bool frames_clean_piece(void);
 /* Number of free frames now. */
 u64 frames_free_count(void);
-/* The largest free extent that frames_allocate could give with this alignment, in frames. */
+/* The largest free extent that frames_allocate could give with this alignment, in frames; 0: none of as many frames. */
 u64 frames_largest(u64 align_frames);
 
 #endif
