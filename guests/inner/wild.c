@@ -3,8 +3,8 @@
  * A hostile hypervisor. It makes VMCSs at random, and enters them; all that they point to, and the regions themselves,
  * lies in memory to which its second vCPU writes at the same time, as do its inner guests: VMCSs, shadow VMCSs,
  * bitmaps, MSR lists, the virtual-APIC page, EPT tables, EPTPs. It only keeps its own head above water: its inner
- * guests have EPT, which never leads to its own code and data, and the preemption timer, and its host state is right.
- * Each entry must end as the SDM has it. wild=N VMCSs, seed=N.
+ * guests have EPT, which hardly ever leads to its own code and data, and the preemption timer, and its host state is
+ * right. Each entry must end as the SDM has it. wild=N VMCSs, seed=N.
  */
 #include "guests/inner/inner.h"
 
