@@ -117,8 +117,8 @@ static NOINLINE bool wait_in_halt(struct vmx_vcpu *v)
 
 /*
  * Blocking by STI or MOV SS matters only to an event that is about to be delivered or waits for its window, so it is
- * ended only then: else the guest's next instruction ends it. A new deadline alone delivers nothing. False: leave the
- * guest.
+ * ended only then: else the guest's next instruction ends it. (With nested=on others can tell: skip_nested().) A new
+ * deadline alone delivers nothing. False: leave the guest.
  */
 static ALWAYS_INLINE bool prepare_as_requested(struct vmx_vcpu *v, enum outcome last, bool nested)
 {
@@ -212,6 +212,16 @@ static inline void skip_instruction(struct vmx_vcpu *v, u64 next_rip)
         skip_flagged(v, rflags);
 }
 
+/*
+ * The instruction has ended what STI or MOV SS before it block: of a guest hypervisor an entry may be next, of an inner
+ * guest an exit, and both tell. SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks"
+ */
+static inline void skip_nested(struct vmx_vcpu *v, u64 next_rip)
+{
+    skip_instruction(v, next_rip);
+    vmx_event_end_blocking();
+}
+
 static ALWAYS_INLINE enum outcome handle_exit(struct vmx_vcpu *v, bool nested)
 {
     struct trace_record *record = trace_begin(v->base.trace_tag);
@@ -222,14 +232,14 @@ static ALWAYS_INLINE enum outcome handle_exit(struct vmx_vcpu *v, bool nested)
     bool inside = nested && v->nested->inside;
     enum outcome outcome = inside ? inner_exit(v, record, reason) : vmx_exit_handle(v, record, reason);
     if (outcome == OUTCOME_SKIP) {
-        skip_instruction(v, rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
+        (nested ? skip_nested : skip_instruction)(v, rip + vmcs_read(EXIT_INSTRUCTION_LENGTH));
         return outcome;
     }
     record->action = (u8)outcome; /* of a new record it is that of OUTCOME_SKIP */
     if (nested && outcome == OUTCOME_RESUME && inside != v->nested->inside)
         record->action = inside ? TRACE_TO_HYPERVISOR : TRACE_TO_INNER;
     if (outcome == OUTCOME_SKIP_DECODED)
-        skip_instruction(v, rip + v->skip_bytes);
+        (nested ? skip_nested : skip_instruction)(v, rip + v->skip_bytes);
     return outcome;
 }
 

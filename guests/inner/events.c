@@ -297,6 +297,9 @@ STEP(step_apic, "mov 0x30(%rbp), %eax\n\tnop")
 STEP(rep_outs, "rep outsb\n\tnop")
 STEP(mov_ss_in, "mov %ecx, %ss\n\tin $0x80, %al\n\tnop")
 
+STEP(in_behind_mov_ss, "mov %ecx, %ss\n\tin $0x80, %al\n\tvmcall")
+STEP(in_behind_sti, "sti\n\tin $0x80, %al\n\tvmcall")
+
 static u8 no_bitmaps[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 
 static const struct emulated {
@@ -337,6 +340,34 @@ static void steps_over_emulated(void)
         inner_want("qualification", inner_get(EXIT_QUALIFICATION), PENDING_BS);
     }
     clear_dr6();
+}
+
+static u32 launch_behind_in(void)
+{
+    u8 failed;
+    __asm__ volatile("mov %%ss, %%ecx\n\tmov %%ecx, %%ss\n\tin $0x80, %%al\n\tvmlaunch\n\tsetz %0"
+                     : "=r"(failed)
+                     :
+                     : "eax", "ecx", "cc", "memory");
+    return failed;
+}
+
+/* It is for one instruction, whoever does that. SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks"
+ */
+static void blocking_ends(void)
+{
+    u64 error = 0;
+
+    inner_begin(in_behind_mov_ss);
+    inner_registers.rcx = SELECTOR_DATA;
+    inner_want_exit(REASON_VMCALL, in_behind_mov_ss, 4);
+    inner_want("interruptibility", inner_get(GUEST_INTERRUPTIBILITY), 0);
+    inner_want("VMLAUNCH of what is launched fails", launch_behind_in(), 1);
+    inner_want("VMREAD", vmx_read(INSTRUCTION_ERROR, &error), DONE);
+    inner_want("error", error, 4); /* not 26, VM entry with events blocked by MOV SS */
+    inner_begin(in_behind_sti);
+    inner_want_exit(REASON_VMCALL, in_behind_sti, 3);
+    inner_want("interruptibility", inner_get(GUEST_INTERRUPTIBILITY), 0);
 }
 
 /*
@@ -772,6 +803,7 @@ void inner_events(void)
         {"single steps",                        single_step         },
         {"pending debug exceptions",            pending_debug       },
         {"single steps over what is emulated",  steps_over_emulated },
+        {"blocking ends with one instruction",  blocking_ends       },
         {"a single step behind MOV SS",         step_in_shadow      },
         {"data breakpoint",                     data_breakpoint     },
         {"an interrupt exits",                  interrupt_exits     },

@@ -529,7 +529,6 @@ static NOINLINE enum outcome switch_ept(struct vmx_vcpu *v, struct trace_record 
     vmcs_write(EPT_POINTER, shadow_pointer(&v->nested->shadow, eptp));
     if (!(vmcs12_proc2(v) & PROC2_VPID))
         vmx_vcpu_flush_tlb(v);
-    vmx_event_end_blocking();
     return OUTCOME_SKIP;
 }
 
