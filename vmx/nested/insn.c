@@ -20,13 +20,8 @@
 
 #define RESULT_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
-/*
- * The instruction has ended what STI or MOV SS before it block: an entry or an exit may be next, and tell. SDM 3A 6.8.3
- * "Masking Exceptions and Interrupts When Switching Stacks"
- */
 static enum outcome finish(u64 flags)
 {
-    vmx_event_end_blocking();
     vmcs_write(GUEST_RFLAGS, (vmcs_read(GUEST_RFLAGS) & ~RESULT_FLAGS) | flags);
     return OUTCOME_SKIP;
 }
@@ -52,8 +47,10 @@ enum outcome insn_fail(struct vmx_vcpu *v, enum insn_error error)
 /* An operand could not be accessed: a fault is queued, or the guest has page tables where none can be. */
 static enum outcome give_up(struct vmx_vcpu *v, enum guest_access access)
 {
-    if (access == GUEST_ACCESS_FAULT)
+    if (access == GUEST_ACCESS_FAULT) {
+        v->points_met = 0; /* breakpoints are for what ends; the first half of an operand may have met one */
         return OUTCOME_RESUME;
+    }
     vm_stop(v->base.vm, VM_STOP_UNSUPPORTED_INSTRUCTION, "what=\"VMX instruction through unreadable page tables\"");
     return OUTCOME_STOP;
 }

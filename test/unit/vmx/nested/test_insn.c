@@ -507,17 +507,11 @@ static void test_the_revision_is_read_once(void **state)
     assert_false(bench.v.nested->is_shadow);
 }
 
-/* SDM 3A 6.8.3, 3B 17.2.5: as for any instruction. */
-static void test_blocking_and_breakpoints(void **state)
+/* SDM 3B 17.3.1.2: traps, of instructions that end. */
+static void test_breakpoints_on_operands(void **state)
 {
     (void)state;
     have_vmcs();
-    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_MOV_SS);
-    assert_succeeds(registers(VMREAD, ENCODING_GUEST_RSP));
-    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
-    VMCS_SET(GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_STI);
-    assert_error(registers(VMREAD, 0x6bfe), 12);
-    assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
     bench.v.debug_used = true;
     fake_cpu.dr0 = OPERAND;
     fake_cpu.dr1 = OPERAND + 4;
@@ -530,6 +524,11 @@ static void test_blocking_and_breakpoints(void **state)
     assert_succeeds(exit_with(VMREAD));
     assert_int_equal(bench.v.points_met, 1);
     bench.v.points_met = 0;
+    VMCS_SET(GUEST_DS_LIMIT, OPERAND + 7); /* half of a descriptor */
+    fake_cpu.dr1 = OPERAND;
+    bench.v.gpr[GPR_RAX] = 2; /* all contexts */
+    assert_int_equal(pointer(INVEPT, 0), OUTCOME_RESUME);
+    assert_int_equal(bench.v.points_met, 0);
     bench.v.debug_used = false;
 }
 
@@ -1189,7 +1188,7 @@ int main(void)
         cmocka_unit_test_setup(test_fields, set_up),
         cmocka_unit_test_setup(test_shadow_vmcs_in_root_operation, set_up),
         cmocka_unit_test_setup(test_the_revision_is_read_once, set_up),
-        cmocka_unit_test_setup(test_blocking_and_breakpoints, set_up),
+        cmocka_unit_test_setup(test_breakpoints_on_operands, set_up),
         cmocka_unit_test_setup(test_fields_of_the_linked_vmcs, set_up),
         cmocka_unit_test_setup(test_faults_at_the_linked_vmcs, set_up),
         cmocka_unit_test_setup(test_the_region_keeps_what_was_written, set_up),
